@@ -1,0 +1,1 @@
+"""Entry programs of Tunesmith, one for each rule, and their library."""
