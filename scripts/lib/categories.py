@@ -1,0 +1,187 @@
+"""Which of MMLU's 57 subjects belongs to which category, in every convention in use.
+
+Two conventions exist and differ in one subject: anatomy is Other in the paper's own code and in
+LLaMA-Factory (`hendrycks`), and STEM in lm-eval's task tags (`lm-eval`). Moving the 135 questions
+of anatomy moves both averages, so the map is a declared choice and is printed beside the scores.
+
+Sources: Hendrycks et al., "Measuring Massive Multitask Language Understanding", 2021,
+https://arxiv.org/abs/2009.03300 (categories.py of its code); lm-eval 0.4.13, tasks/mmlu.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Literal, get_args
+
+from scripts.lib.errors import ScoreError
+
+CategoryMap = Literal["hendrycks", "lm-eval", "none"]
+
+AVERAGE = "Average"
+# Display order of every table; Average is over questions, not over the four categories.
+CATEGORY_ORDER = (AVERAGE, "STEM", "Social Sciences", "Humanities", "Other")
+
+_STEM = (
+    "abstract_algebra",
+    "astronomy",
+    "college_biology",
+    "college_chemistry",
+    "college_computer_science",
+    "college_mathematics",
+    "college_physics",
+    "computer_security",
+    "conceptual_physics",
+    "electrical_engineering",
+    "elementary_mathematics",
+    "high_school_biology",
+    "high_school_chemistry",
+    "high_school_computer_science",
+    "high_school_mathematics",
+    "high_school_physics",
+    "high_school_statistics",
+    "machine_learning",
+)
+_SOCIAL_SCIENCES = (
+    "econometrics",
+    "high_school_geography",
+    "high_school_government_and_politics",
+    "high_school_macroeconomics",
+    "high_school_microeconomics",
+    "high_school_psychology",
+    "human_sexuality",
+    "professional_psychology",
+    "public_relations",
+    "security_studies",
+    "sociology",
+    "us_foreign_policy",
+)
+_HUMANITIES = (
+    "formal_logic",
+    "high_school_european_history",
+    "high_school_us_history",
+    "high_school_world_history",
+    "international_law",
+    "jurisprudence",
+    "logical_fallacies",
+    "moral_disputes",
+    "moral_scenarios",
+    "philosophy",
+    "prehistory",
+    "professional_law",
+    "world_religions",
+)
+_OTHER = (
+    "anatomy",
+    "business_ethics",
+    "clinical_knowledge",
+    "college_medicine",
+    "global_facts",
+    "human_aging",
+    "management",
+    "marketing",
+    "medical_genetics",
+    "miscellaneous",
+    "nutrition",
+    "professional_accounting",
+    "professional_medicine",
+    "virology",
+)
+
+_HENDRYCKS: Mapping[str, str] = {
+    subject: category
+    for category, subjects in (
+        ("STEM", _STEM),
+        ("Social Sciences", _SOCIAL_SCIENCES),
+        ("Humanities", _HUMANITIES),
+        ("Other", _OTHER),
+    )
+    for subject in subjects
+}
+
+# Subject -> display name of its category, per convention.
+CATEGORY_MAPS: Mapping[str, Mapping[str, str]] = {
+    "hendrycks": _HENDRYCKS,
+    "lm-eval": {**_HENDRYCKS, "anatomy": "STEM"},
+}
+
+
+def file_name(category: str) -> str:
+    """Return the form of a category's display name that file names use.
+
+    Example: `Social Sciences` becomes `social_sciences`.
+    """
+    return category.lower().replace(" ", "_")
+
+
+def category_of(subject: str, category_map: str) -> str:
+    """Return the display name of a subject's category.
+
+    Args:
+        subject: An MMLU subject, such as `high_school_physics`.
+        category_map: `hendrycks` or `lm-eval`.
+
+    Raises:
+        ScoreError: The map is unknown, or does not hold the subject.
+    """
+    if category_map not in CATEGORY_MAPS:
+        raise ScoreError(
+            f"There is no category map {category_map!r}. Choose one of "
+            f"{', '.join(get_args(CategoryMap))}."
+        )
+    try:
+        return CATEGORY_MAPS[category_map][subject]
+    except KeyError:
+        raise ScoreError(
+            f"The subject {subject!r} is not one of MMLU's 57, so the category map "
+            f"{category_map!r} does not hold it. Set `categories: none` for this benchmark."
+        ) from None
+
+
+def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tuple[str, ...]]:
+    """Return the subjects of each category that has any, Average first, in display order.
+
+    Args:
+        subjects: The subjects at hand; a part of MMLU is fine.
+        category_map: `hendrycks`, `lm-eval`, or `none` (everything is Average only).
+
+    Raises:
+        ScoreError: A subject is unknown to the map.
+    """
+    groups: dict[str, tuple[str, ...]] = {AVERAGE: tuple(sorted(subjects))}
+    if category_map == "none":
+        return groups
+    members = {subject: category_of(subject, category_map) for subject in groups[AVERAGE]}
+    for category in CATEGORY_ORDER[1:]:
+        found = tuple(subject for subject, name in members.items() if name == category)
+        if found:
+            groups[category] = found
+    return groups
+
+
+def refinement(subjects: Collection[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Split subjects so finely that every known category map is a union of the parts.
+
+    Scores are computed per part, so that changing the category map never asks a model again. A
+    part is named after its category, and after all of them where the maps disagree: anatomy is
+    alone in `other-stem`. Subjects outside MMLU form the part `subjects`.
+
+    Args:
+        subjects: The subjects to score, in any order.
+
+    Returns:
+        Pairs of part name and sorted subjects, in display order of the categories.
+    """
+    parts: dict[tuple[int, ...], list[str]] = {}
+    for subject in sorted(subjects):
+        names = [mapping.get(subject) for mapping in CATEGORY_MAPS.values()]
+        position = tuple(len(CATEGORY_ORDER) if n is None else _rank(n) for n in names)
+        parts.setdefault(position, []).append(subject)
+    return [(_part_name(position), tuple(parts[position])) for position in sorted(parts)]
+
+
+def _rank(category: str) -> int:
+    return CATEGORY_ORDER.index(category)
+
+
+def _part_name(position: tuple[int, ...]) -> str:
+    if position[0] == len(CATEGORY_ORDER):
+        return "subjects"
+    return "-".join(file_name(CATEGORY_ORDER[rank]) for rank in dict.fromkeys(position))
