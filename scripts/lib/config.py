@@ -1,0 +1,227 @@
+"""The configuration: one schema, read once, typed and frozen.
+
+    config = load_config(read_config_file(Path("config/config.yaml")))
+    config.runs["gentle"].lora.r
+
+All errors come together, each with its key path, the value, and what is allowed.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from scripts.lib.config_benchmarks import Benchmark
+from scripts.lib.config_checks import (
+    NamedRun,
+    benchmark_problems,
+    candidate_problems,
+    entries,
+    expand_run,
+    first_point,
+    reference_problems,
+    swept,
+)
+from scripts.lib.config_errors import Problem, config_error, dotted, problems_of
+from scripts.lib.config_fields import (
+    Flag,
+    Named,
+    NamedNotEmpty,
+    Settings,
+    Text,
+    group,
+    setting,
+)
+from scripts.lib.config_runs import Run, RunEntry
+from scripts.lib.config_sources import Dataset, Model
+from scripts.lib.errors import ConfigError
+from scripts.lib.sweep import at_point
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+]
+
+
+class Report(Settings):
+    """What the report shows."""
+
+    title: Text = setting("Title of the page.", "report", "What the fine-tunes changed")
+    baselines: Flag = setting(
+        "Score the models that runs start from, and give every difference to them.",
+        "report",
+        True,
+    )
+
+
+class Config(Settings):
+    """A whole configuration, with its sweeps expanded."""
+
+    models: NamedNotEmpty[Model] = Field(description="Models to tune or to score, by name.")
+    datasets: Named[Dataset] = Field(
+        {}, validate_default=True, description="Instruction datasets, by name."
+    )
+    runs: Named[Run] = Field({}, validate_default=True, description="Fine-tunes, by name.")
+    benchmarks: NamedNotEmpty[Benchmark] = Field(
+        description="Benchmarks that every candidate is scored on, by name."
+    )
+    report: Report = group("What the report shows.", Report)
+    redo: Names = setting(
+        "Make these again, though nothing changed: names of runs or of stages. Meant for --config.",
+        "execution",
+        (),
+        allowed="a name or a list of names",
+    )
+    plan: Literal["needed", "full"] = setting(
+        "Plan what is missing, or list every artifact for pictures. Meant for --config.",
+        "execution",
+        "needed",
+    )
+
+
+class ConfigFile(Config):
+    """A configuration as it is written; a run can be a grid of runs."""
+
+    runs: Named[RunEntry] = Field(
+        {},
+        validate_default=True,
+        description="Fine-tunes, by name; with `sweep` a grid of them.",
+    )
+
+
+def load_config(mapping: Mapping[str, Any]) -> Config:
+    """Check a configuration and return it with types, defaults, and sweeps expanded.
+
+    Args:
+        mapping: What the YAML file and --config say, merged.
+
+    Raises:
+        ConfigError: If anything is wrong; it lists everything that is.
+    """
+    problems: list[Problem] = []
+    runs: list[NamedRun] = []
+    for name, raw in entries(mapping, "runs"):
+        if isinstance(raw, Mapping):
+            made, wrong = expand_run(name, raw)
+            runs += made
+            problems += wrong
+    file = _checked_file(mapping, problems)
+    problems += reference_problems(mapping)
+    problems += candidate_problems(mapping, runs)
+    problems += benchmark_problems(mapping)
+    if problems or file is None:
+        raise config_error(_in_file_order(problems, mapping))
+    sections = {key: getattr(file, key) for key in file.model_fields_set - {"runs"}}
+    config = Config(**sections, runs={entry.name: entry.run for entry in runs})
+    problems += _held_out_problems(config, runs)
+    if problems:
+        raise config_error(problems)
+    return config
+
+
+def _in_file_order(problems: list[Problem], mapping: Mapping[str, Any]) -> list[Problem]:
+    """Sort problems as a reader meets them: by section, then by entry."""
+    sections = list(ConfigFile.model_fields)
+
+    def place(problem: Problem) -> tuple[int, int]:
+        section, name = (*problem.path, None, None)[:2]
+        if section not in sections:
+            return len(sections), 0
+        names = [str(key) for key, _ in entries(mapping, str(section))]
+        return sections.index(str(section)), names.index(name) if name in names else 0
+
+    return sorted(problems, key=place)
+
+
+def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> ConfigFile | None:
+    """Check the fields; swept keys hold their first value meanwhile, as they may be required."""
+    filled = dict(mapping)
+    checked_already = set()
+    if isinstance(mapping.get("runs"), Mapping):
+        filled["runs"] = {}
+        for name, raw in mapping["runs"].items():
+            filled["runs"][name] = raw
+            if swept(raw):
+                filled["runs"][name] = {**at_point(raw, first_point(raw)), "sweep": raw["sweep"]}
+                checked_already |= {("runs", name, *key.split(".")) for key in swept(raw)}
+    try:
+        return ConfigFile.model_validate(filled)
+    except ValidationError as error:
+        known = {problem.path for problem in problems} | checked_already
+        found = problems_of(error, ConfigFile.model_json_schema())
+        problems += [problem for problem in found if problem.path not in known]
+        return None
+
+
+def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:
+    """Yield the settings that need held-out rows where a dataset holds none out."""
+    for entry in runs:
+        dataset = config.datasets[entry.run.dataset]
+        if dataset.valid_fraction > 0 or dataset.has_valid_split:
+            continue
+        for key in ("eval_every_steps", "early_stopping_patience"):
+            if getattr(entry.run.training, key) is not None:
+                yield Problem(
+                    ("runs", entry.source, "training", key),
+                    f"needs held-out rows, and datasets.{entry.run.dataset} has none;"
+                    " give it a valid split, or a valid_fraction above 0",
+                )
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read a YAML file in which no key stands twice.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content; an empty mapping for an empty file.
+
+    Raises:
+        ConfigError: If the file cannot be read, or if a key stands twice. YAML would silently
+            keep the last one: the first of two runs of one name would be gone.
+    """
+    try:
+        loader = yaml.SafeLoader(path.read_bytes())
+        node = loader.get_single_node()
+        repeated = list(_repeated_keys(node, path, (), set()))
+        content = None if node is None or repeated else loader.construct_document(node)
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML; correct it: {error}") from error
+    if repeated:
+        raise ConfigError(
+            "Of two equal keys YAML keeps only the last; rename or remove one:\n"
+            + "\n".join(f"  {line}" for line in repeated)
+        )
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path} holds no keys; begin it with models: (docs/configuration.md)")
+    return content or {}
+
+
+def _repeated_keys(
+    node: yaml.Node | None, path: Path, above: tuple[str | int, ...], seen: set[int]
+) -> Iterator[str]:
+    """Yield a line for every key that stands again in the same mapping; aliases are read once."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _repeated_keys(item, path, (*above, index), seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        here = (*above, str(key.value))
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            first = lines.setdefault(key.value, line)
+            if first != line:
+                yield f"{path}:{line}: {dotted(here)} stands in line {first} already"
+        yield from _repeated_keys(value, path, here, seen)

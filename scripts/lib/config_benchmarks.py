@@ -1,0 +1,100 @@
+"""The benchmarks that a configuration can name."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from scripts.lib.config_fields import (
+    Count,
+    DatasetCommit,
+    Flag,
+    HubName,
+    Positive,
+    Settings,
+    Text,
+    setting,
+)
+from scripts.lib.config_sources import COMMIT, given_keys
+
+
+def _sorted_subjects(subjects: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(subjects)))
+
+
+Subject = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_]+$")]
+Subjects = Annotated[tuple[Subject, ...], Field(min_length=1), AfterValidator(_sorted_subjects)]
+
+
+class BenchmarkOptions(Settings):
+    """What every benchmark can be told."""
+
+    limit: Positive | None = setting(
+        "Ask only the first questions (of each subject), at most so many.", "identity", None
+    )
+    dtype: Literal["float32", "bfloat16"] = setting(
+        "Precision of the weights and of the arithmetic while scoring.", "identity", "float32"
+    )
+
+
+class MmluOptions(BenchmarkOptions):
+    """How multiple-choice questions in MMLU's schema are asked and grouped."""
+
+    kind: Literal["mmlu"] = setting("Four choices for a question, by subject.", "identity")
+    shots: Count = setting("Solved questions of the subject shown first.", "identity", 5)
+    chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
+    subjects: Subjects | None = setting("Ask only these subjects.", "identity", None)
+    categories: Literal["hendrycks", "lm-eval"] = setting(
+        "Map from subject to category; the two differ over anatomy (Other or STEM).",
+        "identity",
+        "hendrycks",
+    )
+
+
+class LocalMmlu(MmluOptions):
+    """MMLU, or questions in its schema, in a local folder."""
+
+    path: Text = setting(
+        "Folder with `test` and `dev` questions, from the working directory.", "location"
+    )
+
+
+class HubMmlu(MmluOptions):
+    """MMLU, or questions in its schema, on the Hugging Face hub, pinned."""
+
+    hub: HubName = setting("Repository of the benchmark.", "identity", allowed="OWNER/NAME")
+    revision: DatasetCommit = setting("Commit of the repository.", "identity", allowed=COMMIT)
+
+
+class ExactMatch(BenchmarkOptions):
+    """Your own questions, whose answer must come back word for word."""
+
+    kind: Literal["exact_match"] = setting("The answer is generated and compared.", "identity")
+    path: Text = setting(
+        "JSON lines with `prompt` or `messages`, and `answer`, from the working directory.",
+        "location",
+    )
+    chat_template: Flag = setting("Put the question into the chat template.", "identity", True)
+    max_new_tokens: Positive = setting("Longest answer, in tokens.", "identity", 64)
+
+
+def _benchmark_form(value: object) -> str | None:
+    """Tell by its kind and keys which form of benchmark *value* is meant to be."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    if kind == "mmlu":
+        keys = given_keys(value)
+        return "HubMmlu" if keys & {"hub", "revision"} else "LocalMmlu" if "path" in keys else None
+    return "ExactMatch" if kind == "exact_match" else None
+
+
+Benchmark: TypeAlias = Annotated[
+    Annotated[LocalMmlu, Tag("LocalMmlu")]
+    | Annotated[HubMmlu, Tag("HubMmlu")]
+    | Annotated[ExactMatch, Tag("ExactMatch")],
+    Discriminator(
+        _benchmark_form,
+        custom_error_type="form_of_benchmark",
+        custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
+        " revision; or kind exact_match with path",
+    ),
+]

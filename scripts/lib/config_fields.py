@@ -1,0 +1,158 @@
+"""What the fields of the configuration are made of: kinds, limits, and the refusal of a value."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+Kind = Literal["identity", "gate", "execution", "report", "location"]
+
+KINDS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "identity": "changes the bytes of a result; another value makes another artifact",
+        "gate": "decides whether a later step may start; changes no byte of what exists",
+        "execution": "how the work is done or what is kept; never what comes out",
+        "report": "what the report shows",
+        "location": "where something is found; its content counts, not its place",
+    }
+)
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+NAME_LIMIT = 60  # characters; a name is one part of a path, and sweeps make names longer
+REFUSED = "refused_setting"
+
+T = TypeVar("T")
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def setting(description: str, kind: Kind, default: Any = ..., allowed: str | None = None) -> Any:
+    """Return the field of one setting.
+
+    Args:
+        description: One sentence for the reference page and for editors.
+        kind: What a change of the setting means; see KINDS.
+        default: The value without the key; left out, the key is required.
+        allowed: The allowed values in words, where the type does not say them.
+    """
+    extra: dict[str, Any] = {"kind": kind}
+    if allowed is not None:
+        extra["allowed"] = allowed
+    return Field(default, description=description, json_schema_extra=extra)
+
+
+def group(description: str, settings: type[Settings]) -> Any:
+    """Return the field of a group of settings that may be left out."""
+    return Field(default_factory=settings, description=description)
+
+
+def refusal(text: str, key: str | None = None) -> PydanticCustomError:
+    """Return the error to raise when a value is refused.
+
+    Args:
+        text: Goes on after the value: "is a branch; give ...".
+        key: For errors about several keys at once, the key (below the group) to blame.
+    """
+    return PydanticCustomError(REFUSED, "{text}", {"text": text, "key": key})
+
+
+def _number(value: object) -> object:
+    """Read a numeric string as a number: YAML 1.1 takes `1e-4` for text, as it has no dot."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def check_name(value: str) -> str:
+    """Return *value*, which must be fit to be a name: safe as one part of a path, anywhere.
+
+    Raises:
+        PydanticCustomError: If it is not.
+    """
+    if not re.match(NAME_PATTERN, value) or ".." in value or len(value) > NAME_LIMIT:
+        raise refusal(
+            "is no usable name; allowed: lower-case letters, digits and . _ - (no '..'),"
+            f" beginning with a letter or digit, at most {NAME_LIMIT} characters"
+        )
+    return value
+
+
+def _inner_file(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise refusal("leaves its folder; allowed: a relative path without '..'")
+    return value
+
+
+def _hub_name(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value, re.ASCII) or ".." in value:
+        raise refusal("is no repository of the hub; allowed: OWNER/NAME")
+    return value
+
+
+def _commit(lookup: str) -> Callable[[str, ValidationInfo], str]:
+    """Return the check of a revision; *lookup* is the hub client's call that tells the hash."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        if re.fullmatch(r"[0-9a-f]{40}", value):
+            return value
+        raise refusal(
+            "can move to other files; allowed: a full commit hash of 40 hexadecimal digits."
+            ' Print it with: python -c "from huggingface_hub import HfApi;'
+            f" print(HfApi().{lookup}({info.data.get('hub', 'OWNER/NAME')!r},"
+            f' revision={value!r}).sha)"'
+        )
+
+    return check
+
+
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Flag = Annotated[bool, Strict()]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+# 2**32 - 1 is the largest seed that numpy takes.
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+_Finite = Field(strict=True, allow_inf_nan=False)
+_Numeric = BeforeValidator(_number)
+PositiveNumber = Annotated[float, _Finite, Field(gt=0), _Numeric]
+Number = Annotated[float, _Finite, Field(ge=0), _Numeric]
+Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
+PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
+
+# Only a full commit hash names the same files for ever.
+_Hash = WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{40}$"})
+ModelCommit = Annotated[Text, AfterValidator(_commit("model_info")), _Hash]
+DatasetCommit = Annotated[Text, AfterValidator(_commit("dataset_info")), _Hash]
+HubName = Annotated[Text, AfterValidator(_hub_name)]
+InnerFile = Annotated[Text, AfterValidator(_inner_file)]
+
+Name = Annotated[
+    str,
+    Strict(),
+    AfterValidator(check_name),
+    WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "maxLength": NAME_LIMIT}),
+]
+_Frozen = AfterValidator(MappingProxyType)
+Named = Annotated[Mapping[Name, T], _Frozen, PlainSerializer(dict)]
+NamedNotEmpty = Annotated[Mapping[Name, T], Field(min_length=1), _Frozen, PlainSerializer(dict)]
