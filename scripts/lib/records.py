@@ -1,0 +1,133 @@
+"""Read the rows of a raw dataset file as a stream: JSON lines, JSON, CSV or Parquet.
+
+A row that cannot be parsed is still a row: it comes out as the error that the ledger will count.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from scripts.lib.chat import UnusableRow
+from scripts.lib.errors import RecordError
+
+SOURCES = ("train", "valid", "test")
+CHUNK_CHARACTERS = 1 << 20
+PARQUET_BATCH_ROWS = 2_000
+JSON_SPACE = " \t\r\n,"
+
+RawRow = Any | UnusableRow
+
+
+def source_files(raw: Path) -> dict[str, Path]:
+    """Return the one file of each source (`train`, `valid`, `test`) that *raw* holds.
+
+    Raises:
+        RecordError: If there is no `train` file, or two files for one source.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(raw.iterdir()):
+        if path.stem in SOURCES and path.suffix in _READERS:
+            if path.stem in found:
+                raise RecordError(
+                    f"{raw} holds both {found[path.stem].name} and {path.name}; keep one of them"
+                )
+            found[path.stem] = path
+    if "train" not in found:
+        known = ", ".join(f"train{suffix}" for suffix in _READERS)
+        raise RecordError(f"{raw} holds no training rows; one of these is needed: {known}")
+    return found
+
+
+def read_rows(path: Path) -> Iterator[RawRow]:
+    """Yield the rows of *path* in order, one at a time in bounded memory.
+
+    Raises:
+        RecordError: If the file as a whole cannot be read.
+    """
+    try:
+        yield from _READERS[path.suffix](path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(f"{path} cannot be read: {error}; fetch or repair the file") from error
+
+
+def _read_jsonl(path: Path) -> Iterator[RawRow]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _parsed_line(line, number)
+
+
+def _parsed_line(line: bytes, number: int) -> RawRow:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return UnusableRow("not_json", f"line {number}: {error}")
+
+
+def _read_json(path: Path) -> Iterator[RawRow]:
+    """Read an array of objects, or objects one after another, without holding the whole file."""
+    decoder = json.JSONDecoder()
+    with path.open(encoding="utf-8-sig") as text:
+        buffer, wanted = text.read(CHUNK_CHARACTERS).lstrip().removeprefix("["), CHUNK_CHARACTERS
+        while True:
+            rows, buffer = _complete_rows(decoder, buffer)
+            yield from rows
+            # A row longer than a chunk doubles what is read, so that parsing stays linear.
+            wanted = CHUNK_CHARACTERS if rows else wanted * 2
+            more = text.read(wanted)
+            if not more:
+                break
+            buffer += more
+    rows, rest = _complete_rows(decoder, f"{buffer}\n")
+    yield from rows
+    if rest.strip(JSON_SPACE) not in ("", "]"):
+        raise RecordError(
+            f"{path} is not JSON from here on: {rest[:80]!r}; repair it, or name it .jsonl if it"
+            " has one object a line"
+        )
+
+
+def _complete_rows(decoder: json.JSONDecoder, text: str) -> tuple[list[RawRow], str]:
+    """Return the values that stand completely in *text*, and what is left of it."""
+    rows: list[RawRow] = []
+    position = 0
+    while True:
+        while position < len(text) and text[position] in JSON_SPACE:
+            position += 1
+        try:
+            row, after = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return rows, text[position:]
+        if after == len(text):  # a number may go on in the next chunk
+            return rows, text[position:]
+        rows.append(row)
+        position = after
+
+
+def _read_csv(path: Path) -> Iterator[RawRow]:
+    csv.field_size_limit(sys.maxsize)
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        for row in csv.DictReader(text):
+            if None in row or None in row.values():
+                yield UnusableRow("wrong_number_of_columns", "the row does not fit the header")
+            else:
+                yield row
+
+
+def _read_parquet(path: Path) -> Iterator[RawRow]:
+    with pq.ParquetFile(path) as table:
+        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            yield from batch.to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Iterator[RawRow]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
