@@ -1,0 +1,179 @@
+"""From checked rows to the exact texts that a model is asked, with nothing but its tokenizer.
+
+Prompts are built by lm-eval's own task class. All of them are there, and measured against the
+model's context, before the model is loaded: lm-eval itself cuts a long prompt from the left with
+only a warning.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError as JinjaError
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.models.utils import resolve_max_length
+from transformers import AutoConfig, AutoTokenizer
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.tasks import Message, Row
+
+# A word that no template changes; what follows it in a rendered turn is the turn's end.
+_PROBE = "tunesmith"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question as the model will see it.
+
+    Attributes:
+        id: Stable name, `{subject}:{index from 0}`.
+        subject: The subject it belongs to.
+        prompt: The exact text before the answer.
+        doc: Its row, as lm-eval's task keeps it.
+        requests: What lm-eval asks of the model: one request per choice, or one generation.
+        task: The lm-eval task that judges the responses.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    doc: Row
+    requests: tuple[Any, ...]
+    task: Any
+
+    @property
+    def prompt_hash(self) -> str:
+        """First 16 hex digits of the prompt's sha256."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()[:16]
+
+
+def load_tokenizer(model: Path, *, chat_template: bool) -> Any:
+    """Load the tokenizer of a model folder and see to it that the asked template exists.
+
+    Raises:
+        ScoreError: `chat_template` is asked for and the model has none.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(str(model), trust_remote_code=False)
+    if chat_template and not tokenizer.chat_template:
+        raise ScoreError(
+            f"The model in {model} has no chat template, but `chat_template: true` asks for it. "
+            "Set it to false for this benchmark, or give the run a template."
+        )
+    return tokenizer
+
+
+def ask(task_config: Row, subject: str, *, chat: Callable[..., str] | None) -> Iterator[Question]:
+    """Yield the questions of one lm-eval task, in row order.
+
+    Args:
+        task_config: From `scripts.lib.tasks`.
+        subject: The subject that names the questions.
+        chat: Renders a conversation (`mmlu_renderer`), or None for plain text. Worked examples
+            then become turns, which is lm-eval's default.
+    """
+    task = ConfigurableTask(config=dict(task_config))
+    options = {"apply_chat_template": chat is not None, "chat_template": chat}
+    for index, doc in enumerate(task.eval_docs):
+        prompt = task.fewshot_context(
+            doc, num_fewshot=task.config.num_fewshot, fewshot_as_multiturn=True, **options
+        )
+        requests = task.construct_requests(
+            doc=doc, ctx=prompt, metadata=(subject, index, 1), **options
+        )
+        yield Question(
+            id=f"{subject}:{index}",
+            subject=subject,
+            prompt=prompt,
+            doc=doc,
+            requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
+            task=task,
+        )
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """Return a conversation as text, ending where the assistant's turn begins.
+
+    Raises:
+        ScoreError: The template refuses the conversation.
+    """
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        )
+    except JinjaError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ScoreError(
+            f"The chat template refuses a conversation of the turns {roles}: {error}. "
+            "Change the question's turns, or set `chat_template: false`."
+        ) from error
+
+
+def mmlu_renderer(tokenizer: Any) -> Callable[..., str]:
+    """Return the renderer that lm-eval's `hf` model would bring.
+
+    Like that one it leaves the first line of the prompt out when the template knows no system
+    turn, and unlike that one it says so on stderr.
+    """
+    told = False
+
+    def chat(messages: list[Message], **_: object) -> str:
+        nonlocal told
+        try:
+            return render(tokenizer, messages)
+        except ScoreError:
+            turns = [message for message in messages if message["role"] != "system"]
+            if len(turns) == len(messages):
+                raise
+            text = render(tokenizer, turns)
+        if not told:
+            told = True
+            print("The template has no system turn: asking without it.", file=sys.stderr)
+        return text
+
+    return chat
+
+
+def turn_end(tokenizer: Any) -> str:
+    """Return the text with which the chat template ends an assistant's turn, or ''.
+
+    Example: `<|im_end|>` for ChatML.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    return text.rpartition(_PROBE)[2].strip()
+
+
+def check_lengths(questions: Sequence[Question], tokenizer: Any, model: Path) -> None:
+    """Refuse a question that does not fit into the model's context, answer included.
+
+    Raises:
+        ScoreError: Names the first such question, its length and the limit, in tokens.
+    """
+    config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+    limit = int(resolve_max_length(config, tokenizer))
+    for question in questions:
+        needed = _tokens_needed(question, tokenizer)
+        if needed > limit:
+            raise ScoreError(
+                f"Question {question.id} needs {needed} tokens with its answer, but the model in "
+                f"{model} reads {limit}. Lower `shots` or `max_new_tokens`, or leave it out."
+            )
+
+
+def _tokens_needed(question: Question, tokenizer: Any) -> int:
+    """Return how long the model's input becomes, counted as lm-eval's `hf` model counts."""
+    text, *rest = question.requests[-1].args
+    generation = isinstance(rest[0], dict)
+    if not generation:
+        text += max((request.args[1] for request in question.requests), key=len)
+    prefix = tokenizer.bos_token or tokenizer.eos_token
+    special = not (prefix and text.startswith(prefix))
+    length = len(tokenizer.encode(text, add_special_tokens=special))
+    # The last token of a choice is only predicted, never read.
+    return length + int(rest[0]["max_gen_toks"]) if generation else length - 1

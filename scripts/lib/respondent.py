@@ -1,0 +1,140 @@
+"""The model that answers: lm-eval's `hf` model, made strictly greedy, and its answers as rows."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from lm_eval.models.huggingface import HFLM
+from transformers import GenerationConfig
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.journal import Answer
+from scripts.lib.prompts import Question
+from scripts.lib.tasks import LETTERS
+
+
+class Respondent:
+    """The model, loaded when the first question is really asked."""
+
+    def __init__(
+        self, model: Path, tokenizer: Any, *, dtype: str, batch_size: int, ends: Sequence[str]
+    ) -> None:
+        """Keep what loading needs.
+
+        Args:
+            model: Hugging Face model folder.
+            tokenizer: Its tokenizer.
+            dtype: Precision of weights and arithmetic.
+            batch_size: Sequences per forward pass to begin with.
+            ends: Texts that end an answer beside the model's own end tokens.
+        """
+        self._model = model
+        self._tokenizer = tokenizer
+        self._dtype = dtype
+        self._batch_size = batch_size
+        self._ends = ends
+        self._lm: Any = None
+
+    def answer(self, block: Sequence[Question]) -> list[Answer]:
+        """Ask a block of questions; when memory runs out, again with half the batch."""
+        if self._lm is None:
+            self._lm = self._load()
+        while True:
+            try:
+                return self._answer(block)
+            except RuntimeError as error:
+                batch_size = self._lm.batch_size_per_gpu
+                if not should_reduce_batch_size(error) or batch_size == 1:
+                    raise
+                self._lm.batch_size_per_gpu = batch_size // 2
+            print(f"out of memory: batch size {batch_size} -> {batch_size // 2}", file=sys.stderr)
+
+    def _load(self) -> Any:
+        lm = HFLM(
+            pretrained=str(self._model),
+            backend="causal",
+            tokenizer=self._tokenizer,
+            dtype=self._dtype,
+            batch_size=self._batch_size,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            trust_remote_code=False,
+        )
+        # Only the end tokens are kept: a published generation config may ask for sampling or for
+        # a repetition penalty, and the protocol says greedy.
+        lm.model.generation_config = GenerationConfig(
+            eos_token_id=self._end_tokens(lm.model.generation_config.eos_token_id),
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        return lm
+
+    def _end_tokens(self, declared: int | list[int] | None) -> list[int]:
+        """Return every token that ends an answer.
+
+        lm-eval stops a whole batch on a text, and lets rows that are done babble on until then;
+        what they add is not cut off when the text is a special token, so generate() must know it.
+        """
+        ends = {self._tokenizer.eos_token_id}
+        ends.update(declared if isinstance(declared, list) else [declared])
+        for text in self._ends:
+            tokens = self._tokenizer.encode(text, add_special_tokens=False)
+            ends.update(tokens if len(tokens) == 1 else [])
+        return sorted(token for token in ends if token is not None)
+
+    def _answer(self, block: Sequence[Question]) -> list[Answer]:
+        requests = [request for question in block for request in question.requests]
+        if requests[0].request_type == "generate_until":
+            texts = self._lm.generate_until(requests, disable_tqdm=True)
+            return [_judge_text(q, text) for q, text in zip(block, texts, strict=True)]
+        replies = iter(self._lm.loglikelihood(requests, disable_tqdm=True))
+        return [_judge_choices(q, [next(replies) for _ in q.requests]) for q in block]
+
+
+def _judge_choices(question: Question, replies: list[tuple[float, bool]]) -> Answer:
+    logprobs = [logprob for logprob, _ in replies]
+    if any(math.isnan(logprob) for logprob in logprobs):
+        raise ScoreError(
+            f"The model's answer to {question.id} is not a number. Score it in float32; if that "
+            "does not help, its weights are damaged: look at the run's verdict and merge proof."
+        )
+    return _answer_row(
+        question,
+        prediction=LETTERS[logprobs.index(max(logprobs))],
+        answer=LETTERS[question.doc["answer"]],
+        correct=bool(question.task.process_results(question.doc, replies)["acc"]),
+        logprobs=logprobs,
+    )
+
+
+def _judge_text(question: Question, response: str) -> Answer:
+    return _answer_row(
+        question,
+        prediction=response.strip(),
+        answer=question.doc["answer"].strip(),
+        correct=bool(question.task.process_results(question.doc, [response])["exact_match"]),
+        response=response,
+    )
+
+
+def _answer_row(
+    question: Question,
+    *,
+    prediction: str,
+    answer: str,
+    correct: bool,
+    logprobs: list[float] | None = None,
+    response: str | None = None,
+) -> Answer:
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": prediction,
+        "answer": answer,
+        "correct": correct,
+        "logprobs": logprobs,
+        "response": response,
+        "prompt_hash": question.prompt_hash,
+    }

@@ -1,0 +1,243 @@
+"""Benchmarks on disk -> checked rows -> lm-eval tasks, made in Python: no YAML, no network.
+
+A multiple-choice benchmark has MMLU's columns in `test/{subject}.jsonl` and `dev/{subject}.jsonl`.
+An exact-match benchmark is one `questions.jsonl`. Every row is checked here, before any model is
+loaded.
+
+The MMLU task is lm-eval's own (tasks/mmlu/default/_default_template_yaml of lm-eval 0.4.13) word
+for word. It is written with functions and columns instead of Jinja because lm-eval compiles each
+Jinja text anew for every question, which took longer than a GPU takes to answer it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from scripts.lib.errors import ScoreError
+
+LETTERS = ("A", "B", "C", "D")
+QUESTIONS_FILE = "questions.jsonl"
+
+Row = Mapping[str, Any]
+Message = dict[str, str]
+
+_SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def read_subject(
+    benchmark: Path, subject: str, *, shots: int, limit: int | None
+) -> tuple[list[Row], list[Row]]:
+    """Read and check the rows of one multiple-choice subject.
+
+    Args:
+        benchmark: Folder with `test/` and `dev/`.
+        subject: File stem in both.
+        shots: Worked examples that the prompt will show; that many dev rows must exist.
+        limit: Only the first so many test rows, or None for all.
+
+    Returns:
+        Test rows and dev rows, each `{"question", "choices": [4], "answer": 0-3}`.
+
+    Raises:
+        ScoreError: A file is missing, empty or not in MMLU's form, with file and line.
+    """
+    if not _SUBJECT.fullmatch(subject):
+        raise ScoreError(
+            f"The subject {subject!r} cannot be a file name. Use letters, digits, '_', '-', '.'."
+        )
+    test = _read_rows(benchmark / "test" / f"{subject}.jsonl", _check_choices)
+    dev_file = benchmark / "dev" / f"{subject}.jsonl"
+    dev = _read_rows(dev_file, _check_choices) if shots else []
+    if len(dev) < shots:
+        raise ScoreError(
+            f"{dev_file} holds {len(dev)} rows, but {shots} worked examples are asked for. "
+            "Lower `shots`, or add rows."
+        )
+    return test[:limit], dev
+
+
+def read_questions(benchmark: Path, *, chat_template: bool, limit: int | None) -> list[Row]:
+    """Read and check the rows of an exact-match benchmark.
+
+    Args:
+        benchmark: Folder with `questions.jsonl`.
+        chat_template: Whether prompts go through the chat template; rows of `messages`, or with a
+            `system` text, need it.
+        limit: Only the first so many rows, or None for all.
+
+    Returns:
+        Rows `{"answer": str}` with either `prompt` (and maybe `system`) or `messages`.
+
+    Raises:
+        ScoreError: The file is missing, empty, or a row is not in this form, with file and line.
+    """
+
+    def check(row: Row) -> str | None:
+        return _check_question(row, chat_template=chat_template)
+
+    return _read_rows(benchmark / QUESTIONS_FILE, check)[:limit]
+
+
+def messages_of(row: Row) -> list[Message]:
+    """Return the conversation that a question's row asks the model to go on with."""
+    if "messages" in row:
+        return [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
+    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    return [*system, {"role": "user", "content": row["prompt"]}]
+
+
+def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: int) -> Row:
+    """Return lm-eval's task for one MMLU subject over rows that are already in memory.
+
+    Args:
+        subject: Its name; underscores become spaces in the prompt's first line.
+        test: Rows to ask, from `read_subject`.
+        dev: Rows to show as worked examples, the first `shots` in file order.
+        shots: Number of worked examples.
+    """
+    about = subject.replace("_", " ")
+    preamble = f"The following are multiple choice questions (with answers) about {about}.\n\n"
+    splits = {"test": _choice_docs(test, preamble), "dev": _choice_docs(dev, preamble)}
+    return {
+        "task": subject,
+        "custom_dataset": _dataset(splits),
+        "test_split": "test",
+        "fewshot_split": "dev" if dev else None,
+        "fewshot_config": {"sampler": "first_n"},
+        "num_fewshot": shots,
+        "output_type": "multiple_choice",
+        "description": "preamble",
+        "doc_to_text": _choice_prompt,
+        "doc_to_choice": list(LETTERS),
+        "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+
+
+def exact_match_task(
+    name: str, prompts: Sequence[str], answers: Sequence[str], *, max_new_tokens: int, until: str
+) -> Row:
+    """Return an lm-eval task that generates greedily and compares with the answer.
+
+    Args:
+        name: The benchmark's name.
+        prompts: The exact texts that the model goes on with (template already applied).
+        answers: The expected texts, one per prompt.
+        max_new_tokens: Longest generation, in tokens.
+        until: Text that ends a turn beside the tokenizer's end token; empty when there is none.
+    """
+    docs = [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]
+    return {
+        "task": name,
+        "custom_dataset": _dataset({"test": docs}),
+        "test_split": "test",
+        "num_fewshot": 0,
+        "output_type": "generate_until",
+        "doc_to_text": _prompt,
+        "doc_to_target": _answer,
+        "generation_kwargs": {
+            "until": [until] if until else [],
+            "max_gen_toks": max_new_tokens,
+            "do_sample": False,
+        },
+        "process_results": _exact_match,
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }
+
+
+def _read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
+    """Return the rows of a JSONL file; *fault* says what is wrong with a row, or None."""
+    if not path.is_file():
+        raise ScoreError(f"{path} does not exist. Check the benchmark's source and subjects.")
+    rows: list[Row] = []
+    # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ScoreError(f"{path}:{number} is not JSON ({error}). Correct the line.") from None
+        wrong = fault(row) if isinstance(row, dict) else "is not a JSON object"
+        if wrong:
+            raise ScoreError(f"{path}:{number} {wrong}. Correct the row.")
+        rows.append(row)
+    if not rows:
+        raise ScoreError(f"{path} holds no questions. Check the benchmark's source.")
+    return rows
+
+
+def _check_choices(row: Row) -> str | None:
+    if not _is_text(row.get("question")):
+        return "has no text in `question`"
+    choices, answer = row.get("choices"), row.get("answer")
+    if not isinstance(choices, list) or len(choices) != len(LETTERS):
+        return f"needs a list of {len(LETTERS)} texts in `choices`"
+    if not all(isinstance(choice, str) for choice in choices):
+        return "has a choice that is not a text"
+    # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
+    if type(answer) is not int or answer not in range(len(LETTERS)):
+        return f"needs a whole number from 0 to 3 in `answer`, not {answer!r}"
+    return None
+
+
+def _check_question(row: Row, *, chat_template: bool) -> str | None:
+    if not _is_text(row.get("answer")):
+        return "has no text in `answer`"
+    if ("prompt" in row) == ("messages" in row):
+        return "needs either `prompt` or `messages`"
+    if not chat_template and ("messages" in row or row.get("system")):
+        return "has turns (`messages` or `system`), which need `chat_template: true`"
+    if "prompt" in row:
+        return None if _is_text(row["prompt"]) else "has no text in `prompt`"
+    messages = row["messages"]
+    if not isinstance(messages, list) or not messages:
+        return "has no turns in `messages`"
+    for message in messages:
+        turn = message if isinstance(message, dict) else {}
+        if not _is_text(turn.get("role")) or not isinstance(turn.get("content"), str):
+            return "has a turn in `messages` without `role` and `content`"
+    return None if messages[-1]["role"] == "user" else "must end with a user's turn"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _choice_docs(rows: Sequence[Row], preamble: str) -> list[dict[str, Any]]:
+    # lm-eval takes a column's value for a description that names a column, and so leaves braces
+    # in it alone.
+    return [
+        {key: row[key] for key in ("question", "choices", "answer")} | {"preamble": preamble}
+        for row in rows
+    ]
+
+
+def _dataset(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
+    def load(**_: object) -> Any:
+        return DatasetDict({name: Dataset.from_list(docs) for name, docs in splits.items() if docs})
+
+    return load
+
+
+def _choice_prompt(doc: Row) -> str:
+    lettered = [
+        f"{letter}. {choice}" for letter, choice in zip(LETTERS, doc["choices"], strict=True)
+    ]
+    return "\n".join([doc["question"].strip(), *lettered, "Answer:"])
+
+
+def _prompt(doc: Row) -> str:
+    return str(doc["prompt"])
+
+
+def _answer(doc: Row) -> str:
+    return str(doc["answer"])
+
+
+def _exact_match(doc: Row, responses: Sequence[str]) -> dict[str, float]:
+    return {"exact_match": float(responses[0].strip() == doc["answer"].strip())}
