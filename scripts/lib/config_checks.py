@@ -192,23 +192,21 @@ def entries(raw: Raw, section: str) -> list[tuple[str, Any]]:
 
 def candidate_problems(raw: Raw, runs: Sequence[NamedRun]) -> Iterator[Problem]:
     """Yield the names that two runs, or a run and a model, would share."""
-    makers: dict[str, str] = {}
     whole = {name: name for name, run in entries(raw, "runs") if not swept(run)}
     for name, source in (whole | {entry.name: entry.source for entry in runs}).items():
         if any(name == model for model, _ in entries(raw, "models")):
             yield Problem(("runs", source), f"{name!r} is the name of a model too; rename one")
+    makers: dict[str, list[str]] = {}
     for entry in runs:
-        path = ("runs", entry.source)
-        maker = makers.setdefault(entry.name, entry.source)
-        if entry is not runs[0] and maker == entry.source and _is_repeated(entry, runs):
-            text = f"makes the run {entry.name!r} twice; take the value out that stands twice"
-            yield Problem((*path, "sweep"), text)
-        elif maker != entry.source:
-            yield Problem(path, f"and runs.{maker} both make the run {entry.name!r}; rename one")
-
-
-def _is_repeated(entry: NamedRun, runs: Sequence[NamedRun]) -> bool:
-    return sum(other.name == entry.name and other.source == entry.source for other in runs) > 1
+        makers.setdefault(entry.name, []).append(entry.source)
+    for name, (first, *others) in makers.items():
+        for other in others:
+            if other == first:
+                text = f"makes the run {name!r} twice; take out the value that stands twice"
+                yield Problem(("runs", other, "sweep"), text)
+            else:
+                text = f"and runs.{first} both make the run {name!r}; rename one"
+                yield Problem(("runs", other), text)
 
 
 def benchmark_problems(raw: Raw) -> Iterator[Problem]:

@@ -36,7 +36,8 @@ def dotted(path: Sequence[str | int]) -> str:
     """Return a key path as people write it: `runs.gentle.sweep.lora.r[1]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        word = part if isinstance(part, str) and part.isprintable() and part else repr(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{word}"
     return text.lstrip(".") or "the configuration"
 
 
@@ -54,7 +55,7 @@ def config_error(problems: Iterable[Problem]) -> ConfigError:
 
 def shown(value: object) -> str:
     """Return *value* as it stands in an error: short, and text in quotes."""
-    text = repr(value)
+    text = _written(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 3] + "..."
 
 
@@ -86,6 +87,8 @@ def problems_of(error: ValidationError, schema: Schema) -> list[Problem]:
     """
     found: dict[tuple[str | int, ...], Problem] = {}
     for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # not empty, but every entry in it is wrong and has its own error
         problem = _problem(detail, schema)
         found.setdefault(problem.path, problem)
     return list(found.values())
@@ -254,4 +257,6 @@ def allowed(node: Schema, schema: Schema) -> str:
 
 def _written(value: object) -> str:
     """Return a value as YAML writes it."""
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

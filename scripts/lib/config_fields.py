@@ -90,7 +90,7 @@ def check_name(value: str) -> str:
     Raises:
         PydanticCustomError: If it is not.
     """
-    if not re.match(NAME_PATTERN, value) or ".." in value or len(value) > NAME_LIMIT:
+    if not re.fullmatch(NAME_PATTERN, value) or ".." in value or len(value) > NAME_LIMIT:
         raise refusal(
             "is no usable name; allowed: lower-case letters, digits and . _ - (no '..'),"
             f" beginning with a letter or digit, at most {NAME_LIMIT} characters"

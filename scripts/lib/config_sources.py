@@ -122,7 +122,7 @@ class DatasetOptions(Settings):
         "System message for conversations that have none.", "identity", None
     )
     valid_fraction: PartFraction = setting(
-        "Share of the training rows to hold out; 0 when the dataset brings a valid split.",
+        "Share of the training rows to hold out. With a valid split it is 0, and not to be given.",
         "identity",
         0.05,
     )
@@ -130,7 +130,9 @@ class DatasetOptions(Settings):
         "Share of the training rows that no run sees.", "identity", 0.0
     )
     split_seed: Seed = setting("Seed of the choice of held-out rows.", "identity", 0)
-    limit: Positive | None = setting("Take only the first rows, at most so many.", "identity", None)
+    limit: Positive | None = setting(
+        "Read only the first rows of each split, at most so many.", "identity", None
+    )
     max_dropped_fraction: Fraction = setting(
         "Stop before training when a larger share of the rows had to be dropped.", "gate", 0.05
     )

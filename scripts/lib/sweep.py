@@ -53,10 +53,10 @@ def _with_value(settings: Settings, parts: Sequence[str], value: object) -> dict
     first, *rest = parts
     if not rest:
         return {**settings, first: value}
-    below = settings.get(first)
-    if below is not None and not isinstance(below, Mapping):
+    below = settings.get(first, {})
+    if not isinstance(below, Mapping):
         return dict(settings)  # not a group: the schema's own error says so
-    return {**settings, first: _with_value(below or {}, rest, value)}
+    return {**settings, first: _with_value(below, rest, value)}
 
 
 def point_name(run: str, point: Mapping[str, object]) -> str:

@@ -1,0 +1,168 @@
+"""Write the JSON schema and the reference page of the configuration from its classes.
+
+Reads   nothing: the classes in scripts.lib.config are the source
+Writes  <root>/config/config.schema.json   for editors
+        <root>/docs/configuration.md       for people
+Try it  python -m scripts.tools.write_config_docs
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from scripts.lib.config import ConfigFile
+from scripts.lib.config_checks import leaf_keys
+from scripts.lib.config_errors import Schema, allowed, entry_schema, resolve
+from scripts.lib.config_fields import KINDS
+
+SCHEMA_PATH = Path("config/config.schema.json")
+PAGE_PATH = Path("docs/configuration.md")
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by `python -m scripts.tools.write_config_docs`; edit the classes in
+     scripts/lib/config*.py instead. -->
+
+One YAML file says what is compared: models, datasets, runs (fine-tunes), and benchmarks. Start
+with `snakemake --configfile FILE`; values given with `--config` win over the file. Everything is
+checked before the first job, and all errors come at once, each with its key, the value, and what
+is allowed. Unknown keys and keys that stand twice are errors.
+
+Names (of models, datasets, runs, benchmarks) are lower-case letters, digits and `.`, `_`, `-`,
+at most 60 characters. A run must not be named like a model: both are candidates in the report.
+Relative paths start in the working directory.
+
+```yaml
+models:
+  smollm2: {hub: HuggingFaceTB/SmolLM2-135M-Instruct, revision: COMMIT}
+datasets:
+  orders: {path: data/orders.jsonl}
+runs:
+  gentle:
+    model: smollm2
+    dataset: orders
+    lora: {r: 8}
+  grid:
+    model: smollm2
+    dataset: orders
+    sweep: {lora.r: [8, 16], training.learning_rate: [1e-4, 2e-4]}
+benchmarks:
+  mmlu: {kind: mmlu, path: data/mmlu}
+```
+
+`sweep` makes one run for every combination, here `grid-r8-lr1e-4`, `grid-r8-lr2e-4`,
+`grid-r16-lr1e-4` and `grid-r16-lr2e-4`. A swept value wins over one that the run gives itself.
+There is no run `grid` besides. COMMIT stands for a full commit hash.
+
+## Kinds of settings
+
+"""
+
+
+class _Untitled(GenerateJsonSchema):
+    """JSON schema without the titles that pydantic derives from the keys."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of a configuration file."""
+    schema = ConfigFile.model_json_schema(schema_generator=_Untitled)
+    for node in schema["properties"].values():
+        if "patternProperties" in node:
+            # Without this an editor would let names pass that the pattern refuses.
+            node["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """Return the text of the JSON schema file."""
+    return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def page_text() -> str:
+    """Return the text of the reference page."""
+    schema = config_schema()
+    lines = ["| kind | meaning |", "|---|---|"]
+    lines += [f"| {kind} | {meaning} |" for kind, meaning in KINDS.items()]
+    levers: dict[str, Schema] = {}
+    for key, raw in schema["properties"].items():
+        node = resolve(raw, schema)
+        entry = entry_schema(node)
+        if entry is not None:
+            lines += ["", f"## {key}", "", node["description"]]
+            lines += _entry_lines(key, resolve(entry, schema), schema)
+        elif "properties" in node:
+            lines += [
+                "",
+                f"## {key}",
+                "",
+                node["description"],
+                "",
+                *_table(node["properties"], schema),
+            ]
+        else:
+            levers[key] = node
+    lines += ["", "## Other keys", "", "These stand at the top level.", ""]
+    lines += _table(levers, schema)
+    return INTRODUCTION + "\n".join(lines) + "\n"
+
+
+def _entry_lines(key: str, entry: Schema, schema: Schema) -> Iterator[str]:
+    """Yield a table for every form that an entry of a section can have."""
+    forms = [resolve(form, schema) for form in entry.get("oneOf", [entry])]
+    if len(forms) == 1:
+        yield from ("", f"Keys below `{key}.<name>`:", "", *_table(entry["properties"], schema))
+        return
+    properties = [form["properties"] for form in forms]
+    common = {
+        name: node
+        for name, node in properties[0].items()
+        if all(other.get(name) == node for other in properties)
+    }
+    for form in forms:
+        own = {name: node for name, node in form["properties"].items() if name not in common}
+        yield from ("", f"### {form['description'].rstrip('.')}", "")
+        yield from (f"Keys below `{key}.<name>`:", "", *_table(own, schema))
+    if common:
+        yield from ("", f"### All of these {key}", "", *_table(common, schema))
+
+
+def _table(properties: Mapping[str, Schema], schema: Schema) -> Iterator[str]:
+    """Yield the table of some settings, required keys first."""
+    leaves = leaf_keys({"properties": properties, "$defs": schema["$defs"]})
+    yield "| key | value | default | kind | meaning |"
+    yield "|---|---|---|---|---|"
+    for key, leaf in sorted(leaves.items(), key=lambda item: "default" in item[1]):
+        cells = [
+            f"`{key}`",
+            allowed(leaf, schema),
+            _default(leaf),
+            leaf["kind"],
+            leaf["description"],
+        ]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(leaf: Mapping[str, Any]) -> str:
+    return f"`{json.dumps(leaf['default'])}`" if "default" in leaf else "required"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write both files below the folder that *argv* names."""
+    parser = argparse.ArgumentParser(description="Write the schema and the reference page.")
+    parser.add_argument("--root", type=Path, default=Path(), help="folder of the project")
+    root = parser.parse_args(argv).root
+    for path, text in ((SCHEMA_PATH, schema_text()), (PAGE_PATH, page_text())):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
