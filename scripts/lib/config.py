@@ -192,7 +192,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         node = loader.get_single_node()
         repeated = list(_repeated_keys(node, path, (), set()))
         content = None if node is None or repeated else loader.construct_document(node)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date such as 2026-13-01
         raise ConfigError(f"{path} cannot be read as YAML; correct it: {error}") from error
     if repeated:
         raise ConfigError(

@@ -54,9 +54,7 @@ class MmluOptions(BenchmarkOptions):
 class LocalMmlu(MmluOptions):
     """MMLU, or questions in its schema, in a local folder."""
 
-    path: Text = setting(
-        "Folder with `test` and `dev` questions, from the working directory.", "location"
-    )
+    path: Text = setting("Folder with `test` and `dev` questions.", "location")
 
 
 class HubMmlu(MmluOptions):
@@ -71,7 +69,7 @@ class ExactMatch(BenchmarkOptions):
 
     kind: Literal["exact_match"] = setting("The answer is generated and compared.", "identity")
     path: Text = setting(
-        "JSON lines with `prompt` or `messages`, and `answer`, from the working directory.",
+        "JSON lines with `prompt` or `messages`, and `answer`.",
         "location",
     )
     chat_template: Flag = setting("Put the question into the chat template.", "identity", True)

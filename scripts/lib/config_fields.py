@@ -27,7 +27,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
         "gate": "decides whether a later step may start; changes no byte of what exists",
         "execution": "how the work is done or what is kept; never what comes out",
         "report": "what the report shows",
-        "location": "where something is found; its content counts, not its place",
+        "location": "where something is found; there the content is the identity, not the place",
     }
 )
 

@@ -40,13 +40,13 @@ class HubModel(Settings):
 class LocalModel(Settings):
     """A model in Hugging Face's format in a local folder."""
 
-    path: Text = setting("Folder of the model, from the working directory.", "location")
+    path: Text = setting("Folder of the model.", "location")
 
 
 class PackageGguf(Settings):
     """A GGUF file inside an installed Python package; it becomes a bfloat16 model."""
 
-    package: Text = setting("Name of the installed distribution.", "location")
+    package: Text = setting("Name of the installed package.", "location")
     gguf: InnerFile = setting(
         "File inside the package, from the package's folder.",
         "location",
@@ -57,7 +57,7 @@ class PackageGguf(Settings):
 class LocalGguf(Settings):
     """A GGUF file in a local folder; it becomes a bfloat16 model."""
 
-    path: Text = setting("Folder of the file, from the working directory.", "location")
+    path: Text = setting("Folder of the file.", "location")
     gguf: InnerFile = setting(
         "File inside the folder.", "location", allowed="a relative path without `..`"
     )
@@ -192,7 +192,7 @@ class LocalDataset(DatasetOptions):
     """A dataset in one local file."""
 
     path: Text = setting(
-        "File of the rows: JSON lines, JSON, CSV or Parquet, from the working directory.",
+        "File of the rows: JSON lines, JSON, CSV or Parquet.",
         "location",
     )
 
@@ -200,7 +200,7 @@ class LocalDataset(DatasetOptions):
 class LocalSplitDataset(DatasetOptions):
     """A dataset with one local file for each split."""
 
-    files: Files = Field(description="Files of the splits, from the working directory.")
+    files: Files = Field(description="Files of the splits.")
 
     @property
     def has_valid_split(self) -> bool:

@@ -35,7 +35,7 @@ is allowed. Unknown keys and keys that stand twice are errors.
 
 Names (of models, datasets, runs, benchmarks) are lower-case letters, digits and `.`, `_`, `-`,
 at most 60 characters. A run must not be named like a model: both are candidates in the report.
-Relative paths start in the working directory.
+Relative paths start in the working directory or, if nothing is there, in the project's folder.
 
 ```yaml
 models:

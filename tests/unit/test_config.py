@@ -363,7 +363,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [1\n", "- 1\n- 2\n", "\ta: 1\n", "!!python/name:os.system a\n"]
+    "text", ["a: [1\n", "- 1\n- 2\n", "\ta: 1\n", "!!python/name:os.system a\n", "a: 2026-13-01\n"]
 )
 def test_a_broken_file_is_named(tmp_path, text):
     path = write(tmp_path, text)
