@@ -1,0 +1,39 @@
+"""Tunesmith: what did this fine-tune do to the model?
+
+snakemake --profile local                          the embedded demo
+snakemake --profile local --configfile mine.yaml   your own runs
+snakemake --profile slurm --configfile mine.yaml   the same on a cluster
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/fetch.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/merge.smk"
+include: "rules/score.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Compare every tuned model with its base, and report."""
+    default_target: True
+    input:
+        PLAN["report"] + ".json",
+    localrule: True
+
+
+onstart:
+    start_workflow()
+
+
+onsuccess:
+    end_workflow(success=True)
+
+
+onerror:
+    end_workflow(success=False)

@@ -1,0 +1,114 @@
+"""Glue: the plan of this invocation, and the lookups by which rules read it.
+
+in   the config, or, inside a job, the frozen plan that TUNESMITH_PLAN names
+out  PLAN, PLAN_FILE and the functions below
+"""
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+
+from scripts.lib import planning, upkeep, views
+from scripts.lib.errors import PipelineError
+from scripts.lib.plan import read_frozen
+
+PLAN_VARIABLE = "TUNESMITH_PLAN"
+ROOT = Path(workflow.basedir)
+
+# Programs import `scripts` and run under this Python, wherever the job lands.
+shell.prefix(
+    f"export PYTHONPATH={shlex.quote(workflow.basedir)}"
+    f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+
+
+def plan_now():
+    """Plan this invocation and leave the frozen plan for the jobs."""
+    try:
+        files = [Path(path) for path in workflow.overwrite_configfiles]
+        invocation = planning.plan_invocation(
+            planning.read_configs(config, files, ROOT), ROOT
+        )
+    except PipelineError as error:
+        raise WorkflowError(f"\n{error}") from None
+    os.environ[PLAN_VARIABLE] = str(invocation.file)
+    return invocation
+
+
+# Jobs that parse this file again must not plan again: the config, the lock or a raw file may have
+# changed since, and what they make would carry the old key.
+INVOCATION = plan_now() if workflow.is_main_process else None
+PLAN_FILE = os.environ[PLAN_VARIABLE]
+PLAN = read_frozen(Path(PLAN_FILE))
+
+
+def force_damaged():
+    """Have Snakemake make what is planned though files of it are there (damaged, or redo)."""
+    outputs = [
+        p for id in PLAN["artifacts"] for p in (f"results/{id}", f"results/{id}.json")
+    ]
+    present = {path for path in outputs if Path(path).exists()}
+    workflow.dag_settings.forcerun = set(workflow.dag_settings.forcerun) | present
+
+
+def start_workflow():
+    """Refuse a plan that is for pictures only; show what is there."""
+    if INVOCATION.full:
+        raise WorkflowError(
+            "plan=full is for pictures and --report: leave it out to run"
+        )
+    views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+
+
+def end_workflow(success):
+    """Show what is there now; evict merged models that were to be kept no longer."""
+    upkeep.evict_merged(INVOCATION.plan.graph, INVOCATION.store)
+    views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+    if success:
+        print("The report: results/report/index.html", file=sys.stderr)
+
+
+def planned(stage):
+    """Return the pattern of the names that this plan makes in a stage; nothing else has a rule."""
+    names = [
+        id.partition("/")[2] for id in PLAN["artifacts"] if id.startswith(f"{stage}/")
+    ]
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def reads(stage, edge):
+    """Return the input function for the folders behind an edge."""
+    return lambda wildcards: [
+        place for _, place in entry(stage, wildcards)["reads"][edge]
+    ]
+
+
+def knows(stage, edge):
+    """Return the input function for the manifests behind an edge."""
+    return lambda wildcards: [
+        f"{place}.json" for _, place in entry(stage, wildcards)["knows"][edge]
+    ]
+
+
+def gates(stage):
+    """Return the input function for the manifests whose findings may forbid a job."""
+    return lambda wildcards: [
+        f"{gate[2]}.json" for gate in entry(stage, wildcards)["gates"]
+    ]
+
+
+def entry(stage, wildcards):
+    """Return what the plan says of one artifact."""
+    return PLAN["artifacts"][f"{stage}/{wildcards.artifact}"]
+
+
+if INVOCATION is not None:
+    force_damaged()
+    if not PLAN["artifacts"]:
+        views.refresh(INVOCATION.plan.graph, INVOCATION.store)

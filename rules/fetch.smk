@@ -1,0 +1,59 @@
+"""Bring models, datasets and benchmarks in: the only rules that use a network.
+
+in   hub repositories at a commit, local files and folders
+out  results/{models,raw,benchmarks}/
+"""
+
+
+rule fetch_model:
+    output:
+        artifact=directory("results/models/{artifact}"),
+        manifest="results/models/{artifact}.json",
+    log:
+        "logs/fetch_model/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("models"),
+    """Bring one base model into results/."""
+    localrule: True
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " >{log} 2>&1"
+
+
+rule fetch_dataset:
+    output:
+        artifact=directory("results/raw/{artifact}"),
+        manifest="results/raw/{artifact}.json",
+    log:
+        "logs/fetch_dataset/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("raw"),
+    """Bring one raw dataset into results/."""
+    localrule: True
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " >{log} 2>&1"
+
+
+rule fetch_benchmark:
+    output:
+        artifact=directory("results/benchmarks/{artifact}"),
+        manifest="results/benchmarks/{artifact}.json",
+    log:
+        "logs/fetch_benchmark/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("benchmarks"),
+    """Bring the questions of one benchmark into results/."""
+    localrule: True
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " >{log} 2>&1"

@@ -1,0 +1,53 @@
+"""Merge adapters into their bases, and prove the result.
+
+in   results/{models,adapters}/
+out  results/{merged,proofs}/
+"""
+
+
+rule merge_adapter:
+    """Merge one adapter into its base model."""
+    input:
+        model=reads("merged", "model"),
+        adapter=reads("merged", "adapter"),
+        gates=gates("merged"),
+    output:
+        artifact=directory("results/merged/{artifact}"),
+        manifest="results/merged/{artifact}.json",
+    log:
+        "logs/merge_adapter/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("merged"),
+    threads: 2
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.merge_adapter --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model} --adapter {input.adapter}"
+        " --threads {threads}"
+        " >{log} 2>&1"
+
+
+rule prove_merge:
+    """Prove that the merged model computes what base and adapter do."""
+    input:
+        model=reads("proofs", "model"),
+        adapter=reads("proofs", "adapter"),
+        merged=reads("proofs", "merged"),
+    output:
+        artifact=directory("results/proofs/{artifact}"),
+        manifest="results/proofs/{artifact}.json",
+    log:
+        "logs/prove_merge/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("proofs"),
+    threads: 2
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.prove_merge --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model} --adapter {input.adapter} --merged {input.merged}"
+        " --threads {threads}"
+        " >{log} 2>&1"

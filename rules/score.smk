@@ -1,0 +1,54 @@
+"""Score every candidate on every benchmark.
+
+in   results/{models,merged,benchmarks}/
+out  results/scores/ by question, results/categories/ by category
+"""
+
+
+rule score_benchmark:
+    """Score one candidate on a set of subjects."""
+    input:
+        model=reads("scores", "model"),
+        benchmark=reads("scores", "benchmark"),
+        gates=gates("scores"),
+    output:
+        artifact=directory("results/scores/{artifact}"),
+        manifest="results/scores/{artifact}.json",
+    log:
+        "logs/score_benchmark/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("scores"),
+    threads: 4
+    resources:
+        gpu=1,
+        score_batch=8,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model} --benchmark {input.benchmark}"
+        " --threads {threads} --score-batch {resources.score_batch}"
+        " >{log} 2>&1"
+
+
+rule aggregate_scores:
+    input:
+        scores=reads("categories", "scores"),
+    output:
+        artifact=directory("results/categories/{artifact}"),
+        manifest="results/categories/{artifact}.json",
+    log:
+        "logs/aggregate_scores/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("categories"),
+    """Sum up the scores of one candidate by category."""
+    localrule: True
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.aggregate_scores --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --scores {input.scores}"
+        " >{log} 2>&1"

@@ -1,0 +1,27 @@
+"""Sum up the scores of one candidate on one benchmark by category.
+
+Reads   scores/<...>  all scoring jobs of the candidate and the benchmark
+Writes  <artifact>/<benchmark>.<category>.json  n, correct, accuracy, standard error, subjects
+
+Try it  python -m scripts.aggregate_scores --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.job import Job, run_job
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return aggregate_scores(AggregateSpec(**job.spec), job.inputs["scores"], job.out)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("aggregate_scores", work, argv, inputs=("scores",))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Turn one raw dataset into conversations.
+
+Reads   raw/<dataset>   rows as published
+Writes  <artifact>/{train,valid,test}.parquet  one conversation per row
+        <artifact>/ledger.parquet              a verdict for every raw row
+        <artifact>/summary.json                rows, kept, fixed, dropped by reason
+
+Try it  python -m scripts.format_chat --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.formatting import FormatSpec, format_chat
+from scripts.lib.job import Job, run_job
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return format_chat(FormatSpec(**job.spec), job.folder("raw"), job.out)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("format_chat", work, argv, inputs=("raw",))
+
+
+if __name__ == "__main__":
+    main()

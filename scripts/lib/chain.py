@@ -1,0 +1,35 @@
+"""Whether manifests join: each input that one names has the bytes that the other describes.
+
+Keys promise equal work, not equal bytes: a model trained again with other threads or on another GPU
+may differ in its last bits. A table must not set the scores of one adapter beside the merge proof
+of another, so the joints are compared by content.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.lib.errors import StoreError
+
+
+def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check every joint between two artifacts of *manifests*.
+
+    Args:
+        manifests: Id -> manifest.
+
+    Raises:
+        StoreError: naming each artifact that was made from other bytes than are there now.
+    """
+    broken = [
+        f"{id} was made from another {source['id']}"
+        for id, manifest in manifests.items()
+        for inputs in manifest["inputs"].values()
+        for source in inputs
+        if source["id"] in manifests and source["content"] != manifests[source["id"]]["content"]
+    ]
+    if broken:
+        raise StoreError(
+            "the artifacts do not fit together: "
+            + "; ".join(broken)
+            + ". Make them again with --config redo=<run>"
+        )

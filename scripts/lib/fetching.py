@@ -1,0 +1,68 @@
+"""Bring datasets and benchmarks into results/.
+
+Everything is pinned: a hub repository by commit, a local file by its hash. What arrives is copied
+as it is.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.errors import ConfigError
+from scripts.lib.files import sha256_of
+
+
+def fetch_dataset(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the raw rows to *out*, one file for each split, as published."""
+    if spec["source"] == "path":
+        by_name = dict(zip(spec["files"], sources, strict=True))
+        copy_planned(spec["files"], by_name, out)
+    else:
+        import datasets
+
+        for split, name in spec["splits"].items():
+            rows = datasets.load_dataset(
+                spec["hub"], spec["name"], split=name, revision=spec["revision"]
+            )
+            rows.to_parquet(out / f"{split}.parquet")
+    return {"splits": sorted(file.stem for file in out.iterdir())}
+
+
+def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the questions of a benchmark to *out*, in the layout that scoring reads."""
+    if spec["source"] == "path":
+        by_name = dict(zip(spec["files"], sources, strict=True))
+        copy_planned(spec["files"], by_name, out)
+    else:
+        import datasets
+
+        for split in ("dev", "test"):
+            rows = datasets.load_dataset(
+                spec["hub"], "all", split=split, revision=spec["revision"]
+            ).to_pandas()
+            (out / split).mkdir()
+            for subject, part in rows.groupby("subject", sort=True):
+                part.to_json(out / split / f"{subject}.jsonl", orient="records", lines=True)
+    return {"files": len([path for path in out.rglob("*") if path.is_file()])}
+
+
+def copy_planned(planned: Mapping[str, str], places: Mapping[str, Path], out: Path) -> None:
+    """Copy files to *out* and check that they are the planned ones.
+
+    Args:
+        planned: Name below *out* -> sha256.
+        places: Name -> where the file is.
+        out: The folder to fill.
+
+    Raises:
+        ConfigError: when a file is no longer what was planned.
+    """
+    for name, sha256 in planned.items():
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(places[name], target)
+        if sha256_of(target) != sha256:
+            raise ConfigError(
+                f"{places[name]} changed while it was planned: start the workflow again"
+            )

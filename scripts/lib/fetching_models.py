@@ -1,0 +1,100 @@
+"""Bring models into results/.
+
+A hub repository comes by commit, a local folder by the hashes of its files, both as they are; a
+GGUF file becomes a plain bfloat16 safetensors model.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.errors import ConfigError
+from scripts.lib.fetching import copy_planned
+from scripts.lib.files import sha256_of
+from scripts.lib.model_files import TOKENIZER_FILES, WEIGHT_SUFFIXES
+
+NEVER_FETCHED = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES] + ["*.gguf", "*.onnx", "original/*"]
+"""Files of a hub model that are not downloaded: pickles, and copies in other formats."""
+
+
+def fetch_model(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write a complete Hugging Face model to *out*.
+
+    Args:
+        spec: `source` is `hub` (with hub, revision, trust_remote_code), `path` (with files), or
+            `gguf` (with sha256).
+        sources: The local files, for `path` and `gguf`.
+        out: An empty folder.
+
+    Raises:
+        ConfigError: when what arrived is no complete model, or not what was planned.
+    """
+    if spec["source"] == "hub":
+        _download_model(spec, out)
+    elif spec["source"] == "path":
+        copy_planned(spec["files"], {file.name: file for file in sources}, out)
+    else:
+        (file,) = sources
+        if sha256_of(file) != spec["sha256"]:
+            raise ConfigError(f"{file} changed while it was planned: start the workflow again")
+        _dequantise(file, out)
+    names = {file.name for file in out.iterdir()}
+    if not names & set(TOKENIZER_FILES):
+        raise ConfigError(f"the model has no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ConfigError("the model has no *.safetensors; pickled weights are not loaded")
+    config = json.loads((out / "config.json").read_text())
+    return {
+        "model_type": config.get("model_type"),
+        "bytes": sum(file.stat().st_size for file in out.glob("*.safetensors")),
+        "source": {key: value for key, value in spec.items() if key != "files"},
+    }
+
+
+def _download_model(spec: Mapping[str, Any], out: Path) -> None:
+    """Download one revision of a model repository, safetensors only."""
+    from huggingface_hub import snapshot_download
+
+    ignored = list(NEVER_FETCHED) if spec["trust_remote_code"] else [*NEVER_FETCHED, "*.py"]
+    folder = Path(
+        snapshot_download(spec["hub"], revision=spec["revision"], ignore_patterns=ignored)
+    )
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not any(part.startswith(".") for part in file.parts[-2:]):
+            target = out / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def _dequantise(file: Path, out: Path) -> None:
+    """Turn a GGUF file into a plain bfloat16 model.
+
+    transformers (5.23) keeps the weights packed after loading and refuses to save them, so the
+    values are read out into a fresh model of the same architecture.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    packed = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.bfloat16
+    )
+    config = packed.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config._name_or_path = ""
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(packed.state_dict(), strict=True)
+    model.generation_config = packed.generation_config
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    _drop_local_words(out / "tokenizer_config.json", ("is_local", "local_files_only"))
+
+
+def _drop_local_words(path: Path, words: tuple[str, ...]) -> None:
+    """Remove from a JSON file what says how it was loaded rather than what it is."""
+    content = json.loads(path.read_text())
+    kept = {key: value for key, value in content.items() if key not in words}
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

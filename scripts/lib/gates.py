@@ -1,0 +1,46 @@
+"""Whether an earlier artifact's finding lets a job start."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.lib.errors import GateError
+
+
+def check_gate(kind: str, artifact: str, facts: Mapping[str, Any], limit: float | None) -> None:
+    """Refuse when the finding in *facts* forbids to go on.
+
+    Args:
+        kind: `ledger`, `contract`, `verdict` or `proof`.
+        artifact: Id of the artifact that holds the finding.
+        facts: The facts in its manifest.
+        limit: Largest share of dropped rows (ledger only).
+
+    Raises:
+        GateError: with the evidence and what to do.
+    """
+    if kind == "ledger":
+        summary = facts["summary"]
+        if limit is not None and summary["dropped_fraction"] > limit:
+            raise GateError(
+                f"{artifact}: {summary['dropped']} of {summary['rows']} rows were dropped"
+                f" ({summary['by_reason']}), more than max_dropped_fraction = {limit:g} allows."
+                " Look into its ledger.parquet; repair the rows or raise the limit"
+            )
+    elif kind == "verdict":
+        verdict = facts["verdict"]
+        if verdict["verdict"] != "healthy":
+            raise GateError(
+                f"{artifact}: training looks {verdict['verdict']}: {verdict['evidence']}"
+                f" {verdict['remedy']} (on_verdict: report would go on all the same)"
+            )
+    elif kind in ("contract", "proof"):
+        finding = facts[kind]
+        if not finding["passed"]:
+            failed = "; ".join(
+                f"{check['name']}: {check.get('evidence', '')}"
+                for check in finding["checks"]
+                if not check["passed"]
+            )
+            raise GateError(f"{artifact}: the {kind} does not hold: {failed}")
+    else:
+        raise GateError(f"{artifact}: there is no gate {kind!r}")

@@ -1,0 +1,217 @@
+"""What must be made: the states of a graph's artifacts, and the frozen plan that jobs read.
+
+The walk starts at the targets and stops at whatever is there. An artifact whose manifest is there
+but not its files is good enough for everyone who does not read the files.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from scripts.lib.canonical import canonical_json, digest
+from scripts.lib.errors import ConfigError
+from scripts.lib.files import read_json, stat_of, write_text
+from scripts.lib.graph import Artifact, Graph
+from scripts.lib.stages import STAGES
+from scripts.lib.store import Found
+
+
+class Inventory(Protocol):
+    """What planning asks of a store."""
+
+    def look(self, id: str, *hashes: str) -> Found | None:
+        """Return the artifact with this id or one of these hashes, if there is one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which artifacts are to be made, and where the others lie.
+
+    Attributes:
+        graph: The graph that was planned.
+        missing: Ids of the artifacts to make, inputs first.
+        found: Artifacts that the walk met and that need no job.
+        again: Those of `missing` that are made although they are there, because it was asked for.
+    """
+
+    graph: Graph
+    missing: tuple[str, ...]
+    found: Mapping[str, Found] = field(default_factory=dict)
+    again: frozenset[str] = frozenset()
+
+
+def make_plan(
+    graph: Graph,
+    inventory: Inventory,
+    *,
+    targets: Iterable[str] | None = None,
+    redo: Iterable[str] = (),
+) -> Plan:
+    """Walk from the targets and return what must be made.
+
+    Args:
+        graph: All artifacts of the config.
+        inventory: What has been made.
+        targets: Ids; the report when None.
+        redo: Names of runs, base models or stages whose artifacts are made again, with all that
+            follows from them.
+
+    Raises:
+        ConfigError: when *redo* names nothing.
+    """
+    walk = _Walk(graph, inventory, again=_redo(graph, redo))
+    for target in targets if targets is not None else [graph.report]:
+        walk.visit(target, files=True)
+    missing = tuple(id for id in graph.artifacts if id in walk.missing)
+    return Plan(graph, missing, walk.found, walk.again & walk.missing)
+
+
+class _Walk:
+    """One walk over a graph; remembers what it met."""
+
+    def __init__(self, graph: Graph, inventory: Inventory, again: frozenset[str]) -> None:
+        self._graph = graph
+        self._inventory = inventory
+        self._looked: dict[str, Found | None] = {}
+        self._visited: dict[str, bool] = {}
+        self.again = again
+        self.found: dict[str, Found] = {}
+        self.missing: set[str] = set()
+
+    def visit(self, id: str, *, files: bool) -> None:
+        """Settle whether *id* must be made for someone who reads its files, or its manifest."""
+        if self._visited.get(id, False) >= files and id in self._visited:
+            return
+        self._visited[id] = files
+        found = self.look(id)
+        if found and (found.folder or not files):
+            self.found[id] = found
+            return
+        self.found.pop(id, None)
+        self.missing.add(id)
+        artifact = self._graph.artifacts[id]
+        for ids in artifact.reads.values():
+            for source in ids:
+                self.visit(source, files=True)
+        for ids in artifact.knows.values():
+            for source in ids:
+                self.visit(source, files=False)
+        for gate in artifact.gates:
+            self.visit(gate.artifact, files=False)
+
+    def look(self, id: str) -> Found | None:
+        """Return where *id* lies: under its key, else as the same work on inputs of equal bytes."""
+        if id not in self._looked:
+            self._looked[id] = None if id in self.again else self._look(self._graph.artifacts[id])
+        return self._looked[id]
+
+    def _look(self, artifact: Artifact) -> Found | None:
+        found = self._inventory.look(artifact.id, artifact.key)
+        if found and found.folder:
+            return found
+        contents: dict[str, list[str]] = {}
+        for edge, ids in artifact.data.items():
+            inputs = [self.look(source) for source in ids]
+            if any(source is None for source in inputs):
+                return found
+            contents[edge] = [source.content for source in inputs if source]
+        twin = self._inventory.look(artifact.id, artifact.key_with(contents))
+        return twin if twin and (twin.folder or not found) else found
+
+
+def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
+    """Return the artifacts that *names* mean, and all that follows from them."""
+    candidates = {candidate.name: candidate for candidate in graph.candidates}
+    pending: list[str] = []
+    for name in names:
+        if name in STAGES:
+            pending += [id for id, artifact in graph.artifacts.items() if artifact.stage == name]
+        elif name in candidates:
+            candidate = candidates[name]
+            own = [candidate.artifacts[s] for s in ("adapters",) if s in candidate.artifacts]
+            pending += own or [id for ids in candidate.scores.values() for id in ids]
+        else:
+            raise ConfigError(
+                f"redo: {name!r} is no run, model or stage; runs and models:"
+                f" {', '.join(candidates)}; stages: {', '.join(STAGES)}"
+            )
+    consumers = graph.consumers()
+    again: set[str] = set()
+    while pending:
+        id = pending.pop()
+        if id not in again:
+            again.add(id)
+            pending += consumers[id]
+    return frozenset(again)
+
+
+def freeze(
+    plan: Plan, *, results: Path, caches: Iterable[Path], root: Path, full: bool = False
+) -> Path:
+    """Write *plan* to a file named after its content and return the file's path.
+
+    Args:
+        plan: The plan of this invocation.
+        results: The results folder.
+        caches: Shared caches, the first is written.
+        root: The project's folder, where the programs are.
+        full: List every artifact of the graph, made or not (for pictures of the graph).
+    """
+    ids = plan.graph.artifacts if full else plan.missing
+    listed = {id: _entry(plan, id, results, full=full) for id in ids}
+    content = {
+        "artifacts": listed,
+        "caches": [str(cache.absolute()) for cache in caches],
+        "full": full,
+        "report": _place(plan, plan.graph.report, results, full=full),
+        "results": str(results),
+        "root": str(root),
+    }
+    path = results / "plans" / f"{digest(content)}.json"
+    if not path.exists():
+        write_text(path, canonical_json(content) + "\n")
+    return path
+
+
+def read_frozen(path: Path) -> dict[str, Any]:
+    """Return the content of a frozen plan."""
+    content: dict[str, Any] = read_json(path)
+    return content
+
+
+def _entry(plan: Plan, id: str, results: Path, *, full: bool) -> dict[str, Any]:
+    """Return what a job, and the Snakefile in it, need to know of the artifact *id*."""
+    artifact = plan.graph.artifacts[id]
+
+    def places(edges: Mapping[str, tuple[str, ...]]) -> dict[str, list[list[str]]]:
+        return {
+            edge: [[source, str(_place(plan, source, results, full=full))] for source in ids]
+            for edge, ids in edges.items()
+        }
+
+    return {
+        "stage": artifact.stage,
+        "slug": artifact.slug,
+        "key": artifact.key,
+        "spec": artifact.spec,
+        "code": artifact.code,
+        "pins": artifact.pins,
+        "reads": places(artifact.reads),
+        "knows": places(artifact.knows),
+        "gates": [
+            [gate.kind, gate.artifact, _place(plan, gate.artifact, results, full=full), gate.limit]
+            for gate in artifact.gates
+        ],
+        "sources": {path: list(stat_of(Path(path))) for path in artifact.sources},
+        "again": id in plan.again,
+    }
+
+
+def _place(plan: Plan, id: str, results: Path, *, full: bool) -> str:
+    """Return the folder of an artifact (its manifest has the same name and `.json`)."""
+    found = None if full else plan.found.get(id)
+    if found is None or id in plan.missing:
+        return str(results / id)
+    return str(found.manifest_path).removesuffix(".json")

@@ -1,0 +1,109 @@
+"""One plan for one invocation: from the merged config to the frozen file that jobs read."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.code import code_digest
+from scripts.lib.config import load_config, read_config_file
+from scripts.lib.graph import Graph
+from scripts.lib.hash_memory import HashMemory
+from scripts.lib.pins import read_lock
+from scripts.lib.pipeline import build_graph
+from scripts.lib.plan import Plan, freeze, make_plan
+from scripts.lib.sources import LocalSources
+from scripts.lib.stages import STAGES
+from scripts.lib.store import Store
+
+CACHE_VARIABLE = "TUNESMITH_CACHE"
+"""Names a folder for artifacts that colleagues share, or several with the path separator between
+them; the first is written."""
+
+RESULTS = Path("results")
+"""Where artifacts go, from the working directory."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the main process knows after planning.
+
+    Attributes:
+        plan: The plan.
+        file: Where it was frozen; None when nobody asked for that.
+        store: Results and caches.
+        full: Whether the file lists every artifact.
+    """
+
+    plan: Plan
+    file: Path
+    store: Store
+    full: bool
+
+
+def read_configs(given: Mapping[str, Any], files: list[Path], root: Path) -> dict[str, Any]:
+    """Return the config to use: what was given, or the embedded default.
+
+    Args:
+        given: What Snakemake merged from --configfile and --config.
+        files: The files behind --configfile; read again to find keys that are there twice, which
+            Snakemake's own reader drops in silence.
+        root: The project's folder.
+
+    Raises:
+        ConfigError: for a file that does not parse or has a key twice.
+    """
+    for path in files:
+        read_config_file(path)
+    if files:
+        return dict(given)
+    own = Path("config/config.yaml")
+    default = own if own.exists() else root / own
+    return {**read_config_file(default), **given}
+
+
+def graph_of(config: Mapping[str, Any], root: Path) -> Graph:
+    """Return the graph of a config as it stands on this disk.
+
+    Args:
+        config: The merged mapping, not yet checked.
+        root: The project's folder: code, lock, and where relative paths may also start.
+
+    Raises:
+        ConfigError: listing what is wrong.
+    """
+    memory = HashMemory(RESULTS / ".verified" / "sources.json")
+    code = {
+        stage.rule: code_digest(root / "scripts" / f"{stage.rule}.py", root)
+        for stage in STAGES.values()
+    }
+    graph = build_graph(
+        load_config(config),
+        LocalSources((Path.cwd(), root), memory),
+        code=code,
+        lock=read_lock(root / "requirements.lock"),
+    )
+    memory.save()
+    return graph
+
+
+def open_store() -> Store:
+    """Return the store of the working directory and the caches that the environment names."""
+    named = os.environ.get(CACHE_VARIABLE, "").split(os.pathsep)
+    return Store(RESULTS, tuple(Path(name).expanduser().absolute() for name in named if name))
+
+
+def plan_invocation(config: Mapping[str, Any], root: Path) -> Invocation:
+    """Plan, freeze the plan, and return both.
+
+    Raises:
+        ConfigError: listing what is wrong, before anything is made.
+    """
+    checked = load_config(config)
+    graph = graph_of(config, root)
+    store = open_store()
+    plan = make_plan(graph, store, redo=checked.redo)
+    full = checked.plan == "full"
+    file = freeze(plan, results=RESULTS, caches=store.caches, root=root, full=full)
+    return Invocation(plan, file, store, full)

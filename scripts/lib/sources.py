@@ -1,0 +1,135 @@
+"""Local files that a configuration names: where they are, what is in them, whether they will do.
+
+Planning calls this in the main process only, before any job; it reads little and hashes with a
+memory, so that a plan of unchanged files costs a few stats.
+"""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.lib.errors import ConfigError
+from scripts.lib.hash_memory import HashMemory
+from scripts.lib.model_files import TOKENIZER_FILES, model_file_names
+
+ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+class LocalSources:
+    """The local files behind a config, seen from the folders that relative paths may start at."""
+
+    def __init__(self, roots: Sequence[Path], memory: HashMemory) -> None:
+        """Remember where to look.
+
+        Args:
+            roots: Folders that a relative path may start at, first match wins: the working
+                directory, then the project's own folder.
+            memory: Hashes of files seen before.
+        """
+        self._roots = tuple(roots)
+        self._memory = memory
+
+    def locate(self, path: str) -> Path:
+        """Return where *path* is.
+
+        Raises:
+            ConfigError: when there is nothing there.
+        """
+        for root in self._roots:
+            place = root / Path(path).expanduser()
+            if place.exists():
+                return place
+        tried = " or ".join(str(root / path) for root in dict.fromkeys(self._roots))
+        raise ConfigError(f"{path!r} does not exist (looked for {tried})")
+
+    def package_file(self, package: str, inner: str) -> Path:
+        """Return a file inside an installed package, found without importing the package.
+
+        Raises:
+            ConfigError: when the package or the file is not there.
+        """
+        found = importlib.util.find_spec(package.replace("-", "_"))
+        if found is None or found.origin is None:
+            raise ConfigError(f"the package {package!r} is not installed: run `make env`")
+        place = Path(found.origin).parent / inner
+        if not place.is_file():
+            ggufs = ", ".join(sorted(file.name for file in place.parent.glob("*.gguf"))) or "none"
+            raise ConfigError(f"the package {package!r} has no file {inner!r}; its GGUFs: {ggufs}")
+        return place
+
+    def sha256(self, place: Path) -> str:
+        """Return the hash of a file."""
+        return self._memory.sha256(place)
+
+    def model_files(self, path: str) -> dict[str, str]:
+        """Return file -> sha256 of a local model folder.
+
+        Raises:
+            ConfigError: when the folder is not a complete safetensors model with a tokenizer.
+        """
+        folder = self.locate(path)
+        if not folder.is_dir():
+            raise ConfigError(f"{path!r} is no folder; for a GGUF file give its name as `gguf`")
+        names = model_file_names(folder)
+        if "config.json" not in names:
+            raise ConfigError(f"{folder} has no config.json: it is no Hugging Face model")
+        if not any(name.endswith(".safetensors") for name in names):
+            raise ConfigError(f"{folder} has no *.safetensors: save the model with safetensors")
+        if not any(name in names for name in TOKENIZER_FILES):
+            raise ConfigError(
+                f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}): copy the"
+                " tokenizer's files of the model into it, for example with"
+                " AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+            )
+        return {name: self.sha256(folder / name) for name in names}
+
+    def rows_file(self, path: str) -> Path:
+        """Return a file of rows.
+
+        Raises:
+            ConfigError: when it is missing, empty, or of an unknown kind.
+        """
+        place = self.locate(path)
+        if place.suffix not in ROW_SUFFIXES:
+            raise ConfigError(f"{place}: rows come as {', '.join(ROW_SUFFIXES)}")
+        if not place.is_file():
+            raise ConfigError(f"{place} is no file")
+        if not has_rows(place):
+            raise ConfigError(f"{place} is empty: it holds no row")
+        return place
+
+    def mmlu_files(self, path: str) -> dict[str, str]:
+        """Return `split/subject.jsonl` -> sha256 of a benchmark in MMLU's layout.
+
+        Raises:
+            ConfigError: when there is no test question, or a test file is empty.
+        """
+        folder = self.locate(path)
+        places = [
+            place for split in ("dev", "test") for place in sorted((folder / split).glob("*.jsonl"))
+        ]
+        if not any(place.parent.name == "test" for place in places):
+            raise ConfigError(
+                f"{folder} has no test/*.jsonl: one file for each subject is expected"
+            )
+        for place in places:
+            if not has_rows(place):
+                raise ConfigError(f"{place} is empty: it holds no question")
+        return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
+
+
+def has_rows(place: Path) -> bool:
+    """Tell whether a file of rows holds one, reading as little as possible."""
+    if place.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return bool(pyarrow.parquet.read_metadata(place).num_rows)
+    with place.open() as file:
+        lines = (line for line in file if line.strip())
+        first = next(lines, "")
+        if place.suffix == ".csv":
+            return bool(next(lines, ""))
+        if place.suffix == ".json":
+            return bool(first) and bool(json.loads(place.read_text() or "[]"))
+        return bool(first)

@@ -1,0 +1,75 @@
+"""The stages of the workflow: folder, rule, libraries, sharing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.store import Publishing
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: a folder under results/, the rule (and program) that fills it.
+
+    Attributes:
+        name: Folder under results/, and first part of an artifact's id.
+        rule: Name of the Snakemake rule and of the program scripts/<rule>.py.
+        libraries: Those whose versions decide the bytes; they enter the key.
+        publishing: What a shared cache gets.
+    """
+
+    name: str
+    rule: str
+    libraries: tuple[str, ...]
+    publishing: Publishing = "files"
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "models", "fetch_model", ("gguf", "safetensors", "tokenizers", "torch", "transformers")
+        ),
+        Stage("raw", "fetch_dataset", ("datasets", "pyarrow")),
+        Stage("benchmarks", "fetch_benchmark", ("datasets", "pyarrow")),
+        Stage("chat", "format_chat", ("pyarrow",)),
+        Stage("shards", "render_shards", ("jinja2", "pyarrow", "tokenizers", "transformers")),
+        Stage(
+            "adapters",
+            "train_adapter",
+            ("accelerate", "datasets", "peft", "safetensors", "torch", "transformers", "trl"),
+        ),
+        Stage(
+            "merged",
+            "merge_adapter",
+            ("peft", "safetensors", "torch", "transformers"),
+            publishing="manifest",
+        ),
+        Stage("proofs", "prove_merge", ("peft", "safetensors", "torch", "transformers")),
+        Stage(
+            "scores",
+            "score_benchmark",
+            ("datasets", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
+        ),
+        Stage("categories", "aggregate_scores", ("pyarrow",)),
+        Stage(
+            "comparisons",
+            "compare_runs",
+            ("numpy", "pandas", "pyarrow", "scipy"),
+            publishing="no",
+        ),
+        Stage("reports", "write_report", ("jinja2", "matplotlib"), publishing="no"),
+    )
+}
+"""Every stage by name, in the order of the pipeline."""
+
+
+def libraries_of(stage: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the libraries whose versions decide the bytes of an artifact.
+
+    A fetched local folder is copied byte for byte and a model of a hub is downloaded as it is, so
+    no library has a say; only dequantising and converting do.
+    """
+    copied = spec.get("source") in ("path", "hub") if stage == "models" else False
+    copied = copied or (stage in ("raw", "benchmarks") and spec.get("source") == "path")
+    return () if copied else STAGES[stage].libraries

@@ -1,0 +1,258 @@
+"""Where artifacts lie, what their manifests say, and how they are shared.
+
+    results/<stage>/<name>/        the files of one artifact
+    results/<stage>/<name>.json    its manifest, written last
+    results/<stage>/.index/<key or content key>    the name of the artifact that has it
+    <cache>/<stage>/<name>/<name>{/,.json}    the same pair in a shared cache, by one rename
+
+An artifact is *present* when its manifest and all its files are there, by name and size; *evicted*
+when only the manifest is; else it is missing. A name is a slug for people and the key; the slug is
+no identity, so an artifact is also found by its key alone, and by its content key (the same work
+on inputs of equal bytes).
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scripts.lib import files
+from scripts.lib.canonical import digest
+from scripts.lib.errors import StoreError
+
+Publishing = Literal["files", "manifest", "no"]
+"""What of an artifact a shared cache gets: everything, only the manifest, or nothing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One artifact as it lies on disk; `folder` is None when it is evicted."""
+
+    id: str
+    folder: Path | None
+    manifest_path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def content(self) -> str:
+        """The hash over paths and hashes of its files."""
+        return str(self.manifest["content"])
+
+
+class Store:
+    """The local results and the shared caches behind them, in the order they are asked."""
+
+    def __init__(self, results: Path, caches: tuple[Path, ...] = ()) -> None:
+        """Remember the folders; nothing is read or made."""
+        self.results = results
+        self.caches = caches
+
+    def look(self, id: str, *hashes: str) -> Found | None:
+        """Return the artifact *id*, or one of its stage that has one of *hashes*.
+
+        Args:
+            id: Stage and name.
+            hashes: Its key and, where the inputs' bytes are known, its content key.
+
+        Returns:
+            The first that is present, else the first that is evicted, else None.
+        """
+        evicted = None
+        for manifest_path in self._manifest_paths(id, hashes):
+            found = _read(id, manifest_path)
+            if found and found.folder:
+                return found
+            evicted = evicted or found
+        return evicted
+
+    def verify(self, found: Found) -> None:
+        """Compare the bytes of *found* with its manifest; remembered by stat.
+
+        Raises:
+            StoreError: after putting a bad folder aside, so that the next plan makes it anew.
+        """
+        folder = found.folder
+        if folder is None:
+            raise StoreError(f"{found.id} has no files here: start the workflow again")
+        memory = self.results / ".verified" / f"{_path_digest(folder)}.json"
+        stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
+        with contextlib.suppress(OSError, ValueError):
+            if files.read_json(memory) == [found.content, stats]:
+                return
+        for path, _, sha256 in _listed(found):
+            if files.sha256_of(folder / path) != sha256:
+                aside = self._put_aside(found)
+                raise StoreError(
+                    f"{folder / path} is not what its manifest says; the artifact was moved to"
+                    f" {aside}. Run again: it is made anew"
+                )
+        files.write_json(memory, [found.content, stats])
+
+    def take(self, found: Found, folder: Path) -> None:
+        """Fill the new *folder* with the files of *found*, by hard link where possible."""
+        if found.folder is None:
+            raise StoreError(f"{found.id} has no files here: start the workflow again")
+        for path, _, _ in _listed(found):
+            link_or_copy(found.folder / path, folder / path)
+
+    def index(self, manifest: Mapping[str, Any]) -> None:
+        """Note locally which keys the artifact behind *manifest* has."""
+        _index(self.results, manifest)
+
+    def publish(
+        self, folder: Path, manifest: Mapping[str, Any], *, what: Publishing, replace: bool = False
+    ) -> Found | None:
+        """Offer a finished artifact to the first cache.
+
+        Args:
+            folder: Its files.
+            manifest: Its manifest.
+            what: How much of it is offered.
+            replace: Put it in the place of an entry that is there (for work done again on request).
+
+        Returns:
+            The entry of another writer who was first, whose bytes are the ones to use; else None.
+            A cache that cannot be written is said on stderr and otherwise lived with.
+        """
+        if what == "no" or not self.caches:
+            return None
+        id = str(manifest["id"])
+        try:
+            return self._publish(id, folder, manifest, what=what, replace=replace)
+        except OSError as error:
+            print(f"warning: {id} was not published: {error}", file=sys.stderr)
+            return None
+
+    def _publish(
+        self, id: str, folder: Path, manifest: Mapping[str, Any], *, what: Publishing, replace: bool
+    ) -> Found | None:
+        """Do what `publish` says; any OSError is the caller's."""
+        stage, name = id.split("/")
+        entry = self.caches[0] / stage / name
+        part = entry.parent / f".part-{name}-{secrets.token_hex(4)}"
+        try:
+            (part / name).mkdir(parents=True)
+            if what == "files":
+                for path in files.walk_files(folder):
+                    link_or_copy(path, part / name / path.relative_to(folder))
+            else:
+                (part / name).rmdir()
+            files.write_json(part / f"{name}.json", manifest)
+            winner = None
+            while not _renamed(part, entry):
+                winner = _read(id, entry / f"{name}.json")
+                good = winner and (winner.folder or what == "manifest")
+                if good and not replace:
+                    break
+                # A damaged entry, or one that is to be replaced: out of the way, then again.
+                _quarantine(entry)
+                winner = None
+            if winner is None:
+                _index(self.caches[0], manifest)
+            return winner
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _manifest_paths(self, id: str, hashes: tuple[str, ...]) -> Iterator[Path]:
+        """Yield where a manifest for *id* can lie: under its own name first, then by its hashes."""
+        stage, name = id.split("/")
+        roots = (self.results, *self.caches)
+        for root in roots:
+            yield self._manifest_path(root, stage, name)
+        for value in hashes:
+            for root in roots:
+                with contextlib.suppress(OSError):
+                    other = (root / stage / ".index" / value).read_text().strip()
+                    if other != name:
+                        yield self._manifest_path(root, stage, other)
+
+    def _manifest_path(self, root: Path, stage: str, name: str) -> Path:
+        """Return the manifest's place: in a cache, folder and manifest share one entry."""
+        entry = root / stage if root == self.results else root / stage / name
+        return entry / f"{name}.json"
+
+    def _put_aside(self, found: Found) -> Path:
+        """Move a bad artifact away and return where it went."""
+        stage = found.id.partition("/")[0]
+        local = found.manifest_path.parent == self.results / stage
+        assert found.folder is not None
+        return _quarantine(found.folder if local else found.manifest_path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make *target* hold the bytes of *source*: one inode on one file system, else a copy.
+
+    Linked files are made read-only, since a change in one place would be a change in all.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+        with contextlib.suppress(PermissionError):  # another owner's file keeps its mode
+            os.chmod(target, os.stat(target).st_mode & ~0o222)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _listed(found: Found) -> Iterator[files.FileEntry]:
+    """Yield the files that a manifest lists."""
+    for entry in found.manifest["files"]:
+        yield files.FileEntry(entry["path"], entry["bytes"], entry["sha256"])
+
+
+def _read(id: str, manifest_path: Path) -> Found | None:
+    """Return the artifact behind *manifest_path*, or None when there is no readable manifest."""
+    try:
+        manifest = files.read_json(manifest_path)
+        folder = manifest_path.with_name(manifest_path.name.removesuffix(".json"))
+        found = Found(id, folder, manifest_path, manifest)
+        present = all(_has_size(folder / path, size) for path, size, _ in _listed(found))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not present or not manifest["files"]:
+        return Found(id, None, manifest_path, manifest)
+    return found
+
+
+def _index(root: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the index entries of an artifact below *root*."""
+    stage, name = str(manifest["id"]).split("/")
+    for value in dict.fromkeys((manifest["key"], manifest["content_key"])):
+        files.write_text(root / stage / ".index" / str(value), name + "\n")
+
+
+def _has_size(path: Path, size: int) -> bool:
+    """Tell whether *path* is a file of *size* bytes."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _renamed(part: Path, entry: Path) -> bool:
+    """Move *part* to *entry* unless something is there; the move is one step."""
+    try:
+        os.rename(part, entry)
+    except OSError:
+        if entry.is_dir():
+            return False
+        raise
+    return True
+
+
+def _quarantine(folder: Path) -> Path:
+    """Move *folder* out of the way, under a name that no plan looks for."""
+    aside = folder.parent / ".quarantine" / f"{folder.name}-{secrets.token_hex(4)}"
+    aside.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process was first
+        os.rename(folder, aside)
+    return aside
+
+
+def _path_digest(path: Path) -> str:
+    """Return a short name for an absolute path."""
+    return digest(str(path.absolute()))

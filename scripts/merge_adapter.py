@@ -1,0 +1,27 @@
+"""Merge one adapter into its base model.
+
+Reads   models/<model>, adapters/<adapter>
+Writes  <artifact>/  a complete Hugging Face model with the adapter's tokenizer and template
+
+Try it  python -m scripts.merge_adapter --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.job import Job, run_job
+from scripts.lib.merging import MergeSpec, merge_adapter
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return merge_adapter(MergeSpec(**job.spec), job.folder("model"), job.folder("adapter"), job.out)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("merge_adapter", work, argv, inputs=("model", "adapter"), options={"threads": 1})
+
+
+if __name__ == "__main__":
+    main()

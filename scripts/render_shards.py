@@ -1,0 +1,29 @@
+"""Render conversations with a model's chat template into token shards.
+
+Reads   chat/<dataset>, models/<model> (tokenizer and template only)
+Writes  <artifact>/{train,valid,test}-*.parquet  text, token ids, loss mask
+        <artifact>/tokenizer/                    the tokenizer that adapter and model will carry
+        <artifact>/contract.json                 what the template was proved to do
+
+Try it  python -m scripts.render_shards --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.job import Job, run_job
+from scripts.lib.rendering import RenderSpec, render_shards
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return render_shards(RenderSpec(**job.spec), job.folder("chat"), job.folder("model"), job.out)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("render_shards", work, argv, inputs=("chat", "model"))
+
+
+if __name__ == "__main__":
+    main()

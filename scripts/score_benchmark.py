@@ -1,0 +1,41 @@
+"""Score one candidate on a set of subjects of one benchmark.
+
+Reads   models/<model> or merged/<model>, benchmarks/<benchmark>
+Writes  <artifact>/questions.parquet  one row per question: prediction, answer, log-probabilities
+        <artifact>/protocol.json      how the questions were asked
+
+Try it  python -m scripts.score_benchmark --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.job import Job, run_job
+from scripts.lib.scoring import ScoreSpec, score_benchmark
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return score_benchmark(
+        ScoreSpec(**job.spec),
+        job.folder("model"),
+        job.folder("benchmark"),
+        job.out,
+        batch_size=job.options.score_batch,
+        scratch=job.scratch,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job(
+        "score_benchmark",
+        work,
+        argv,
+        inputs=("model", "benchmark"),
+        options={"threads": 1, "score_batch": 8},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Fine-tune one LoRA adapter on rendered shards.
+
+Reads   models/<model>, shards/<shards>
+Writes  <artifact>/adapter_model.safetensors, adapter_config.json, tokenizer files
+        <artifact>/history.jsonl   losses by step
+        <artifact>/verdict.json    what the loss curves say, in words
+
+Try it  python -m scripts.train_adapter --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.job import Job, run_job
+from scripts.lib.training import TrainSpec, train_adapter
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return train_adapter(
+        TrainSpec.from_json(job.spec),
+        job.folder("model"),
+        job.folder("shards"),
+        job.out,
+        scratch=job.scratch,
+        threads=job.options.threads,
+        micro_batch=job.options.micro_batch or None,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job(
+        "train_adapter",
+        work,
+        argv,
+        inputs=("model", "shards"),
+        options={"threads": 1, "micro_batch": 0},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Write the report: one self-contained HTML page.
+
+Reads   comparisons/<comparison>; the manifests of everything behind it
+Writes  <artifact>/index.html
+
+Try it  python -m scripts.write_report --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.job import Job, run_job
+from scripts.lib.report import ReportSpec, write_report
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    return write_report(
+        ReportSpec.from_json(job.spec), job.folder("comparison"), job.manifests("facts"), job.out
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("write_report", work, argv, inputs=("comparison", "facts"))
+
+
+if __name__ == "__main__":
+    main()
