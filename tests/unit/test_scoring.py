@@ -1,0 +1,464 @@
+"""Properties of scoring, with lm-eval's own `simple_evaluate` as the yardstick."""
+
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.journal import read_block
+from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer, turn_end
+from scripts.lib.respondent import Respondent
+from scripts.lib.scoring import ScoreSpec, score_benchmark
+from scripts.lib.tasks import mmlu_task, read_subject
+from tests.tiny_model import make_tiny_model
+
+SUBJECTS = ("abstract_algebra", "botany")
+
+
+def rows(subject, count, *, salt=""):
+    return [
+        {
+            "question": f" {salt}{subject}: how much is {n} + {{{{ {n} }}}}? ",
+            "subject": subject,
+            "choices": [str(n), str(2 * n), f"{n}%", "none"],
+            "answer": (n * 7 + len(subject)) % 4,
+        }
+        for n in range(count)
+    ]
+
+
+def write_rows(path, items):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def talker(model, tmp_path_factory):
+    """A random model that says something else than the last character it read."""
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("talker") / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    louder = {n: w * (50 if "layers" in n and w.ndim == 2 else 1) for n, w in weights.items()}
+    save_file(louder, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def benchmark_folder(tmp_path):
+    folder = tmp_path / "benchmark"
+    for subject in SUBJECTS:
+        write_rows(folder / "test" / f"{subject}.jsonl", rows(subject, 6))
+        write_rows(folder / "dev" / f"{subject}.jsonl", rows(subject, 3, salt="Example of "))
+    return folder
+
+
+def spec(**changes):
+    values = {
+        "benchmark": "mmlu",
+        "kind": "mmlu",
+        "subjects": SUBJECTS,
+        "shots": 2,
+        "chat_template": False,
+        "limit": None,
+        "dtype": "float32",
+        "max_new_tokens": None,
+    }
+    return ScoreSpec(**{**values, **changes})
+
+
+def exact_spec(**changes):
+    values = {
+        "benchmark": "orders",
+        "kind": "exact_match",
+        "subjects": (),
+        "shots": 0,
+        "chat_template": True,
+        "max_new_tokens": 6,
+    }
+    return spec(**{**values, **changes})
+
+
+def score(score_spec, model, benchmark, folder, *, batch_size=4):
+    """Return facts and rows; the journal lives in *folder*."""
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    facts = score_benchmark(
+        score_spec, model, benchmark, out, batch_size=batch_size, scratch=folder / "scratch"
+    )
+    return facts, pq.read_table(out / "questions.parquet").to_pylist()
+
+
+def lm_eval_task(subject, test, dev):
+    """Return lm-eval's own YAML for an MMLU subject, over local rows."""
+    from datasets import Dataset, DatasetDict
+
+    package = importlib.util.find_spec("lm_eval")
+    folder = Path(package.submodule_search_locations[0]) / "tasks" / "mmlu" / "default"
+    task = yaml.safe_load((folder / "_default_template_yaml").read_text())
+    task |= yaml.safe_load((folder / f"mmlu_{subject}.yaml").read_text())
+    for key in ("include", "dataset_path", "dataset_name", "tag", "metadata"):
+        task.pop(key)
+    data = DatasetDict({"test": Dataset.from_list(test), "dev": Dataset.from_list(dev)})
+    return task | {"task": subject, "custom_dataset": lambda **_: data}
+
+
+def lm_eval_samples(model, task, *, shots, chat_template):
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    results = simple_evaluate(
+        HFLM(pretrained=str(model), dtype="float32", batch_size=4, device="cpu"),
+        tasks=[task],
+        num_fewshot=shots,
+        task_manager=TaskManager(include_defaults=False),
+        apply_chat_template=chat_template,
+        bootstrap_iters=1,
+    )
+    return results["samples"][task["task"]]
+
+
+@pytest.mark.parametrize(("shots", "chat_template"), [(0, False), (2, False), (2, True)])
+def test_prompts_and_answers_are_those_of_lm_eval(
+    model, benchmark_folder, tmp_path, shots, chat_template
+):
+    subject = "abstract_algebra"
+    test, dev = rows(subject, 6), rows(subject, 3, salt="Example of ")
+    theirs = lm_eval_samples(
+        model, lm_eval_task(subject, test, dev), shots=shots, chat_template=chat_template
+    )
+    asked = spec(subjects=(subject,), shots=shots, chat_template=chat_template)
+    _, ours = score(asked, model, benchmark_folder, tmp_path)
+    tokenizer = load_tokenizer(model, chat_template=chat_template)
+    chat = mmlu_renderer(tokenizer) if chat_template else None
+    questions = list(ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat))
+    for sample, question, answer in zip(theirs, questions, ours, strict=True):
+        assert sample["arguments"] == [request.args for request in question.requests]
+        assert answer["correct"] == bool(sample["acc"])
+        expected = [logprob for logprob, _ in sample["filtered_resps"]]
+        assert answer["logprobs"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_real_questions_are_asked_in_lm_eval_s_words(model):
+    folder = os.environ.get("TUNESMITH_REAL_DATA")
+    if not folder:
+        pytest.skip("TUNESMITH_REAL_DATA does not name a folder with mmlu/test and mmlu/dev")
+    from lm_eval.api.task import ConfigurableTask
+
+    for subject in ("high_school_us_history", "formal_logic"):
+        test, dev = read_subject(Path(folder) / "mmlu", subject, shots=5, limit=None)
+        theirs = ConfigurableTask(config=lm_eval_task(subject, test, dev) | {"num_fewshot": 5})
+        theirs.set_fewshot_seed(1234)
+        ours = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None)
+        for doc, question in zip(theirs.eval_docs, ours, strict=True):
+            assert question.prompt == theirs.fewshot_context(doc, num_fewshot=5)
+
+
+def test_the_prompt_is_the_one_of_the_paper(model, benchmark_folder, tmp_path):
+    test, dev = rows("abstract_algebra", 1), rows("abstract_algebra", 2)
+    (question,) = ask(
+        mmlu_task("abstract_algebra", test, dev, shots=1), "abstract_algebra", chat=None
+    )
+    assert question.prompt == (
+        "The following are multiple choice questions (with answers) about abstract algebra.\n\n"
+        "abstract_algebra: how much is 0 + {{ 0 }}?\nA. 0\nB. 0\nC. 0%\nD. none\nAnswer: A\n\n"
+        "abstract_algebra: how much is 0 + {{ 0 }}?\nA. 0\nB. 0\nC. 0%\nD. none\nAnswer:"
+    )
+
+
+def test_facts_protocol_and_table_agree(model, benchmark_folder, tmp_path):
+    facts, answers = score(spec(limit=4), model, benchmark_folder, tmp_path)
+    assert facts["n"] == len(answers) == 8
+    assert facts["correct"] == sum(answer["correct"] for answer in answers)
+    protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
+    assert protocol == facts["protocol"]
+    assert protocol["limit"] == 4 and protocol["backend"] == "hf" and "subjects" not in protocol
+    assert [answer["question_id"] for answer in answers][:2] == [
+        "abstract_algebra:0",
+        "abstract_algebra:1",
+    ]
+    for answer in answers:
+        best = max(range(4), key=lambda choice: answer["logprobs"][choice])
+        assert answer["prediction"] == "ABCD"[best]
+        assert answer["correct"] == (answer["prediction"] == answer["answer"])
+
+
+def test_equal_work_gives_equal_bytes(model, benchmark_folder, tmp_path):
+    score(spec(), model, benchmark_folder, tmp_path / "one")
+    score(spec(), model, benchmark_folder, tmp_path / "two")
+    first, second = ((tmp_path / n / "out" / "questions.parquet") for n in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_batch_size_changes_no_answer(model, benchmark_folder, tmp_path):
+    _, one = score(spec(), model, benchmark_folder, tmp_path / "one", batch_size=1)
+    _, many = score(spec(), model, benchmark_folder, tmp_path / "many", batch_size=16)
+    for a, b in zip(one, many, strict=True):
+        assert a["prediction"] == b["prediction"]
+        assert a["logprobs"] == pytest.approx(b["logprobs"], abs=1e-5)
+
+
+def test_a_job_stopped_after_a_subject_goes_on_with_the_next(
+    model, benchmark_folder, tmp_path, monkeypatch
+):
+    score(spec(), model, benchmark_folder, tmp_path / "unbroken")
+    asked = []
+    answer = Respondent.answer
+
+    def stop_at_botany(self, block):
+        asked.append(block[0].subject)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return answer(self, block)
+
+    monkeypatch.setattr(Respondent, "answer", stop_at_botany)
+    with pytest.raises(KeyboardInterrupt):
+        score(spec(), model, benchmark_folder, tmp_path / "broken")
+    score(spec(), model, benchmark_folder, tmp_path / "broken")
+    assert asked == ["abstract_algebra", "botany", "botany"]
+    tables = [tmp_path / name / "out" / "questions.parquet" for name in ("unbroken", "broken")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_a_complete_journal_needs_no_weights(model, benchmark_folder, tmp_path):
+    bare = shutil.copytree(model, tmp_path / "bare")
+    _, first = score(spec(), bare, benchmark_folder, tmp_path)
+    (bare / "model.safetensors").unlink()
+    _, again = score(spec(), bare, benchmark_folder, tmp_path)
+    assert first == again
+
+
+def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp_path):
+    score(spec(shots=1), model, benchmark_folder, tmp_path)
+    test, dev = rows("botany", 6), rows("botany", 3, salt="Example of ")
+    for shots, believed in ((1, True), (2, False)):
+        block = list(ask(mmlu_task("botany", test, dev, shots=shots), "botany", chat=None))
+        assert (read_block(tmp_path / "scratch", block) is not None) == believed
+
+
+def test_a_torn_journal_file_is_asked_again(model, benchmark_folder, tmp_path):
+    _, first = score(spec(), model, benchmark_folder, tmp_path)
+    file = tmp_path / "scratch" / "botany.000000.jsonl"
+    file.write_text(file.read_text()[:-20])
+    _, again = score(spec(), model, benchmark_folder, tmp_path)
+    assert first == again
+
+
+GOOD = rows("botany", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("", "holds no questions"),
+        ("{", r"botany\.jsonl:1 is not JSON"),
+        ("[]", "is not a JSON object"),
+        (json.dumps(GOOD | {"question": " "}), "no text in `question`"),
+        (json.dumps(GOOD | {"choices": ["a", "b", "c"]}), "a list of 4"),
+        (json.dumps(GOOD | {"choices": ["a", "b", "c", 4]}), "a choice that is not a text"),
+        (json.dumps(GOOD | {"answer": 4}), "from 0 to 3"),
+        (json.dumps(GOOD | {"answer": "A"}), "from 0 to 3"),
+        (json.dumps(GOOD | {"answer": True}), "from 0 to 3"),
+    ],
+)
+def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_are_read(
+    model, benchmark_folder, tmp_path, line, complaint
+):
+    (benchmark_folder / "test" / "botany.jsonl").write_text(line + "\n")
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(ScoreError, match=complaint):
+        score(spec(), bare, benchmark_folder, tmp_path)
+
+
+def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder, tmp_path):
+    for changes, complaint in (
+        ({"subjects": ("zoology",)}, "zoology.jsonl does not exist"),
+        ({"subjects": ("../test/botany",)}, "cannot be a file name"),
+        ({"subjects": ()}, "names no subjects"),
+        ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
+    ):
+        with pytest.raises(ScoreError, match=complaint):
+            score(spec(**changes), model, benchmark_folder, tmp_path)
+
+
+def test_a_line_separator_inside_a_question_does_not_break_the_row(model, benchmark_folder):
+    row = GOOD | {"question": "one\u2028two"}
+    path = benchmark_folder / "test" / "botany.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    test, _ = read_subject(benchmark_folder, "botany", shots=0, limit=None)
+    assert test[0]["question"] == "one\u2028two"
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_question_longer_than_the_context_is_named_and_never_cut(
+    model, benchmark_folder, tmp_path, excess
+):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    long_row = GOOD | {"question": ""}
+    (probe,) = ask(mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None)
+    # The answer is not read, only predicted; "!" is one token.
+    room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
+    write_rows(
+        benchmark_folder / "test" / "botany.jsonl",
+        [GOOD, long_row | {"question": "!" * (room + excess)}],
+    )
+    asked = spec(subjects=("botany",), shots=0)
+    if excess:
+        with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* reads 2048"):
+            score(asked, model, benchmark_folder, tmp_path)
+    else:
+        score(asked, model, benchmark_folder, tmp_path)
+
+
+def write_questions(folder, items):
+    write_rows(folder / "questions.jsonl", items)
+    return folder
+
+
+QUESTIONS = [
+    {"prompt": "Say A", "answer": "x"},
+    {"prompt": "Say B, and be brief about it", "answer": "x", "system": "Be terse."},
+    {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hi!"},
+            {"role": "user", "content": "Say C"},
+        ],
+        "answer": "x",
+    },
+]
+
+
+def test_the_right_answer_is_right_and_another_is_wrong(talker, tmp_path):
+    folder = write_questions(tmp_path / "first", QUESTIONS)
+    facts, said = score(exact_spec(), talker, folder, tmp_path / "one")
+    assert facts["correct"] == 0
+    assert all(answer["response"].strip() for answer in said)
+    answered = [
+        row | {"answer": f"\n {answer['response']} "}
+        for row, answer in zip(QUESTIONS, said, strict=True)
+    ]
+    answered[1]["answer"] += "."
+    folder = write_questions(tmp_path / "second", answered)
+    facts, marked = score(exact_spec(), talker, folder, tmp_path / "two")
+    assert [answer["correct"] for answer in marked] == [True, False, True]
+    assert marked[0]["question_id"] == "orders:0" and marked[0]["logprobs"] is None
+
+
+def test_generation_is_greedy_whatever_the_model_s_generation_config_says(talker, tmp_path):
+    folder = write_questions(tmp_path / "questions", QUESTIONS)
+    _, plain = score(exact_spec(), talker, folder, tmp_path / "plain")
+    wild = shutil.copytree(talker, tmp_path / "wild")
+    config = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "max_length": 9}
+    (wild / "generation_config.json").write_text(json.dumps(config))
+    _, tamed = score(exact_spec(), wild, folder, tmp_path / "tamed")
+    assert plain == tamed
+
+
+def test_answers_end_where_the_template_ends_a_turn(model, tmp_path):
+    ending = shutil.copytree(model, tmp_path / "ending")
+    config = json.loads((ending / "tokenizer_config.json").read_text())
+    config["eos_token"] = "<|endoftext|>"
+    (ending / "tokenizer_config.json").write_text(json.dumps(config))
+    (ending / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
+    folder = write_questions(tmp_path / "questions", QUESTIONS)
+    tokenizer = load_tokenizer(ending, chat_template=True)
+    assert turn_end(tokenizer) == "<|im_end|>" != tokenizer.eos_token
+    respondent = Respondent(
+        ending, tokenizer, dtype="float32", batch_size=2, ends=(turn_end(tokenizer),)
+    )
+    ends = respondent._load().model.generation_config.eos_token_id
+    assert set(ends) == {0, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    assert len(score(exact_spec(), ending, folder, tmp_path)[1]) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"prompt": "Say A"}, "no text in `answer`"),
+        ({"answer": "A"}, "either `prompt` or `messages`"),
+        ({"prompt": "Say A", "messages": [], "answer": "A"}, "either `prompt` or `messages`"),
+        ({"messages": [], "answer": "A"}, "no turns"),
+        ({"messages": [{"role": "user"}], "answer": "A"}, "without `role` and `content`"),
+        ({"messages": [{"role": "assistant", "content": "A"}], "answer": "A"}, "a user's turn"),
+    ],
+)
+def test_malformed_questions_are_refused(model, tmp_path, row, complaint):
+    folder = write_questions(tmp_path / "questions", [QUESTIONS[0], row])
+    with pytest.raises(ScoreError, match=rf"questions\.jsonl:2 .*{complaint}"):
+        score(exact_spec(), model, folder, tmp_path)
+
+
+def test_turns_and_templates_are_asked_for_together(model, tmp_path):
+    folder = write_questions(tmp_path / "questions", QUESTIONS)
+    with pytest.raises(ScoreError, match=r"questions\.jsonl:2 .*chat_template: true"):
+        score(exact_spec(chat_template=False), model, folder, tmp_path)
+    with pytest.raises(ScoreError, match="shots: 0"):
+        score(exact_spec(shots=1), model, folder, tmp_path)
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(ScoreError, match="has no chat template"):
+        score(exact_spec(), bare, folder, tmp_path)
+
+
+def test_a_template_without_system_turns_is_followed_as_lm_eval_does_and_said_so(
+    model, benchmark_folder, tmp_path, capsys
+):
+    strict = shutil.copytree(model, tmp_path / "strict")
+    template = (model / "chat_template.jinja").read_text()
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    (strict / "chat_template.jinja").write_text(refusal + template)
+    score(spec(chat_template=True), strict, benchmark_folder, tmp_path)
+    assert "no system turn" in capsys.readouterr().err
+    folder = write_questions(tmp_path / "questions", QUESTIONS)
+    with pytest.raises(ScoreError, match="refuses a conversation of the turns system, user"):
+        score(exact_spec(), strict, folder, tmp_path)
+
+
+def test_weights_that_are_not_numbers_are_an_error_not_an_answer(model, benchmark_folder, tmp_path):
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights = {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()}
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ScoreError, match="abstract_algebra:0 is not a number"):
+        score(spec(), broken, benchmark_folder, tmp_path)
+
+
+def test_a_batch_too_big_for_memory_is_halved(model, capsys):
+    tried = []
+
+    class Small:
+        batch_size_per_gpu = 8
+
+        def loglikelihood(self, requests, disable_tqdm):
+            tried.append(self.batch_size_per_gpu)
+            if self.batch_size_per_gpu > 2:
+                raise RuntimeError("CUDA out of memory.")
+            return [(-float(n), False) for n, _ in enumerate(requests)]
+
+    respondent = Respondent(model, None, dtype="float32", batch_size=8, ends=())
+    respondent._lm = Small()
+    block = list(ask(mmlu_task("botany", rows("botany", 2), [], shots=0), "botany", chat=None))
+    assert [answer["prediction"] for answer in respondent.answer(block)] == ["A", "A"]
+    assert tried == [8, 4, 2]
+    assert "batch size 8 -> 4" in capsys.readouterr().err
+
+
+def test_a_spec_from_json_is_the_spec():
+    parsed = json.loads(json.dumps(spec().__dict__))
+    assert ScoreSpec.from_json(parsed) == spec()
