@@ -32,6 +32,7 @@ from scripts.lib.prompts import (
     turn_end,
 )
 from scripts.lib.respondent import Respondent
+from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.tasks import (
     exact_match_task,
     messages_of,
@@ -39,9 +40,6 @@ from scripts.lib.tasks import (
     read_questions,
     read_subject,
 )
-
-QUESTIONS_TABLE = "questions.parquet"
-PROTOCOL_FILE = "protocol.json"
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.

@@ -1,0 +1,268 @@
+"""Set every fine-tune beside its base, on the same questions, with the error of the difference.
+
+The answers are paired: base and run met the very same prompts. So the difference has its own,
+smaller standard error (of the per-question differences) and its own test (exact McNemar on the
+questions that flipped). Treating the two scores as unrelated hides real changes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from scripts.lib.aggregation import load_answers, prompt_set, tally
+from scripts.lib.categories import AVERAGE
+from scripts.lib.comparison_files import read_categories, write_tables
+from scripts.lib.errors import ScoreError
+from scripts.lib.paired import paired_difference
+
+# Guessing among four choices.
+_CHANCE = {"mmlu": 0.25}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A base model or a run, and where its scores are.
+
+    Attributes:
+        name: Its name in the config.
+        kind: `base` or `run`.
+        base: Name of the candidate that a run is compared with, or None.
+        scores: Artifact ids of the scoring jobs, per benchmark.
+        categories: Artifact id of the category scores, per benchmark.
+    """
+
+    name: str
+    kind: Literal["base", "run"]
+    base: str | None
+    scores: Mapping[str, tuple[str, ...]]
+    categories: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSpec:
+    """What decides the bytes of a comparison.
+
+    Attributes:
+        candidates: All of them, in the order of the config.
+        benchmarks: Benchmark names, in the order of the tables.
+    """
+
+    candidates: tuple[Candidate, ...]
+    benchmarks: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
+        """Build the spec from parsed JSON, where tuples are lists."""
+        candidates = tuple(
+            Candidate(**{**item, "scores": {k: tuple(v) for k, v in item["scores"].items()}})
+            for item in mapping["candidates"]
+        )
+        return cls(candidates=candidates, benchmarks=tuple(mapping["benchmarks"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """A candidate's answers to one benchmark."""
+
+    candidate: Candidate
+    answers: Any
+    protocol: Mapping[str, Any]
+    categories: Mapping[str, tuple[str, ...]]
+    category_map: str
+
+    @property
+    def prompt_set(self) -> str:
+        return prompt_set(
+            zip(self.answers["question_id"], self.answers["prompt_hash"], strict=True)
+        )
+
+    def correct(self, category: str) -> Any:
+        """Right answers of a category, indexed by question."""
+        part = self.answers[self.answers["subject"].isin(self.categories[category])]
+        return part.set_index("question_id")["correct"].sort_index()
+
+
+def compare_runs(
+    spec: CompareSpec,
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> dict[str, Any]:
+    """Write `comparison.json`, `comparison.csv` and `comparison.md`.
+
+    Args:
+        spec: Candidates and benchmarks.
+        artifacts: Folder of every artifact that the spec names.
+        manifests: Manifests by artifact id; where one names another as its input, the contents
+            have to agree.
+        out: Existing empty folder.
+
+    Returns:
+        `{"rows"}`, the lines of the CSV.
+
+    Raises:
+        ScoreError: A run and its base were not asked the same prompts, or the artifacts do not
+            stem from one another.
+    """
+    check_chain(manifests)
+    document = {
+        "benchmarks": {
+            name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
+        },
+        "candidates": [
+            {"name": c.name, "kind": c.kind, "base": c.base} for c in _beside_base(spec.candidates)
+        ],
+    }
+    return {"rows": write_tables(document, out)}
+
+
+def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
+    """See to it that every artifact was made from the very inputs that are at hand.
+
+    Equal keys can hold different bytes when an artifact was made anew on another machine.
+
+    Raises:
+        ScoreError: An artifact was made from an input of other content.
+    """
+    for name, manifest in manifests.items():
+        for used in (entry for edge in manifest["inputs"].values() for entry in edge):
+            here = manifests.get(used["id"])
+            if here is not None and here["content"] != used["content"]:
+                raise ScoreError(
+                    f"{name} was made from {used['id']} with the content {used['content'][:12]}, "
+                    f"but that artifact now has {here['content'][:12]}: it was made anew since. "
+                    f"Remove {name} and run again, so that the numbers belong to this model."
+                )
+
+
+def _beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Order candidates for tables: each base followed by its runs."""
+    names = [candidate.name for candidate in candidates]
+
+    def place(candidate: Candidate) -> tuple[int, bool, int]:
+        own = names.index(candidate.name)
+        home = names.index(candidate.base) if candidate.base in names else own
+        return home, home != own, own
+
+    return sorted(candidates, key=place)
+
+
+def _compare_benchmark(
+    benchmark: str, candidates: Sequence[Candidate], artifacts: Mapping[str, Path]
+) -> dict[str, Any]:
+    scored = {
+        candidate.name: _load(candidate, benchmark, artifacts)
+        for candidate in _beside_base(candidates)
+        if candidate.scores.get(benchmark)
+    }
+    if not scored:
+        raise ScoreError(f"No candidate was scored on {benchmark!r}. Score one, or drop it.")
+    first = next(iter(scored.values()))
+    categories = list(first.categories)
+    for other in scored.values():
+        _check_same_questions(first, other, benchmark)
+    differences = {
+        name: _differences(scored[run.candidate.base], run, benchmark)
+        for name, run in scored.items()
+        if run.candidate.base in scored
+    }
+    tallies = {
+        name: {category: tally(candidate.correct(category)) for category in categories}
+        for name, candidate in scored.items()
+    }
+    return {
+        "protocol": dict(first.protocol),
+        "category_map": first.category_map,
+        "categories": categories,
+        "candidates": tallies,
+        "differences": differences,
+        "notes": _notes(scored, tallies),
+    }
+
+
+def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
+    answers, protocol = load_answers([artifacts[id_] for id_ in candidate.scores[benchmark]])
+    categories, category_map = read_categories(
+        artifacts[candidate.categories[benchmark]], benchmark, answers
+    )
+    kept = answers[answers["subject"].isin(categories[AVERAGE])]
+    return _Scored(
+        candidate=candidate,
+        answers=kept,
+        protocol=protocol,
+        categories=categories,
+        category_map=category_map,
+    )
+
+
+def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
+    if base.prompt_set != run.prompt_set:
+        raise ScoreError(
+            f"{run.candidate.name!r} and its base {base.candidate.name!r} were not asked the same "
+            f"prompts of {benchmark!r}{_first_other_prompt(base, run)}, so their scores cannot be "
+            "set side by side. Use one chat template and one protocol for both."
+        )
+    return {
+        category: {"base": base.candidate.name}
+        | paired_difference(base.correct(category), run.correct(category))
+        for category in run.categories
+    }
+
+
+def _first_other_prompt(base: _Scored, run: _Scored) -> str:
+    hashes = [scored.answers.set_index("question_id")["prompt_hash"] for scored in (base, run)]
+    joined = pd.concat(hashes, axis=1, keys=["base", "run"]).sort_index()
+    other = joined.index[joined["base"].ne(joined["run"])]
+    return f" ({len(other):,} of {len(joined):,} differ, the first is {other[0]})"
+
+
+def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
+    """Columns of one table share questions and categories, also across several bases."""
+    same = (
+        first.protocol == other.protocol
+        and first.category_map == other.category_map
+        and set(first.answers["question_id"]) == set(other.answers["question_id"])
+    )
+    if not same:
+        raise ScoreError(
+            f"{first.candidate.name!r} and {other.candidate.name!r} were not asked the same "
+            f"questions of {benchmark!r} under the same protocol, so one table cannot hold both. "
+            "Score both again with the current settings of this benchmark."
+        )
+
+
+def _notes(
+    scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """Say in words what the numbers alone would hide."""
+    notes = []
+    first = next(iter(scored.values()))
+    chance = _CHANCE.get(first.protocol["kind"])
+    averages = [categories[AVERAGE] for categories in tallies.values()]
+    if chance is not None and all(_near(score, chance) for score in averages):
+        notes.append(
+            {
+                "code": "near_chance",
+                "text": f"Every candidate is within two standard errors of guessing "
+                f"({100 * chance:.0f} %), so this benchmark cannot tell these models apart.",
+            }
+        )
+    if len({candidate.prompt_set for candidate in scored.values()}) > 1:
+        notes.append(
+            {
+                "code": "prompts_differ_between_bases",
+                "text": "The chat templates of the base models differ, and so do their prompts: "
+                "compare a run with its own base only.",
+            }
+        )
+    return notes
+
+
+def _near(score: Mapping[str, Any], chance: float) -> bool:
+    # A model that always guesses right or wrong on few questions has an error of zero.
+    stderr = max(score["stderr"] or 0.0, math.sqrt(chance * (1 - chance) / score["n"]))
+    return bool(abs(score["accuracy"] - chance) <= 2 * stderr)

@@ -1,0 +1,8 @@
+"""Names of the files that scores are made of.
+
+Apart, because who only reads scores must not import what asks a model, and a change in how scores
+are read must not make them anew.
+"""
+
+QUESTIONS_TABLE = "questions.parquet"
+PROTOCOL_FILE = "protocol.json"
