@@ -48,15 +48,6 @@ PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))
 
 
-def force_damaged():
-    """Have Snakemake make what is planned though files of it are there (damaged, or redo)."""
-    outputs = [
-        p for id in PLAN["artifacts"] for p in (f"results/{id}", f"results/{id}.json")
-    ]
-    present = {path for path in outputs if Path(path).exists()}
-    workflow.dag_settings.forcerun = set(workflow.dag_settings.forcerun) | present
-
-
 def start_workflow():
     """Refuse a plan that is for pictures only; show what is there."""
     if INVOCATION.full:
@@ -96,11 +87,19 @@ def knows(stage, edge):
     ]
 
 
-def gates(stage):
-    """Return the input function for the manifests whose findings may forbid a job."""
-    return lambda wildcards: [
-        f"{gate[2]}.json" for gate in entry(stage, wildcards)["gates"]
-    ]
+def after(stage):
+    """Return the input function for what orders a job but is no data of it.
+
+    These are the manifests whose findings may forbid it, and, where files of its output are there
+    and must be made all the same, the plan: a file newer than they are.
+    """
+
+    def files(wildcards):
+        planned = entry(stage, wildcards)
+        gates = [f"{place}.json" for _, _, place, _ in planned["gates"]]
+        return gates + ([PLAN_FILE] if planned["anew"] else [])
+
+    return files
 
 
 def entry(stage, wildcards):
@@ -108,7 +107,5 @@ def entry(stage, wildcards):
     return PLAN["artifacts"][f"{stage}/{wildcards.artifact}"]
 
 
-if INVOCATION is not None:
-    force_damaged()
-    if not PLAN["artifacts"]:
-        views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+if INVOCATION is not None and not PLAN["artifacts"]:
+    views.refresh(INVOCATION.plan.graph, INVOCATION.store)

@@ -9,6 +9,7 @@ rule format_chat:
     """Turn one raw dataset into conversations, with a verdict for every row."""
     input:
         raw=reads("chat", "raw"),
+        after=after("chat"),
     output:
         artifact=directory("results/chat/{artifact}"),
         manifest="results/chat/{artifact}.json",
@@ -30,7 +31,7 @@ rule render_shards:
     input:
         chat=reads("shards", "chat"),
         model=reads("shards", "model"),
-        gates=gates("shards"),
+        after=after("shards"),
     output:
         artifact=directory("results/shards/{artifact}"),
         manifest="results/shards/{artifact}.json",

@@ -6,6 +6,9 @@ out  results/{models,raw,benchmarks}/
 
 
 rule fetch_model:
+    """Bring one base model into results/."""
+    input:
+        after=after("models"),
     output:
         artifact=directory("results/models/{artifact}"),
         manifest="results/models/{artifact}.json",
@@ -13,7 +16,6 @@ rule fetch_model:
         "logs/fetch_model/{artifact}.log",
     wildcard_constraints:
         artifact=planned("models"),
-    """Bring one base model into results/."""
     localrule: True
     params:
         plan=PLAN_FILE,
@@ -24,6 +26,9 @@ rule fetch_model:
 
 
 rule fetch_dataset:
+    """Bring one raw dataset into results/."""
+    input:
+        after=after("raw"),
     output:
         artifact=directory("results/raw/{artifact}"),
         manifest="results/raw/{artifact}.json",
@@ -31,7 +36,6 @@ rule fetch_dataset:
         "logs/fetch_dataset/{artifact}.log",
     wildcard_constraints:
         artifact=planned("raw"),
-    """Bring one raw dataset into results/."""
     localrule: True
     params:
         plan=PLAN_FILE,
@@ -42,6 +46,9 @@ rule fetch_dataset:
 
 
 rule fetch_benchmark:
+    """Bring the questions of one benchmark into results/."""
+    input:
+        after=after("benchmarks"),
     output:
         artifact=directory("results/benchmarks/{artifact}"),
         manifest="results/benchmarks/{artifact}.json",
@@ -49,7 +56,6 @@ rule fetch_benchmark:
         "logs/fetch_benchmark/{artifact}.log",
     wildcard_constraints:
         artifact=planned("benchmarks"),
-    """Bring the questions of one benchmark into results/."""
     localrule: True
     params:
         plan=PLAN_FILE,

@@ -10,7 +10,7 @@ rule merge_adapter:
     input:
         model=reads("merged", "model"),
         adapter=reads("merged", "adapter"),
-        gates=gates("merged"),
+        after=after("merged"),
     output:
         artifact=directory("results/merged/{artifact}"),
         manifest="results/merged/{artifact}.json",
@@ -35,6 +35,7 @@ rule prove_merge:
         model=reads("proofs", "model"),
         adapter=reads("proofs", "adapter"),
         merged=reads("proofs", "merged"),
+        after=after("proofs"),
     output:
         artifact=directory("results/proofs/{artifact}"),
         manifest="results/proofs/{artifact}.json",

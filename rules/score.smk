@@ -10,7 +10,7 @@ rule score_benchmark:
     input:
         model=reads("scores", "model"),
         benchmark=reads("scores", "benchmark"),
-        gates=gates("scores"),
+        after=after("scores"),
     output:
         artifact=directory("results/scores/{artifact}"),
         manifest="results/scores/{artifact}.json",
@@ -34,8 +34,10 @@ rule score_benchmark:
 
 
 rule aggregate_scores:
+    """Sum up the scores of one candidate by category."""
     input:
         scores=reads("categories", "scores"),
+        after=after("categories"),
     output:
         artifact=directory("results/categories/{artifact}"),
         manifest="results/categories/{artifact}.json",
@@ -43,12 +45,10 @@ rule aggregate_scores:
         "logs/aggregate_scores/{artifact}.log",
     wildcard_constraints:
         artifact=planned("categories"),
-    """Sum up the scores of one candidate by category."""
     localrule: True
     params:
         plan=PLAN_FILE,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.aggregate_scores --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
-        " --scores {input.scores}"
         " >{log} 2>&1"

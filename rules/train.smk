@@ -10,7 +10,7 @@ rule train_adapter:
     input:
         model=reads("adapters", "model"),
         shards=reads("adapters", "shards"),
-        gates=gates("adapters"),
+        after=after("adapters"),
     output:
         artifact=directory("results/adapters/{artifact}"),
         manifest="results/adapters/{artifact}.json",

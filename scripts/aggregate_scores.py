@@ -20,7 +20,7 @@ def work(job: Job) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("aggregate_scores", work, argv, inputs=("scores",))
+    run_job("aggregate_scores", work, argv)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def work(job: Job) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("compare_runs", work, argv, inputs=("scores", "categories", "chain"))
+    run_job("compare_runs", work, argv)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def work(job: Job) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("write_report", work, argv, inputs=("comparison", "facts"))
+    run_job("write_report", work, argv)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def run_job(
         rule: Name of the rule and the program.
         work: Fills the folder `job.out` and returns the facts for the manifest.
         argv: The arguments; those of the process when None.
-        inputs: Names of the inputs, each an option that takes paths.
+        inputs: Names of the inputs that are options: those of one artifact each. Inputs of many
+            artifacts come from the plan, since a command line has a limited length.
         options: Execution arguments with their defaults.
 
     Raises:
@@ -109,7 +110,7 @@ def _parse(
     parser.add_argument("--artifact", type=Path, required=True, help="folder to make")
     parser.add_argument("--manifest", type=Path, required=True, help="its manifest, written last")
     for name in inputs:
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="input")
+        parser.add_argument(f"--{name}", type=Path, nargs=1, required=True, help="input folder")
     for name, default in options.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=default, help="execution only"
@@ -149,11 +150,8 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
         else:
             job = Job(
                 spec=entry["spec"],
-                inputs={name: tuple(getattr(arguments, name)) for name in names},
-                ids={
-                    edge: tuple(source for source, _ in places)
-                    for edge, places in {**entry["reads"], **entry["knows"]}.items()
-                },
+                inputs=_inputs(entry, arguments, names),
+                ids={**artifact.reads, **artifact.knows},
                 sources=tuple(map(Path, entry["sources"])),
                 out=part,
                 scratch=scratch,
@@ -213,6 +211,19 @@ def _artifact(entry: Mapping[str, Any]) -> Artifact:
     if artifact.key != entry["key"]:
         raise StaleError(f"the plan is damaged: {artifact.id} has the key {entry['key']} in it")
     return artifact
+
+
+def _inputs(
+    entry: Mapping[str, Any], arguments: argparse.Namespace, names: Sequence[str]
+) -> dict[str, tuple[Path, ...]]:
+    """Return the folders and manifests of all inputs: from the command line, else from the plan."""
+    reads = {edge: [Path(place) for _, place in items] for edge, items in entry["reads"].items()}
+    knows = {
+        edge: [Path(f"{place}.json") for _, place in items]
+        for edge, items in entry["knows"].items()
+    }
+    given = {name: getattr(arguments, name) for name in names}
+    return {edge: tuple(places) for edge, places in {**reads, **knows, **given}.items()}
 
 
 def _check_gates(entry: Mapping[str, Any]) -> None:

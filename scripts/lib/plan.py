@@ -4,6 +4,7 @@ The walk starts at the targets and stops at whatever is there. An artifact whose
 but not its files is good enough for everyone who does not read the files.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,7 @@ def freeze(
     """
     ids = plan.graph.artifacts if full else plan.missing
     listed = {id: _entry(plan, id, results, full=full) for id in ids}
+    anew = any(entry["anew"] for entry in listed.values())
     content = {
         "artifacts": listed,
         "caches": [str(cache.absolute()) for cache in caches],
@@ -168,6 +170,8 @@ def freeze(
         "report": _place(plan, plan.graph.report, results, full=full),
         "results": str(results),
         "root": str(root),
+        # A plan that makes anew what is there must be newer than it, and like no plan before.
+        "stamp": time.time_ns() if anew else 0,
     }
     path = results / "plans" / f"{digest(content)}.json"
     if not path.exists():
@@ -206,6 +210,7 @@ def _entry(plan: Plan, id: str, results: Path, *, full: bool) -> dict[str, Any]:
         ],
         "sources": {path: list(stat_of(Path(path))) for path in artifact.sources},
         "again": id in plan.again,
+        "anew": (results / id).exists() or (results / f"{id}.json").exists(),
     }
 
 
