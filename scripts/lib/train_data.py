@@ -1,0 +1,131 @@
+"""Shards on disk -> the datasets that training reads, and the prompts that prove a merge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Dataset
+from trl import pack_dataset
+
+from scripts.lib.errors import TrainingError
+
+IGNORED = -100  # the label that PyTorch's cross entropy leaves out
+PROMPT_COUNT = 8
+PROMPT_TOKENS = 64  # long enough for a template and a question; eight of them take a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFacts:
+    """What the shards of one split hold.
+
+    Args:
+        rows: Conversations.
+        tokens: All tokens.
+        trained_tokens: Tokens that the loss looks at.
+        longest: Tokens of the longest row.
+        largest_id: Largest token id.
+    """
+
+    rows: int
+    tokens: int
+    trained_tokens: int
+    longest: int
+    largest_id: int
+
+
+def shard_files(shards: Path, split: str) -> list[Path]:
+    """Return the shard files of *split* ("train" or "valid") in *shards*, in order."""
+    return sorted(shards.glob(f"{split}-*.parquet"))
+
+
+def read_facts(files: Sequence[Path]) -> ShardFacts:
+    """Count what *files* hold, one shard in memory at a time."""
+    rows = tokens = trained = longest = largest = 0
+    for file in files:
+        table = pq.read_table(file, columns=["input_ids", "loss_mask"])
+        ids = table["input_ids"]
+        rows += table.num_rows
+        tokens += pc.sum(pc.list_value_length(ids)).as_py() or 0
+        trained += pc.sum(pc.list_flatten(table["loss_mask"])).as_py() or 0
+        longest = max(longest, pc.max(pc.list_value_length(ids)).as_py() or 0)
+        largest = max(largest, pc.max(pc.list_flatten(ids)).as_py() or 0)
+    return ShardFacts(
+        rows=rows, tokens=tokens, trained_tokens=trained, longest=longest, largest_id=largest
+    )
+
+
+def check_facts(facts: ShardFacts, shards: Path, max_length_tokens: int, vocabulary: int) -> None:
+    """Refuse shards that cannot be trained on.
+
+    Args:
+        facts: Of the train split.
+        shards: Where they come from, for the message.
+        max_length_tokens: Longest row that the run allows.
+        vocabulary: Rows of the model's embedding.
+
+    Raises:
+        TrainingError: If nothing is trained on, a row is too long, or an id has no embedding.
+    """
+    if facts.trained_tokens == 0:
+        raise TrainingError(
+            f"{shards}: the train split holds {facts.rows} rows and not one token to train on."
+            " Look at the dataset's ledger for dropped rows, and at train_on and the template."
+        )
+    if facts.longest > max_length_tokens:
+        raise TrainingError(
+            f"{shards}: the longest row has {facts.longest} tokens, the run allows"
+            f" {max_length_tokens}. Render the shards with the max_length_tokens of the run."
+        )
+    if facts.largest_id >= vocabulary:
+        raise TrainingError(
+            f"{shards}: token id {facts.largest_id} has no row in the model's embedding of"
+            f" {vocabulary}. The shards were rendered with the tokenizer of another model."
+        )
+
+
+def load_split(files: Sequence[Path], cache: Path) -> Dataset:
+    """Return the rows of *files* as `input_ids` and `labels`, memory-mapped from *cache*.
+
+    A label is the token's own id where the loss mask is 1, and IGNORED elsewhere; rows without a
+    trained token are left out, since they teach nothing and would only take up steps.
+    """
+    dataset = Dataset.from_parquet([str(file) for file in files], cache_dir=str(cache))
+    dataset = dataset.map(_labels, batched=True, remove_columns=dataset.column_names)
+    return dataset.filter(_is_trained, batched=True)
+
+
+def _labels(rows: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    pairs = zip(rows["input_ids"], rows["loss_mask"], strict=True)
+    labels = [
+        [token if keep else IGNORED for token, keep in zip(ids, mask, strict=True)]
+        for ids, mask in pairs
+    ]
+    return {"input_ids": rows["input_ids"], "labels": labels}
+
+
+def _is_trained(rows: Mapping[str, list[list[int]]]) -> list[bool]:
+    # The first token of a row is never predicted.
+    return [any(label != IGNORED for label in labels[1:]) for labels in rows["labels"]]
+
+
+def pack(dataset: Dataset, max_length_tokens: int) -> Dataset:
+    """Lay conversations end to end in rows of at most *max_length_tokens*, none cut.
+
+    Best fit, longest first, among 1,000 neighbours; `seq_lengths` remembers the boundaries,
+    by which attention and positions keep the conversations apart.
+    """
+    return pack_dataset(dataset, max_length_tokens, "bfd")
+
+
+def read_prompts(files: Sequence[Path]) -> list[list[int]]:
+    """Return the first PROMPT_COUNT rows of *files*, cut to PROMPT_TOKENS ids each."""
+    prompts: list[list[int]] = []
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(PROMPT_COUNT, columns=["input_ids"]):
+            prompts += [ids[:PROMPT_TOKENS] for ids in batch["input_ids"].to_pylist()]
+            if len(prompts) >= PROMPT_COUNT:
+                return prompts[:PROMPT_COUNT]
+    return prompts

@@ -1,0 +1,161 @@
+"""What a fine-tune is asked to do, and what of it is refused before a model is loaded."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, Self
+
+import torch
+
+from scripts.lib.errors import TrainingError
+
+# Tokens per micro batch, unless the profile says otherwise: more fills the matrix units no better
+# (CPU), or is what 24 GB hold beside a model of 8B parameters in 16 bits (GPU).
+MICRO_BATCH_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 8192}
+# These start by moving part of the base's weights into the adapter.
+MUTATING_INITS = ("pissa", "olora")
+INITS = (True, "gaussian", "orthogonal", *MUTATING_INITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSpec:
+    """The shape of an adapter; the names are PEFT's, less their prefixes."""
+
+    r: int
+    alpha: float
+    dropout: float
+    bias: Literal["none", "all", "lora_only"]
+    target_modules: str | Sequence[str]
+    use_rslora: bool
+    use_dora: bool
+    init: bool | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSpec:
+    """How long, how fast and on what the adapter is trained.
+
+    Args:
+        epochs: Passes over the train split; may be a fraction.
+        max_steps: Optimiser steps; when given, it overrides epochs.
+        learning_rate: Peak of the schedule.
+        scheduler: A name that transformers knows: cosine, linear, constant, ...
+        warmup_ratio: Part of the steps over which the rate rises, 0-1.
+        weight_decay: Of AdamW.
+        max_grad_norm: Where gradients are clipped.
+        batch_size: Sequences (packed rows) per optimiser step, over all processes.
+        packing: Lay conversations end to end in rows of max_length_tokens, isolated.
+        max_length_tokens: Longest row.
+        eval_every_steps: None means once per epoch.
+        early_stopping_patience: Evaluations without a better valid loss before the run ends and
+            the best adapter is kept; None trains to the end and keeps the last.
+        seed: Of the adapter's start, the order of rows, and dropout.
+        dtype: Of the base's weights; the adapter's are float32.
+    """
+
+    epochs: float
+    max_steps: int | None
+    learning_rate: float
+    scheduler: str
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    batch_size: int
+    packing: bool
+    max_length_tokens: int
+    eval_every_steps: int | None
+    early_stopping_patience: int | None
+    seed: int
+    dtype: Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """What decides the bytes of an adapter, beside model and shards."""
+
+    lora: LoraSpec
+    training: LoopSpec
+    quantization: Literal["nf4"] | None = None
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build the spec from nested JSON objects."""
+        return cls(
+            lora=LoraSpec(**mapping["lora"]),
+            training=LoopSpec(**mapping["training"]),
+            quantization=mapping.get("quantization"),
+        )
+
+
+def default_micro_batch(loop: LoopSpec, per_process: int, device: str) -> int:
+    """Return the largest divisor of *per_process* whose rows fit into MICRO_BATCH_TOKENS."""
+    budget = max(1, MICRO_BATCH_TOKENS[device] // loop.max_length_tokens)
+    return max(n for n in range(1, per_process + 1) if per_process % n == 0 and n <= budget)
+
+
+def smaller_micro_batch(size: int, per_process: int, cause: str) -> int:
+    """Return the largest divisor of *per_process* up to half of *size*.
+
+    Raises:
+        TrainingError: If *size* is one already, or several processes would have to agree.
+    """
+    if size == 1 or world_size() > 1:
+        raise TrainingError(
+            f"memory ran out with {size} sequence(s) per pass ({cause}). Give the job more memory,"
+            " or lower micro_batch (more than one process cannot agree on it by themselves),"
+            " max_length_tokens, or use quantization: nf4."
+        )
+    return max(n for n in range(1, size // 2 + 1) if per_process % n == 0)
+
+
+def world_size() -> int:
+    """Return the number of training processes, as set by accelerate launch and torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_batch(batch_size: int, micro_batch: int) -> None:
+    """Refuse a global batch that micro batch and processes do not divide.
+
+    Raises:
+        TrainingError: If they do not.
+    """
+    world = world_size()
+    if batch_size % (micro_batch * world):
+        raise TrainingError(
+            f"batch_size {batch_size} is not a multiple of micro_batch {micro_batch} x {world}"
+            " process(es). Choose numbers that divide it, so that each step sees exactly"
+            " batch_size sequences."
+        )
+
+
+def check_spec(spec: TrainSpec) -> None:
+    """Refuse settings that cannot be trained with on this machine.
+
+    Raises:
+        TrainingError: If there is one.
+    """
+    init = spec.lora.init
+    base = init.partition("_niter_")[0] if isinstance(init, str) else init
+    if base not in INITS:
+        raise TrainingError(f"lora.init {init!r} is not known; allowed: {INITS}")
+    if base in MUTATING_INITS and (spec.lora.use_dora or spec.quantization):
+        raise TrainingError(
+            f"lora.init {init!r} moves weights of the base into the adapter, which neither use_dora"
+            " nor quantization can undo when it is saved. Use init: true with them."
+        )
+    if "lm_head" in spec.lora.target_modules:
+        raise TrainingError(
+            "lora.target_modules names lm_head, which TRL cannot train. Leave it out, or use"
+            " all-linear, which does."
+        )
+    if spec.quantization == "nf4" and find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            "quantization: nf4 needs the package bitsandbytes, which is not installed. Install it"
+            " into the environment (pip install bitsandbytes), or set quantization: null."
+        )
+    if world_size() == 1 and torch.cuda.device_count() > 1:
+        raise TrainingError(
+            f"{torch.cuda.device_count()} GPUs are visible to one process. Start it with accelerate"
+            " launch, or let CUDA_VISIBLE_DEVICES show one."
+        )
