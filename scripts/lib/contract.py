@@ -104,13 +104,14 @@ def prove_template(
     encoded = encoder.encode([text])[0]
     turns = trained_turns(conversation, train_on)
     spans: list[Span] = []
-    words, ended = "", False
+    words = ""
     try:
         spans = turn_spans(renderer, conversation, text, turns)
-        ended = loss_mask(encoded, text, spans, encoder.special_ids).ended
         check_words(conversation, text, turns, spans)
     except UnusableRow as error:
         words = error.detail
+    loss = loss_mask(encoded, text, spans, encoder.special_ids)
+    ended = bool(spans) and loss.ended
     checks = [
         _survives_encoding(encoder, encoded, text, findings),
         _is_prefix("turns_are_prefixes", through_turn, renderer, conversation, turns, text),
@@ -130,9 +131,19 @@ def prove_template(
             "messages": [message.for_template() for message in conversation.messages],
             "text": text,
             "input_ids": encoded.ids,
-            "trained": [text[start:end] for start, end in spans],
+            "answers": [_trained_part(encoded, loss.mask, text, span) for span in spans],
         },
     }
+
+
+def _trained_part(encoded: Encoded, mask: Sequence[int], text: str, span: Span) -> str:
+    """Return the characters of the trained tokens that begin inside *span*."""
+    places = [
+        place
+        for place, trained in zip(encoded.spans, mask, strict=True)
+        if trained and span[0] <= place[0] < span[1]
+    ]
+    return text[places[0][0] : places[-1][1]] if places else ""
 
 
 def _check(name: str, passed: bool, evidence: str) -> Check:

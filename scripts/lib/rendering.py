@@ -116,7 +116,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
 
     Raises:
         TemplateError: If there is no template, no fast tokenizer, or the template refuses a plain
-            question and answer.
+            question and answer or every conversation.
     """
     tokenizer = load_tokenizer(model)
     template = resolve_template(spec.template, tokenizer)
@@ -126,6 +126,11 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
         if (table := chat / f"{split}.parquet").is_file():
             stage.write_split(split, table, out)
     tally = stage.tally
+    if tally.dropped["template_refuses"] == tally.read:
+        raise TemplateError(
+            f"the template refuses every conversation of {chat}, for example"
+            f" {tally.examples.get('template_refuses')}"
+        )
     contract = prove_template(stage.renderer, stage.encoder, spec.train_on, tally.findings)
     copy_tokenizer(
         model, out / "tokenizer", None if spec.template == "tokenizer" else template.text
@@ -212,9 +217,9 @@ class _Stage:
     def _render(self, row: Mapping[str, Any]) -> _Rendered:
         conversation = Conversation.from_row(row)
         self.tally.read += 1
-        self.tally.findings.look_at(conversation)
         turns = trained_turns(conversation, self.spec.train_on)
         text = self.renderer.text(conversation)
+        self.tally.findings.look_at(conversation)
         spans = [(0, len(text))]
         if self.spec.train_on != "all":
             spans = turn_spans(self.renderer, conversation, text, turns)

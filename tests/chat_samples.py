@@ -1,0 +1,48 @@
+"""Chat templates of the kinds that models ship, and small conversations."""
+
+from scripts.lib.chat import Conversation, Message
+from scripts.lib.templates import Renderer, Template
+from tests.tiny_model import CHATML as TINY_TEMPLATE
+
+GENERATION = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+# As SmolLM2's: a default system turn when there is none.
+DEFAULT_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nHelp.<|im_end|>\n' }}{% endif %}" + TINY_TEMPLATE
+)
+# As Llama 3's: content is trimmed, and nothing follows the end of a turn.
+TRIMMED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>' }}"
+    "{% endfor %}" + GENERATION
+)
+# As Qwen3's: only the last answer has a thought.
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if loop.last and m.role == 'assistant' %}{{ '<think>\n</think>' }}{% endif %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}" + GENERATION
+)
+# As Gemma's: no system turn, BOS in front.
+NO_SYSTEM = (
+    "{{ '<|endoftext|>' }}{% if messages[0].role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}" + TINY_TEMPLATE
+)
+NO_END = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}" + (
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+DROPS_SYSTEM = TINY_TEMPLATE.replace(
+    "{{ '<|im_start|>'", "{% if message.role != 'system' %}{{ '<|im_start|>'"
+).replace("{% endfor %}", "{% endif %}{% endfor %}")
+FOREIGN = TINY_TEMPLATE.replace("<|im_start|>", "<|start|>").replace("<|im_end|>", "<|end|>")
+DOUBLE_BOS = "{{ bos_token }}" + TINY_TEMPLATE
+
+
+def renderer_of(tokenizer, text):
+    return Renderer(tokenizer, Template(source="custom:test", text=text))
+
+
+def talk(*contents, system=None):
+    roles = ["user", "assistant"] * len(contents)
+    turns = [Message(role=role, content=text) for role, text in zip(roles, contents, strict=False)]
+    if system is not None:
+        turns.insert(0, Message(role="system", content=system))
+    return Conversation(messages=tuple(turns))
