@@ -7,16 +7,26 @@ fifteen times as much as one of 100. So do the paper, LLaMA-Factory and lm-eval.
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import pandas as pd
+import pyarrow.parquet as pq
 
 from scripts.lib.categories import CategoryMap, file_name, group_subjects
 from scripts.lib.errors import ScoreError
 from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+
+
+class Judged(TypedDict):
+    """What of an answer counts: the question, how it was asked, and whether it was right."""
+
+    question_id: str
+    subject: str
+    correct: bool
+    prompt_hash: str
 
 
 class Tally(TypedDict):
@@ -63,8 +73,8 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
     Raises:
         ScoreError: The jobs overlap, were asked differently, or lack a subject.
     """
-    table, protocol = load_answers(scores)
-    scored = set(table["subject"])
+    answers, protocol = load_answers(scores)
+    scored = {answer["subject"] for answer in answers}
     missing = sorted(set(spec.subjects or ()) - scored)
     if missing:
         raise ScoreError(
@@ -73,17 +83,16 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         )
     tallies: dict[str, Tally] = {}
     for category, subjects in group_subjects(spec.subjects or scored, spec.categories).items():
-        part = table[table["subject"].isin(subjects)]
-        tallies[category] = tally(part["correct"])
+        by_subject = {name: [a for a in answers if a["subject"] == name] for name in subjects}
+        part = [answer for rows in by_subject.values() for answer in rows]
+        tallies[category] = tally(part)
         document = {
             "benchmark": spec.benchmark,
             "category": category,
             **tallies[category],
-            "subjects": {
-                subject: tally(rows["correct"]) for subject, rows in part.groupby("subject")
-            },
+            "subjects": {name: tally(rows) for name, rows in by_subject.items()},
             "protocol": protocol,
-            "prompt_set": prompt_set(zip(part["question_id"], part["prompt_hash"], strict=True)),
+            "prompt_set": prompt_set(part),
             "category_map": spec.categories,
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
@@ -91,52 +100,52 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
     return tallies
 
 
-def load_answers(scores: Sequence[Path]) -> tuple[Any, dict[str, Any]]:
-    """Read the jobs of one candidate and benchmark as one table.
+def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
+    """Read the jobs of one candidate and benchmark.
 
     Args:
         scores: Folders of `score_benchmark`.
 
     Returns:
-        All answers, one row per question in the order of `question_id` within the jobs, and the
-        protocol that the jobs share.
+        All answers, job after job, and the protocol that the jobs share.
 
     Raises:
         ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
     """
     if not scores:
         raise ScoreError("There are no scores to read. Score the benchmark first.")
-    tables = [pd.read_parquet(folder / QUESTIONS_TABLE) for folder in scores]
-    protocols = [json.loads((folder / PROTOCOL_FILE).read_text("utf-8")) for folder in scores]
-    for folder, protocol in zip(scores, protocols, strict=True):
-        differing = sorted(k for k in protocols[0] if protocol.get(k) != protocols[0][k])
-        if differing or len(protocol) != len(protocols[0]):
+    columns = list(Judged.__annotations__)
+    answers: list[Judged] = []
+    protocols = []
+    for folder in scores:
+        answers += pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        protocols.append(json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8")))
+        differing = sorted(k for k, value in protocols[0].items() if protocols[-1].get(k) != value)
+        if differing:
             raise ScoreError(
                 f"{scores[0]} and {folder} were asked differently ({', '.join(differing)}), so "
                 "they are no parts of one score. Score both under the same settings."
             )
-    table = pd.concat(tables, ignore_index=True)
-    twice = table["question_id"][table["question_id"].duplicated()]
-    if len(twice):
+    (question, times), *_ = Counter(answer["question_id"] for answer in answers).most_common(1)
+    if times > 1:
         raise ScoreError(
-            f"Question {twice.iloc[0]} was scored twice, in two of: "
+            f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    return table, protocols[0]
+    return answers, protocols[0]
 
 
-def tally(correct: Iterable[bool]) -> Tally:
+def tally(answers: Sequence[Judged]) -> Tally:
     """Count right answers.
 
     The standard error is lm-eval's, sqrt(p (1 - p) / (n - 1)), and None below two questions.
 
-    Example: `tally([True, False])` is 1 of 2, accuracy 0.5, standard error 0.5.
+    Example: one right answer of two has accuracy 0.5 and standard error 0.5.
 
     Raises:
         ScoreError: There is no answer at all.
     """
-    answers = [bool(value) for value in correct]
-    n, right = len(answers), sum(answers)
+    n, right = len(answers), sum(answer["correct"] for answer in answers)
     if not n:
         raise ScoreError("There is no answer to count. Check the benchmark and its subjects.")
     p = right / n
@@ -144,10 +153,11 @@ def tally(correct: Iterable[bool]) -> Tally:
     return {"n": n, "correct": right, "accuracy": p, "stderr": stderr}
 
 
-def prompt_set(asked: Iterable[tuple[str, str]]) -> str:
-    """Return the sha256 of everything that was asked, as pairs of question id and prompt hash.
+def prompt_set(answers: Iterable[Judged]) -> str:
+    """Return the sha256 of everything that was asked: question ids and prompt hashes.
 
     Two scores can be set side by side exactly when these are equal; the order does not count.
     """
-    lines = "".join(f"{question}\t{prompt}\n" for question, prompt in sorted(asked))
+    asked = sorted((answer["question_id"], answer["prompt_hash"]) for answer in answers)
+    lines = "".join(f"{question}\t{prompt}\n" for question, prompt in asked)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
-from scripts.lib.aggregation import load_answers, prompt_set, tally
+from scripts.lib.aggregation import Judged, load_answers, prompt_set, tally
 from scripts.lib.categories import AVERAGE
+from scripts.lib.chain import check_chain
 from scripts.lib.comparison_files import read_categories, write_tables
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
@@ -58,7 +57,13 @@ class CompareSpec:
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
         """Build the spec from parsed JSON, where tuples are lists."""
         candidates = tuple(
-            Candidate(**{**item, "scores": {k: tuple(v) for k, v in item["scores"].items()}})
+            Candidate(
+                name=item["name"],
+                kind=item["kind"],
+                base=item["base"],
+                scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
+                categories=item["categories"],
+            )
             for item in mapping["candidates"]
         )
         return cls(candidates=candidates, benchmarks=tuple(mapping["benchmarks"]))
@@ -69,21 +74,21 @@ class _Scored:
     """A candidate's answers to one benchmark."""
 
     candidate: Candidate
-    answers: Any
+    answers: Sequence[Judged]
     protocol: Mapping[str, Any]
     categories: Mapping[str, tuple[str, ...]]
     category_map: str
 
     @property
-    def prompt_set(self) -> str:
-        return prompt_set(
-            zip(self.answers["question_id"], self.answers["prompt_hash"], strict=True)
-        )
+    def asked(self) -> dict[str, str]:
+        """Prompt hash of every question."""
+        return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
 
-    def correct(self, category: str) -> Any:
-        """Right answers of a category, indexed by question."""
-        part = self.answers[self.answers["subject"].isin(self.categories[category])]
-        return part.set_index("question_id")["correct"].sort_index()
+    def of(self, category: str) -> list[Judged]:
+        """The answers of a category, in the order of question ids."""
+        subjects = set(self.categories[category])
+        part = (answer for answer in self.answers if answer["subject"] in subjects)
+        return sorted(part, key=lambda answer: answer["question_id"])
 
 
 def compare_runs(
@@ -105,8 +110,8 @@ def compare_runs(
         `{"rows"}`, the lines of the CSV.
 
     Raises:
-        ScoreError: A run and its base were not asked the same prompts, or the artifacts do not
-            stem from one another.
+        ScoreError: A run and its base were not asked the same prompts.
+        StoreError: An artifact was made from other bytes than its input has now.
     """
     check_chain(manifests)
     document = {
@@ -118,25 +123,6 @@ def compare_runs(
         ],
     }
     return {"rows": write_tables(document, out)}
-
-
-def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
-    """See to it that every artifact was made from the very inputs that are at hand.
-
-    Equal keys can hold different bytes when an artifact was made anew on another machine.
-
-    Raises:
-        ScoreError: An artifact was made from an input of other content.
-    """
-    for name, manifest in manifests.items():
-        for used in (entry for edge in manifest["inputs"].values() for entry in edge):
-            here = manifests.get(used["id"])
-            if here is not None and here["content"] != used["content"]:
-                raise ScoreError(
-                    f"{name} was made from {used['id']} with the content {used['content'][:12]}, "
-                    f"but that artifact now has {here['content'][:12]}: it was made anew since. "
-                    f"Remove {name} and run again, so that the numbers belong to this model."
-                )
 
 
 def _beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -171,7 +157,7 @@ def _compare_benchmark(
         if run.candidate.base in scored
     }
     tallies = {
-        name: {category: tally(candidate.correct(category)) for category in categories}
+        name: {category: tally(candidate.of(category)) for category in categories}
         for name, candidate in scored.items()
     }
     return {
@@ -189,10 +175,10 @@ def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -
     categories, category_map = read_categories(
         artifacts[candidate.categories[benchmark]], benchmark, answers
     )
-    kept = answers[answers["subject"].isin(categories[AVERAGE])]
+    subjects = set(categories[AVERAGE])
     return _Scored(
         candidate=candidate,
-        answers=kept,
+        answers=[answer for answer in answers if answer["subject"] in subjects],
         protocol=protocol,
         categories=categories,
         category_map=category_map,
@@ -200,24 +186,23 @@ def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -
 
 
 def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
-    if base.prompt_set != run.prompt_set:
+    other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
+    if other:
         raise ScoreError(
             f"{run.candidate.name!r} and its base {base.candidate.name!r} were not asked the same "
-            f"prompts of {benchmark!r}{_first_other_prompt(base, run)}, so their scores cannot be "
-            "set side by side. Use one chat template and one protocol for both."
+            f"prompts of {benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is "
+            f"{other[0]}), so their scores cannot be set side by side. Use one chat template and "
+            "one protocol for both."
         )
     return {
         category: {"base": base.candidate.name}
-        | paired_difference(base.correct(category), run.correct(category))
+        | paired_difference(_right(base.of(category)), _right(run.of(category)))
         for category in run.categories
     }
 
 
-def _first_other_prompt(base: _Scored, run: _Scored) -> str:
-    hashes = [scored.answers.set_index("question_id")["prompt_hash"] for scored in (base, run)]
-    joined = pd.concat(hashes, axis=1, keys=["base", "run"]).sort_index()
-    other = joined.index[joined["base"].ne(joined["run"])]
-    return f" ({len(other):,} of {len(joined):,} differ, the first is {other[0]})"
+def _right(answers: Sequence[Judged]) -> list[bool]:
+    return [answer["correct"] for answer in answers]
 
 
 def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
@@ -225,7 +210,7 @@ def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> Non
     same = (
         first.protocol == other.protocol
         and first.category_map == other.category_map
-        and set(first.answers["question_id"]) == set(other.answers["question_id"])
+        and first.asked.keys() == other.asked.keys()
     )
     if not same:
         raise ScoreError(
@@ -251,7 +236,7 @@ def _notes(
                 f"({100 * chance:.0f} %), so this benchmark cannot tell these models apart.",
             }
         )
-    if len({candidate.prompt_set for candidate in scored.values()}) > 1:
+    if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:
         notes.append(
             {
                 "code": "prompts_differ_between_bases",

@@ -2,10 +2,11 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER, file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
@@ -30,7 +31,7 @@ _COLUMNS = (
 
 
 def read_categories(
-    folder: Path, benchmark: str, answers: Any
+    folder: Path, benchmark: str, answers: Sequence[Judged]
 ) -> tuple[dict[str, tuple[str, ...]], str]:
     """Read which subjects each category holds, and hold the files against the answers.
 
@@ -54,11 +55,11 @@ def read_categories(
         document = json.loads(path.read_text(encoding="utf-8"))
         categories[category] = tuple(document["subjects"])
         category_map = document["category_map"]
-        correct = answers["correct"][answers["subject"].isin(categories[category])]
-        if (len(correct), int(correct.sum())) != (document["n"], document["correct"]):
+        here = tally([answer for answer in answers if answer["subject"] in document["subjects"]])
+        if (here["n"], here["correct"]) != (document["n"], document["correct"]):
             raise ScoreError(
                 f"{path} counts {document['correct']} of {document['n']}, but the answers at hand "
-                f"are {int(correct.sum())} of {len(correct)}. Remove {folder} and run again."
+                f"are {here['correct']} of {here['n']}. Remove {folder} and run again."
             )
     if CATEGORY_ORDER[0] not in categories:
         raise ScoreError(f"{folder} holds no average of {benchmark!r}. Remove it and run again.")

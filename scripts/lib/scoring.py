@@ -45,6 +45,9 @@ from scripts.lib.tasks import (
 # a block: a resumed job then forms the very batches that an unbroken one forms.
 _BLOCK_QUESTIONS = 256
 
+# An exact-match benchmark has no subjects; its questions need a name all the same.
+_ONLY_SUBJECT = "questions"
+
 _SCHEMA = pa.schema(
     [
         ("question_id", pa.string()),
@@ -64,7 +67,6 @@ class ScoreSpec:
     """What decides the bytes of a score.
 
     Attributes:
-        benchmark: Its name, for messages and as the subject of an exact-match benchmark.
         kind: `mmlu` (four choices, log-likelihood) or `exact_match` (greedy generation).
         subjects: The subjects of this job; empty for exact_match.
         shots: Worked examples shown before each question; 0 for exact_match.
@@ -74,7 +76,6 @@ class ScoreSpec:
         max_new_tokens: Longest generation in tokens; None for mmlu.
     """
 
-    benchmark: str
     kind: Literal["mmlu", "exact_match"]
     subjects: tuple[str, ...]
     shots: int
@@ -139,7 +140,7 @@ def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Que
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return
     if not spec.subjects:
-        raise ScoreError(f"The benchmark {spec.benchmark!r} names no subjects. Name at least one.")
+        raise ScoreError(f"No subject of {benchmark} is asked for. Name at least one.")
     chat = mmlu_renderer(tokenizer) if spec.chat_template else None
     read = [
         (subject, *read_subject(benchmark, subject, shots=spec.shots, limit=spec.limit))
@@ -152,8 +153,8 @@ def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Que
 def _exact_match_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
     if spec.shots or not spec.max_new_tokens:
         raise ScoreError(
-            f"The exact-match benchmark {spec.benchmark!r} has no worked examples and needs room "
-            "to answer. Set `shots: 0` and `max_new_tokens` to at least 1."
+            f"The exact-match benchmark in {benchmark} has no worked examples and needs room to "
+            "answer. Set `shots: 0` and `max_new_tokens` to at least 1."
         )
     rows = read_questions(benchmark, chat_template=spec.chat_template, limit=spec.limit)
     prompts = [
@@ -161,14 +162,14 @@ def _exact_match_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> 
         for row in rows
     ]
     task = exact_match_task(
-        spec.benchmark,
+        _ONLY_SUBJECT,
         prompts,
         [row["answer"] for row in rows],
         max_new_tokens=spec.max_new_tokens,
         until=turn_end(tokenizer) if spec.chat_template else "",
     )
     # The prompts carry their template already, so lm-eval gets them as plain text.
-    yield from ask(task, spec.benchmark, chat=None)
+    yield from ask(task, _ONLY_SUBJECT, chat=None)
 
 
 def _answer_all(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scripts.lib.aggregation import AggregateSpec, aggregate_scores, prompt_set, tally
+from scripts.lib.aggregation import AggregateSpec, Judged, aggregate_scores, prompt_set, tally
 from scripts.lib.errors import ScoreError
 
-PROTOCOL = {"benchmark": "mmlu", "kind": "mmlu", "shots": 5, "dtype": "float32"}
+PROTOCOL = {"kind": "mmlu", "shots": 5, "dtype": "float32"}
 
 
 def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Path:
@@ -31,6 +31,11 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
     pd.DataFrame(answers).to_parquet(folder / "questions.parquet")
     (folder / "protocol.json").write_text(json.dumps(PROTOCOL | protocol))
     return folder
+
+
+def judged(question_id, prompt_hash):
+    subject = question_id.partition(":")[0]
+    return Judged(question_id=question_id, subject=subject, correct=True, prompt_hash=prompt_hash)
 
 
 def spec(**changes):
@@ -126,7 +131,7 @@ def test_subjects_can_be_restricted_but_not_invented(scores, out):
 
 
 def test_a_question_scored_twice_is_refused(scores, out):
-    with pytest.raises(ScoreError, match=r"astronomy:0 was scored twice"):
+    with pytest.raises(ScoreError, match=r"astronomy:0 was scored 2 times"):
         aggregate_scores(spec(), [*scores, scores[0]], out)
 
 
@@ -144,13 +149,13 @@ def test_no_scores_and_no_answers_are_errors(out):
 
 
 def test_one_question_has_no_standard_error():
-    assert tally([True]) == {"n": 1, "correct": 1, "accuracy": 1.0, "stderr": None}
+    assert tally([judged("a:0", "11")]) == {"n": 1, "correct": 1, "accuracy": 1.0, "stderr": None}
 
 
 def test_the_prompt_set_knows_prompts_and_not_their_order():
-    asked = [("a:0", "11"), ("a:1", "22")]
+    asked = [judged("a:0", "11"), judged("a:1", "22")]
     assert prompt_set(asked) == prompt_set(reversed(asked))
-    assert prompt_set(asked) != prompt_set([("a:0", "22"), ("a:1", "11")])
+    assert prompt_set(asked) != prompt_set([judged("a:0", "22"), judged("a:1", "11")])
 
 
 def test_a_spec_from_json_is_the_spec():

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.comparison import CompareSpec, compare_runs
-from scripts.lib.errors import ScoreError
+from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.paired import paired_difference
 
 SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")
@@ -45,7 +45,6 @@ class Bench:
         ]
         pd.DataFrame(rows).to_parquet(self.artifacts[score] / "questions.parquet")
         protocol = {
-            "benchmark": benchmark,
             "kind": kind,
             "shots": 5 if kind == "mmlu" else 0,
             "chat_template": False,
@@ -262,7 +261,7 @@ def test_an_artifact_made_from_other_bytes_than_those_at_hand_is_refused(bench):
     }
     bench.compare(good)
     stale = good | {"adapters/a": manifest("dd")}
-    with pytest.raises(ScoreError, match="merged/m was made from adapters/a"):
+    with pytest.raises(StoreError, match="merged/m was made from another adapters/a"):
         compare_runs(bench.spec(), bench.artifacts, stale, bench.root / "out")
 
 

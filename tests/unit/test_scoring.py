@@ -67,7 +67,6 @@ def benchmark_folder(tmp_path):
 
 def spec(**changes):
     values = {
-        "benchmark": "mmlu",
         "kind": "mmlu",
         "subjects": SUBJECTS,
         "shots": 2,
@@ -81,7 +80,6 @@ def spec(**changes):
 
 def exact_spec(**changes):
     values = {
-        "benchmark": "orders",
         "kind": "exact_match",
         "subjects": (),
         "shots": 0,
@@ -289,7 +287,7 @@ def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder
     for changes, complaint in (
         ({"subjects": ("zoology",)}, "zoology.jsonl does not exist"),
         ({"subjects": ("../test/botany",)}, "cannot be a file name"),
-        ({"subjects": ()}, "names no subjects"),
+        ({"subjects": ()}, "No subject of"),
         ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
     ):
         with pytest.raises(ScoreError, match=complaint):
@@ -357,7 +355,7 @@ def test_the_right_answer_is_right_and_another_is_wrong(talker, tmp_path):
     folder = write_questions(tmp_path / "second", answered)
     facts, marked = score(exact_spec(), talker, folder, tmp_path / "two")
     assert [answer["correct"] for answer in marked] == [True, False, True]
-    assert marked[0]["question_id"] == "orders:0" and marked[0]["logprobs"] is None
+    assert marked[0]["question_id"] == "questions:0" and marked[0]["logprobs"] is None
 
 
 def test_generation_is_greedy_whatever_the_model_s_generation_config_says(talker, tmp_path):
