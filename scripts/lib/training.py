@@ -243,7 +243,7 @@ def _arguments(
         use_cpu=device == "cpu",
         # Autocast only where it is cheap; on a CPU PEFT's own casts do.
         bf16=device == "cuda" and loop.dtype == "bfloat16",
-        gradient_checkpointing=device == "cuda",
+        activation_checkpointing=device == "cuda",
         dataloader_pin_memory=device == "cuda",
         report_to=[],
         disable_tqdm=True,
