@@ -174,7 +174,9 @@ def _is_prefix(
     for turn in turns:
         part = part_of(renderer, conversation, turn)
         if not text.startswith(part):
-            remedy = "choose `train_on: last_assistant`, `template: chatml` or a text of your own"
+            remedy = "choose `template: chatml` or a text of your own"
+            if turn != turns[-1]:
+                remedy += ", or `train_on: last_assistant`"
             return _check(name, False, f"turn {turn}: {difference(part, text)}; {remedy}")
     return _check(name, True, f"holds for the turns {list(turns)} of the golden conversation")
 
