@@ -1,0 +1,179 @@
+"""Charts as inline SVG that follow the page's colours and are the same bytes every time.
+
+Drawn with matplotlib's object interface. Its colours stand for roles and become CSS variables, so
+that one picture serves light and dark pages; its text stays text, so that it scales and is found.
+"""
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Colour in the drawing -> CSS variable of the page. The values only need to be distinct.
+_ROLES = {
+    "#010101": "--ink",
+    "#020202": "--muted",
+    "#030303": "--line",
+    "#040404": "--series-1",
+    "#050505": "--series-2",
+    "#060606": "--series-3",
+    "#070707": "--series-4",
+}
+_INK, _MUTED, _LINE, *_SERIES = _ROLES
+_MARKERS = ("o", "s", "D", "^")
+
+# Two-sided 95 % of the normal distribution, in standard errors.
+INTERVAL_STDERRS = 1.96
+
+_SIZE_INCHES = (5.6, 2.7)
+_ROW_INCHES = 0.34
+
+
+def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | None:
+    """Draw train and held-out loss over steps.
+
+    Args:
+        history: Events with `step` and `loss` or `valid_loss`, in nats per token; losses that are
+            not numbers leave a gap.
+        label: Text for readers who do not see the picture.
+
+    Returns:
+        An `<svg>` element, or None when there is nothing to draw.
+    """
+    train, valid = _points(history, "loss"), _points(history, "valid_loss")
+    if not any(math.isfinite(loss) for _, loss in (*train, *valid)):
+        return None
+    with _axes(_SIZE_INCHES) as (figure, axes):
+        if train:
+            axes.plot(*zip(*train, strict=True), color=_SERIES[0], linewidth=1.4, label="train")
+        if valid:
+            style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": (0, (4, 2))}
+            axes.plot(
+                *zip(*valid, strict=True),
+                color=_SERIES[1],
+                linewidth=1.4,
+                label="held out",
+                **style,
+            )
+        axes.set_xlabel("optimiser step", color=_MUTED)
+        axes.set_ylabel("loss (nats per token)", color=_MUTED)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.grid(axis="y", color=_LINE, linewidth=0.8)
+        _legend(axes)
+        return _svg(figure, label)
+
+
+def difference_chart(
+    differences: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    categories: Sequence[str],
+    *,
+    label: str,
+) -> str | None:
+    """Draw each run's difference from its base per category, with its 95 % interval.
+
+    Args:
+        differences: Run -> category -> `difference` and `stderr` in percentage points.
+        categories: From top to bottom.
+        label: Text for readers who do not see the picture.
+
+    Returns:
+        An `<svg>` element, or None when there are more runs than can be told apart, or none.
+    """
+    if not 0 < len(differences) <= len(_SERIES):
+        return None
+    height = 0.8 + _ROW_INCHES * len(categories) * (1 + 0.35 * (len(differences) - 1))
+    with _axes((_SIZE_INCHES[0], height)) as (figure, axes):
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        for place, (run, changes) in enumerate(differences.items()):
+            shift = 0.7 * ((place + 0.5) / len(differences) - 0.5)
+            axes.errorbar(
+                [changes[category]["difference"] for category in categories],
+                [index + shift for index in range(len(categories))],
+                xerr=[_half_interval(changes[category]) for category in categories],
+                fmt=_MARKERS[place],
+                color=_SERIES[place],
+                markersize=5,
+                elinewidth=1.4,
+                label=run,
+            )
+        axes.set_yticks(range(len(categories)), categories)
+        axes.set_ylim(len(categories) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0, labelcolor=_INK)
+        axes.set_xlabel("percentage points against the base, 95 % interval", color=_MUTED)
+        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        _legend(axes)
+        return _svg(figure, label)
+
+
+def _half_interval(change: Mapping[str, Any]) -> float:
+    return INTERVAL_STDERRS * float(change["stderr"] or 0)
+
+
+def _points(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    return [
+        (event["step"], math.nan if event[key] is None else float(event[key]))
+        for event in history
+        if key in event
+    ]
+
+
+@contextmanager
+def _axes(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
+    style: Any = {"svg.hashsalt": "tunesmith", "svg.fonttype": "none", "font.size": 10}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=size_inches, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(_LINE)
+        axes.tick_params(color=_LINE, labelcolor=_MUTED)
+        yield figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+        frameon=False,
+        labelcolor=_INK,
+        borderaxespad=0.2,
+    )
+    for text in legend.get_texts():
+        # A run may be called "$x": not a formula.
+        text.set_parse_math(False)
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """Return the figure as an element for a page, without date, size and fixed colours."""
+    buffer = io.StringIO()
+    figure.patch.set_visible(False)
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
+    metadata = {"Date": None, "Creator": None, "Title": label}
+    figure.savefig(buffer, format="svg", metadata=metadata)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    # Out: the title once more in RDF, a style sheet that would reach the whole page, ids that
+    # would be double on a page of two charts, fonts (the page's serve), and the size in points.
+    for pattern in (
+        r"\s*<metadata>.*?</metadata>",
+        r"\s*<defs>\s*<style.*?</style>\s*</defs>",
+        r'(?<=<g) id="[^"]*"',
+        r"(?<=[ ;])font-family: [^;]*; ",
+    ):
+        text = re.sub(pattern, "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace("<svg", '<svg class="chart" role="img"', 1)
+    for colour, variable in _ROLES.items():
+        text = text.replace(colour, f"var({variable})")
+    return text

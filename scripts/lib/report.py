@@ -1,0 +1,135 @@
+"""Write the report: one page that works offline and shows the comparison and all its evidence."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from scripts.lib.paired import SIGNIFICANCE
+from scripts.lib.report_evidence import (
+    contracts,
+    costs,
+    ledgers,
+    merge_proofs,
+    provenance,
+    total_time,
+    trainings,
+)
+from scripts.lib.report_page import PAGE
+from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
+from scripts.lib.report_style import CSS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCandidate:
+    """A base model or a run, with the artifacts that its evidence is taken from.
+
+    Attributes:
+        name: Its name in the config.
+        kind: `base` or `run`.
+        base: Name of the candidate that a run is compared with, or None.
+        artifacts: Stage -> artifact id.
+        scores: Benchmark -> artifact ids of its scoring jobs.
+    """
+
+    name: str
+    kind: Literal["base", "run"]
+    base: str | None
+    artifacts: Mapping[str, str]
+    scores: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """What decides the bytes of a report, beside the comparison and the manifests.
+
+    Attributes:
+        title: Heading of the page.
+        candidates: All of them.
+    """
+
+    title: str
+    candidates: tuple[ReportCandidate, ...]
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "ReportSpec":
+        """Build the spec from parsed JSON; keys of a candidate that no report needs are left."""
+        candidates = tuple(
+            ReportCandidate(
+                name=item["name"],
+                kind=item["kind"],
+                base=item["base"],
+                artifacts=item["artifacts"],
+                scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
+            )
+            for item in mapping["candidates"]
+        )
+        return cls(title=mapping["title"], candidates=candidates)
+
+
+def write_report(
+    spec: ReportSpec, comparison: Path, manifests: Mapping[str, Mapping[str, Any]], out: Path
+) -> dict[str, Any]:
+    """Write `index.html`.
+
+    Args:
+        spec: Title and candidates.
+        comparison: Folder of `compare_runs`.
+        manifests: Manifest of every artifact that the spec names; sections whose facts are
+            missing are left out.
+        out: Existing empty folder.
+
+    Returns:
+        `{"runs", "benchmarks"}`, how many the page shows.
+    """
+    document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
+    (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
+    runs = sum(candidate.kind == "run" for candidate in spec.candidates)
+    return {"runs": runs, "benchmarks": len(document["benchmarks"])}
+
+
+def render_page(
+    spec: ReportSpec, document: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        spec: Title and candidates.
+        document: The parsed `comparison.json`.
+        manifests: Manifests by artifact id.
+    """
+    view: dict[str, Any] = {
+        "title": spec.title,
+        "css": Markup(CSS),
+        "significance": SIGNIFICANCE,
+        "answers": answers(document),
+        "notes": page_notes(document),
+        "comparisons": count_words(document),
+        "benchmarks": benchmark_views(document),
+        "trainings": trainings(spec.candidates, manifests),
+        "ledgers": ledgers(spec.candidates, manifests),
+        "contracts": contracts(spec.candidates, manifests),
+        "proofs": merge_proofs(spec.candidates, manifests),
+        "provenance": provenance(spec.candidates, manifests),
+        "costs": costs(spec.candidates, manifests),
+        "total": total_time(spec.candidates, manifests),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(PAGE).render(view, sections=_sections(view)) + "\n"
+
+
+def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+    present = {
+        "answer": ("Answer", True),
+        "scores": ("Scores", True),
+        "training": ("Training", view["trainings"]),
+        "data": ("Data", view["ledgers"]),
+        "proofs": ("Proofs", view["contracts"] or view["proofs"]),
+        "provenance": ("Provenance", True),
+        "cost": ("Time and memory", view["costs"]),
+    }
+    return [(anchor, name) for anchor, (name, there) in present.items() if there]

@@ -1,0 +1,241 @@
+"""What the report shows of the way to the scores: training, data, proofs, provenance, cost."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from markupsafe import Markup
+
+from scripts.lib.charts import loss_chart
+
+View = dict[str, Any]
+Manifests = Mapping[str, Mapping[str, Any]]
+
+_STAGES = {
+    "models": "Fetch model",
+    "raw": "Fetch dataset",
+    "benchmarks": "Fetch benchmark",
+    "chat": "Format",
+    "shards": "Render",
+    "adapters": "Train",
+    "merged": "Merge",
+    "proofs": "Prove",
+    "scores": "Score",
+}
+_PASSED = {"word": "passed", "sign": "✓", "css": "passed"}
+_FAILED = {"word": "failed", "sign": "✗", "css": "failed"}
+
+
+class Candidate(Protocol):
+    """What this module reads of a candidate."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+
+    @property
+    def kind(self) -> str:
+        """`base` or `run`."""
+
+    @property
+    def base(self) -> str | None:
+        """Name of its base."""
+
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """Stage -> artifact id."""
+
+    @property
+    def scores(self) -> Mapping[str, Sequence[str]]:
+        """Benchmark -> ids of its scoring jobs."""
+
+
+def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return loss curve, verdict and settings of each adapter."""
+    views = []
+    for id_, who in _users(candidates, "adapters"):
+        facts = manifests.get(id_, {}).get("facts", {})
+        if "verdict" not in facts:
+            continue
+        verdict = facts["verdict"]
+        chart = loss_chart(facts.get("history", ()), label=f"{who}: loss over steps")
+        views.append(
+            {
+                "who": who,
+                "verdict": _training_mark(verdict["verdict"]),
+                "evidence": verdict["evidence"],
+                "remedy": verdict["remedy"],
+                "settings": list(_settings(manifests[id_]["spec"], facts)),
+                # Finished markup: matplotlib has escaped what is in it.
+                "chart": Markup(chart) if chart else None,
+            }
+        )
+    return views
+
+
+def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return the row counts of each formatted dataset."""
+    views = []
+    for id_, who in _users(candidates, "chat"):
+        summary = manifests.get(id_, {}).get("facts", {}).get("summary")
+        if summary is None:
+            continue
+        splits = summary["splits"]
+        counts = [summary[key] for key in ("rows", "kept", "fixed", "dropped")]
+        counts += [splits.get(split, 0) for split in ("train", "valid", "test")]
+        views.append(
+            {
+                "who": f"Data of {who}",
+                "id": id_,
+                "counts": [f"{count:,}" for count in counts],
+                "reasons": [
+                    (reason.replace("_", " "), f"{count:,} rows" if count > 1 else "1 row")
+                    for reason, count in summary["by_reason"].items()
+                ],
+            }
+        )
+    return views
+
+
+def contracts(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return the checks of each chat template."""
+    return _findings(candidates, manifests, stage="shards", fact="contract")
+
+
+def merge_proofs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return the checks of each merged model."""
+    return _findings(candidates, manifests, stage="proofs", fact="proof")
+
+
+def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return for each candidate what it was made of, from the source on."""
+    return [
+        {
+            "name": candidate.name,
+            "role": "base" if candidate.kind == "base" else f"run on {candidate.base}",
+            "steps": [
+                {
+                    "stage": _STAGES[stage],
+                    "id": id_,
+                    "key": manifests[id_]["key"],
+                    "content": manifests[id_]["content"],
+                    "spec": json.dumps(manifests[id_]["spec"], ensure_ascii=False),
+                    "pins": _pins(manifests[id_]["pins"]),
+                }
+                for stage, id_ in _made_of(candidate)
+                if id_ in manifests
+            ],
+        }
+        for candidate in candidates
+    ]
+
+
+def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return time and peak memory of each artifact, once, in the order of the pipeline."""
+    steps = _executions(candidates, manifests)
+    longest = max((execution["seconds"] for _, _, execution in steps), default=0) or 1
+    return [
+        {
+            "stage": _STAGES[stage],
+            "slug": manifests[id_].get("slug", id_),
+            "time": duration(execution["seconds"]),
+            "share": round(100 * execution["seconds"] / longest, 1),
+            "memory": f"{execution['peak_gib']:.1f} GiB",
+        }
+        for stage, id_, execution in steps
+    ]
+
+
+def total_time(candidates: Sequence[Candidate], manifests: Manifests) -> str:
+    """Return the sum of all steps in words."""
+    return duration(sum(e["seconds"] for _, _, e in _executions(candidates, manifests)))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as `1 h 02 min`, `3 min 05 s` or `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _users(candidates: Sequence[Candidate], stage: str) -> list[tuple[str, str]]:
+    """Return each artifact of a stage with the names of the candidates that share it."""
+    users: dict[str, list[str]] = {}
+    for candidate in candidates:
+        if stage in candidate.artifacts:
+            users.setdefault(candidate.artifacts[stage], []).append(candidate.name)
+    return [(id_, ", ".join(names)) for id_, names in users.items()]
+
+
+def _findings(
+    candidates: Sequence[Candidate], manifests: Manifests, *, stage: str, fact: str
+) -> list[View]:
+    views = []
+    for id_, who in _users(candidates, stage):
+        finding = manifests.get(id_, {}).get("facts", {}).get(fact)
+        if finding is None:
+            continue
+        checks = [
+            {
+                "name": check["name"].replace("_", " "),
+                "verdict": _PASSED if check["passed"] else _FAILED,
+                "evidence": check.get("evidence", ""),
+            }
+            for check in finding["checks"]
+        ]
+        right = sum(check["passed"] for check in finding["checks"])
+        views.append(
+            {
+                "who": who,
+                "passed": finding["passed"],
+                "verdict": _PASSED if finding["passed"] else _FAILED,
+                "words": f"{right} of {len(checks)} checks",
+                "checks": checks,
+            }
+        )
+    return views
+
+
+def _training_mark(verdict: str) -> View:
+    word = verdict.replace("_", " ")
+    if verdict == "healthy":
+        return {"word": word, "sign": "✓", "css": "passed"}
+    broken = verdict in ("not_a_number", "diverging")
+    return {"word": word, "sign": "✗" if broken else "!", "css": "failed" if broken else "look"}
+
+
+def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    lora, training = spec["lora"], spec["training"]
+    steps = [event["step"] for event in facts.get("history", ()) if "loss" in event]
+    yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
+    yield "Batch", f"{training['batch_size']} sequences per step"
+    if steps:
+        yield "Steps", f"{max(steps):,}"
+    if "trainable_parameters" in facts:
+        yield "Trained", f"{facts['trainable_parameters']:,} parameters"
+    yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
+
+
+def _made_of(candidate: Candidate) -> list[tuple[str, str]]:
+    own = [(stage, candidate.artifacts[stage]) for stage in _STAGES if stage in candidate.artifacts]
+    return own + [("scores", id_) for ids in candidate.scores.values() for id_ in ids]
+
+
+def _executions(
+    candidates: Sequence[Candidate], manifests: Manifests
+) -> list[tuple[str, str, Mapping[str, Any]]]:
+    steps = {(stage, id_) for candidate in candidates for stage, id_ in _made_of(candidate)}
+    order = list(_STAGES)
+    return [
+        (stage, id_, manifests[id_]["execution"])
+        for stage, id_ in sorted(steps, key=lambda step: (order.index(step[0]), step[1]))
+        if id_ in manifests
+    ]
+
+
+def _pins(pins: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in pins.items()) or "none decides"
