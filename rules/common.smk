@@ -28,8 +28,18 @@ shell.prefix(
 )
 
 
+def forces():
+    """Tell whether the command line asks Snakemake to run rules by force."""
+    return {"-F", "--forceall", "-R", "--forcerun"} & set(sys.argv)
+
+
 def plan_now():
     """Plan this invocation and leave the frozen plan for the jobs."""
+    if forces() and (config.get("plan") != "full"):
+        raise WorkflowError(
+            "-F and -R find no job for what exists: name runs or stages to make again with"
+            " --config redo=NAME (or redo='[one,two]')"
+        )
     try:
         files = [Path(path) for path in workflow.overwrite_configfiles]
         invocation = planning.plan_invocation(
@@ -61,16 +71,14 @@ def end_workflow(success):
     """Show what is there now; evict merged models that were to be kept no longer."""
     upkeep.evict_merged(INVOCATION.plan.graph, INVOCATION.store)
     views.refresh(INVOCATION.plan.graph, INVOCATION.store)
-    if success:
+    if success and Path(f"{PLAN['report']}.json").exists():
         print("The report: results/report/index.html", file=sys.stderr)
 
 
 def planned(stage):
     """Return the pattern of the names that this plan makes in a stage; nothing else has a rule."""
-    names = [
-        id.partition("/")[2] for id in PLAN["artifacts"] if id.startswith(f"{stage}/")
-    ]
-    return "|".join(map(re.escape, names)) or "(?!)"
+    entries = [entry for entry in PLAN["artifacts"].values() if entry["stage"] == stage]
+    return "|".join(re.escape(f"{e['slug']}-{e['key']}") for e in entries) or "(?!)"
 
 
 def reads(stage, edge):

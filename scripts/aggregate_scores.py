@@ -15,7 +15,7 @@ from scripts.lib.job import Job, run_job
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    return aggregate_scores(AggregateSpec(**job.spec), job.inputs["scores"], job.out)
+    return aggregate_scores(AggregateSpec.from_json(job.spec), job.inputs["scores"], job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

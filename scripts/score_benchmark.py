@@ -17,7 +17,7 @@ from scripts.lib.scoring import ScoreSpec, score_benchmark
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     return score_benchmark(
-        ScoreSpec(**job.spec),
+        ScoreSpec.from_json(job.spec),
         job.folder("model"),
         job.folder("benchmark"),
         job.out,

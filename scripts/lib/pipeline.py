@@ -334,21 +334,19 @@ def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...
 
 def _report(graph: Graph, config: Config) -> str:
     """Add the comparison and the report of all candidates; return the report's id."""
-    candidates = [
-        {
-            "name": candidate.name,
-            "kind": candidate.kind,
-            "base": candidate.base,
-            "scores": {label: list(ids) for label, ids in candidate.scores.items()},
-            "categories": dict(candidate.categories),
-            "artifacts": dict(candidate.artifacts),
-        }
-        for candidate in graph.candidates
+    named = [{"name": c.name, "kind": c.kind, "base": c.base} for c in graph.candidates]
+    scored = [
+        {**words, "scores": dict(c.scores), "categories": dict(c.categories)}
+        for words, c in zip(named, graph.candidates, strict=True)
+    ]
+    shown = [
+        {**words, "artifacts": {**c.artifacts, "scores": dict(c.scores)}}
+        for words, c in zip(named, graph.candidates, strict=True)
     ]
     comparison = graph.add(
         "comparisons",
         "all",
-        {"candidates": candidates, "benchmarks": list(config.benchmarks)},
+        {"candidates": scored, "benchmarks": list(config.benchmarks)},
         reads={
             "scores": _unique(id for c in graph.candidates for v in c.scores.values() for id in v),
             "categories": _unique(id for c in graph.candidates for id in c.categories.values()),
@@ -358,7 +356,7 @@ def _report(graph: Graph, config: Config) -> str:
     return graph.add(
         "reports",
         "all",
-        {"title": config.report.title, "candidates": candidates},
+        {"title": config.report.title, "candidates": shown},
         reads={"comparison": comparison},
         knows={"facts": _chain(graph)},
     )

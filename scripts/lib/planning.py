@@ -56,11 +56,29 @@ def read_configs(given: Mapping[str, Any], files: list[Path], root: Path) -> dic
     """
     for path in files:
         read_config_file(path)
+    # A config of one's own in the working directory stands in for the embedded one.
     if files:
         return dict(given)
     own = Path("config/config.yaml")
     default = own if own.exists() else root / own
     return {**read_config_file(default), **given}
+
+
+def merge_configs(files: list[Path]) -> dict[str, Any]:
+    """Return what Snakemake makes of several --configfile: later ones win, key by key."""
+    merged: dict[str, Any] = {}
+    for path in files:
+        _update(merged, read_config_file(path))
+    return merged
+
+
+def _update(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Merge *other* into a nested mapping."""
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _update(into[key], value)
+        else:
+            into[key] = value
 
 
 def graph_of(config: Mapping[str, Any], root: Path) -> Graph:

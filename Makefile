@@ -1,0 +1,64 @@
+# `make` lists the targets. Everything runs in .venv, which `make env` makes from requirements.lock.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+# A failed command in a pipe fails the target.
+.SHELLFLAGS := -eu -o pipefail -c
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.lock-is-installed: requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --python $(BIN)/python requirements.lock
+	@touch $@
+
+.PHONY: env
+env: .venv/.lock-is-installed ## make .venv, or bring it to the lock; nothing to do when it is
+
+.PHONY: lock
+lock: ## resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --group dev --override overrides.txt --universal \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+
+.PHONY: demo
+demo: env ## the embedded default: two fine-tunes and their report, offline, on a CPU
+	@$(BIN)/snakemake --profile local --cores $(CORES)
+	@echo "Open results/report/index.html"
+
+.PHONY: check
+check: env ## lint, format, types, Snakemake's own lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/python -m scripts.tools.lint_workflow
+
+.PHONY: test
+test: env ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-unit
+test-unit: env ## the quick tests
+	$(BIN)/python -m pytest tests/unit tests/identity
+
+.PHONY: test-long
+test-long: env ## the tests that take too long for every change
+	$(BIN)/python -m pytest -m slow -v
+
+.PHONY: docs
+docs: env ## write the pages that are made from the code
+	$(BIN)/python -m scripts.tools.write_config_docs
+	$(BIN)/python -m scripts.tools.write_readme_parts
+
+.PHONY: gc
+gc: env ## list what the config no longer reaches (CONFIG=file, REMOVE=1 to delete it)
+	$(BIN)/python -m scripts.tools.upkeep gc $(if $(CONFIG),--configfile $(CONFIG)) $(if $(REMOVE),--remove)
+
+.PHONY: bench-rerun
+bench-rerun: env ## seconds that planning and doing nothing takes
+	$(BIN)/python -m scripts.tools.bench_rerun

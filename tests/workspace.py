@@ -1,0 +1,95 @@
+"""A folder of one's own with a tiny model, tiny data and a config over them.
+
+Tests run the real Snakefile in it: every stage takes seconds there.
+
+Try it: python -m tests.workspace FOLDER && cd FOLDER && snakemake -s .../Snakefile -c2
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.tiny_model import make_tiny_model
+
+ROOT = Path(__file__).resolve().parent.parent
+SUBJECTS = ("astronomy", "sociology", "philosophy", "nutrition", "anatomy")
+TINY = ROOT / "tests" / "config" / "tiny.yaml"
+
+
+def make_workspace(folder: Path) -> Path:
+    """Fill *folder* with a model, a dataset, two benchmarks and config/config.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
+    make_tiny_model(folder / "model")
+    words = ["red", "green", "blue", "black", "white", "brown", "pink", "grey"]
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Say {word} {number} times."},
+                {"role": "assistant", "content": " ".join([word] * number)},
+            ]
+        }
+        for word in words
+        for number in range(1, 6)
+    ]
+    write_rows(folder / "data" / "say.jsonl", rows)
+    write_rows(
+        folder / "data" / "held_out.jsonl",
+        [{"prompt": f"Say {word} 2 times.", "answer": f"{word} {word}"} for word in words],
+    )
+    for subject in SUBJECTS:
+        for split, count in (("dev", 3), ("test", 4)):
+            questions = [
+                {
+                    "question": f"Which letter follows {split} {number} of {subject}?",
+                    "subject": subject,
+                    "choices": ["one", "two", "three", "four"],
+                    "answer": number % 4,
+                }
+                for number in range(count)
+            ]
+            write_rows(folder / "mmlu" / split / f"{subject}.jsonl", questions)
+    write_config(folder, yaml.safe_load(TINY.read_text()))
+    return folder
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Make *config* the config of a workspace."""
+    (folder / "config").mkdir(exist_ok=True)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config of a workspace."""
+    return yaml.safe_load((folder / "config" / "config.yaml").read_text())
+
+
+def snakemake(
+    folder: Path, *arguments: str, root: Path = ROOT, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a workspace and return what it printed (both streams in stdout)."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "-s", str(root / "Snakefile"), *arguments],
+        cwd=folder,
+        env={**os.environ, "TUNESMITH_CACHE": "", **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+if __name__ == "__main__":
+    make_workspace(Path(sys.argv[1]))
