@@ -85,8 +85,8 @@ def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]
         counts += [splits.get(split, 0) for split in ("train", "valid", "test")]
         views.append(
             {
-                "who": f"Data of {who}",
-                "id": id_,
+                "name": manifests[id_]["slug"],
+                "who": who,
                 "counts": [f"{count:,}" for count in counts],
                 "reasons": [
                     (reason.replace("_", " "), f"{count:,} rows" if count > 1 else "1 row")
@@ -137,7 +137,7 @@ def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
     return [
         {
             "stage": _STAGES[stage],
-            "slug": manifests[id_].get("slug", id_),
+            "slug": manifests[id_]["slug"],
             "time": duration(execution["seconds"]),
             "share": round(100 * execution["seconds"] / longest, 1),
             "memory": f"{execution['peak_gib']:.1f} GiB",

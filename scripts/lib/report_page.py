@@ -54,21 +54,21 @@ in the exact McNemar test on the questions that flipped. {{ comparisons }}</p>
 <h2 id="scores-title">Scores</h2>
 {% for benchmark in benchmarks %}<div class="card">
 <h3>{{ benchmark.name }}</h3>
+<p class="quiet">{{ benchmark.protocol }}</p>
 {% for note in benchmark.notes %}<p class="note">{{ note }}</p>
 {% endfor %}<div class="scroll" role="region" tabindex="0"
 aria-label="Scores of {{ benchmark.name }}">
 <table>
-<caption>Accuracy in %. {{ benchmark.caption }}</caption>
+<caption>Accuracy in %, difference in points</caption>
 <thead><tr><th scope="col">Category</th>
 {% for column in benchmark.columns %}<th scope="col">{{ column.name }}
 <small>{{ column.role }}</small></th>
 {% endfor %}</tr></thead>
 <tbody>
 {% for row in benchmark.rows %}<tr{% if loop.first %} class="total"{% endif %}>
-<th scope="row">{{ row.category }}<small class="quiet"> {{ row.questions }}</small></th>
+<th scope="row">{{ row.category }} <small>{{ row.questions }}</small></th>
 {% for cell in row.cells %}<td><span class="score">{{ cell.score }}</span>
-{% if cell.change %}<small>{{ cell.change }}</small>
-{{ mark(cell.verdict) }}
+{% if cell.change %}<small>{{ cell.change }} {{ mark(cell.verdict) }}</small>
 <small>{{ cell.flips }}</small>
 {% else %}<small>{{ cell.error }}</small>
 {% endif %}</td>
@@ -98,10 +98,10 @@ draw.</p>{% endif %}</div>
 {% if ledgers %}<section id="data" aria-labelledby="data-title">
 <h2 id="data-title">Data</h2>
 {% for ledger in ledgers %}<div class="card">
-<h3>{{ ledger.who }}</h3>
-<div class="scroll" role="region" tabindex="0" aria-label="Rows of {{ ledger.who }}">
+<h3>{{ ledger.name }} <span class="quiet">used by {{ ledger.who }}</span></h3>
+<div class="scroll" role="region" tabindex="0" aria-label="Rows of {{ ledger.name }}">
 <table>
-<caption>What became of each raw row of <code>{{ ledger.id }}</code></caption>
+<caption>What became of each raw row</caption>
 <thead><tr><th scope="col">Rows</th><th scope="col">Kept</th><th scope="col">Fixed</th>
 <th scope="col">Dropped</th><th scope="col">Train</th><th scope="col">Held out</th>
 <th scope="col">Test</th></tr></thead>
@@ -142,10 +142,11 @@ draw.</p>{% endif %}</div>
 
 {% if costs %}<section id="cost" aria-labelledby="cost-title">
 <h2 id="cost-title">Time and memory</h2>
-<div class="card"><div class="scroll" role="region" tabindex="0" aria-label="Time and memory">
+<div class="card">
+<p class="quiet">What each artifact took when it was made, here or by whoever shared it.</p>
+<div class="scroll" role="region" tabindex="0" aria-label="Time and memory">
 <table>
-<caption>What each artifact took when it was made, here or by whoever shared it:
-{{ total }} in all</caption>
+<caption>{{ total }} in all</caption>
 <thead><tr><th scope="col">Step</th><th scope="col" class="words">Artifact</th>
 <th scope="col">Time</th><th scope="col">Peak memory</th></tr></thead>
 <tbody>

@@ -69,7 +69,10 @@ def count_words(document: Mapping[str, Any]) -> str:
     )
     if made < 2:
         return ""
-    return f"With {made} comparisons on this page, about one in twenty is decided by luck alone."
+    return (
+        f"The page makes {made} comparisons; had no fine-tune changed anything, luck alone would "
+        "still decide up to one in twenty."
+    )
 
 
 def benchmark_views(document: Mapping[str, Any]) -> list[View]:
@@ -123,7 +126,7 @@ def _benchmark(document: Mapping[str, Any], name: str) -> View:
         )
     return {
         "name": name,
-        "caption": f"{_sentence(protocol_words(view['protocol']))}; "
+        "protocol": f"{_sentence(protocol_words(view['protocol']))}; "
         f"{map_words(view['category_map'])}. Averages are over questions.",
         "notes": [note["text"] for note in view["notes"]],
         "columns": [{"name": c["name"], "role": _role(c)} for c in shown],
@@ -154,7 +157,8 @@ def _cell(view: Mapping[str, Any], name: str, category: str) -> View:
     if change is not None:
         cell["change"] = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
         cell["verdict"] = verdict_mark(change["verdict"])
-        cell["flips"] = f"{change['gained']} gained, {change['lost']} lost, {_p(change['p_value'])}"
+        flips = f"{change['gained']:,} gained, {change['lost']:,} lost"
+        cell["flips"] = f"{flips}, {_p(change['p_value'])}"
     return cell
 
 

@@ -41,7 +41,7 @@ section { margin: 2rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 1.1rem 1.25rem; margin: 0 0 1rem; }
 .answer { border-left: 5px solid var(--link); }
-.answer p { font-size: 1.1rem; margin: 0 0 .3rem; }
+.answer p { font-size: 1.1rem; margin: 0 0 .3rem; max-width: none; }
 .answer p.quiet { font-size: .95rem; font-variant-numeric: tabular-nums; }
 .answer p + p.lead { margin-top: 1rem; }
 .note { background: var(--warn-soft); color: var(--warn); border-radius: 8px;
@@ -53,8 +53,9 @@ th, td { padding: .5rem .7rem; border-bottom: 1px solid var(--line); text-align:
   vertical-align: top; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { font-size: .9rem; border-bottom-color: var(--muted); overflow-wrap: anywhere; }
-thead th small, td small { display: block; font-weight: 400; color: var(--muted);
+thead th { font-size: .9rem; border-bottom-color: var(--muted); }
+.quiet { font-weight: 400; }
+th small, td small { display: block; font-weight: 400; color: var(--muted);
   font-size: .8rem; line-height: 1.45; white-space: nowrap; }
 tbody th { font-weight: 500; }
 tbody tr:last-child > * { border-bottom: 0; }
@@ -62,7 +63,8 @@ tr.total > * { font-weight: 650; background: var(--soft); }
 tr.total > :first-child { box-shadow: -.5rem 0 0 var(--soft); }
 tr.total > :last-child { box-shadow: .5rem 0 0 var(--soft); }
 td.words, th.words { text-align: left; overflow-wrap: anywhere; }
-.score { font-size: 1.05rem; }
+.score { font-size: 1.1rem; }
+td small .mark { margin-left: .25rem; }
 .mark { display: inline-block; border-radius: 1rem; padding: 0 .55rem; font-size: .8rem;
   font-weight: 600; white-space: nowrap; }
 .mark.better, .mark.passed { color: var(--good); background: var(--good-soft); }
@@ -77,7 +79,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; mar
   font-variant-numeric: tabular-nums; }
 dt { color: var(--muted); }
 dd { margin: 0; overflow-wrap: anywhere; }
-details { margin: .5rem 0; }
+details { margin: .2rem 0; }
 summary { cursor: pointer; padding: .25rem 0; }
 details[open] > summary { margin-bottom: .4rem; }
 code { font: .85em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
@@ -94,8 +96,6 @@ ul.checks li:last-child { border: 0; }
   th, td { padding: .45rem .5rem; }
   th:first-child { position: sticky; left: -.9rem; background: var(--card); }
   tr.total > th:first-child { background: var(--soft); }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin: 0 0 .45rem; }
 }
 @media print { body { background: none; } .card { break-inside: avoid; } nav { display: none; } }
 """
