@@ -152,7 +152,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                 spec=entry["spec"],
                 inputs=_inputs(entry, arguments, names),
                 ids={**artifact.reads, **artifact.knows},
-                sources=tuple(map(Path, entry["sources"])),
+                sources=tuple(Path(path) for path, _ in entry["sources"]),
                 out=part,
                 scratch=scratch,
                 options=arguments,
@@ -180,7 +180,7 @@ def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
             " was written under the old key. Start the workflow again (what was made so far stays)"
         )
     check_installed(entry["pins"])
-    for path, stat in entry["sources"].items():
+    for path, stat in entry["sources"]:
         place = Path(path)
         if not place.exists() or list(files.stat_of(place)) != stat:
             raise StaleError(

@@ -150,7 +150,8 @@ def _raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
         named = {s: getattr(dataset.files, s) for s in SPLITS if getattr(dataset.files, s)}
     else:
         assert_never(dataset)
-    files = {split: sources.rows_file(path) for split, path in named.items()}
+    # In the order of their names, which the frozen plan keeps: the job pairs names with places.
+    files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
     slug = slug_of_path(named["train"])
     spec = {
         "source": "path",

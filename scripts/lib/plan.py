@@ -208,7 +208,7 @@ def _entry(plan: Plan, id: str, results: Path, *, full: bool) -> dict[str, Any]:
             [gate.kind, gate.artifact, _place(plan, gate.artifact, results, full=full), gate.limit]
             for gate in artifact.gates
         ],
-        "sources": {path: list(stat_of(Path(path))) for path in artifact.sources},
+        "sources": [[path, list(stat_of(Path(path)))] for path in artifact.sources],
         "again": id in plan.again,
         "anew": (results / id).exists() or (results / f"{id}.json").exists(),
     }
