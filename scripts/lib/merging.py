@@ -128,7 +128,7 @@ def weight_files(model: Path) -> list[Path]:
     return files
 
 
-def _shapes(files: list[Path]) -> Iterator[tuple[str, tuple[int, ...], str]]:
+def read_shapes(files: list[Path]) -> Iterator[tuple[str, tuple[int, ...], str]]:
     """Yield name, shape and safetensors dtype of each tensor, without reading it."""
     for file in files:
         try:
@@ -147,7 +147,7 @@ def _check_fit(
     updates: Mapping[str, Update], files: list[Path], model: Path, adapter: Path
 ) -> None:
     """Refuse an adapter that was made for another base."""
-    base = {name: (shape, dtype) for name, shape, dtype in _shapes(files)}
+    base = {name: (shape, dtype) for name, shape, dtype in read_shapes(files)}
     hint = f"The adapter {adapter} was trained on another base than {model}; give the one it names."
     for name, update in updates.items():
         if name not in base:
@@ -162,7 +162,7 @@ def _check_fit(
                 f"{name} is stored as {dtype} in {model}: quantised weights cannot take an update."
                 " Merge into the unquantised base."
             )
-    embedding = _embedding(base)
+    embedding = embedding_name(base)
     rows = base[embedding][0][0] if embedding else math.inf
     largest = largest_token_id(adapter)
     if largest >= rows:
@@ -171,7 +171,7 @@ def _check_fit(
         )
 
 
-def _embedding(names: Mapping[str, Any]) -> str:
+def embedding_name(names: Mapping[str, Any]) -> str:
     """Return the name of the input embedding among *names*."""
     endings = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
     return next((name for name in names if name.endswith(endings)), "")
