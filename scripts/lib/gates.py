@@ -20,9 +20,11 @@ def check_gate(kind: str, artifact: str, facts: Mapping[str, Any], limit: float 
     """
     if kind == "ledger":
         summary = facts["summary"]
-        if limit is not None and summary["dropped_fraction"] > limit:
+        # A repetition is no defect of the row that is kept.
+        bad = summary["dropped"] - summary["by_reason"].get("duplicate", 0)
+        if limit is not None and bad > limit * summary["rows"]:
             raise GateError(
-                f"{artifact}: {summary['dropped']} of {summary['rows']} rows were dropped"
+                f"{artifact}: {bad} of {summary['rows']} rows had to be dropped"
                 f" ({summary['by_reason']}), more than max_dropped_fraction = {limit:g} allows."
                 " Look into its ledger.parquet; repair the rows or raise the limit"
             )
