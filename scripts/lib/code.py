@@ -62,19 +62,33 @@ def source_closure(entry: Path, root: Path) -> list[Path]:
     return sorted(found)
 
 
-def imported_names(path: Path) -> Iterator[str]:
-    """Yield the dotted names that the file *path* imports, wherever in the file it does so.
+def imported_names(path: Path) -> tuple[str, ...]:
+    """Return the dotted names that the file *path* imports, wherever in the file it does so.
 
     Raises:
         ValueError: for a relative import, which the walk cannot place.
     """
-    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+    try:
+        return _names_in(path.read_text())
+    except SyntaxError as error:
+        error.filename = str(path)
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path}:{error}") from None
+
+
+@functools.cache
+def _names_in(source: str) -> tuple[str, ...]:
+    """Return the names that *source* imports; remembered, as the programs share their modules."""
+    names: dict[str, None] = {}
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                raise ValueError(f"{path}:{node.lineno}: relative imports are not allowed")
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+                raise ValueError(f"{node.lineno}: relative imports are not allowed")
+            names |= dict.fromkeys(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(names)
 
 
 def _project_files(name: str, root: Path) -> Iterator[Path]:
@@ -85,6 +99,8 @@ def _project_files(name: str, root: Path) -> Iterator[Path]:
         for file in (base.with_suffix(".py"), base / "__init__.py"):
             if file.is_file():
                 yield file
+        if not base.is_dir():
+            return
 
 
 @functools.cache

@@ -31,7 +31,7 @@ STAGES = {
             "models", "fetch_model", ("gguf", "safetensors", "tokenizers", "torch", "transformers")
         ),
         Stage("raw", "fetch_dataset", ("datasets", "pyarrow")),
-        Stage("benchmarks", "fetch_benchmark", ("datasets", "pyarrow")),
+        Stage("benchmarks", "fetch_benchmark", ("datasets", "pandas", "pyarrow")),
         Stage("chat", "format_chat", ("pyarrow",)),
         Stage("shards", "render_shards", ("jinja2", "pyarrow", "tokenizers", "transformers")),
         Stage(
@@ -42,23 +42,28 @@ STAGES = {
         Stage(
             "merged",
             "merge_adapter",
-            ("peft", "safetensors", "torch", "transformers"),
+            ("safetensors", "torch"),
             publishing="manifest",
         ),
         Stage("proofs", "prove_merge", ("peft", "safetensors", "torch", "transformers")),
         Stage(
             "scores",
             "score_benchmark",
-            ("datasets", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
+            ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
         ),
         Stage("categories", "aggregate_scores", ("pyarrow",)),
         Stage(
             "comparisons",
             "compare_runs",
-            ("numpy", "pandas", "pyarrow", "scipy"),
+            ("numpy", "pyarrow", "scipy"),
             publishing="no",
         ),
-        Stage("reports", "write_report", ("jinja2", "matplotlib"), publishing="no"),
+        Stage(
+            "reports",
+            "write_report",
+            ("jinja2", "markupsafe", "matplotlib", "numpy", "scipy"),
+            publishing="no",
+        ),
     )
 }
 """Every stage by name, in the order of the pipeline."""

@@ -1,0 +1,259 @@
+"""What a code digest sees, and what it must not see."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.code import PLUMBING, code_digest, imported_names, source_closure
+from scripts.lib.stages import STAGES
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+
+PROGRAM = '''"""Docstring."""
+from scripts.lib.middle import work
+
+
+def main():
+    """Docstring."""
+    return work(1)
+'''
+
+PLUMBING_REASONS = {
+    "scripts/__init__.py": "holds a docstring only",
+    "scripts/lib/__init__.py": "holds a docstring only",
+    "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
+    "scripts/lib/job.py": "checks, gates, temporary folders and manifests around the work",
+    "scripts/lib/progress.py": "lines of a log",
+}
+
+DECIDE_NO_BYTE = {
+    "huggingface_hub": "moves the bytes of a pinned commit, as they are",
+    "packaging": "reads the lock's markers",
+}
+"""Third-party libraries that stages import and that are in nobody's key, with the reason."""
+
+DECIDE_NO_BYTE_IN = {
+    ("models", "datasets"): "fetching.py imports it for raw datasets and benchmarks",
+    ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
+    ("scores", "accelerate"): "only tells an out-of-memory error from others",
+}
+
+DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
+"""Module -> library, where the names differ."""
+
+USED_BY_ANOTHER = {
+    ("models", "gguf"): "transformers reads the packed weights with it",
+    ("models", "safetensors"): "transformers writes the model with it",
+    ("models", "tokenizers"): "transformers builds the tokenizer of a GGUF file with it",
+    ("raw", "pyarrow"): "datasets writes the Parquet file of a hub's split with it",
+    ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
+    ("benchmarks", "pyarrow"): "datasets reads a hub's table with it",
+    ("shards", "jinja2"): "transformers renders chat templates with it",
+    ("scores", "tokenizers"): "transformers splits prompts into tokens with it",
+}
+"""Pins of libraries that a stage's own files do not import, with who does."""
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A program that imports a module that imports a module."""
+    lib = tmp_path / "scripts" / "lib"
+    lib.mkdir(parents=True)
+    (tmp_path / "scripts" / "__init__.py").write_text("")
+    (lib / "__init__.py").write_text("")
+    (tmp_path / "scripts" / "entry.py").write_text(PROGRAM)
+    (lib / "middle.py").write_text(
+        "from scripts.lib import far\n\n\ndef work(n):\n    return far.X\n"
+    )
+    (lib / "far.py").write_text("X = 1\n")
+    (lib / "other.py").write_text("Y = 1\n")
+    return tmp_path
+
+
+def digest_of(project: Path) -> str:
+    return code_digest(project / "scripts" / "entry.py", project)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scripts/entry.py", "def main", "# a comment\ndef main"),
+        ("scripts/entry.py", '    """Docstring."""', '    """Another text."""'),
+        ("scripts/entry.py", '"""Docstring."""\nfrom', "from"),
+        ("scripts/entry.py", "return work(1)", "return work(\n        1,\n    )"),
+        ("scripts/lib/far.py", "X = 1", 'X = 1\n"""What X means."""'),
+        ("scripts/lib/other.py", "Y = 1", "Y = 2"),
+    ],
+    ids=["comment", "docstring", "no docstring", "layout", "attribute docstring", "not imported"],
+)
+def test_what_changes_no_behaviour_keeps_the_digest(project, name, old, new):
+    before = digest_of(project)
+    file = project / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert digest_of(project) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scripts/entry.py", "work(1)", "work(2)"),
+        ("scripts/entry.py", "work(1)", "work('1')"),
+        ("scripts/lib/middle.py", "far.X", "-far.X"),
+        ("scripts/lib/far.py", "X = 1", "X = 2"),
+        ("scripts/lib/far.py", "X = 1", "X = 1.0"),
+        ("scripts/lib/far.py", "X = 1", 'X = 1\nif X:\n    Z = "no docstring"'),
+    ],
+)
+def test_what_can_change_behaviour_changes_the_digest(project, name, old, new):
+    before = digest_of(project)
+    file = project / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert digest_of(project) != before
+
+
+def test_a_module_that_moves_changes_the_digest(project):
+    before = digest_of(project)
+    (project / "scripts/lib/far.py").rename(project / "scripts/lib/near.py")
+    middle = project / "scripts/lib/middle.py"
+    middle.write_text("from scripts.lib import near as far\n\n\ndef work(n):\n    return far.X\n")
+    assert digest_of(project) != before
+
+
+def test_the_place_of_the_checkout_does_not_count(project, tmp_path_factory):
+    before = digest_of(project)
+    moved = tmp_path_factory.mktemp("elsewhere") / "clone"
+    project.rename(moved)
+    assert digest_of(moved) == before
+
+
+def test_an_import_inside_a_function_is_followed(project):
+    file = project / "scripts/lib/far.py"
+    file.write_text("def x():\n    from scripts.lib.other import Y\n    return Y\n")
+    before = digest_of(project)
+    (project / "scripts/lib/other.py").write_text("Y = 2\n")
+    assert digest_of(project) != before
+
+
+def test_every_form_of_import_is_followed(project):
+    for line in (
+        "import scripts.lib.other",
+        "import scripts.lib.other as o",
+        "from scripts.lib import other",
+        "from scripts.lib.other import Y",
+        "from scripts.lib.other import *",
+    ):
+        (project / "scripts/entry.py").write_text(line + "\n")
+        closure = source_closure(project / "scripts/entry.py", project)
+        assert project / "scripts/lib/other.py" in closure, line
+
+
+def test_modules_that_import_each_other_end_the_walk(project):
+    (project / "scripts/lib/far.py").write_text("import scripts.lib.middle\nX = 1\n")
+    closure = source_closure(project / "scripts/entry.py", project)
+    assert [path.name for path in closure] == ["entry.py", "far.py", "middle.py"]
+
+
+def test_a_relative_import_is_refused_with_its_place(project):
+    (project / "scripts/lib/far.py").write_text("\nfrom . import other\n")
+    with pytest.raises(ValueError, match=r"far\.py:2: relative imports"):
+        digest_of(project)
+
+
+def test_a_file_that_does_not_parse_is_named(project):
+    (project / "scripts/lib/far.py").write_text("X = = 1\n")
+    with pytest.raises(SyntaxError) as error:
+        digest_of(project)
+    assert str(error.value.filename).endswith("far.py")
+
+
+def test_plumbing_is_neither_read_nor_walked_through(project):
+    (project / "scripts/lib/errors.py").write_text("import scripts.lib.other\n")
+    (project / "scripts/entry.py").write_text("import scripts.lib.errors\n")
+    before = digest_of(project)
+    (project / "scripts/lib/errors.py").write_text("TEXT = 'other words'\n")
+    assert digest_of(project) == before
+
+
+def test_every_plumbing_module_has_its_reason():
+    assert set(PLUMBING_REASONS) == PLUMBING
+
+
+def stage_closures() -> Iterator[tuple[str, list[Path]]]:
+    """Yield each stage with the files that decide its bytes."""
+    for stage in STAGES.values():
+        yield stage.name, source_closure(SCRIPTS / f"{stage.rule}.py", ROOT)
+
+
+def test_plumbing_imports_no_stage_logic():
+    """Else what decides bytes would hide behind a module that the digests leave out."""
+    logic = {
+        path
+        for name, closure in stage_closures()
+        for path in closure
+        if path.parent.name == "lib" and path.name not in ("files.py", "canonical.py", "chain.py")
+    }
+    for name in PLUMBING:
+        if (ROOT / name).is_file():
+            hidden = set(reached_without(name)) & logic
+            assert not hidden, f"{name} imports {sorted(path.name for path in hidden)}"
+
+
+def reached_without(name: str) -> list[Path]:
+    """Return the project files that a plumbing module runs, itself left out."""
+    return [path for path in source_closure(ROOT / name, ROOT) if path != ROOT / name]
+
+
+def test_no_stage_logic_reaches_the_store_or_the_plan():
+    """A function that fills a folder knows nothing of keys, plans and caches."""
+    forbidden = {"store.py", "plan.py", "planning.py", "pipeline.py", "graph.py", "stages.py"}
+    for name, closure in stage_closures():
+        found = forbidden & {path.name for path in closure}
+        assert not found, f"{name} reaches {sorted(found)}"
+
+
+def test_no_stage_logic_reads_the_config():
+    for name, closure in stage_closures():
+        found = [path.name for path in closure if path.name.startswith("config")]
+        assert not found, f"{name} reaches {found}"
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.rglob("*.py")), ids=lambda path: path.name)
+def test_nothing_of_the_project_is_imported_by_string(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in ("__import__", "importlib.import_module", "import_module"), path
+            assert name not in ("exec", "eval", "runpy.run_module", "runpy.run_path"), path
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_every_library_that_a_stage_imports_is_in_its_key_or_decides_no_byte(stage):
+    missing = {
+        library
+        for library in libraries_of(stage) - set(STAGES[stage].libraries) - set(DECIDE_NO_BYTE)
+        if (stage, library) not in DECIDE_NO_BYTE_IN
+    }
+    assert not missing, f"stages.py leaves {sorted(missing)} out of the pins of {stage}"
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_every_pin_of_a_stage_is_a_library_that_it_uses(stage):
+    unused = set(STAGES[stage].libraries) - libraries_of(stage)
+    unexplained = {library for library in unused if (stage, library) not in USED_BY_ANOTHER}
+    assert not unexplained, f"{stage} is made again for {sorted(unexplained)}, which it never uses"
+
+
+def libraries_of(stage: str) -> set[str]:
+    """Return the third-party libraries that the files of a stage import."""
+    names = {
+        name.partition(".")[0]
+        for path in source_closure(SCRIPTS / f"{STAGES[stage].rule}.py", ROOT)
+        for name in imported_names(path)
+    }
+    return {DISTRIBUTIONS.get(n, n) for n in names - sys.stdlib_module_names - {"scripts"}}
