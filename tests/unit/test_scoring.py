@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -14,31 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import read_block
-from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer, turn_end
+from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
 from scripts.lib.respondent import Respondent
-from scripts.lib.scoring import ScoreSpec, score_benchmark
+from scripts.lib.scoring import ScoreSpec
 from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
-
-SUBJECTS = ("abstract_algebra", "botany")
-
-
-def rows(subject, count, *, salt=""):
-    return [
-        {
-            "question": f" {salt}{subject}: how much is {n} + {{{{ {n} }}}}? ",
-            "subject": subject,
-            "choices": [str(n), str(2 * n), f"{n}%", "none"],
-            "answer": (n * 7 + len(subject)) % 4,
-        }
-        for n in range(count)
-    ]
-
-
-def write_rows(path, items):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(item) + "\n" for item in items))
-    return path
+from tests.unit.scoring_data import rows, score, spec, write_benchmark
 
 
 @pytest.fixture(scope="module")
@@ -46,58 +26,9 @@ def model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
-@pytest.fixture(scope="module")
-def talker(model, tmp_path_factory):
-    """A random model that says something else than the last character it read."""
-    folder = shutil.copytree(model, tmp_path_factory.mktemp("talker") / "tiny")
-    weights = load_file(folder / "model.safetensors")
-    louder = {n: w * (50 if "layers" in n and w.ndim == 2 else 1) for n, w in weights.items()}
-    save_file(louder, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
-
-
 @pytest.fixture
 def benchmark_folder(tmp_path):
-    folder = tmp_path / "benchmark"
-    for subject in SUBJECTS:
-        write_rows(folder / "test" / f"{subject}.jsonl", rows(subject, 6))
-        write_rows(folder / "dev" / f"{subject}.jsonl", rows(subject, 3, salt="Example of "))
-    return folder
-
-
-def spec(**changes):
-    values = {
-        "kind": "mmlu",
-        "subjects": SUBJECTS,
-        "shots": 2,
-        "chat_template": False,
-        "limit": None,
-        "dtype": "float32",
-        "max_new_tokens": None,
-    }
-    return ScoreSpec(**{**values, **changes})
-
-
-def exact_spec(**changes):
-    values = {
-        "kind": "exact_match",
-        "subjects": (),
-        "shots": 0,
-        "chat_template": True,
-        "max_new_tokens": 6,
-    }
-    return spec(**{**values, **changes})
-
-
-def score(score_spec, model, benchmark, folder, *, batch_size=4):
-    """Return facts and rows; the journal lives in *folder*."""
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    facts = score_benchmark(
-        score_spec, model, benchmark, out, batch_size=batch_size, scratch=folder / "scratch"
-    )
-    return facts, pq.read_table(out / "questions.parquet").to_pylist()
+    return write_benchmark(tmp_path / "benchmark")
 
 
 def lm_eval_task(subject, test, dev):
@@ -254,178 +185,6 @@ def test_a_torn_journal_file_is_asked_again(model, benchmark_folder, tmp_path):
     file.write_text(file.read_text()[:-20])
     _, again = score(spec(), model, benchmark_folder, tmp_path)
     assert first == again
-
-
-GOOD = rows("botany", 1)[0]
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("", "holds no questions"),
-        ("{", r"botany\.jsonl:1 is not JSON"),
-        ("[]", "is not a JSON object"),
-        (json.dumps(GOOD | {"question": " "}), "no text in `question`"),
-        (json.dumps(GOOD | {"choices": ["a", "b", "c"]}), "a list of 4"),
-        (json.dumps(GOOD | {"choices": ["a", "b", "c", 4]}), "a choice that is not a text"),
-        (json.dumps(GOOD | {"answer": 4}), "from 0 to 3"),
-        (json.dumps(GOOD | {"answer": "A"}), "from 0 to 3"),
-        (json.dumps(GOOD | {"answer": True}), "from 0 to 3"),
-    ],
-)
-def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_are_read(
-    model, benchmark_folder, tmp_path, line, complaint
-):
-    (benchmark_folder / "test" / "botany.jsonl").write_text(line + "\n")
-    bare = shutil.copytree(model, tmp_path / "bare")
-    (bare / "model.safetensors").unlink()
-    with pytest.raises(ScoreError, match=complaint):
-        score(spec(), bare, benchmark_folder, tmp_path)
-
-
-def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder, tmp_path):
-    for changes, complaint in (
-        ({"subjects": ("zoology",)}, "zoology.jsonl does not exist"),
-        ({"subjects": ("../test/botany",)}, "cannot be a file name"),
-        ({"subjects": ()}, "No subject of"),
-        ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
-    ):
-        with pytest.raises(ScoreError, match=complaint):
-            score(spec(**changes), model, benchmark_folder, tmp_path)
-
-
-def test_a_line_separator_inside_a_question_does_not_break_the_row(model, benchmark_folder):
-    row = GOOD | {"question": "one\u2028two"}
-    path = benchmark_folder / "test" / "botany.jsonl"
-    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    test, _ = read_subject(benchmark_folder, "botany", shots=0, limit=None)
-    assert test[0]["question"] == "one\u2028two"
-
-
-@pytest.mark.parametrize("excess", [0, 1])
-def test_a_question_longer_than_the_context_is_named_and_never_cut(
-    model, benchmark_folder, tmp_path, excess
-):
-    tokenizer = load_tokenizer(model, chat_template=False)
-    long_row = GOOD | {"question": ""}
-    (probe,) = ask(mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None)
-    # The answer is not read, only predicted; "!" is one token.
-    room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
-    write_rows(
-        benchmark_folder / "test" / "botany.jsonl",
-        [GOOD, long_row | {"question": "!" * (room + excess)}],
-    )
-    asked = spec(subjects=("botany",), shots=0)
-    if excess:
-        with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* reads 2048"):
-            score(asked, model, benchmark_folder, tmp_path)
-    else:
-        score(asked, model, benchmark_folder, tmp_path)
-
-
-def write_questions(folder, items):
-    write_rows(folder / "questions.jsonl", items)
-    return folder
-
-
-QUESTIONS = [
-    {"prompt": "Say A", "answer": "x"},
-    {"prompt": "Say B, and be brief about it", "answer": "x", "system": "Be terse."},
-    {
-        "messages": [
-            {"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": "Hi!"},
-            {"role": "user", "content": "Say C"},
-        ],
-        "answer": "x",
-    },
-]
-
-
-def test_the_right_answer_is_right_and_another_is_wrong(talker, tmp_path):
-    folder = write_questions(tmp_path / "first", QUESTIONS)
-    facts, said = score(exact_spec(), talker, folder, tmp_path / "one")
-    assert facts["correct"] == 0
-    assert all(answer["response"].strip() for answer in said)
-    answered = [
-        row | {"answer": f"\n {answer['response']} "}
-        for row, answer in zip(QUESTIONS, said, strict=True)
-    ]
-    answered[1]["answer"] += "."
-    folder = write_questions(tmp_path / "second", answered)
-    facts, marked = score(exact_spec(), talker, folder, tmp_path / "two")
-    assert [answer["correct"] for answer in marked] == [True, False, True]
-    assert marked[0]["question_id"] == "questions:0" and marked[0]["logprobs"] is None
-
-
-def test_generation_is_greedy_whatever_the_model_s_generation_config_says(talker, tmp_path):
-    folder = write_questions(tmp_path / "questions", QUESTIONS)
-    _, plain = score(exact_spec(), talker, folder, tmp_path / "plain")
-    wild = shutil.copytree(talker, tmp_path / "wild")
-    config = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "max_length": 9}
-    (wild / "generation_config.json").write_text(json.dumps(config))
-    _, tamed = score(exact_spec(), wild, folder, tmp_path / "tamed")
-    assert plain == tamed
-
-
-def test_answers_end_where_the_template_ends_a_turn(model, tmp_path):
-    ending = shutil.copytree(model, tmp_path / "ending")
-    config = json.loads((ending / "tokenizer_config.json").read_text())
-    config["eos_token"] = "<|endoftext|>"
-    (ending / "tokenizer_config.json").write_text(json.dumps(config))
-    (ending / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
-    folder = write_questions(tmp_path / "questions", QUESTIONS)
-    tokenizer = load_tokenizer(ending, chat_template=True)
-    assert turn_end(tokenizer) == "<|im_end|>" != tokenizer.eos_token
-    respondent = Respondent(
-        ending, tokenizer, dtype="float32", batch_size=2, ends=(turn_end(tokenizer),)
-    )
-    ends = respondent._load().model.generation_config.eos_token_id
-    assert set(ends) == {0, tokenizer.convert_tokens_to_ids("<|im_end|>")}
-    assert len(score(exact_spec(), ending, folder, tmp_path)[1]) == 3
-
-
-@pytest.mark.parametrize(
-    ("row", "complaint"),
-    [
-        ({"prompt": "Say A"}, "no text in `answer`"),
-        ({"answer": "A"}, "either `prompt` or `messages`"),
-        ({"prompt": "Say A", "messages": [], "answer": "A"}, "either `prompt` or `messages`"),
-        ({"messages": [], "answer": "A"}, "no turns"),
-        ({"messages": [{"role": "user"}], "answer": "A"}, "without `role` and `content`"),
-        ({"messages": [{"role": "assistant", "content": "A"}], "answer": "A"}, "a user's turn"),
-    ],
-)
-def test_malformed_questions_are_refused(model, tmp_path, row, complaint):
-    folder = write_questions(tmp_path / "questions", [QUESTIONS[0], row])
-    with pytest.raises(ScoreError, match=rf"questions\.jsonl:2 .*{complaint}"):
-        score(exact_spec(), model, folder, tmp_path)
-
-
-def test_turns_and_templates_are_asked_for_together(model, tmp_path):
-    folder = write_questions(tmp_path / "questions", QUESTIONS)
-    with pytest.raises(ScoreError, match=r"questions\.jsonl:2 .*chat_template: true"):
-        score(exact_spec(chat_template=False), model, folder, tmp_path)
-    with pytest.raises(ScoreError, match="shots: 0"):
-        score(exact_spec(shots=1), model, folder, tmp_path)
-    bare = shutil.copytree(model, tmp_path / "bare")
-    (bare / "chat_template.jinja").unlink()
-    with pytest.raises(ScoreError, match="has no chat template"):
-        score(exact_spec(), bare, folder, tmp_path)
-
-
-def test_a_template_without_system_turns_is_followed_as_lm_eval_does_and_said_so(
-    model, benchmark_folder, tmp_path, capsys
-):
-    strict = shutil.copytree(model, tmp_path / "strict")
-    template = (model / "chat_template.jinja").read_text()
-    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    (strict / "chat_template.jinja").write_text(refusal + template)
-    score(spec(chat_template=True), strict, benchmark_folder, tmp_path)
-    assert "no system turn" in capsys.readouterr().err
-    folder = write_questions(tmp_path / "questions", QUESTIONS)
-    with pytest.raises(ScoreError, match="refuses a conversation of the turns system, user"):
-        score(exact_spec(), strict, folder, tmp_path)
 
 
 def test_weights_that_are_not_numbers_are_an_error_not_an_answer(model, benchmark_folder, tmp_path):

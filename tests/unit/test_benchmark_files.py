@@ -1,0 +1,89 @@
+"""Properties of reading benchmarks: what cannot be asked is refused before a model is loaded."""
+
+import json
+import shutil
+
+import pytest
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.prompts import ask, load_tokenizer
+from scripts.lib.tasks import mmlu_task, read_subject
+from tests.tiny_model import make_tiny_model
+from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def benchmark_folder(tmp_path):
+    return write_benchmark(tmp_path / "benchmark")
+
+
+GOOD = rows("botany", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("", "holds no questions"),
+        ("{", r"botany\.jsonl:1 is not JSON"),
+        ("[]", "is not a JSON object"),
+        (json.dumps(GOOD | {"question": " "}), "no text in `question`"),
+        (json.dumps(GOOD | {"choices": ["a", "b", "c"]}), "a list of 4"),
+        (json.dumps(GOOD | {"choices": ["a", "b", "c", 4]}), "a choice that is not a text"),
+        (json.dumps(GOOD | {"answer": 4}), "from 0 to 3"),
+        (json.dumps(GOOD | {"answer": "A"}), "from 0 to 3"),
+        (json.dumps(GOOD | {"answer": True}), "from 0 to 3"),
+    ],
+)
+def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_are_read(
+    model, benchmark_folder, tmp_path, line, complaint
+):
+    (benchmark_folder / "test" / "botany.jsonl").write_text(line + "\n")
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(ScoreError, match=complaint):
+        score(spec(), bare, benchmark_folder, tmp_path)
+
+
+def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder, tmp_path):
+    for changes, complaint in (
+        ({"subjects": ("zoology",)}, "zoology.jsonl does not exist"),
+        ({"subjects": ("../test/botany",)}, "cannot be a file name"),
+        ({"subjects": ()}, "No subject of"),
+        ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
+    ):
+        with pytest.raises(ScoreError, match=complaint):
+            score(spec(**changes), model, benchmark_folder, tmp_path)
+
+
+def test_a_line_separator_inside_a_question_does_not_break_the_row(model, benchmark_folder):
+    row = GOOD | {"question": "one\u2028two"}
+    path = benchmark_folder / "test" / "botany.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    test, _ = read_subject(benchmark_folder, "botany", shots=0, limit=None)
+    assert test[0]["question"] == "one\u2028two"
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_question_longer_than_the_context_is_named_and_never_cut(
+    model, benchmark_folder, tmp_path, excess
+):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    long_row = GOOD | {"question": ""}
+    (probe,) = ask(mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None)
+    # The answer is not read, only predicted; "!" is one token.
+    room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
+    write_rows(
+        benchmark_folder / "test" / "botany.jsonl",
+        [GOOD, long_row | {"question": "!" * (room + excess)}],
+    )
+    asked = spec(subjects=("botany",), shots=0)
+    if excess:
+        with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* reads 2048"):
+            score(asked, model, benchmark_folder, tmp_path)
+    else:
+        score(asked, model, benchmark_folder, tmp_path)
