@@ -7,10 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from scripts.lib.train_loop import LOSSES
 
+WEIGHTS = "adapter_model.safetensors"
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
 
 
@@ -24,11 +27,7 @@ def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | No
         initial: The adapter before training, for starts that changed the base's weights; what is
             written is then an ordinary adapter of twice the rank to the unchanged base.
     """
-    model.save_pretrained(
-        out,
-        save_embedding_layers=False,
-        path_initial_model_for_weight_conversion=str(initial) if initial else None,
-    )
+    model.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink()
     file = out / "adapter_config.json"
     config = json.loads(file.read_text())
@@ -36,7 +35,29 @@ def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | No
     # PEFT holds the names in a set, whose order changes from process to process.
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
+    if initial:
+        config = _to_plain_lora(config, out / WEIGHTS, initial / WEIGHTS)
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _to_plain_lora(config: Mapping[str, Any], trained: Path, initial: Path) -> dict[str, Any]:
+    """Rewrite *trained* as what training added, and return the config that goes with it.
+
+    A start like PiSSA's takes B0 A0 out of the base, which trains as W - B0 A0 + B A. On the
+    unchanged W that is the update B A - B0 A0, or [B, -B0] [A; A0]: an ordinary adapter of twice
+    the rank (PiSSA: https://arxiv.org/abs/2404.02948).
+    """
+    after, before = load_file(trained), load_file(initial)
+    for name in after:
+        if ".lora_A." in name:
+            after[name] = torch.cat([after[name], before[name]], dim=0)
+        elif ".lora_B." in name:
+            after[name] = torch.cat([after[name], -before[name]], dim=1)
+    save_file(after, trained, metadata={"format": "pt"})
+    # The scale, alpha / r or alpha / sqrt(r), stays what it was.
+    growth = math.sqrt(2) if config["use_rslora"] else 2
+    alpha = config["lora_alpha"] * growth
+    return {**config, "r": 2 * config["r"], "lora_alpha": alpha, "init_lora_weights": True}
 
 
 def thin(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -270,8 +270,6 @@ def _load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
             bnb_4bit_compute_dtype=dtype,
         )
     base = AutoModelForCausalLM.from_pretrained(model, **options)
-    # What PEFT writes into adapter_config.json must not tell where the model lay.
-    base.name_or_path = model.name
     if spec.quantization == "nf4":
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=_device() == "cuda")
     return base
