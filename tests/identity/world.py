@@ -104,16 +104,13 @@ class World:
         )
 
     def without_results(self, base: Path) -> "World":
-        """Return a twin in which nothing was made."""
-        base.mkdir(parents=True)
-        shutil.copytree(self.root, base / "project", copy_function=os.link)
-        shutil.copytree(
-            self.home,
-            base / "home",
-            copy_function=os.link,
-            ignore=lambda folder, names: ["results"] if Path(folder) == self.home else [],
-        )
-        return World(base, copy.deepcopy(self.config))
+        """Return a twin in which nothing was made; shared caches come along."""
+
+        def results(folder: str, _: list[str]) -> list[str]:
+            return ["results"] if Path(folder) == self.home else []
+
+        shutil.copytree(self.base, base, copy_function=os.link, ignore=results)
+        return World(base, copy.deepcopy(self.config), self.caches)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -1,0 +1,315 @@
+"""Changes of the configuration."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.identity.table import END, RUNS, Row, categories, scored, tuned
+from tests.identity.world import World
+
+TUNE_GENTLE = tuned("gentle") | END
+
+
+def put(path: str, value: Any) -> Callable[[World], None]:
+    """Return the change that sets one key of the configuration, given with slashes."""
+
+    def change(world: World) -> None:
+        *groups, last = path.split("/")
+        place = world.config
+        for name in groups:
+            place = place.setdefault(name, {})
+        assert place.get(last) != value, f"{path} is {value!r} already"
+        place[last] = value
+
+    return change
+
+
+def _drop(path: str) -> Callable[[World], None]:
+    """Return the change that takes one key out of the configuration."""
+
+    def change(world: World) -> None:
+        *groups, last = path.split("/")
+        place = world.config
+        for name in groups:
+            place = place[name]
+        del place[last]
+
+    return change
+
+
+def _rename(group: str, old: str, new: str) -> Callable[[World], None]:
+    """Return the change that gives an entry another name in the same place."""
+
+    def change(world: World) -> None:
+        world.config[group] = {
+            new if name == old else name: entry for name, entry in world.config[group].items()
+        }
+        for run in world.config["runs"].values():
+            for key in ("model", "dataset"):
+                if group == f"{key}s" and run[key] == old:
+                    run[key] = new
+
+    return change
+
+
+def _swap_r_and_alpha(world: World) -> None:
+    lora = world.config["runs"]["gentle"]["lora"]
+    lora["r"], lora["alpha"] = lora["alpha"], lora["r"]
+
+
+def _say_defaults(world: World) -> None:
+    """Write out what the schema says anyway."""
+    run = world.config["runs"]["gentle"]
+    run["template"] = "tokenizer"
+    run["lora"]["bias"] = "none"
+    run["training"] |= {"epochs": 1, "scheduler": "cosine", "learning_rate": "2e-4"}
+    world.config["report"] = {}
+
+
+def _reverse_keys(world: World) -> None:
+    """Write the keys of a run in another order."""
+    run = world.config["runs"]["gentle"]
+    run["training"] = dict(reversed(run["training"].items()))
+    world.config["runs"]["gentle"] = dict(reversed(run.items()))
+
+
+def _reverse(group: str) -> Callable[[World], None]:
+    """Return the change of the order of entries."""
+
+    def change(world: World) -> None:
+        world.config[group] = dict(reversed(world.config[group].items()))
+
+    return change
+
+
+def _add_run(name: str, **training: Any) -> Callable[[World], None]:
+    """Return the change that adds a run like `gentle`."""
+
+    def change(world: World) -> None:
+        gentle = world.config["runs"]["gentle"]
+        world.config["runs"][name] = {**gentle, "training": {**gentle["training"], **training}}
+
+    return change
+
+
+def _alike(world: World) -> None:
+    """Give the second run the settings of the first."""
+    world.config["runs"]["strong"] = world.config["runs"]["gentle"]
+
+
+def _template(template: str, missing: frozenset[str], name: str) -> Row:
+    return Row(name, put("runs/gentle/template", template), missing)
+
+
+SHARDS_OF_GENTLE = frozenset({"shards:orders-tiny"}) | TUNE_GENTLE
+
+LORA = {
+    "r": 4,
+    "alpha": 32,
+    "dropout": 0.2,
+    "bias": "all",
+    "target_modules": ["k_proj"],
+    "use_rslora": True,
+    "use_dora": True,
+    "init": "gaussian",
+}
+
+TRAINING = {
+    "epochs": 2.5,
+    "max_steps": 9,
+    "learning_rate": 3e-4,
+    "scheduler": "linear",
+    "warmup_ratio": 0.1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 0.5,
+    "batch_size": 4,
+    "packing": False,
+    "eval_every_steps": 3,
+    "early_stopping_patience": 2,
+    "seed": 2,
+    "dtype": "float32",
+}
+
+RUN_ROWS = [
+    Row("nothing changes", lambda world: None, frozenset()),
+    *(Row(f"lora.{k}", put(f"runs/gentle/lora/{k}", v), TUNE_GENTLE) for k, v in LORA.items()),
+    *(
+        Row(f"training.{k}", put(f"runs/gentle/training/{k}", v), TUNE_GENTLE)
+        for k, v in TRAINING.items()
+    ),
+    Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
+    Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),
+    Row(
+        "training.max_length_tokens",
+        put("runs/gentle/training/max_length_tokens", 128),
+        SHARDS_OF_GENTLE,
+    ),
+    Row("train_on", put("runs/gentle/train_on", "all"), SHARDS_OF_GENTLE),
+    Row("on_too_long", put("runs/gentle/on_too_long", "truncate"), SHARDS_OF_GENTLE),
+    _template("chatml", SHARDS_OF_GENTLE, "template from the tokenizer's to chatml"),
+    _template("data/plain.jinja", SHARDS_OF_GENTLE, "template from the tokenizer's to a file"),
+    Row("defaults are written out", _say_defaults, frozenset()),
+    Row("keys in another order", _reverse_keys, frozenset()),
+    Row("on_verdict", put("runs/gentle/on_verdict", "stop"), frozenset()),
+    Row("keep_merged", put("runs/gentle/keep_merged", False), frozenset()),
+    Row("a run is added", _add_run("hasty", learning_rate=1e-2), tuned("hasty") | END),
+    Row("a run is added that equals another", _add_run("twin"), END),
+    Row("a run is renamed", _rename("runs", "gentle", "mild"), END),
+    Row("a run is removed", _drop("runs/strong"), END),
+    Row("two runs become alike", _alike, END),
+    Row("runs in another order", _reverse("runs"), END),
+    Row(
+        "a run on another dataset",
+        put("runs/gentle/dataset", "chats"),
+        frozenset({"shards:chats-tiny"}) | TUNE_GENTLE,
+    ),
+]
+
+
+def _data(key: str, value: Any) -> Row:
+    """Return the row of an option of the dataset that two runs share."""
+    missing = {"chat:orders", "shards:orders-tiny"} | tuned("gentle", "strong") | END
+    return Row(f"dataset {key}", put(f"datasets/orders/{key}", value), missing)
+
+
+DATA_ROWS = [
+    _data("format", "prompt_completion"),
+    _data("system", "Be brief."),
+    _data("test_fraction", 0.1),
+    _data("split_seed", 1),
+    _data("limit", 1),
+    Row(
+        "dataset valid_fraction",
+        put("datasets/chats/valid_fraction", 0.5),
+        frozenset({"chat:chats", "shards:chats-tiny"}) | tuned("chatty") | END,
+    ),
+    Row(
+        "max_dropped_fraction",
+        put("datasets/orders/max_dropped_fraction", 0.5),
+        frozenset(),
+    ),
+    Row("a dataset is renamed", _rename("datasets", "orders", "tickets"), frozenset()),
+    Row(
+        "a dataset that no run uses is added",
+        put("datasets/idle", {"path": "data/chats.jsonl"}),
+        frozenset(),
+    ),
+    Row("a model is renamed", _rename("models", "tiny", "small"), END),
+]
+
+
+def _mmlu(key: str, value: Any) -> Row:
+    """Return the row of an option of how the first benchmark is asked."""
+    missing = scored("tiny", *RUNS, on=["mmlu"]) | END
+    return Row(f"mmlu {key}", put(f"benchmarks/mmlu/{key}", value), missing)
+
+
+def _exact(key: str, value: Any) -> Row:
+    """Return the row of an option of how the second benchmark is asked."""
+    missing = scored("tiny", *RUNS, on=["exact"]) | END
+    return Row(f"exact_match {key}", put(f"benchmarks/exact/{key}", value), missing)
+
+
+ONLY_CATEGORIES = categories("tiny", *RUNS, on=["mmlu"]) | END
+
+SCORE_ROWS = [
+    _mmlu("shots", 0),
+    _mmlu("chat_template", True),
+    _mmlu("limit", 1),
+    _mmlu("dtype", "bfloat16"),
+    _exact("chat_template", False),
+    _exact("limit", 1),
+    _exact("dtype", "bfloat16"),
+    _exact("max_new_tokens", 8),
+    Row("category map", put("benchmarks/mmlu/categories", "lm-eval"), ONLY_CATEGORIES),
+    Row(
+        "fewer subjects of a part that was scored",
+        put("benchmarks/mmlu/subjects", ["anatomy", "astronomy", "philosophy"]),
+        ONLY_CATEGORIES,
+    ),
+    Row(
+        "a whole part fewer",
+        put("benchmarks/mmlu/subjects", ["astronomy", "college_physics"]),
+        ONLY_CATEGORIES,
+    ),
+    Row(
+        "a part more, which was never scored",
+        _drop("benchmarks/mmlu/subjects"),
+        scored("tiny", *RUNS, on=["mmlu"]) | END,
+    ),
+    Row(
+        "subjects in another order",
+        lambda world: world.config["benchmarks"]["mmlu"]["subjects"].reverse(),
+        frozenset(),
+    ),
+    Row(
+        "a benchmark is renamed",
+        _rename("benchmarks", "mmlu", "knowledge"),
+        categories("tiny", *RUNS, on=["knowledge"]) | END,
+    ),
+    Row("a benchmark is removed", _drop("benchmarks/exact"), END),
+    Row("benchmarks in another order", _reverse("benchmarks"), END),
+    Row(
+        "a benchmark is added",
+        put(
+            "benchmarks/short",
+            {"kind": "exact_match", "path": "data/exact/questions.jsonl", "limit": 1},
+        ),
+        scored("tiny", *RUNS, on=["short"]) | END,
+    ),
+    Row("report title", put("report/title", "Another title"), frozenset({"reports"})),
+]
+
+EVERYTHING_POLITE = (
+    frozenset({"shards:talks-plain-remote"})
+    | {"adapters:polite", "merged:polite", "proofs:polite"}
+    | scored("polite", on=["mmlu"])
+    | END
+)
+TALKS = frozenset({"raw:talks-plain", "chat:talks-plain"}) | EVERYTHING_POLITE
+REMOTE = frozenset({"models:remote"}) | scored("remote", on=["mmlu"]) | EVERYTHING_POLITE
+FAR = frozenset({"benchmarks:mmlu"}) | scored("remote", "packed", "polite", on=["mmlu"]) | END
+
+
+def _renamed_slug(words: frozenset[str], old: str, new: str) -> frozenset[str]:
+    return frozenset(word.replace(old, new) for word in words)
+
+
+def _replace_gguf(world: World) -> None:
+    world.write("data/packed/small.gguf", "other weights")
+
+
+def _move_gguf(world: World) -> None:
+    world.write("data/moved/small.gguf", "weights")
+    put("models/packed/path", "data/moved")(world)
+
+
+HUB_ROWS = [
+    Row("hub model's revision", put("models/remote/revision", "d" * 40), REMOTE, "hub"),
+    Row("hub model's code is trusted", put("models/remote/trust_remote_code", True), REMOTE, "hub"),
+    Row("another owner's hub model", put("models/remote/hub", "other/remote"), REMOTE, "hub"),
+    Row("hub dataset's revision", put("datasets/talks/revision", "d" * 40), TALKS, "hub"),
+    Row("another owner's hub dataset", put("datasets/talks/hub", "other/talks"), TALKS, "hub"),
+    Row("hub dataset's splits", put("datasets/talks/splits", {"train": "all"}), TALKS, "hub"),
+    Row(
+        "hub dataset's subset",
+        put("datasets/talks/name", "other"),
+        _renamed_slug(TALKS, "talks-plain", "talks-other"),
+        "hub",
+    ),
+    Row("hub benchmark's revision", put("benchmarks/mmlu/revision", "d" * 40), FAR, "hub"),
+    Row("another owner's hub benchmark", put("benchmarks/mmlu/hub", "other/mmlu"), FAR, "hub"),
+    Row(
+        "the GGUF file is replaced",
+        _replace_gguf,
+        frozenset({"models:small"}) | scored("packed", on=["mmlu"]) | END,
+        "hub",
+    ),
+    Row(
+        "the GGUF file moves",
+        _move_gguf,
+        frozenset(),
+        "hub",
+    ),
+]
+
+CONFIG_ROWS = [*RUN_ROWS, *DATA_ROWS, *SCORE_ROWS, *HUB_ROWS]

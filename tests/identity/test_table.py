@@ -1,0 +1,20 @@
+"""The promise, row by row: after each change exactly what follows from it is made."""
+
+import pytest
+
+from tests.identity.rows_config import CONFIG_ROWS
+from tests.identity.rows_files import DISK_ROWS
+from tests.identity.rows_results import RESULT_ROWS
+from tests.identity.table import Row, failures
+
+ROWS = [*CONFIG_ROWS, *DISK_ROWS, *RESULT_ROWS]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_exactly_what_follows_from_a_change_is_made(row: Row, worlds, tmp_path):
+    assert failures([row], worlds, tmp_path) == []
+
+
+def test_names_of_rows_differ():
+    names = [row.name for row in ROWS]
+    assert sorted(names) == sorted(set(names))
