@@ -59,6 +59,6 @@ docs: env ## write the pages that are made from the code
 gc: env ## list what the config no longer reaches (CONFIG=file, REMOVE=1 to delete it)
 	$(BIN)/python -m scripts.tools.upkeep gc $(if $(CONFIG),--configfile $(CONFIG)) $(if $(REMOVE),--remove)
 
-.PHONY: bench-rerun
-bench-rerun: env ## seconds that planning and doing nothing takes
-	$(BIN)/python -m scripts.tools.bench_rerun
+.PHONY: bench-demo
+bench-demo: env ## seconds of the demo from nothing, and of doing nothing
+	$(BIN)/python -m scripts.tools.bench_demo

@@ -1,0 +1,51 @@
+"""The one form of every benchmark: a table on the terminal, and results/bench/<name>.json.
+
+{"machine": ..., "date": ..., "figures": [{"name": ..., "value": ..., "unit": ...}]}
+"""
+
+import datetime
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.lib.files import write_json
+
+FOLDER = Path("results/bench")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    name: str
+    value: float
+    unit: str
+
+
+def machine() -> str:
+    """Return what a reader must know of the machine: processor, cores, system."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def publish(name: str, figures: list[Figure]) -> Path:
+    """Print *figures* as a table, write them to results/bench/*name*.json and return its path."""
+    table = Table("figure", "value", "unit", title=f"{name} ({machine()})")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.value:.3f}", figure.unit)
+    Console().print(table)
+    path = FOLDER / f"{name}.json"
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    write_json(
+        path,
+        {"machine": machine(), "date": today, "figures": [asdict(figure) for figure in figures]},
+    )
+    return path
