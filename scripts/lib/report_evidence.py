@@ -58,7 +58,7 @@ def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vie
         if "verdict" not in facts:
             continue
         verdict = facts["verdict"]
-        chart = loss_chart(facts.get("history", ()), label=f"{who}: loss over steps")
+        chart = loss_chart(facts["history"], label=f"{who}: loss over steps")
         views.append(
             {
                 "who": who,
@@ -209,14 +209,12 @@ def _training_mark(verdict: str) -> View:
 
 def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     lora, training = spec["lora"], spec["training"]
-    steps = [event["step"] for event in facts.get("history", ()) if "loss" in event]
     yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    yield "Parameters", f"{facts['trainable_parameters']:,} trained"
     yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
-    yield "Batch", f"{training['batch_size']} sequences per step"
-    if steps:
-        yield "Steps", f"{max(steps):,}"
-    if "trainable_parameters" in facts:
-        yield "Trained", f"{facts['trainable_parameters']:,} parameters"
+    kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"
+    yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"
+    yield "Rows", f"{facts['train_rows']:,}, with {facts['trained_tokens']:,} trained tokens"
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
 
 

@@ -88,7 +88,7 @@ ul.checks { list-style: none; padding: 0; margin: .5rem 0; }
 ul.checks li { padding: .35rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 ul.checks li:last-child { border: 0; }
 .bar { display: block; height: .4rem; border-radius: .2rem; background: var(--series-1);
-  min-width: 1px; margin-top: .35rem; }
+  min-width: 1px; margin: .3rem 0 0 auto; }
 @media (max-width: 40rem) {
   header, main, footer { padding-left: .9rem; padding-right: .9rem; }
   .card { padding: .9rem; }

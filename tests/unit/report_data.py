@@ -135,6 +135,10 @@ def _adapter(number, name, verdict, evidence, remedy, rise):
         "history": _history(60, rise=rise),
         "verdict": {"verdict": verdict, "evidence": evidence, "remedy": remedy, "numbers": {}},
         "trainable_parameters": 4_884_480,
+        "steps": 60,
+        "kept_step": 60 if verdict == "healthy" else 30,
+        "train_rows": 880,
+        "trained_tokens": 31_204,
     }
     return manifest("adapters", f"smollm2-orders-{name}", number, spec, facts, 412.5 * number, 3.4)
 

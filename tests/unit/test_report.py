@@ -136,6 +136,7 @@ def test_charts_follow_the_page_s_colours_and_have_a_text_for_those_who_cannot_s
 def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     text = page.text
     assert "! overfitting" in text and "was lowest at step 30" in text
+    assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
     assert "empty assistant 12 rows" in text and "orders used by gentle, eager" in text
     assert "✓ passed 3 of 3 checks gentle, eager" in text
     assert "✗ failed 1 of 2 checks eager" in text
