@@ -20,13 +20,13 @@ def worlds(tmp_path_factory) -> dict[str, World]:
         "local": local,
         "hub": hub,
         "shared": shared,
-        "clone": shared.without_results(folder / "clone"),
+        "clone": shared.copy(folder / "clone", results=False),
     }
 
 
 def _share(local: World, base: Path) -> World:
     """Return a world that was run with a shared cache."""
-    shared = local.without_results(base)
+    shared = local.copy(base, results=False)
     (base / "cache").mkdir()
     shared.caches = ("cache",)
     shared.run()

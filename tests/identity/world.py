@@ -96,21 +96,26 @@ class World:
         """Where artifacts go."""
         return self.home / "results"
 
-    def copy(self, base: Path) -> "World":
-        """Return a twin in the new folder *base*; files are hard links, so `write` replaces."""
-        shutil.copytree(self.base, base, copy_function=os.link, symlinks=True)
+    def copy(self, base: Path, *, results: bool = True) -> "World":
+        """Return a twin in the new folder *base*.
+
+        Files are hard links and the project is a link, so `write` and `edit` replace.
+
+        Args:
+            base: The folder to make.
+            results: Whether what was made comes along; shared caches do in any case.
+        """
+
+        def left(folder: str, _: list[str]) -> list[str]:
+            return {str(self.base): ["project"], str(self.home): ["results"][results:]}.get(
+                folder, []
+            )
+
+        shutil.copytree(self.base, base, copy_function=os.link, ignore=left)
+        (base / "project").symlink_to(self.root.resolve())
         return World(
             base, copy.deepcopy(self.config), self.caches, dict(self.salts), dict(self.facts)
         )
-
-    def without_results(self, base: Path) -> "World":
-        """Return a twin in which nothing was made; shared caches come along."""
-
-        def results(folder: str, _: list[str]) -> list[str]:
-            return ["results"] if Path(folder) == self.home else []
-
-        shutil.copytree(self.base, base, copy_function=os.link, ignore=results)
-        return World(base, copy.deepcopy(self.config), self.caches)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -210,7 +215,11 @@ class World:
         return _replace(self.home / name, text)
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
-        """Change the text of a file of the project."""
+        """Change the text of a file of the project, of which the world then has its own copy."""
+        if self.root.is_symlink():
+            shared = self.root.resolve()
+            self.root.unlink()
+            shutil.copytree(shared, self.root, copy_function=os.link)
         place = self.root / name
         _replace(place, change(place.read_text()))
 

@@ -1,0 +1,305 @@
+"""The table notices when identity is computed wrongly: every mutant fails at least one row."""
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from scripts.lib import graph, hash_memory, pipeline, planning
+from scripts.lib.code import code_digest, source_closure
+from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
+from scripts.lib.graph import Artifact
+from scripts.lib.pins import read_lock
+from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
+from tests.identity.rows_config import CONFIG_ROWS
+from tests.identity.rows_files import DISK_ROWS
+from tests.identity.world import World, make_hub_world, make_local_world
+
+ROWS = [*CONFIG_ROWS, *DISK_ROWS]
+
+WITH: dict[Part, tuple[Part, ...]] = {
+    # The same value stands in the shards' key, which is an input.
+    ("adapters", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
+    # Base and adapter also come in through what was made of them.
+    ("adapters", "edge", "model"): (("shards", "edge", "model"),),
+    ("merged", "edge", "model"): (("adapters", "edge", "model"), ("shards", "edge", "model")),
+    ("proofs", "edge", "model"): (
+        ("merged", "edge", "model"),
+        ("adapters", "edge", "model"),
+        ("shards", "edge", "model"),
+    ),
+    ("proofs", "edge", "adapter"): (("merged", "edge", "adapter"),),
+    # Training pins all that merging does, and more.
+    ("merged", "pins", ""): (("adapters", "pins", ""),),
+    ("proofs", "pins", ""): (("adapters", "pins", ""),),
+    # Scores pin what counting them does, and more.
+    ("categories", "pins", ""): (("scores", "pins", ""),),
+    # The names of the inputs, with their keys, stand in the spec of the comparison and the report.
+    ("comparisons", "edge", "scores"): (
+        ("comparisons", "edge", "chain"),
+        ("comparisons", "edge", "categories"),
+        ("comparisons", "spec", "candidates"),
+    ),
+    ("comparisons", "edge", "categories"): (("comparisons", "spec", "candidates"),),
+    ("reports", "edge", "facts"): (
+        ("reports", "spec", "candidates"),
+        ("reports", "edge", "comparison"),
+    ),
+    # The order of benchmarks is that of the scores, too.
+    ("comparisons", "spec", "benchmarks"): (
+        ("comparisons", "edge", "scores"),
+        ("comparisons", "edge", "categories"),
+        ("comparisons", "edge", "chain"),
+    ),
+    ("reports", "spec", "candidates"): (("reports", "edge", "comparison"),),
+}
+"""Parts that another part backs: only the two together can be missed, and are left out together."""
+
+TRIED = 5
+"""Rows that a mutant is shown, the plainest first: the first one nearly always fails."""
+
+TOLD_BY_OTHERS = {
+    ("models", "spec", "source"): "each source has fields of its own",
+    ("raw", "spec", "source"): "each source has fields of its own",
+    ("benchmarks", "spec", "source"): "each source has fields of its own",
+    ("benchmarks", "spec", "kind"): "each kind has file names of its own",
+    ("scores", "spec", "kind"): "the benchmark's key tells its kind",
+}
+"""Fields that follow from others: no two specs differ in one of them alone."""
+
+
+@pytest.fixture(scope="module")
+def plain_worlds(tmp_path_factory) -> dict[str, World]:
+    """The worlds with nothing made: a mutant only plans."""
+    folder = tmp_path_factory.mktemp("plain")
+    return {"local": make_local_world(folder / "local"), "hub": make_hub_world(folder / "hub")}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchanged_project_read_once(plain_worlds):
+    """Digest the code and read the lock of the worlds' unchanged projects once."""
+    known = {world.root for world in plain_worlds.values()}
+    digest_once, read_once = functools.cache(code_digest), functools.cache(read_lock)
+
+    def digest(entry, root):
+        place = root.resolve()
+        compute = digest_once if place in known else code_digest
+        return compute(place / entry.relative_to(root), place)
+
+    def lock(path):
+        place = path.parent.resolve()
+        return (read_once if place in known else read_lock)(place / path.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "code_digest", digest)
+        patch.setattr(planning, "read_lock", lock)
+        yield
+
+
+@dataclass(frozen=True)
+class Honest:
+    """What a row does under the honest code: what is wrong, and which parts it touches."""
+
+    text: str
+    touched: set[Part]
+
+
+@pytest.fixture(scope="module")
+def honest(plain_worlds, tmp_path_factory) -> dict[str, Honest]:
+    """Every row by name, planned once by the honest code."""
+    folder = tmp_path_factory.mktemp("honest")
+    before = {name: world.graph() for name, world in plain_worlds.items()}
+    result = {}
+    for index, row in enumerate(ROWS):
+        text, after = planned(row, plain_worlds[row.world], folder / str(index))
+        result[row.name] = Honest(text, changed_parts(before[row.world], after))
+    return result
+
+
+@pytest.fixture
+def mutate(honest, monkeypatch):
+    """Return the function that puts a mutant into the place of the identity code."""
+
+    def put(mutant: Mutant) -> None:
+        def key_with(self, inputs):
+            return mutant.key_with(self, inputs)
+
+        monkeypatch.setattr(Artifact, "key_with", key_with)
+
+    return put
+
+
+@pytest.fixture
+def killer(plain_worlds, honest, tmp_path):
+    """Return the function that gives what the first failing row says.
+
+    It tries the rows that it is given by name, or those that touch *parts*.
+    """
+    numbers = itertools.count()
+
+    def first(parts: tuple[Part, ...] = (), names: tuple[str, ...] = ()) -> str:
+        rows = [row for row in ROWS if row.name in names or honest[row.name].touched & set(parts)]
+        assert rows, f"no row touches {parts} or has one of the names {names}"
+        plainest = sorted(rows, key=lambda row: len(honest[row.name].touched))
+        for row in plainest[:TRIED]:
+            text, _ = planned(row, plain_worlds[row.world], tmp_path / str(next(numbers)))
+            if text:
+                return text
+        return ""
+
+    return first
+
+
+def test_every_row_holds_for_a_plan_without_files(honest):
+    """The quick way agrees with the real one, so that a mutant fails by its own fault."""
+    assert [row.text for row in honest.values() if row.text] == []
+
+
+def test_a_mutant_that_breaks_nothing_fails_no_row(plain_worlds, mutate, tmp_path):
+    mutate(Mutant("none"))
+    for index, row in enumerate(ROWS[::8]):
+        text, _ = planned(row, plain_worlds[row.world], tmp_path / str(index))
+        assert text == ""
+
+
+def test_every_part_of_identity_that_is_left_out_makes_a_row_stale(plain_worlds, mutate, killer):
+    parts = set().union(*(parts_of(world.graph()) for world in plain_worlds.values()))
+    assert len(parts) > 90, "specs, edges, code and pins of twelve stages"
+    unknown = {*WITH, *TOLD_BY_OTHERS} - parts
+    assert not unknown, f"explained, but not there: {sorted(unknown)}"
+    survivors = []
+    for part in sorted(parts - set(TOLD_BY_OTHERS)):
+        left_out = (part, *WITH.get(part, ()))
+        mutate(Mutant(f"without {part}", left_out))
+        if "stale" not in killer(left_out):
+            survivors.append(part)
+    assert not survivors, f"no row misses {survivors}: add one"
+
+
+def test_a_part_that_is_said_to_be_backed_can_be_left_out_alone(mutate, killer):
+    """Else its entry in WITH would hide which row misses it."""
+    needless = []
+    for part in WITH:
+        mutate(Mutant(f"without {part}", (part,)))
+        if killer((part,)):
+            needless.append(part)
+    assert not needless, f"rows miss {needless} alone: take them out of WITH"
+
+
+def test_a_field_that_others_tell_never_changes_alone(honest):
+    for part in TOLD_BY_OTHERS:
+        for name, row in honest.items():
+            assert part not in row.touched or len(row.touched) > 1, name
+
+
+NEEDLESS = {
+    "the words for people": (lambda artifact: artifact.slug, "a raw file is renamed"),
+    "limits of gates": (
+        lambda artifact: [[gate.kind, gate.limit] for gate in artifact.gates],
+        "max_dropped_fraction",
+    ),
+    "which gates there are": (lambda artifact: [g.kind for g in artifact.gates], "on_verdict"),
+    "what gates ask": (
+        lambda artifact: [gate.artifact for gate in artifact.gates],
+        "code of prove_merge",
+    ),
+    "where local files lie": (
+        lambda artifact: artifact.sources,
+        "a raw file moves to another folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEEDLESS)
+def test_what_does_not_belong_into_a_key_makes_a_row_needless(name, mutate, killer):
+    extra, row = NEEDLESS[name]
+    mutate(Mutant(name, needless=extra))
+    assert "needless" in killer(names=(row,))
+
+
+class Naming:
+    """A graph that puts more than it should into the specs of adapters."""
+
+    def __init__(self, graph, extra):
+        self._graph = graph
+        self._extra = extra
+
+    def add(self, stage, slug, spec, **edges):
+        more = {"more": self._extra} if stage == "adapters" else {}
+        return self._graph.add(stage, slug, {**spec, **more}, **edges)
+
+
+@pytest.mark.parametrize(
+    ("what", "row"),
+    [
+        (
+            lambda config, run: next(n for n, r in config.runs.items() if r is run),
+            "a run is renamed",
+        ),
+        (lambda config, run: run.keep_merged, "keep_merged"),
+        (lambda config, run: run.on_verdict, "on_verdict"),
+        (lambda config, run: run.model, "a model is renamed"),
+        (lambda config, run: run.dataset, "a dataset is renamed"),
+        (lambda config, run: run.template, "a template is renamed"),
+    ],
+    ids=[
+        "name",
+        "keep_merged",
+        "on_verdict",
+        "name of model",
+        "name of dataset",
+        "template's path",
+    ],
+)
+def test_settings_of_a_run_that_change_no_byte_make_a_row_needless(what, row, monkeypatch, killer):
+    honest = pipeline._tune
+
+    def tune(graph, config, run, *others):
+        return honest(Naming(graph, what(config, run)), config, run, *others)
+
+    monkeypatch.setattr(pipeline, "_tune", tune)
+    assert "needless" in killer(names=(row,))
+
+
+def test_a_memory_that_trusts_modification_times_makes_a_row_stale(monkeypatch, killer):
+    monkeypatch.setattr(hash_memory, "stat_of", lambda path: stat_of(path)._replace(ctime_ns=0))
+    assert "stale" in killer(names=("a raw row, old size and times",))
+
+
+def test_file_times_instead_of_bytes_make_a_row_needless(monkeypatch, killer):
+    monkeypatch.setattr(
+        hash_memory.HashMemory, "sha256", lambda self, path: str(stat_of(path).mtime_ns)
+    )
+    assert "needless" in killer(names=("raw files are touched",))
+
+
+@pytest.mark.parametrize(
+    ("digest", "row", "fault"),
+    [
+        (lambda entry, root: sha256_of(entry), "code of lib/verdict", "stale"),
+        (lambda entry, root: closure_text(entry, root), "comments in every file", "needless"),
+        (lambda entry, root: closure_text(entry, root), "docstrings of every module", "needless"),
+        (lambda entry, root: closure_text(entry, root), "layout of every file", "needless"),
+        (lambda entry, root: all_text(root), "code of lib/job", "needless"),
+    ],
+    ids=["the program only", "text 1", "text 2", "text 3", "the whole project"],
+)
+def test_other_digests_of_code_fail_a_row(digest, row, fault, monkeypatch, killer):
+    monkeypatch.setattr(planning, "code_digest", digest)
+    assert fault in killer(names=(row,))
+
+
+def test_the_whole_lock_in_every_key_makes_a_row_needless(monkeypatch, killer):
+    monkeypatch.setattr(graph, "select", lambda lock, libraries: dict(lock))
+    assert "needless" in killer(names=("absl-py moves in the lock",))
+
+
+def closure_text(entry, root):
+    return content_of(
+        tuple(FileEntry(p.name, 0, sha256_of(p)) for p in source_closure(entry, root))
+    )
+
+
+def all_text(root):
+    return content_of(list_files(root))
