@@ -63,9 +63,11 @@ class Store:
             The first that is present, else the first that is evicted, else None.
         """
         evicted = None
-        for manifest_path in self._manifest_paths(id, hashes):
+        for manifest_path, value in self._manifest_paths(id, hashes):
             found = _read(id, manifest_path)
-            if found and found.folder:
+            if found is None or (value and not _has_hash(found, value)):
+                continue
+            if found.folder:
                 return found
             evicted = evicted or found
         return evicted
@@ -80,16 +82,17 @@ class Store:
         if folder is None:
             raise StoreError(f"{found.id} has no files here: start the workflow again")
         memory = self.results / ".verified" / f"{_path_digest(folder)}.json"
-        stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
+        try:
+            stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
+        except OSError as error:
+            raise StoreError(f"{found.id} has lost files ({error}): run again") from error
         with contextlib.suppress(OSError, ValueError):
             if files.read_json(memory) == [found.content, stats]:
                 return
         for path, _, sha256 in _listed(found):
             if files.sha256_of(folder / path) != sha256:
-                aside = self._put_aside(found)
                 raise StoreError(
-                    f"{folder / path} is not what its manifest says; the artifact was moved to"
-                    f" {aside}. Run again: it is made anew"
+                    f"{folder / path} is not what its manifest says; {self._put_aside(found)}"
                 )
         files.write_json(memory, [found.content, stats])
 
@@ -158,30 +161,43 @@ class Store:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _manifest_paths(self, id: str, hashes: tuple[str, ...]) -> Iterator[Path]:
-        """Yield where a manifest for *id* can lie: under its own name first, then by its hashes."""
+    def _manifest_paths(
+        self, id: str, hashes: tuple[str, ...]
+    ) -> Iterator[tuple[Path, str | None]]:
+        """Yield where a manifest for *id* can lie: under its own name, then by one of its hashes.
+
+        With each place comes the hash that led to it; None for its own name.
+        """
         stage, name = id.split("/")
         roots = (self.results, *self.caches)
         for root in roots:
-            yield self._manifest_path(root, stage, name)
+            yield self._manifest_path(root, stage, name), None
         for value in hashes:
             for root in roots:
                 with contextlib.suppress(OSError):
                     other = (root / stage / ".index" / value).read_text().strip()
                     if other != name:
-                        yield self._manifest_path(root, stage, other)
+                        yield self._manifest_path(root, stage, other), value
 
     def _manifest_path(self, root: Path, stage: str, name: str) -> Path:
         """Return the manifest's place: in a cache, folder and manifest share one entry."""
         entry = root / stage if root == self.results else root / stage / name
         return entry / f"{name}.json"
 
-    def _put_aside(self, found: Found) -> Path:
-        """Move a bad artifact away and return where it went."""
+    def _put_aside(self, found: Found) -> str:
+        """Move a bad artifact away; return where it went, or what to do, in words."""
         stage = found.id.partition("/")[0]
         local = found.manifest_path.parent == self.results / stage
         assert found.folder is not None
-        return _quarantine(found.folder if local else found.manifest_path.parent)
+        bad = found.folder if local else found.manifest_path.parent
+        try:
+            aside = _quarantine(bad)
+        except OSError as error:  # a colleague's cache that is only read
+            return (
+                f"it could not be moved away ({error}): have {bad} removed, or take its cache out"
+                " of TUNESMITH_CACHE, then run again"
+            )
+        return f"the artifact was moved to {aside}. Run again: it is made anew"
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -216,6 +232,11 @@ def _read(id: str, manifest_path: Path) -> Found | None:
     if not present or not manifest["files"]:
         return Found(id, None, manifest_path, manifest)
     return found
+
+
+def _has_hash(found: Found, value: str) -> bool:
+    """Tell whether *value* is a key of *found* now: work done again of other bytes changes them."""
+    return value in (found.manifest.get("key"), found.manifest.get("content_key"))
 
 
 def _index(root: Path, manifest: Mapping[str, Any]) -> None:

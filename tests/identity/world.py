@@ -163,8 +163,8 @@ class World:
         *,
         stages: Iterable[str] = tuple(STAGES),
         options: tuple[str, ...] = (),
-    ) -> list[str]:
-        """Make what is missing, job by job, and return the ids whose work was really done.
+    ) -> set[str]:
+        """Make what is missing, job by job, and return in words what was really done.
 
         Args:
             invocation: A plan of before; a new one when None.
@@ -176,7 +176,8 @@ class World:
         for id in invocation.plan.missing:
             if id.partition("/")[0] in stages:
                 self.job(invocation, id, options)
-        return self.worked[begun:]
+        done = self.worked[begun:]
+        return {word for id in done for word in words_of(invocation.plan.graph, id)}
 
     def job(self, invocation: Invocation, id: str, options: tuple[str, ...] = ()) -> None:
         """Run one job of a plan as its rule does."""
