@@ -7,6 +7,8 @@ Try it: python -m tests.workspace FOLDER && cd FOLDER && snakemake -s .../Snakef
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,7 +20,9 @@ import yaml
 from tests.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
-SUBJECTS = ("astronomy", "sociology", "philosophy", "nutrition", "anatomy")
+SUBJECTS = ("astronomy", "college_physics")
+"""Two subjects of one category: one scoring job for each candidate."""
+
 TINY = ROOT / "tests" / "config" / "tiny.yaml"
 
 
@@ -73,6 +77,33 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the config of a workspace."""
     return yaml.safe_load((folder / "config" / "config.yaml").read_text())
+
+
+def copy_workspace(source: Path, target: Path) -> Path:
+    """Copy a workspace; artifacts are hard links, everything that tests edit is a copy."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("results"), symlinks=True)
+    if (source / "results").exists():
+        shutil.copytree(source / "results", target / "results", symlinks=True, copy_function=_link)
+    return target
+
+
+def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:
+    """Link an artifact's file; copy what is written in place."""
+    os.link(source, target, follow_symlinks=follow_symlinks)
+
+
+def jobs(output: str) -> list[str]:
+    """Return `rule words` for every job in Snakemake's output, without keys and rule all.
+
+    The words are the slug of the artifact, so that a reader of a test sees which run is meant.
+    """
+    found = []
+    for block in re.split(r"\n(?=(?:local)?rule )", output):
+        rule = re.match(r"(?:local)?rule (\w+):", block)
+        name = re.search(r"wildcards: artifact=(\S+)-[0-9a-f]{20}", block)
+        if rule and name:
+            found.append(f"{rule[1]} {name[1]}")
+    return sorted(found)
 
 
 def snakemake(

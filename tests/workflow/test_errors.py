@@ -1,0 +1,101 @@
+"""A wrong config ends before any job, with one readable message, and loses nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workspace import jobs, read_config, snakemake, write_config
+
+Change = Callable[[dict[str, Any], Path], None]
+
+
+def wrong_key(config: dict[str, Any], folder: Path) -> None:
+    config["runs"]["low"]["lora"]["rank"] = 8
+
+
+def missing_file(config: dict[str, Any], folder: Path) -> None:
+    config["datasets"]["say"]["path"] = "data/sya.jsonl"
+
+
+def no_tokenizer(config: dict[str, Any], folder: Path) -> None:
+    (folder / "model" / "tokenizer.json").unlink()
+
+
+def empty_dataset(config: dict[str, Any], folder: Path) -> None:
+    (folder / "data" / "say.jsonl").write_text("\n")
+
+
+def several_at_once(config: dict[str, Any], folder: Path) -> None:
+    config["runs"]["low"]["model"] = "tinny"
+    config["benchmarks"]["mmlu"]["shots"] = -1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (wrong_key, ["runs.low.lora.rank", "r"]),
+        (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
+        (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
+        (empty_dataset, ["datasets.say", "empty"]),
+        (
+            several_at_once,
+            ["runs.low.model", "did you mean", "tiny", "benchmarks.mmlu.shots", "-1"],
+        ),
+    ],
+)
+def test_a_wrong_config_ends_before_any_job(
+    workspace: Path, change: Change, words: list[str]
+) -> None:
+    before = sorted(path for path in workspace.glob("results/*/*") if path.parts[-2] != "plans")
+    config = read_config(workspace)
+    change(config, workspace)
+    write_config(workspace, config)
+    result = snakemake(workspace, "-c2")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout
+    assert [word for word in words if word not in result.stdout] == []
+    assert jobs(result.stdout) == []
+    after = sorted(path for path in workspace.glob("results/*/*") if path.parts[-2] != "plans")
+    assert after == before
+
+
+def test_two_runs_of_one_name_are_refused_with_their_lines(workspace: Path) -> None:
+    path = workspace / "config" / "config.yaml"
+    text = path.read_text()
+    assert "  high:\n" in text
+    path.write_text(text.replace("  high:\n", "  low:\n"))
+    for arguments in ([], ["--configfile", "config/config.yaml"]):
+        result = snakemake(workspace, "-c2", *arguments)
+        assert result.returncode == 1
+        assert "runs.low" in result.stdout
+        assert "config.yaml" in result.stdout
+        assert jobs(result.stdout) == []
+
+
+def test_an_unhealthy_gate_names_its_evidence_and_keeps_what_was_made(workspace: Path) -> None:
+    config = read_config(workspace)
+    rows = workspace / "data" / "say.jsonl"
+    bad = '{"messages": [{"role": "user", "content": "Hello"}]}\n'
+    rows.write_text(rows.read_text() + bad * 1 + bad.replace("Hello", "Hi") * 1)
+    config["datasets"]["say"]["max_dropped_fraction"] = 0.01
+    write_config(workspace, config)
+    result = snakemake(workspace, "-c2", "--show-failed-logs")
+    assert result.returncode == 1
+    assert "max_dropped_fraction" in result.stdout
+    (ledger,) = [
+        path
+        for path in workspace.glob("results/chat/*/summary.json")
+        if 'dropped": 2' in path.read_text()
+    ]
+    assert ledger.parent.with_name(ledger.parent.name + ".json").exists()
+
+
+def test_a_damaged_model_folder_is_not_loaded(workspace: Path) -> None:
+    shutil.rmtree(workspace / "model")
+    (workspace / "model").mkdir()
+    result = snakemake(workspace, "-n")
+    assert result.returncode == 1
+    assert "models.tiny" in result.stdout
