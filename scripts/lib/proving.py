@@ -24,11 +24,15 @@ from scripts.lib.adapters import largest_token_id, read_tensors, tokenizer_files
 from scripts.lib.merging import embedding_name, read_shapes, weight_files
 
 SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-# Logits of a merged model against base + adapter, in float32. Where weights are stored in float32
-# only the order of sums differs; in 16 bits each merged weight is rounded. See MEASURED below.
-MAX_LOGIT_DIFF: Mapping[str, float] = {"F32": 1e-3, "F16": 0.25, "BF16": 1.5}
-MAX_MEAN_KL: Mapping[str, float] = {"F32": 1e-7, "F16": 1e-3, "BF16": 1e-2}
-MIN_TOP1_AGREEMENT: Mapping[str, float] = {"F32": 0.999, "F16": 0.97, "BF16": 0.9}
+# Logits of a merged model against base + adapter, in float32, by the dtype of the stored weights.
+# In bfloat16 a right merge of SmolLM2-135M (r 8, all layers, trained until the base was 26 logits
+# and 1.5 nats away) gave 0.76, 0.0016 nats and 0.97; with alpha doubled 24, 1.3 nats and 0.45. The
+# limits leave room for larger models, since the check of the weights is the sharper one: a scale
+# that is wrong by 5 % passes here and fails there. float16 rounds 8 times finer; in float32 only
+# the order of sums differs.
+MAX_LOGIT_DIFF: Mapping[str, float] = {"F32": 5e-3, "F16": 0.4, "BF16": 2.5}
+MAX_MEAN_KL: Mapping[str, float] = {"F32": 1e-6, "F16": 1e-3, "BF16": 2e-2}
+MIN_TOP1_AGREEMENT: Mapping[str, float] = {"F32": 0.995, "F16": 0.97, "BF16": 0.9}
 # How far a merged weight may be from PEFT's float32 sum, in steps of its dtype: rounding once costs
 # half a step; the rest is for sums in another order, which in float32 are a few steps apart.
 MAX_ROUNDING_STEPS: Mapping[str, float] = {"F32": 100.0, "F16": 0.75, "BF16": 0.75}
@@ -179,11 +183,17 @@ def _load(folder: Path) -> PreTrainedModel:
 
 
 def _logits(model: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
-    """Return the logits of all positions of all *prompts*: (positions, vocabulary)."""
+    """Return the logits of all positions of all *prompts*: (positions, vocabulary).
+
+    Padding to the right needs no mask: attention looks to the left only.
+    """
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    longest = int(lengths.max())
+    rows = torch.tensor([ids + [0] * (longest - len(ids)) for ids in prompts])
+    real = torch.arange(longest)[None] < lengths[:, None]
     with torch.inference_mode():
-        return torch.cat(
-            [model(input_ids=torch.tensor([ids]), use_cache=False).logits[0] for ids in prompts]
-        )
+        logits: torch.Tensor = model(input_ids=rows, use_cache=False).logits
+    return logits[real]
 
 
 def _expectation(

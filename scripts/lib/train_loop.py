@@ -108,7 +108,7 @@ def last_checkpoint(scratch: Path) -> Path | None:
         if (folder / COMPLETE).is_file():
             found[int(folder.name.rpartition("-")[2])] = folder
         else:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it
     return found[max(found)] if found else None
 
 

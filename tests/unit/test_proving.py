@@ -88,6 +88,27 @@ def test_a_right_merge_of_another_kind_passes(chain, tmp_path, options):
     assert prove((model, adapter, tmp_path / "merged"), tmp_path)["passed"]
 
 
+def test_a_right_merge_in_float32_passes(chain, tmp_path):
+    base = shutil.copytree(chain[0], tmp_path / "base")
+    tensors = {n: t.float() for n, t in load_file(base / "model.safetensors").items()}
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "merged").mkdir()
+    merge_adapter(MergeSpec(), base, chain[1], tmp_path / "merged")
+    proof = prove((base, chain[1], tmp_path / "merged"), tmp_path)
+    assert failed(proof) == set()
+    assert proof["numbers"]["max_logit_diff"] < 1e-4
+
+
+def test_a_doubled_scale_shows_in_the_answers_as_well(chain, tmp_path):
+    model = chain[0]
+    adapter = make_adapter(tmp_path / "adapter", model, scale=0.5)
+    (adapter / "prompts.json").write_text(json.dumps(PROMPTS))
+    (tmp_path / "merged").mkdir()
+    merge_adapter(MergeSpec(), model, with_alpha(adapter, tmp_path / "w", 2), tmp_path / "merged")
+    found = failed(prove((model, adapter, tmp_path / "merged"), tmp_path))
+    assert {"weights", "top1_agreement"} <= found
+
+
 @pytest.mark.parametrize("factor", [2.0, 0.5, 1.1])
 def test_a_wrong_scale_fails(chain, tmp_path, factor):
     model, adapter, _ = chain

@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_its_verdict(train):
     assert (out / "adapter_model.safetensors").is_file()
 
 
-RESUMED = {"dropout": 0.1, "epochs": 8, "eval_every_steps": 5}
+RESUMED = {"dropout": 0.1, "epochs": 5, "eval_every_steps": 5}
 KILLED = """
 import sys
 from pathlib import Path
@@ -262,17 +262,17 @@ def test_a_killed_run_resumes_to_the_bytes_of_an_unbroken_one(train, model, shar
         process.wait()
     assert not list(lost.iterdir())
     # What a kill in the middle of a save leaves is passed over.
-    (scratch / "checkpoint-47").mkdir()
-    (scratch / "checkpoint-47/trainer_state.json").write_text("{}")
+    (scratch / "checkpoint-27").mkdir()
+    (scratch / "checkpoint-27/trainer_state.json").write_text("{}")
     facts, resumed = train(make_spec(**RESUMED), "resumed")
-    assert not (scratch / "checkpoint-47").exists()
+    assert not (scratch / "checkpoint-27").exists()
     expected, unbroken = train(make_spec(**RESUMED), "unbroken")
     assert contents(resumed) == contents(unbroken)
     assert facts == expected
 
 
 def test_a_job_told_to_end_saves_says_so_and_resumes(train, tmp_path, capfd):
-    spec = make_spec(dropout=0.1, epochs=30)
+    spec = make_spec(dropout=0.1, epochs=15)
     scratch = tmp_path / "run-scratch"
 
     def send():
@@ -285,7 +285,7 @@ def test_a_job_told_to_end_saves_says_so_and_resumes(train, tmp_path, capfd):
     thread.start()
     try:
         with pytest.raises(TrainingError, match="goes on from there"):
-            train(spec, checkpoint_seconds=0.5)
+            train(spec, checkpoint_seconds=0.3)
     finally:
         thread.join()
         signal.signal(signal.SIGTERM, before)
