@@ -28,7 +28,11 @@ class HashMemory:
         except (OSError, ValueError):
             known = None
         if isinstance(known, dict):
-            self._known = known
+            self._known = {
+                name: entry
+                for name, entry in known.items()
+                if isinstance(entry, list) and len(entry) == 2
+            }
 
     def sha256(self, path: Path) -> str:
         """Return the sha256 of *path*, read again only when its stat differs from the known one."""
