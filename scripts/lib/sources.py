@@ -120,7 +120,21 @@ class LocalSources:
 
 
 def has_rows(place: Path) -> bool:
-    """Tell whether a file of rows holds one, reading as little as possible."""
+    """Tell whether a file of rows holds one, reading as little as possible.
+
+    Raises:
+        ConfigError: when it cannot be read as what its suffix says.
+    """
+    try:
+        return _has_rows(place)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{place} cannot be read as {place.suffix[1:]}; repair it: {error}"
+        ) from error
+
+
+def _has_rows(place: Path) -> bool:
+    """Do what `has_rows` says."""
     if place.suffix == ".parquet":
         import pyarrow.parquet
 

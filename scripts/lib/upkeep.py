@@ -29,11 +29,21 @@ def evict_merged(graph: Graph, store: Store) -> list[Path]:
             continue
         scores = (score for ids in candidate.scores.values() for score in ids)
         needed = [candidate.artifacts["proofs"], *scores]
-        folder = store.results / id
-        if folder.is_dir() and all(store.look(other) for other in needed):
+        found = _look(store, id)
+        folder = found.folder if found else None
+        if (
+            folder
+            and folder.is_relative_to(store.results)
+            and all(_look(store, other) for other in needed)
+        ):
             shutil.rmtree(folder)
             removed.append(folder)
     return removed
+
+
+def _look(store: Store, id: str) -> Found | None:
+    """Return an artifact by its key, under whatever words it lies."""
+    return store.look(id, id.rpartition("-")[2])
 
 
 def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:

@@ -60,7 +60,11 @@ def _candidate(folder: Path, candidate: Candidate, store: Store) -> None:
 def _files(store: Store, id: str, key: str) -> dict[str, Path]:
     """Return name -> file of a small artifact, or nothing where it is not there."""
     found = store.look(id, key)
-    return {file.name: file for file in found.folder.iterdir()} if found and found.folder else {}
+    if found is None or found.folder is None:
+        return {}
+    # Only its own files: Snakemake leaves a timestamp in every folder.
+    names = (Path(entry["path"]).parts[0] for entry in found.manifest["files"])
+    return {name: found.folder / name for name in names}
 
 
 def _links(folder: Path, wanted: dict[str, Path]) -> None:

@@ -5,6 +5,7 @@ keys; then the change is planned. No job runs, so that hundreds of mutants take 
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ def planned(row: Row, before: World, folder: Path) -> tuple[str, Graph]:
     redo = world.config.get("redo", ())
     redo = [redo] if isinstance(redo, str) else redo
     after = world.graph()
+    shutil.rmtree(folder)
     return failure(row, words(make_plan(after, done, redo=redo))), after
 
 

@@ -200,7 +200,7 @@ PIN_ROWS = [
 ]
 
 
-def _add_constant(name: str) -> Callable[[World], None]:
+def add_constant(name: str) -> Callable[[World], None]:
     """Return the change that adds a constant to a file of the project."""
     return lambda world: world.edit(name, lambda text: text + "\nADDED = 1\n")
 
@@ -227,7 +227,7 @@ def _layout(world: World) -> None:
 
 
 def _code(name: str, missing: frozenset[str]) -> Row:
-    return Row(f"code of {name}", _add_constant(f"scripts/{name}.py"), missing)
+    return Row(f"code of {name}", add_constant(f"scripts/{name}.py"), missing)
 
 
 FROM_CHAT = CHAT | SHARDS | tuned(*RUNS) | END
@@ -261,7 +261,7 @@ CODE_ROWS = [
     _code("lib/store", frozenset()),
     _code("lib/pipeline", frozenset()),
     _code("lib/config_runs", frozenset()),
-    Row("a file that no program imports", _add_constant("scripts/lib/upkeep.py"), frozenset()),
+    Row("a file that no program imports", add_constant("scripts/lib/upkeep.py"), frozenset()),
 ]
 
 DISK_ROWS = [*FILE_ROWS, *PIN_ROWS, *CODE_ROWS]

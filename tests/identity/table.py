@@ -6,6 +6,7 @@ scored("tiny")       scores and categories of one candidate on both benchmarks
 END                  the comparison and the report
 """
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,4 +81,5 @@ def failures(rows: Iterable[Row], worlds: dict[str, World], folder: Path) -> lis
         world = worlds[row.world].copy(folder / str(index))
         row.change(world)
         result.append(failure(row, world.missing()))
+        shutil.rmtree(world.base)
     return [text for text in result if text]

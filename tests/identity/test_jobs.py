@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.identity.rows_config import put
-from tests.identity.rows_files import _add_constant as add_constant
+from tests.identity.rows_files import add_constant
 from tests.identity.rows_results import damage
 from tests.identity.table import CHAT, END, RUNS, SHARDS, scored, tuned
 from tests.identity.world import World

@@ -1,0 +1,200 @@
+"""Tidying: what may go is what nothing leads to; what stays valid is recorded."""
+
+import shutil
+
+import pytest
+
+from scripts.lib import upkeep
+from tests.identity.rows_config import put
+from tests.identity.rows_files import add_constant
+from tests.identity.table import END, tuned
+from tests.identity.world import World, make_local_world
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> World:
+    world = make_local_world(tmp_path_factory.mktemp("upkeep") / "world")
+    world.run()
+    return world
+
+
+@pytest.fixture
+def world(made, tmp_path) -> World:
+    return made.copy(tmp_path / "world")
+
+
+def unreached(world: World) -> set[str]:
+    graph = world.graph()
+    with world.inside():
+        found = list(upkeep.unreached(graph, world.store()))
+    assert all(size >= 0 for _, size in found)
+    return {path.relative_to("results").as_posix() for path, _ in found}
+
+
+def adopt(world: World) -> list[tuple[str, str]]:
+    graph = world.graph()
+    with world.inside():
+        return upkeep.adopt(graph, world.store(), reason="renamed a variable")
+
+
+def evict(world: World) -> list[str]:
+    graph = world.graph()
+    with world.inside():
+        return [path.as_posix() for path in upkeep.evict_merged(graph, world.store())]
+
+
+def test_nothing_that_the_config_reaches_is_listed(world):
+    assert unreached(world) == set()
+
+
+def test_what_a_changed_setting_left_behind_is_listed_with_its_manifest(world):
+    old = [world.id(f"{stage}:gentle") for stage in ("adapters", "merged", "proofs")]
+    put("runs/gentle/training/seed", 5)(world)
+    world.run()
+    found = unreached(world)
+    assert {*old, *(f"{id}.json" for id in old)} <= found
+    assert not any(id.startswith(("shards/", "chat/", "raw/", "models/")) for id in found)
+    assert not {world.id("adapters:gentle"), world.id("adapters:strong")} & found
+
+
+def test_removing_what_is_listed_leaves_nothing_to_make(world):
+    put("runs/gentle/training/seed", 5)(world)
+    world.run()
+    for name in unreached(world):
+        place = world.results / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert unreached(world) == set()
+    assert world.missing() == set()
+
+
+def test_what_is_reached_by_its_bytes_only_is_kept(world):
+    """After a refactoring the old adapters serve until their jobs have taken them over."""
+    old = world.id("adapters:gentle")
+    add_constant("scripts/format_chat.py")(world)
+    world.run(stages=["chat"])
+    assert old not in unreached(world)
+
+
+def test_what_lies_under_other_words_is_kept(world):
+    old = world.id("raw:chats")
+    (world.home / "data/chats.jsonl").rename(world.home / "data/talks.jsonl")
+    put("datasets/chats/path", "data/talks.jsonl")(world)
+    assert world.id("raw:talks") != old
+    assert old not in unreached(world)
+
+
+def test_evicted_artifacts_of_the_config_keep_their_manifests(world):
+    for run in ("gentle", "strong", "chatty"):
+        world.evict(f"merged:{run}")
+    assert unreached(world) == set()
+
+
+def test_leftovers_of_killed_jobs_quarantine_and_old_scratch_are_listed(world):
+    for name in ("adapters/.x.part-123", "adapters/.quarantine/x", "scratch/adapters-ffff"):
+        (world.results / name).mkdir(parents=True)
+    assert unreached(world) == {
+        "adapters/.x.part-123",
+        "adapters/.quarantine",
+        "scratch/adapters-ffff",
+    }
+
+
+def test_scratch_of_work_that_the_config_asks_for_is_kept(world):
+    put("runs/gentle/training/seed", 5)(world)
+    key = world.id("adapters:gentle").rpartition("-")[2]
+    (world.results / f"scratch/adapters-{key}").mkdir(parents=True)
+    assert f"scratch/adapters-{key}" not in unreached(world)
+
+
+def test_an_adopted_artifact_is_valid_and_says_so(world):
+    old = world.id("adapters:gentle")
+    add_constant("scripts/train_adapter.py")(world)
+    assert world.missing() == tuned("gentle", "strong", "chatty") | END
+    done = adopt(world)
+    new = world.id("adapters:gentle")
+    assert (new, old) in done
+    assert world.manifest(new)["adopted"]["from"] == old
+    assert world.manifest(new)["adopted"]["reason"] == "renamed a variable"
+    assert world.missing() == END
+    assert world.run() == END
+
+
+def test_what_follows_from_an_adopted_artifact_is_adopted_too(world):
+    add_constant("scripts/train_adapter.py")(world)
+    add_constant("scripts/score_benchmark.py")(world)
+    adopt(world)
+    assert world.missing() == END
+
+
+def test_an_artifact_is_adopted_though_its_inputs_were_found_by_their_bytes(world):
+    """format_chat was refactored and ran again; train_adapter changed and shall stay valid."""
+    add_constant("scripts/format_chat.py")(world)
+    world.run(stages=["chat"])
+    add_constant("scripts/train_adapter.py")(world)
+    adopt(world)
+    assert world.missing() == END
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("runs/gentle/training/seed", 5),
+        lambda world: world.write("data/orders/train.jsonl", '{"prompt": "x", "completion": "y"}'),
+    ],
+    ids=["another spec", "another input"],
+)
+def test_other_work_is_not_adopted(world, change):
+    change(world)
+    before = world.missing()
+    adopt(world)
+    assert world.missing() == before
+
+
+def test_adopting_what_is_evicted_keeps_it_evicted(world):
+    world.evict("adapters:gentle")
+    add_constant("scripts/train_adapter.py")(world)
+    adopt(world)
+    assert not (world.results / world.id("adapters:gentle")).exists()
+    assert "adapters:gentle" not in world.missing()
+
+
+def test_a_merged_model_goes_when_its_proof_and_scores_are_there(world):
+    put("runs/gentle/keep_merged", False)(world)
+    id = world.id("merged:gentle")
+    assert evict(world) == [f"results/{id}"]
+    assert not (world.results / id).exists()
+    assert (world.results / f"{id}.json").exists()
+    assert world.missing() == set()
+
+
+@pytest.mark.parametrize("needed", ["proofs:gentle", "scores:gentle/mmlu", "scores:gentle/exact"])
+def test_a_merged_model_stays_while_something_needs_it(world, needed):
+    put("runs/gentle/keep_merged", False)(world)
+    for id in world.ids(needed):
+        (world.results / f"{id}.json").unlink()
+    assert evict(world) == []
+
+
+def test_a_merged_model_stays_when_another_run_keeps_it(world):
+    world.config["runs"]["twin"] = world.config["runs"]["gentle"]
+    put("runs/gentle", {**world.config["runs"]["gentle"], "keep_merged": False})(world)
+    assert evict(world) == []
+
+
+def test_a_merged_model_goes_under_whatever_words_it_lies(world):
+    """The model's folder was renamed: its artifacts lie under the old words."""
+    id = world.id("merged:gentle")
+    (world.home / "data/tiny").rename(world.home / "data/little")
+    put("models/tiny/path", "data/little")(world)
+    put("runs/gentle/keep_merged", False)(world)
+    assert evict(world) == [f"results/{id}"]
+
+
+def test_a_shared_cache_is_never_evicted_from(world):
+    world.caches = ("cache",)
+    shutil.rmtree(world.results)
+    world.run()
+    before = sorted((world.base / "cache").rglob("*"))
+    put("runs/gentle/keep_merged", False)(world)
+    evict(world)
+    assert sorted((world.base / "cache").rglob("*")) == before
