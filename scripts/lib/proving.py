@@ -111,7 +111,7 @@ def prove_merge(
 
 
 def _check(name: str, passed: bool, evidence: str) -> Check:
-    return {"check": name, "passed": passed, "evidence": evidence}
+    return {"name": name, "passed": passed, "evidence": evidence}
 
 
 def _check_tensors(model: Path, merged: Path) -> Check:
