@@ -20,19 +20,14 @@ import transformers
 from accelerate import PartialState
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from datasets import Dataset
-from peft import LoraConfig, prepare_model_for_kbit_training
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
     PrinterCallback,
     TrainerCallback,
 )
 from trl import SFTConfig
 
-from scripts.lib.attention import choose_attention
 from scripts.lib.errors import TrainingError
 from scripts.lib.train_data import (
     ShardFacts,
@@ -53,9 +48,9 @@ from scripts.lib.train_loop import (
     last_checkpoint,
     say,
 )
+from scripts.lib.train_model import load_base, lora_config, mutates_base, training_device
 from scripts.lib.train_output import save_adapter, thin
 from scripts.lib.train_spec import (
-    MUTATING_INITS,
     TrainSpec,
     check_batch,
     check_spec,
@@ -107,7 +102,7 @@ def train_adapter(
     datasets.disable_progress_bars()
     check_spec(spec)
     per_process = spec.training.batch_size // world_size()
-    size = micro_batch or default_micro_batch(spec.training, per_process, _device())
+    size = micro_batch or default_micro_batch(spec.training, per_process, training_device())
     check_batch(spec.training.batch_size, size)
     data = _load_data(spec, model, shards, scratch)
     while True:
@@ -135,10 +130,6 @@ class _Data:
     valid: Dataset | None
     facts: ShardFacts
     prompts: list[list[int]]
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Data:
@@ -183,16 +174,16 @@ def _fit(
     if spec.training.early_stopping_patience is not None:
         callbacks.append(BestKeeper(scratch, spec.training.early_stopping_patience))
     trainer = Trainer(
-        model=_load_base(spec, model),
+        model=load_base(spec, model),
         args=arguments,
         train_dataset=data.train,
         eval_dataset=data.valid,
         processing_class=AutoTokenizer.from_pretrained(shards / "tokenizer"),
-        peft_config=_lora(spec),
+        peft_config=lora_config(spec),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    if _mutates(spec):
+    if mutates_base(spec):
         trainer.model.save_pretrained(scratch / "initial", save_embedding_layers=False)
     if checkpoint:
         say(f"going on from {checkpoint.name}")
@@ -210,7 +201,7 @@ def _fit(
 def _arguments(
     spec: TrainSpec, data: _Data, scratch: Path, micro_batch: int, *, resumed: bool
 ) -> SFTConfig:
-    loop, device = spec.training, _device()
+    loop, device = spec.training, training_device()
     per_epoch = math.ceil(len(data.train) / loop.batch_size)
     return SFTConfig(
         output_dir=str(scratch),
@@ -245,54 +236,10 @@ def _arguments(
         bf16=device == "cuda" and loop.dtype == "bfloat16",
         activation_checkpointing=device == "cuda",
         dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
         report_to=[],
         disable_tqdm=True,
     )
-
-
-def _load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
-    """Load the base model; with nf4 its weights are quantised (bitsandbytes).
-
-    The nf4 path was run on a CPU only, not on a GPU. TRL keeps the adapter of a quantised model in
-    bfloat16 while it trains.
-    """
-    config = AutoConfig.from_pretrained(model)
-    dtype = getattr(torch, spec.training.dtype)
-    options: dict[str, Any] = {
-        "dtype": dtype,
-        "attn_implementation": choose_attention(config, _device()),
-    }
-    if spec.quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    base = AutoModelForCausalLM.from_pretrained(model, **options)
-    if spec.quantization == "nf4":
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=_device() == "cuda")
-    return base
-
-
-def _lora(spec: TrainSpec) -> LoraConfig:
-    lora = spec.lora
-    modules = lora.target_modules
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias=lora.bias,
-        target_modules=modules if isinstance(modules, str) else list(modules),
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        init_lora_weights=lora.init,
-        task_type="CAUSAL_LM",
-    )
-
-
-def _mutates(spec: TrainSpec) -> bool:
-    return isinstance(spec.lora.init, str) and spec.lora.init.startswith(MUTATING_INITS)
 
 
 def _write(
@@ -312,7 +259,7 @@ def _write(
         kept_step = best.restore(trainer.model, state)
     if trainer.is_world_process_zero():
         save_adapter(
-            trainer.model, model.name, out, scratch / "initial" if _mutates(spec) else None
+            trainer.model, model.name, out, scratch / "initial" if mutates_base(spec) else None
         )
         for file in sorted((shards / "tokenizer").iterdir()):
             shutil.copyfile(file, out / file.name)
@@ -324,7 +271,7 @@ def _write(
         (out / "history.jsonl").write_text("\n".join(lines) + "\n")
         (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
         (out / "prompts.json").write_text(json.dumps(data.prompts) + "\n")
-    say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
+        say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
     return {
         "history": history,
         "verdict": verdict,

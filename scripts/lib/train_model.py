@@ -1,0 +1,65 @@
+"""The base model as training loads it, and the adapter that is put on it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, prepare_model_for_kbit_training
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from scripts.lib.attention import choose_attention
+from scripts.lib.train_spec import MUTATING_INITS, TrainSpec
+
+
+def training_device() -> str:
+    """Return "cuda" where there is a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
+    """Load the base model; with nf4 its weights are quantised (bitsandbytes).
+
+    The nf4 path follows the documentation of its libraries and has not been run, on a GPU or
+    elsewhere. TRL keeps the adapter of a quantised model in bfloat16 while it trains.
+    """
+    config = AutoConfig.from_pretrained(model)
+    dtype = getattr(torch, spec.training.dtype)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": choose_attention(config, training_device()),
+    }
+    if spec.quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    base = AutoModelForCausalLM.from_pretrained(model, **options)
+    if spec.quantization == "nf4":
+        base = prepare_model_for_kbit_training(
+            base, use_gradient_checkpointing=training_device() == "cuda"
+        )
+    return base
+
+
+def lora_config(spec: TrainSpec) -> LoraConfig:
+    """Return the adapter of *spec* in PEFT's terms."""
+    lora = spec.lora
+    modules = lora.target_modules
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=lora.init,
+        task_type="CAUSAL_LM",
+    )
+
+
+def mutates_base(spec: TrainSpec) -> bool:
+    """Return whether the adapter starts with weights taken out of the base."""
+    return isinstance(spec.lora.init, str) and spec.lora.init.startswith(MUTATING_INITS)
