@@ -1,7 +1,8 @@
 """Set every tuned model beside its base, category by category, on the same questions.
 
 Reads   scores/, categories/ of all candidates; the manifests of what they were made from
-Writes  <artifact>/comparison.json, comparison.csv, comparison.md
+Writes  <artifact>/comparison.json  everything; <artifact>/comparison.csv the same as long rows
+        <artifact>/comparison.md    the tables that people read
 
 Try it  python -m scripts.compare_runs --help
 """

@@ -1,7 +1,7 @@
 """Bring the questions of one benchmark into results/.
 
 Reads   a hub dataset at a commit, a local folder in MMLU's layout, or a file of questions
-Writes  <artifact>/{dev,test}/<subject>.jsonl, or <artifact>/questions.jsonl
+Writes  <artifact>/{dev,test}/<subject>.jsonl  or <artifact>/questions.jsonl
 
 Try it  python -m scripts.fetch_benchmark --help
 """

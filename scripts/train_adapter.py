@@ -1,7 +1,7 @@
 """Fine-tune one LoRA adapter on rendered shards.
 
 Reads   models/<model>, shards/<shards>
-Writes  <artifact>/adapter_model.safetensors, adapter_config.json, tokenizer files
+Writes  <artifact>/adapter_model.safetensors  with adapter_config.json and the tokenizer's files
         <artifact>/history.jsonl   losses by step
         <artifact>/verdict.json    what the loss curves say, in words
 

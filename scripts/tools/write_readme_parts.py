@@ -39,16 +39,21 @@ def stage_table() -> str:
     for stage in STAGES.values():
         tree = ast.parse((ROOT / "scripts" / f"{stage.rule}.py").read_text())
         text = ast.get_docstring(tree) or ""
-        reads = re.search(r"^Reads\s+(.*?)(?=^Writes)", text, re.MULTILINE | re.DOTALL)
-        if reads is None:
-            raise ValueError(f"scripts/{stage.rule}.py does not say what it reads")
-        writes = re.findall(r"<artifact>/(\S*)", text)
+        reads = re.search(r"^Reads\s+(.*?)^Writes", text, re.MULTILINE | re.DOTALL)
+        writes = re.findall(r"<artifact>/([^ \n]*)", text)
+        if reads is None or not writes:
+            raise ValueError(f"scripts/{stage.rule}.py does not say what it reads and writes")
         named = ", ".join(f"`{name}`" for name in writes if name) or "a complete folder"
         lines.append(
             f"| `{stage.rule}` | {text.splitlines()[0].rstrip('.')} |"
-            f" {' '.join(reads[1].split())} | `{stage.name}/`: {named} |"
+            f" {_plain(reads[1])} | `{stage.name}/`: {named} |"
         )
     return "\n" + "\n".join(lines) + "\n\n"
+
+
+def _plain(text: str) -> str:
+    """Return *text* on one line, with nothing that Markdown would take for a tag."""
+    return " ".join(text.split()).replace("<", "&lt;")
 
 
 def rule_graph() -> str:

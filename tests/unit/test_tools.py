@@ -1,0 +1,49 @@
+import json
+import re
+
+import pytest
+
+from scripts.tools import bench, lint_workflow, write_readme_parts
+from tests.workspace import ROOT
+
+
+def test_the_readme_shows_the_rules_and_the_graph_as_they_are() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name, body in (
+        ("stages", write_readme_parts.stage_table()),
+        ("rulegraph", write_readme_parts.rule_graph()),
+    ):
+        assert write_readme_parts.replace_part(text, name, body) == text, "run `make docs`"
+
+
+def test_a_part_without_marks_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no marks"):
+        write_readme_parts.replace_part("nothing here", "stages", "x")
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named
+    assert [target for target in named if not re.search(rf"^{target}:", makefile, re.M)] == []
+
+
+def test_a_benchmark_is_written_in_the_one_form(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = bench.publish("example", [bench.Figure("seconds", 1.5, "s")])
+    content = json.loads(path.read_text())
+    assert set(content) == {"machine", "date", "figures"}
+    assert content["figures"] == [{"name": "seconds", "value": 1.5, "unit": "s"}]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", content["date"])
+    assert "seconds" in capsys.readouterr().out
+
+
+def test_the_lint_gate_accepts_one_finding_and_reports_others() -> None:
+    report = (
+        "Lints for rule a (line 8, rules/a.smk):\n"
+        f"    * {lint_workflow.ACCEPTED}:\n      Some words.\n"
+        "    * No log directive defined:\n      Other words.\n"
+    )
+    assert lint_workflow.findings(report) == [
+        "rule a (line 8, rules/a.smk): No log directive defined"
+    ]

@@ -1,0 +1,70 @@
+"""The embedded default itself, from nothing, as `make demo` runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import ROOT, jobs, snakemake
+
+PROFILE = ("--profile", str(ROOT / "profiles/local"), "--cores", "2")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the embedded default ran to its report."""
+    folder = tmp_path_factory.mktemp("demo")
+    result = snakemake(folder, *PROFILE)
+    assert result.returncode == 0, result.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comparison(demo: Path) -> dict:
+    """Return the demo's comparison.json."""
+    return json.loads((demo / "results/report/comparison.json").read_text())
+
+
+@pytest.mark.e2e
+def test_the_report_has_five_categories_for_three_candidates(demo: Path, comparison: dict) -> None:
+    mmlu = comparison["benchmarks"]["mmlu"]
+    assert mmlu["categories"] == ["Average", "STEM", "Social Sciences", "Humanities", "Other"]
+    assert set(mmlu["candidates"]) == {"smollm2", "gentle", "strong"}
+    assert all(len(rows) == 5 for rows in mmlu["candidates"].values())
+    page = (demo / "results/report/index.html").read_text()
+    assert all(category in page for category in mmlu["categories"])
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.e2e
+def test_the_tuned_model_learnt_what_the_base_cannot(comparison: dict) -> None:
+    orders = comparison["benchmarks"]["orders"]
+    base = orders["candidates"]["smollm2"]["Average"]["accuracy"]
+    strong = orders["candidates"]["strong"]["Average"]["accuracy"]
+    assert base < 0.1
+    assert strong > 0.5
+    row = orders["differences"]["strong"]["Average"]
+    assert row["difference"] > 3 * row["stderr"]
+    assert row["gained"] - row["lost"] == round((strong - base) * row["n"])
+
+
+@pytest.mark.e2e
+def test_the_files_say_the_same_numbers(demo: Path, comparison: dict) -> None:
+    table = (demo / "results/report/comparison.md").read_text()
+    for benchmark in comparison["benchmarks"].values():
+        for rows in benchmark["candidates"].values():
+            for row in rows.values():
+                assert f"{100 * row['accuracy']:.2f}" in table
+    scores = json.loads((demo / "results/runs/strong/scores/mmlu.stem.json").read_text())
+    row = comparison["benchmarks"]["mmlu"]["candidates"]["strong"]["STEM"]
+    assert scores["n"] == row["n"] == 30
+    assert scores["correct"] == row["correct"]
+
+
+@pytest.mark.e2e
+def test_a_second_run_does_nothing(demo: Path) -> None:
+    result = snakemake(demo, *PROFILE)
+    assert result.returncode == 0, result.stdout
+    assert "Nothing to be done" in result.stdout
+    assert jobs(result.stdout) == []
