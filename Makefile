@@ -11,14 +11,15 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.venv/.lock-is-installed: requirements.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --python $(BIN)/python requirements.lock
-	@touch $@
-
 .PHONY: env
-env: .venv/.lock-is-installed ## make .venv, or bring it to the lock; nothing to do when it is
+env: ## make .venv, or bring it to the lock; nothing to do while the lock's text is the same
+	@cmp -s requirements.lock .venv/installed.lock || { \
+	  echo "Installing requirements.lock into .venv"; \
+	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
+	  $(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock; \
+	  cp requirements.lock .venv/installed.lock; \
+	}
 
 .PHONY: lock
 lock: ## resolve requirements.lock anew from pyproject.toml
