@@ -341,7 +341,7 @@ def _report(graph: Graph, config: Config) -> str:
         for words, c in zip(named, graph.candidates, strict=True)
     ]
     shown = [
-        {**words, "artifacts": {**c.artifacts, "scores": dict(c.scores)}}
+        {**words, "artifacts": dict(c.artifacts), "scores": dict(c.scores)}
         for words, c in zip(named, graph.candidates, strict=True)
     ]
     comparison = graph.add(

@@ -1,0 +1,72 @@
+"""The specs of the graph are what the stages' own dataclasses take, after a way through JSON."""
+
+import dataclasses
+import importlib
+import json
+
+import pytest
+
+from scripts.lib.canonical import canonical_json
+from scripts.lib.stages import STAGES
+from tests.identity.mutants import leaves
+from tests.identity.world import make_hub_world, make_local_world
+
+SPECS = {
+    "chat": ("formatting", "FormatSpec", None),
+    "shards": ("rendering", "RenderSpec", None),
+    "adapters": ("training", "TrainSpec", "from_json"),
+    "merged": ("merging", "MergeSpec", None),
+    "proofs": ("proving", "ProofSpec", None),
+    "scores": ("scoring", "ScoreSpec", None),
+    "categories": ("aggregation", "AggregateSpec", None),
+    "comparisons": ("comparison", "CompareSpec", "from_json"),
+    "reports": ("report", "ReportSpec", "from_json"),
+}
+"""Stage -> module, dataclass, and how its program makes one; the fetching stages have none."""
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory) -> dict[str, list[dict]]:
+    """Every spec of the worlds by stage, as a job reads it."""
+    folder = tmp_path_factory.mktemp("specs")
+    found: dict[str, list[dict]] = {}
+    for world in (make_local_world(folder / "local"), make_hub_world(folder / "hub")):
+        for artifact in world.graph().artifacts.values():
+            spec = json.loads(canonical_json(artifact.spec))
+            found.setdefault(artifact.stage, []).append(spec)
+    return found
+
+
+def build(stage: str, spec: dict):
+    """Make the dataclass of a stage as its program does."""
+    module, name, constructor = SPECS[stage]
+    spec_class = getattr(importlib.import_module(f"scripts.lib.{module}"), name)
+    return getattr(spec_class, constructor)(spec) if constructor else spec_class(**spec)
+
+
+@pytest.mark.parametrize("stage", SPECS)
+def test_every_spec_of_the_graph_builds_the_dataclass_of_its_stage(stage, specs):
+    for spec in specs[stage]:
+        assert dataclasses.is_dataclass(build(stage, spec))
+
+
+@pytest.mark.parametrize("stage", SPECS)
+def test_a_spec_is_frozen(stage, specs):
+    spec = build(stage, specs[stage][0])
+    for field in dataclasses.fields(spec):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(spec, field.name, None)
+
+
+@pytest.mark.parametrize("stage", ["chat", "shards", "adapters", "scores", "categories"])
+def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
+    """A field with a default that the graph leaves out would be identity without a key."""
+    for spec in specs[stage]:
+        fields = {name for name, _ in leaves(dataclasses.asdict(build(stage, spec)))}
+        assert {name.split(".")[0] for name in fields} == set(spec)
+        if stage == "adapters":
+            assert fields == {name for name, _ in leaves(spec)}
+
+
+def test_every_stage_that_has_a_spec_is_held_here():
+    assert set(SPECS) == set(STAGES) - {"models", "raw", "benchmarks"}
