@@ -240,7 +240,7 @@ train_adapter(spec, model, shards, out, scratch=scratch, threads=1, checkpoint_s
 """
 
 
-def wait_for(condition, alive, seconds=60):
+def wait_for(condition, alive, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert alive() and time.monotonic() < end
