@@ -1,10 +1,13 @@
 """The worlds that every test of identity starts from: made once, copied for each test."""
 
+import functools
 from pathlib import Path
 
 import pytest
 
-from scripts.lib import hash_memory
+from scripts.lib import hash_memory, planning
+from scripts.lib.code import code_digest
+from scripts.lib.pins import read_lock
 from tests.identity.world import World, make_hub_world, make_local_world
 
 
@@ -31,6 +34,30 @@ def _share(local: World, base: Path) -> World:
     shared.caches = ("cache",)
     shared.run()
     return shared
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unchanged_projects_are_read_once(worlds):
+    """Digest the code and read the lock of the worlds' own projects once, for speed.
+
+    A test that edits code or lock has a project of its own, which is read each time.
+    """
+    known = {world.root.resolve() for world in worlds.values()}
+    digest_once, read_once = functools.cache(code_digest), functools.cache(read_lock)
+
+    def digest(entry: Path, root: Path) -> str:
+        place = root.resolve()
+        compute = digest_once if place in known else code_digest
+        return compute(place / entry.relative_to(root), place)
+
+    def lock(path: Path) -> dict[str, str]:
+        place = path.parent.resolve()
+        return (read_once if place in known else read_lock)(place / path.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "code_digest", digest)
+        patch.setattr(planning, "read_lock", lock)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,20 +1,19 @@
 """The table notices when identity is computed wrongly: every mutant fails at least one row."""
 
-import functools
 import itertools
 from dataclasses import dataclass
 
 import pytest
 
-from scripts.lib import graph, hash_memory, pipeline, planning
-from scripts.lib.code import code_digest, source_closure
+from scripts.lib import graph, hash_memory, pipeline, plan, planning, store
+from scripts.lib.code import source_closure
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
 from scripts.lib.graph import Artifact
-from scripts.lib.pins import read_lock
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
-from tests.identity.world import World, make_hub_world, make_local_world
+from tests.identity.rows_results import RESULT_ROWS
+from tests.identity.table import failures
 
 ROWS = [*CONFIG_ROWS, *DISK_ROWS]
 
@@ -69,34 +68,6 @@ TOLD_BY_OTHERS = {
 """Fields that follow from others: no two specs differ in one of them alone."""
 
 
-@pytest.fixture(scope="module")
-def plain_worlds(tmp_path_factory) -> dict[str, World]:
-    """The worlds with nothing made: a mutant only plans."""
-    folder = tmp_path_factory.mktemp("plain")
-    return {"local": make_local_world(folder / "local"), "hub": make_hub_world(folder / "hub")}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def unchanged_project_read_once(plain_worlds):
-    """Digest the code and read the lock of the worlds' unchanged projects once."""
-    known = {world.root for world in plain_worlds.values()}
-    digest_once, read_once = functools.cache(code_digest), functools.cache(read_lock)
-
-    def digest(entry, root):
-        place = root.resolve()
-        compute = digest_once if place in known else code_digest
-        return compute(place / entry.relative_to(root), place)
-
-    def lock(path):
-        place = path.parent.resolve()
-        return (read_once if place in known else read_lock)(place / path.name)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "code_digest", digest)
-        patch.setattr(planning, "read_lock", lock)
-        yield
-
-
 @dataclass(frozen=True)
 class Honest:
     """What a row does under the honest code: what is wrong, and which parts it touches."""
@@ -106,13 +77,13 @@ class Honest:
 
 
 @pytest.fixture(scope="module")
-def honest(plain_worlds, tmp_path_factory) -> dict[str, Honest]:
+def honest(worlds, tmp_path_factory) -> dict[str, Honest]:
     """Every row by name, planned once by the honest code."""
     folder = tmp_path_factory.mktemp("honest")
-    before = {name: world.graph() for name, world in plain_worlds.items()}
+    before = {name: world.graph() for name, world in worlds.items()}
     result = {}
     for index, row in enumerate(ROWS):
-        text, after = planned(row, plain_worlds[row.world], folder / str(index))
+        text, after = planned(row, worlds[row.world], folder / str(index))
         result[row.name] = Honest(text, changed_parts(before[row.world], after))
     return result
 
@@ -131,7 +102,7 @@ def mutate(honest, monkeypatch):
 
 
 @pytest.fixture
-def killer(plain_worlds, honest, tmp_path):
+def killer(worlds, honest, tmp_path):
     """Return the function that gives what the first failing row says.
 
     It tries the rows that it is given by name, or those that touch *parts*.
@@ -143,7 +114,7 @@ def killer(plain_worlds, honest, tmp_path):
         assert rows, f"no row touches {parts} or has one of the names {names}"
         plainest = sorted(rows, key=lambda row: len(honest[row.name].touched))
         for row in plainest[:TRIED]:
-            text, _ = planned(row, plain_worlds[row.world], tmp_path / str(next(numbers)))
+            text, _ = planned(row, worlds[row.world], tmp_path / str(next(numbers)))
             if text:
                 return text
         return ""
@@ -156,15 +127,15 @@ def test_every_row_holds_for_a_plan_without_files(honest):
     assert [row.text for row in honest.values() if row.text] == []
 
 
-def test_a_mutant_that_breaks_nothing_fails_no_row(plain_worlds, mutate, tmp_path):
+def test_a_mutant_that_breaks_nothing_fails_no_row(worlds, mutate, tmp_path):
     mutate(Mutant("none"))
     for index, row in enumerate(ROWS[::8]):
-        text, _ = planned(row, plain_worlds[row.world], tmp_path / str(index))
+        text, _ = planned(row, worlds[row.world], tmp_path / str(index))
         assert text == ""
 
 
-def test_every_part_of_identity_that_is_left_out_makes_a_row_stale(plain_worlds, mutate, killer):
-    parts = set().union(*(parts_of(world.graph()) for world in plain_worlds.values()))
+def test_every_part_of_identity_that_is_left_out_makes_a_row_stale(worlds, mutate, killer):
+    parts = set().union(*(parts_of(world.graph()) for world in worlds.values()))
     assert len(parts) > 90, "specs, edges, code and pins of twelve stages"
     unknown = {*WITH, *TOLD_BY_OTHERS} - parts
     assert not unknown, f"explained, but not there: {sorted(unknown)}"
@@ -303,3 +274,66 @@ def closure_text(entry, root):
 
 def all_text(root):
     return content_of(list_files(root))
+
+
+def always(files):
+    """Return a walk's visit that takes every edge for one that reads files, or for none."""
+    honest = plan._Walk.visit
+    return lambda self, id, **_: honest(self, id, files=files)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "mutant", "row", "fault"),
+    [
+        (
+            plan._Walk,
+            "visit",
+            always(files=False),
+            "shards are deleted and a run on them is added",
+            "stale",
+        ),
+        (
+            plan._Walk,
+            "visit",
+            always(files=True),
+            "every heavy folder is evicted and a category map changed",
+            "needless",
+        ),
+        (
+            store,
+            "_has_size",
+            lambda path, size: path.is_file(),
+            "a score is cut short and the comparison is to be made",
+            "stale",
+        ),
+        (
+            store,
+            "_read",
+            lambda id, path: None,
+            "nothing changes",
+            "needless",
+        ),
+        (
+            store.Store,
+            "_manifest_paths",
+            lambda self, id, hashes: [(self._manifest_path(self.results, *id.split("/")), None)],
+            "a fresh clone with the shared cache",
+            "needless",
+        ),
+        (
+            store.Store,
+            "_manifest_paths",
+            lambda self, id, hashes: [(self._manifest_path(self.results, *id.split("/")), None)],
+            "a raw file is renamed",
+            "needless",
+        ),
+    ],
+    ids=["no reads", "only reads", "no sizes", "no manifests", "no cache", "no index"],
+)
+def test_a_broken_walk_or_store_fails_a_row(
+    place, name, mutant, row, fault, worlds, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(place, name, mutant)
+    (wanted,) = (known for known in [*ROWS, *RESULT_ROWS] if known.name == row)
+    said = " ".join(failures([wanted], worlds, tmp_path / "w"))
+    assert fault in said
