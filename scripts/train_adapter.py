@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.job import Job, run_job
-from scripts.lib.training import TrainSpec, train_adapter
+from scripts.lib.train_spec import TrainSpec
+from scripts.lib.training import train_adapter
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -17,7 +17,6 @@ PLUMBING = frozenset(
         "scripts/lib/__init__.py",
         "scripts/lib/errors.py",
         "scripts/lib/job.py",
-        "scripts/lib/progress.py",
     }
 )
 """Project files that decide no byte of an artifact: command lines, logging, error classes.

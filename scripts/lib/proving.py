@@ -61,7 +61,7 @@ class ProofSpec:
 class Check(TypedDict):
     """One finding of a proof."""
 
-    check: str
+    name: str
     passed: bool
     evidence: str
 

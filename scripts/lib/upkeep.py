@@ -5,6 +5,7 @@ that were declared not worth keeping.
 """
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,19 +51,23 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     """Yield each path under results/ that the config no longer reaches, with its bytes.
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
-    put aside, temporary folders of killed jobs, and scratch folders of finished work.
+    put aside, and scratch folders of finished work; and, older than a day, plans and the temporary
+    folders of killed jobs, since a workflow may be running now.
     """
+    yesterday = time.time() - 24 * 60 * 60
     reached = set()
     for id, artifact in graph.artifacts.items():
         found = _resolve(graph, store, id)
         reached |= {id, *([found.manifest["id"]] if found else [])}
         reached.add(f"scratch/{artifact.stage}-{artifact.key}")
-    for stage in (*STAGES, "scratch"):
+    for stage in (*STAGES, "scratch", "plans"):
         folder = store.results / stage
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.name == ".index" or f"{stage}/{path.name.removesuffix('.json')}" in reached:
                 continue
-            yield path, _bytes(path)
+            passing = stage == "plans" or ".part-" in path.name
+            if not passing or path.stat().st_mtime < yesterday:
+                yield path, _bytes(path)
 
 
 def _resolve(graph: Graph, store: Store, id: str) -> Found | None:

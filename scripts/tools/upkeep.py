@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     collect = commands.add_parser("gc", help="list what the config no longer reaches")
     collect.add_argument("--remove", action="store_true", help="delete it")
+    collect.add_argument(
+        "--unfinished", action="store_true", help="delete it though the report is not made yet"
+    )
     keep = commands.add_parser("adopt", help="declare artifacts valid under changed code")
     keep.add_argument("--reason", required=True, help="goes into the manifests")
     arguments = parser.parse_args(argv)
@@ -42,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     store = planning.open_store()
     if arguments.command == "gc":
+        finished = store.look(graph.report, graph.artifacts[graph.report].key) is not None
+        if arguments.remove and not finished and not arguments.unfinished:
+            sys.exit(
+                "the report of this config is not made yet, and what lies here may still be taken"
+                " over by its bytes: run the workflow first, or add --unfinished"
+            )
         total = 0
         for path, size in list(upkeep.unreached(graph, store)):
             total += size

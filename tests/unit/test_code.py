@@ -27,7 +27,6 @@ PLUMBING_REASONS = {
     "scripts/lib/__init__.py": "holds a docstring only",
     "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
     "scripts/lib/job.py": "checks, gates, temporary folders and manifests around the work",
-    "scripts/lib/progress.py": "lines of a log",
 }
 
 DECIDE_NO_BYTE = {

@@ -115,7 +115,8 @@ def test_facts_protocol_and_table_agree(model, benchmark_folder, tmp_path):
     assert facts["correct"] == sum(answer["correct"] for answer in answers)
     protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
     assert protocol == facts["protocol"]
-    assert protocol["limit"] == 4 and protocol["backend"] == "hf" and "subjects" not in protocol
+    assert protocol["limit"] == 4 and "subjects" not in protocol
+    assert protocol["backend"] == "shared-prefix"
     assert [answer["question_id"] for answer in answers][:2] == [
         "abstract_algebra:0",
         "abstract_algebra:1",

@@ -1,6 +1,8 @@
 """Tidying: what may go is what nothing leads to; what stays valid is recorded."""
 
+import os
 import shutil
+import time
 
 import pytest
 
@@ -90,8 +92,15 @@ def test_evicted_artifacts_of_the_config_keep_their_manifests(world):
 
 
 def test_leftovers_of_killed_jobs_quarantine_and_old_scratch_are_listed(world):
-    for name in ("adapters/.x.part-123", "adapters/.quarantine/x", "scratch/adapters-ffff"):
+    for name in (
+        "adapters/.x.part-123",
+        "adapters/.running.part-456",
+        "adapters/.quarantine/x",
+        "scratch/adapters-ffff",
+    ):
         (world.results / name).mkdir(parents=True)
+    long_ago = time.time() - 2 * 24 * 60 * 60
+    os.utime(world.results / "adapters/.x.part-123", (long_ago, long_ago))
     assert unreached(world) == {
         "adapters/.x.part-123",
         "adapters/.quarantine",
