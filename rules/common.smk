@@ -21,9 +21,10 @@ from scripts.lib.plan import read_frozen
 PLAN_VARIABLE = "TUNESMITH_PLAN"
 ROOT = Path(workflow.basedir)
 
-# Programs import `scripts` and run under this Python, wherever the job lands.
+# Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
+# each other sleep: spinning, as OpenMP's default is, costs a shared machine several times the work.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(workflow.basedir)}"
+    f"export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive"
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 

@@ -11,10 +11,6 @@ from scripts.lib.errors import MergeError
 from scripts.lib.merging import MergeSpec, merge_adapter
 from tests.tiny_model import make_tiny_model
 
-# PEFT 0.21 asks transformers 5.23 by an old name.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
-)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 

@@ -10,10 +10,6 @@ from scripts.lib.proving import ProofSpec, prove_merge
 from tests.tiny_model import make_tiny_model
 from tests.unit.test_merging import make_adapter
 
-# PEFT 0.21 asks transformers 5.23 by an old name.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
-)
 PROMPTS = [[7, 30, 41, 5, 99, 120], [250, 3, 8], list(range(40, 90))]
 
 

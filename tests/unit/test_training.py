@@ -24,11 +24,6 @@ from scripts.lib.training import TrainSpec, train_adapter
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
 
-pytestmark = [
-    # PEFT 0.21 asks transformers 5.23 by an old name.
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
-]
-
 ROOT = Path(__file__).parents[2]
 LORA = {
     "r": 4,
