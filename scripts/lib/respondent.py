@@ -1,4 +1,4 @@
-"""The model that answers: lm-eval's `hf` model, made strictly greedy, and its answers as rows."""
+"""The model that answers, lm-eval's `tunesmith-hf` made strictly greedy; its answers as rows."""
 
 import math
 import sys
@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from lm_eval.models.huggingface import HFLM
 from transformers import GenerationConfig
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import Answer
 from scripts.lib.prompts import Question
+from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import LETTERS
 
 
@@ -54,7 +54,7 @@ class Respondent:
             print(f"out of memory: batch size {batch_size} -> {batch_size // 2}", file=sys.stderr)
 
     def _load(self) -> Any:
-        lm = HFLM(
+        lm = SharedPrefixLM(
             pretrained=str(self._model),
             backend="causal",
             tokenizer=self._tokenizer,

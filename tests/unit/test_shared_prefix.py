@@ -1,0 +1,275 @@
+"""Properties of the shared-prefix model, with lm-eval's `hf` as the yardstick."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import get_model
+from lm_eval.models.huggingface import HFLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PhiConfig,
+    Qwen2Config,
+)
+
+from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
+from scripts.lib.shared_prefix import SharedPrefixLM, shares_prefixes
+from scripts.lib.tasks import mmlu_task, read_subject
+from tests.tiny_model import make_tiny_model
+from tests.unit.scoring_data import rows
+
+# Weights this large make every layer, position and window matter to the answer.
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 4096,
+    "initializer_range": 0.3,
+}
+GROUPED = SIZES | {"num_key_value_heads": 2}
+# Windows are shorter than any beginning of the tests, and of their ends.
+WINDOW = {"head_dim": 8, "sliding_window": 24, "query_pre_attn_scalar": 8}
+
+SHARING = {
+    "llama": (LlamaConfig, GROUPED),
+    "qwen2": (Qwen2Config, GROUPED),
+    "gpt-neox": (GPTNeoXConfig, SIZES),
+    "gpt2": (GPT2Config, SIZES),
+    "phi": (PhiConfig, SIZES),
+    "mistral": (MistralConfig, GROUPED | {"sliding_window": 24}),
+    "gemma2": (Gemma2Config, GROUPED | WINDOW | {"final_logit_softcapping": 5.0}),
+    "gemma3": (Gemma3TextConfig, GROUPED | WINDOW | {"sliding_window_pattern": 3}),
+}
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "original_max_position_embeddings": 128,
+}
+DYNAMIC_ROPE = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+NOT_SHARING = {
+    "mamba": (MambaConfig, {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
+    "longrope": (LlamaConfig, GROUPED | {"rope_parameters": LONG_ROPE}),
+    "dynamic": (LlamaConfig, GROUPED | {"rope_parameters": DYNAMIC_ROPE}),
+    "both-ways": (
+        Gemma3TextConfig,
+        GROUPED | WINDOW | {"use_bidirectional_attention": True},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return load_tokenizer(folder, chat_template=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small lose more by waiting for a second thread than it saves them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model_of(tokenizer):
+    made = {}
+
+    def make(name):
+        if name not in made:
+            kind, sizes = (SHARING | NOT_SHARING)[name]
+            special = {
+                "bos_token_id": tokenizer.bos_token_id,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            }
+            torch.manual_seed(1)
+            config = kind(vocab_size=len(tokenizer), **sizes, **special)
+            made[name] = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        return made[name]
+
+    return make
+
+
+def request(context, continuation):
+    return Instance("loglikelihood", {}, (context, continuation), 0)
+
+
+def mmlu_requests(tokenizer, *, shots, chat_template=False):
+    """Return the requests of two subjects in turn, in lm-eval's words."""
+    chat = mmlu_renderer(tokenizer) if chat_template else None
+    asked = []
+    for subject, count in (("abstract_algebra", 4), ("botany", 3)):
+        dev = rows(subject, 5, salt="Example of ")
+        task = mmlu_task(subject, rows(subject, count), dev, shots=shots)
+        asked.append([r for q in ask(task, subject, chat=chat) for r in q.requests])
+    return asked[0][:7] + asked[1] + asked[0][7:]
+
+
+def uneven_requests(count=16):
+    """Return requests whose beginnings, ends and continuations differ in length, some repeated."""
+    draw = random.Random(5)
+    beginnings = ["the question was " * n for n in (1, 4, 8)]
+    beginnings.append(beginnings[-1] + "the answer is " * 3)
+    asked = [
+        request(
+            draw.choice(beginnings) + "".join(draw.choices("ABCD ", k=draw.randrange(1, 40))) + "=",
+            " " + "".join(draw.choices("abcd", k=draw.randrange(1, 12))),
+        )
+        for _ in range(count)
+    ]
+    # A context that is another request's context with a part of its continuation.
+    nested = [request("the answer is " * 6 + end, " A B"[len(end) :]) for end in ("", " A")]
+    return asked + nested + asked[:5] + [request("", "the answer"), request("A", "B")]
+
+
+def replies(kind, model, tokenizer, requests, *, batch_size=4, **options):
+    # The yardstick reads every request by itself: when two requests of unequal continuations share
+    # all tokens but the last, the logits cache of lm-eval 0.4.13 scores the shorter continuation
+    # at the longer one's first position.
+    lm = kind(
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=batch_size,
+        logits_cache=False,
+        **options,
+    )
+    return lm.loglikelihood(requests, disable_tqdm=True)
+
+
+def assert_same(model, tokenizer, requests, *, batch_size=4, **options):
+    theirs = replies(HFLM, model, tokenizer, requests, **options)
+    ours = replies(SharedPrefixLM, model, tokenizer, requests, batch_size=batch_size, **options)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+    assert [logprob for logprob, _ in ours] == pytest.approx(
+        [logprob for logprob, _ in theirs], abs=1e-4, rel=0
+    )
+    return theirs
+
+
+def tokens_read(model, ask_model):
+    """Return how many tokens the model reads while *ask_model* runs."""
+    read = []
+
+    def count(_, args, kwargs):
+        read.append((args[0] if args else kwargs["input_ids"]).numel())
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        ask_model()
+    finally:
+        hook.remove()
+    return sum(read)
+
+
+@pytest.mark.parametrize(("shots", "chat"), [(5, False), (5, True), (0, False), (0, True)])
+@pytest.mark.parametrize("name", SHARING)
+def test_multiple_choice_gets_the_answers_of_hf(model_of, tokenizer, name, shots, chat):
+    assert shares_prefixes(model_of(name))
+    asked = mmlu_requests(tokenizer, shots=shots, chat_template=chat)
+    theirs = assert_same(model_of(name), tokenizer, asked)
+    # Otherwise any order of the replies would do.
+    assert len({round(logprob, 3) for logprob, _ in theirs}) > len(theirs) // 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("name", SHARING)
+def test_uneven_requests_get_the_answers_of_hf(model_of, tokenizer, name, batch_size):
+    assert_same(model_of(name), tokenizer, uneven_requests(), batch_size=batch_size)
+
+
+def test_a_continuation_that_greedy_decoding_gives_is_told(model_of, tokenizer):
+    context = "the question was " * 20
+    ids = tokenizer(context, return_tensors="pt").input_ids
+    following = model_of("llama").generate(ids, max_new_tokens=3, do_sample=False)[0]
+    continuation = following[ids.shape[1] :].tolist()
+    lm = SharedPrefixLM(pretrained=model_of("llama"), tokenizer=tokenizer, batch_size=4)
+    tokens = ids[0].tolist()
+    wrong = [*continuation[:2], (continuation[2] + 1) % len(tokenizer)]
+    asked = [(None, tokens, end) for end in (continuation, wrong, continuation[:1])]
+    assert [greedy for _, greedy in lm._loglikelihood_tokens(asked)] == [True, False, True]
+
+
+@pytest.mark.parametrize("name", NOT_SHARING)
+def test_what_cannot_share_is_left_to_hf(model_of, tokenizer, name):
+    assert not shares_prefixes(model_of(name))
+    asked = mmlu_requests(tokenizer, shots=2)
+    assert replies(SharedPrefixLM, model_of(name), tokenizer, asked) == replies(
+        HFLM, model_of(name), tokenizer, asked
+    )
+
+
+def test_an_unmerged_adapter_is_left_to_hf(model_of, tokenizer):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_config(model_of("llama").config),
+        LoraConfig(target_modules=["q_proj"]),
+    )
+    assert not shares_prefixes(adapted)
+
+
+def test_a_context_beyond_the_window_is_cut_as_hf_cuts_it(model_of, tokenizer):
+    asked = mmlu_requests(tokenizer, shots=2)
+    theirs = assert_same(model_of("llama"), tokenizer, asked, max_length=64)
+    assert theirs != replies(HFLM, model_of("llama"), tokenizer, asked)
+
+
+def test_a_beginning_is_read_once_and_choices_cost_nothing(model_of, tokenizer):
+    asked = mmlu_requests(tokenizer, shots=5)
+    lengths = [len(tokenizer(r.args[0]).input_ids) for r in asked[::4]]
+    read = tokens_read(
+        model_of("llama"), lambda: replies(SharedPrefixLM, model_of("llama"), tokenizer, asked)
+    )
+    assert read < sum(lengths) / 2.5
+
+
+def test_a_short_beginning_is_not_worth_a_pass(model_of, tokenizer):
+    asked = [request(f"A A A {letter}", " B") for letter in "ABCD"]
+    lengths = [len(tokenizer(r.args[0]).input_ids) for r in asked]
+    read = tokens_read(
+        model_of("llama"), lambda: replies(SharedPrefixLM, model_of("llama"), tokenizer, asked)
+    )
+    assert read == len(asked) * max(lengths)
+
+
+def test_rolling_likelihood_is_that_of_hf(model_of, tokenizer):
+    asked = [Instance("loglikelihood_rolling", {}, ("the question was " * 9,), 0)] * 2
+    found = [
+        kind(
+            pretrained=model_of("llama"), tokenizer=tokenizer, max_length=32
+        ).loglikelihood_rolling(asked, disable_tqdm=True)
+        for kind in (SharedPrefixLM, HFLM)
+    ]
+    assert found[0] == found[1]
+
+
+def test_lm_eval_knows_the_model_by_name():
+    assert get_model("tunesmith-hf") is SharedPrefixLM
+
+
+def test_real_questions_get_the_answers_of_hf(model_of, tokenizer):
+    folder = os.environ.get("TUNESMITH_REAL_DATA")
+    if not folder:
+        pytest.skip("TUNESMITH_REAL_DATA does not name a folder with mmlu/test and mmlu/dev")
+    asked = []
+    for subject in ("formal_logic", "astronomy"):
+        test, dev = read_subject(Path(folder) / "mmlu", subject, shots=5, limit=12)
+        questions = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None)
+        asked += [r for question in questions for r in question.requests]
+    for name in ("llama", "gemma3"):
+        assert_same(model_of(name), tokenizer, asked)
