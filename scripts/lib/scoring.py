@@ -1,9 +1,10 @@
 """Ask a model every question of a benchmark and keep every answer.
 
-lm-eval is the engine: its task class builds the prompts and judges the responses, its `hf` model
-computes them. What `simple_evaluate` wraps around these calls is left out on purpose: it gathers
-the host's environment and asks a hub for the model's hash (seconds, for every subject), and it
-cannot stop between two questions and go on. A test compares the two, answer by answer.
+lm-eval is the engine: its task class builds the prompts and judges the responses. Its `hf` model
+generates; `tunesmith-hf`, which is made from it, computes the log-likelihoods of choices. What
+`simple_evaluate` wraps around these calls is left out on purpose: it gathers the host's
+environment and asks a hub for the model's hash (seconds, for every subject), and it cannot stop
+between two questions and go on. A test compares the two, answer by answer.
 """
 
 import json
@@ -92,7 +93,7 @@ class ScoreSpec:
     def protocol(self) -> dict[str, Any]:
         """Return what has to be stated beside every number, without the subjects of this job."""
         stated = {key: value for key, value in asdict(self).items() if key != "subjects"}
-        return {**stated, "backend": "hf"}
+        return {**stated, "backend": "shared-prefix" if self.kind == "mmlu" else "hf"}
 
 
 def score_benchmark(
