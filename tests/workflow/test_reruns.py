@@ -114,7 +114,7 @@ def test_a_setting_changed_and_changed_back_costs_nothing(workspace: Path) -> No
 
 
 def test_evicted_folders_run_nothing_until_something_needs_them(workspace: Path) -> None:
-    for stage in ("models", "raw", "chat", "shards", "adapters", "merged", "scores"):
+    for stage in ("models", "raw", "chat", "shards", "adapters", "merged"):
         for folder in (workspace / "results" / stage).iterdir():
             if folder.is_dir():
                 shutil.rmtree(folder)
