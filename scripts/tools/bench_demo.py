@@ -22,6 +22,7 @@ def timed_run(folder: str) -> tuple[float, str]:
         [
             *(sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile")),
             *("--directory", folder, "--profile", str(ROOT / "profiles/local")),
+            *("--set-threads", "train_adapter=1", "score_benchmark=1"),
         ],
         check=True,
         capture_output=True,

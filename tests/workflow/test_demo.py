@@ -7,7 +7,11 @@ import pytest
 
 from tests.workspace import ROOT, jobs, snakemake
 
-PROFILE = ("--profile", str(ROOT / "profiles/local"), "--cores", "2")
+PROFILE = (
+    *("--profile", str(ROOT / "profiles/local"), "--cores", "2"),
+    *("--set-threads", "train_adapter=1", "score_benchmark=1"),
+)
+"""As in the Makefile's target."""
 
 
 @pytest.fixture(scope="module")
