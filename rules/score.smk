@@ -21,7 +21,7 @@ rule score_benchmark:
     threads: 4
     resources:
         gpu=1,
-        score_batch=8,
+        score_batch=16,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         plan=PLAN_FILE,

@@ -30,6 +30,10 @@ from scripts.lib.sources import LocalSources
 
 SPLITS = ("train", "valid", "test")
 
+ONE_JOB_QUESTIONS = 500
+"""Up to so many questions a benchmark is scored in one job. Starting a job takes about ten seconds
+of a CPU's time, as long as some ten to fifty five-shot questions on a small model."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -38,6 +42,7 @@ class Place:
     id: str
     slug: str
     subjects: tuple[str, ...] = ()
+    in_one_job: bool = False
 
 
 def build_graph(
@@ -184,7 +189,8 @@ def _questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Pla
             sources=(str(folder / name) for name in files),
         )
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        place = Place(id, slug, subjects)
+        small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
+        place = Place(id, slug, subjects, in_one_job=small)
     elif isinstance(benchmark, ExactMatch):
         file = sources.rows_file(benchmark.path)
         slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
@@ -325,10 +331,11 @@ def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...
     """Return the scoring jobs of a benchmark: name and subjects of each.
 
     A job scores a whole part of the refinement or none of it, so that another category map or
-    another choice of subjects finds its scores made.
+    another choice of subjects finds its scores made. A small benchmark is one job: starting several
+    would take longer than asking all of it.
     """
-    if not place.subjects:
-        return [("", ())]
+    if place.in_one_job or not place.subjects:
+        return [("", place.subjects)]
     wanted = set(getattr(benchmark, "subjects", None) or place.subjects)
     return [cell for cell in refinement(place.subjects) if wanted & set(cell[1])]
 

@@ -118,6 +118,16 @@ class LocalSources:
                 raise ConfigError(f"{place} is empty: it holds no question")
         return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
 
+    def question_count(self, path: str) -> int:
+        """Return the number of test questions of a benchmark in MMLU's layout."""
+        return sum(_count_lines(place) for place in (self.locate(path) / "test").glob("*.jsonl"))
+
+
+def _count_lines(place: Path) -> int:
+    """Return the number of lines of *place* that are not blank."""
+    with place.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
 
 def has_rows(place: Path) -> bool:
     """Tell whether a file of rows holds one, reading as little as possible.

@@ -28,7 +28,7 @@ TUNED_HIGH = [
     "merge_adapter model-say-r4",
     "prove_merge model-say-r4",
     "score_benchmark model-say-r4-held-out",
-    "score_benchmark model-say-r4-mmlu-stem",
+    "score_benchmark model-say-r4-mmlu",
     "train_adapter model-say-r4",
     "write_report all",
 ]
