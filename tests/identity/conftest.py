@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import hash_memory, planning
+from scripts.lib import hash_memory, pipeline, planning
 from scripts.lib.code import code_digest
 from scripts.lib.pins import read_lock
 from tests.identity.world import World, make_hub_world, make_local_world
+
+
+@pytest.fixture(scope="session", autouse=True)
+def split_into_jobs():
+    """Split the worlds' few questions into scoring jobs as a benchmark of MMLU's size is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "ONE_JOB_QUESTIONS", 0)
+        yield
 
 
 @pytest.fixture(scope="session")
