@@ -26,7 +26,6 @@ from scripts.lib.config_checks import (
 )
 from scripts.lib.config_errors import Problem, config_error, dotted, problems_of
 from scripts.lib.config_fields import (
-    Flag,
     Named,
     NamedNotEmpty,
     Settings,
@@ -53,11 +52,6 @@ class Report(Settings):
     """What the report shows."""
 
     title: Text = setting("Title of the page.", "report", "What the fine-tunes changed")
-    baselines: Flag = setting(
-        "Score the models that runs start from, and give every difference to them.",
-        "report",
-        True,
-    )
 
 
 class Config(Settings):

@@ -7,12 +7,14 @@ Try it: python -m scripts.tools.write_readme_parts
 """
 
 import ast
+import datetime
 import re
 from pathlib import Path
 
 from scripts.lib import planning
 from scripts.lib.config import read_config_file
 from scripts.lib.stages import STAGES
+from scripts.tools.bench import machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEMO_TABLE = Path("results/report/comparison.md")
@@ -77,7 +79,16 @@ def rule_graph() -> str:
 
 def demo_table() -> str | None:
     """Return the tables of the newest report, or None where the demo was not run."""
-    return f"\n{DEMO_TABLE.read_text().strip()}\n\n" if DEMO_TABLE.exists() else None
+    if not DEMO_TABLE.exists():
+        return None
+    lines = [
+        f"#{line}" if line.startswith("## ") else line
+        for line in DEMO_TABLE.read_text().strip().splitlines()
+        if not line.startswith("# ")
+    ]
+    made = datetime.datetime.fromtimestamp(DEMO_TABLE.stat().st_mtime, tz=datetime.UTC).date()
+    source = f"Made by `make demo` on {machine()}, {made}."
+    return "\n" + "\n".join(lines).strip() + f"\n\n{source}\n\n"
 
 
 def updated(text: str) -> str:
