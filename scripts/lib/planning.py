@@ -31,7 +31,7 @@ class Invocation:
 
     Attributes:
         plan: The plan.
-        file: Where it was frozen; None when nobody asked for that.
+        file: Where it was frozen.
         store: Results and caches.
         full: Whether the file lists every artifact.
     """
