@@ -17,18 +17,14 @@ CHATML = (
 )
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, vocabulary_size: int = 320) -> Path:
-    """Write a complete random model to *folder* and return it.
+def make_tokenizer(vocabulary_size: int = 320):
+    """Return a byte-level tokenizer with ChatML; every text is within its vocabulary.
 
     Args:
-        folder: Where config, weights and tokenizer go; made when absent.
-        seed: Seed of the random weights.
-        vocabulary_size: Upper bound of the tokenizer's vocabulary; the 256 bytes and three
-            special tokens are always in it.
+        vocabulary_size: Upper bound; the 256 bytes and three special tokens are always in it.
     """
-    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -49,6 +45,22 @@ def make_tiny_model(folder: Path, *, seed: int = 0, vocabulary_size: int = 320) 
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def make_tiny_model(folder: Path, *, seed: int = 0, vocabulary_size: int = 320) -> Path:
+    """Write a complete random model to *folder* and return it.
+
+    Args:
+        folder: Where config, weights and tokenizer go; made when absent.
+        seed: Seed of the random weights.
+        vocabulary_size: Upper bound of the tokenizer's vocabulary; the 256 bytes and three
+            special tokens are always in it.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tokenizer(vocabulary_size)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
