@@ -5,44 +5,16 @@ or looks at results.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
-from scripts.lib.categories import CATEGORY_MAPS, refinement
+from scripts.lib.categories import refinement
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import Benchmark, ExactMatch, HubMmlu, LocalMmlu
+from scripts.lib.config_benchmarks import Benchmark
 from scripts.lib.config_runs import Run
-from scripts.lib.config_sources import (
-    Dataset,
-    HubDataset,
-    HubModel,
-    LocalDataset,
-    LocalGguf,
-    LocalModel,
-    LocalSplitDataset,
-    Model,
-    PackageGguf,
-)
 from scripts.lib.errors import ConfigError
-from scripts.lib.graph import Candidate, Gate, Graph, slug_of_path, slugify
+from scripts.lib.graph import Candidate, Gate, Graph
+from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw, template_text
 from scripts.lib.sources import LocalSources
-
-SPLITS = ("train", "valid", "test")
-
-ONE_JOB_QUESTIONS = 500
-"""Up to so many questions a benchmark is scored in one job. Starting a job takes about ten seconds
-of a CPU's time, as long as some ten to fifty five-shot questions on a small model."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A fetched artifact and what later slugs and jobs need of it."""
-
-    id: str
-    slug: str
-    subjects: tuple[str, ...] = ()
-    in_one_job: bool = False
 
 
 def build_graph(
@@ -61,12 +33,12 @@ def build_graph(
     """
     graph = Graph(code, lock)
     problems: list[str] = []
-    models = _each("models", config.models, problems, lambda m: _model(graph, sources, m))
-    datasets = _each("datasets", config.datasets, problems, lambda d: _raw(graph, sources, d))
+    models = _each("models", config.models, problems, lambda m: add_model(graph, sources, m))
+    datasets = _each("datasets", config.datasets, problems, lambda d: add_raw(graph, sources, d))
     benchmarks = _each(
-        "benchmarks", config.benchmarks, problems, lambda b: _questions(graph, sources, b)
+        "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b)
     )
-    templates = _each("runs", config.runs, problems, lambda r: _template(sources, r.template))
+    templates = _each("runs", config.runs, problems, lambda r: template_text(sources, r.template))
     if problems:
         raise ConfigError("\n".join(problems))
     for name, model in models.items():
@@ -103,119 +75,6 @@ def _each(group: str, entries: Mapping[str, Any], problems: list[str], make: Any
         except ConfigError as error:
             problems.append(f"{group}.{name}: {error}")
     return result
-
-
-def _model(graph: Graph, sources: LocalSources, model: Model) -> Place:
-    """Add the artifact of one base model."""
-    local: tuple[str, ...]
-    if isinstance(model, HubModel):
-        slug = slugify(model.hub.split("/")[-1])
-        spec: dict[str, Any] = {
-            "source": "hub",
-            "hub": model.hub,
-            "revision": model.revision,
-            "trust_remote_code": model.trust_remote_code,
-        }
-        local = ()
-    elif isinstance(model, LocalModel):
-        folder = sources.locate(model.path)
-        slug = slugify(folder.resolve().name)
-        spec = {"source": "path", "files": sources.model_files(model.path)}
-        local = tuple(str(folder / name) for name in spec["files"])
-    elif isinstance(model, PackageGguf | LocalGguf):
-        file = (
-            sources.package_file(model.package, model.gguf)
-            if isinstance(model, PackageGguf)
-            else sources.locate(str(Path(model.path) / model.gguf))
-        )
-        slug = slugify(file.name.split(".")[0])
-        spec = {"source": "gguf", "sha256": sources.sha256(file)}
-        local = (str(file),)
-    else:
-        assert_never(model)
-    return Place(graph.add("models", slug, spec, sources=local), slug)
-
-
-def _raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
-    """Add the artifact of one raw dataset."""
-    if isinstance(dataset, HubDataset):
-        slug = slugify(dataset.hub.split("/")[-1] + (f"-{dataset.name}" if dataset.name else ""))
-        splits = {split: getattr(dataset.splits, split) for split in SPLITS}
-        spec = {
-            "source": "hub",
-            "hub": dataset.hub,
-            "revision": dataset.revision,
-            "name": dataset.name,
-            "splits": {split: name for split, name in splits.items() if name},
-        }
-        return Place(graph.add("raw", slug, spec), slug)
-    if isinstance(dataset, LocalDataset):
-        named = {"train": dataset.path}
-    elif isinstance(dataset, LocalSplitDataset):
-        named = {s: getattr(dataset.files, s) for s in SPLITS if getattr(dataset.files, s)}
-    else:
-        assert_never(dataset)
-    # In the order of their names, which the frozen plan keeps: the job pairs names with places.
-    files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
-    slug = slug_of_path(named["train"])
-    spec = {
-        "source": "path",
-        "files": {f"{split}{file.suffix}": sources.sha256(file) for split, file in files.items()},
-    }
-    return Place(graph.add("raw", slug, spec, sources=map(str, files.values())), slug)
-
-
-def _questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Place:
-    """Add the artifact of one benchmark's questions."""
-    if isinstance(benchmark, HubMmlu):
-        slug = slugify(benchmark.hub.split("/")[-1])
-        spec: dict[str, Any] = {
-            "source": "hub",
-            "kind": "mmlu",
-            "hub": benchmark.hub,
-            "revision": benchmark.revision,
-        }
-        place = Place(
-            graph.add("benchmarks", slug, spec), slug, tuple(sorted(CATEGORY_MAPS["hendrycks"]))
-        )
-    elif isinstance(benchmark, LocalMmlu):
-        slug = slug_of_path(benchmark.path)
-        files = sources.mmlu_files(benchmark.path)
-        folder = sources.locate(benchmark.path)
-        id = graph.add(
-            "benchmarks",
-            slug,
-            {"source": "path", "kind": "mmlu", "files": files},
-            sources=(str(folder / name) for name in files),
-        )
-        subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
-        place = Place(id, slug, subjects, in_one_job=small)
-    elif isinstance(benchmark, ExactMatch):
-        file = sources.rows_file(benchmark.path)
-        slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
-        spec = {
-            "source": "path",
-            "kind": "exact_match",
-            "files": {"questions.jsonl": sources.sha256(file)},
-        }
-        return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)
-    else:
-        assert_never(benchmark)
-    unknown = sorted(set(benchmark.subjects or ()) - set(place.subjects))
-    if unknown:
-        raise ConfigError(
-            f"subjects: the benchmark has no {', '.join(unknown)}; it has"
-            f" {', '.join(place.subjects)}"
-        )
-    return place
-
-
-def _template(sources: LocalSources, template: str) -> str | dict[str, str]:
-    """Return the chat template of a run as its shards' spec holds it: by its text."""
-    if template in ("tokenizer", "chatml"):
-        return template
-    return {"name": "custom", "text": sources.locate(template).read_text()}
 
 
 def _tune(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import hash_memory, pipeline, planning
+from scripts.lib import hash_memory, pipeline_sources, planning
 from scripts.lib.code import code_digest
 from scripts.lib.pins import read_lock
 from tests.identity.world import World, make_hub_world, make_local_world
@@ -15,7 +15,7 @@ from tests.identity.world import World, make_hub_world, make_local_world
 def split_into_jobs():
     """Split the worlds' few questions into scoring jobs as a benchmark of MMLU's size is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "ONE_JOB_QUESTIONS", 0)
+        patch.setattr(pipeline_sources, "ONE_JOB_QUESTIONS", 0)
         yield
 
 
