@@ -14,12 +14,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib import planning, upkeep, views
+from scripts.lib import planning, recovery, upkeep, views
 from scripts.lib.errors import PipelineError
+from scripts.lib.launch import launcher
 from scripts.lib.plan import read_frozen
 
 PLAN_VARIABLE = "TUNESMITH_PLAN"
 ROOT = Path(workflow.basedir)
+NOTES = planning.RESULTS / ".workflows"
+LOCKS = Path(".snakemake") / "locks"
 
 # Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
 # each other sleep: spinning, as OpenMP's default is, costs a shared machine several times the work.
@@ -28,10 +31,21 @@ shell.prefix(
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
+if not workflow.is_main_process:
+    # Jobs run on nodes that may have no network: only the fetch rules, which are local, use it.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
 
 def forces():
     """Tell whether the command line asks Snakemake to run rules by force."""
     return {"-F", "--forceall", "-R", "--forcerun"} & set(sys.argv)
+
+
+def is_dry_run():
+    """Tell whether the command line asks for a dry run; Snakemake itself knows that later."""
+    return any(
+        re.fullmatch("--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", word) for word in sys.argv
+    )
 
 
 def plan_now():
@@ -42,6 +56,8 @@ def plan_now():
             " --config redo=NAME (or redo='[one,two]')"
         )
     try:
+        if not is_dry_run():
+            recovery.recover(NOTES, LOCKS)
         files = [Path(path) for path in workflow.overwrite_configfiles]
         invocation = planning.plan_invocation(
             planning.read_configs(config, files, ROOT), ROOT
@@ -54,22 +70,29 @@ def plan_now():
 
 # Jobs that parse this file again must not plan again: the config, the lock or a raw file may have
 # changed since, and what they make would carry the old key.
+NOTE = None
 INVOCATION = plan_now() if workflow.is_main_process else None
 PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))
 
 
 def start_workflow():
-    """Refuse a plan that is for pictures only; show what is there."""
+    """Refuse a plan that is for pictures only; leave a note; show what is there."""
+    global NOTE
     if INVOCATION.full:
         raise WorkflowError(
             "plan=full is for pictures and --report: leave it out to run"
         )
+    # The Slurm executor gives all jobs of one workflow one name.
+    NOTE = recovery.register(
+        NOTES, getattr(workflow.scheduler._executor, "run_uuid", None)
+    )
     views.refresh(INVOCATION.plan.graph, INVOCATION.store)
 
 
 def end_workflow(success):
     """Show what is there now; evict merged models that were to be kept no longer."""
+    recovery.unregister(NOTES, NOTE)
     upkeep.evict_merged(INVOCATION.plan.graph, INVOCATION.store)
     views.refresh(INVOCATION.plan.graph, INVOCATION.store)
     if success and Path(f"{PLAN['report']}.json").exists():

@@ -29,7 +29,7 @@ rule score_benchmark:
         "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --benchmark {input.benchmark}"
-        " --threads {threads} --score-batch {resources.score_batch}"
+        " --threads {threads} --score-batch {resources.score_batch} --gpus {resources.gpu}"
         " >{log} 2>&1"
 
 

@@ -25,9 +25,13 @@ rule train_adapter:
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         plan=PLAN_FILE,
+        launcher=lambda wildcards, resources: launcher(
+            resources.gpu, resources.get("tasks", 1)
+        ),
+        gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.train_adapter --plan {params.plan}"
+        "OMP_NUM_THREADS={threads} {params.launcher} -m scripts.train_adapter --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
-        " --threads {threads} --micro-batch {resources.micro_batch}"
+        " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"
         " >{log} 2>&1"

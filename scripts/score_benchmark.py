@@ -10,12 +10,14 @@ Try it  python -m scripts.score_benchmark --help
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.lib.device import check_gpus
 from scripts.lib.job import Job, run_job
 from scripts.lib.scoring import ScoreSpec, score_benchmark
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
+    check_gpus(job.options.gpus)
     return score_benchmark(
         ScoreSpec.from_json(job.spec),
         job.folder("model"),
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("model", "benchmark"),
-        options={"threads": 1, "score_batch": 8},
+        options={"threads": 1, "score_batch": 8, "gpus": 0},
     )
 
 

@@ -8,16 +8,20 @@ Writes  <artifact>/adapter_model.safetensors  with adapter_config.json and the t
 Try it  python -m scripts.train_adapter --help
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.lib.device import check_gpus
 from scripts.lib.job import Job, run_job
+from scripts.lib.launch import slurm_ranks
 from scripts.lib.train_spec import TrainSpec
 from scripts.lib.training import train_adapter
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
+    check_gpus(job.options.gpus)
     return train_adapter(
         TrainSpec.from_json(job.spec),
         job.folder("model"),
@@ -31,12 +35,13 @@ def work(job: Job) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
+    os.environ.update(slurm_ranks(os.environ))
     run_job(
         "train_adapter",
         work,
         argv,
         inputs=("model", "shards"),
-        options={"threads": 1, "micro_batch": 0},
+        options={"threads": 1, "micro_batch": 0, "gpus": 0},
     )
 
 

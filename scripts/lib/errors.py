@@ -47,6 +47,14 @@ class StoreError(PipelineError):
     """An artifact or a cache entry is not what its manifest says."""
 
 
+class DeviceError(PipelineError):
+    """A job does not have the GPUs that it asked for."""
+
+
+class RecoveryError(PipelineError):
+    """The remains of a killed workflow cannot be cleared."""
+
+
 class StaleError(PipelineError):
     """Code, libraries or raw files are no longer those of the plan."""
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from transformers import GenerationConfig
 
+from scripts.lib.device import compute_device
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import Answer
 from scripts.lib.prompts import Question
@@ -60,7 +60,7 @@ class Respondent:
             tokenizer=self._tokenizer,
             dtype=self._dtype,
             batch_size=self._batch_size,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=compute_device(),
             trust_remote_code=False,
         )
         # Only the end tokens are kept: a published generation config may ask for sampling or for

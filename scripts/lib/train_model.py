@@ -8,12 +8,8 @@ from peft import LoraConfig, prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from scripts.lib.attention import choose_attention
+from scripts.lib.device import compute_device
 from scripts.lib.train_spec import MUTATING_INITS, TrainSpec
-
-
-def training_device() -> str:
-    """Return "cuda" where there is a GPU, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
@@ -26,7 +22,7 @@ def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
     dtype = getattr(torch, spec.training.dtype)
     options: dict[str, Any] = {
         "dtype": dtype,
-        "attn_implementation": choose_attention(config, training_device()),
+        "attn_implementation": choose_attention(config, compute_device()),
     }
     if spec.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -38,7 +34,7 @@ def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
     base = AutoModelForCausalLM.from_pretrained(model, **options)
     if spec.quantization == "nf4":
         base = prepare_model_for_kbit_training(
-            base, use_gradient_checkpointing=training_device() == "cuda"
+            base, use_gradient_checkpointing=compute_device() == "cuda"
         )
     return base
 

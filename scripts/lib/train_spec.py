@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import torch
 
+from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 
 # Tokens per micro batch, unless the profile says otherwise: more fills the matrix units no better
@@ -110,7 +111,7 @@ def smaller_micro_batch(size: int, per_process: int, cause: str) -> int:
 
 
 def world_size() -> int:
-    """Return the number of training processes, as set by accelerate launch and torchrun."""
+    """Return the number of training processes, as torchrun or slurm_ranks (launch.py) set it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -154,8 +155,8 @@ def check_spec(spec: TrainSpec) -> None:
             "quantization: nf4 needs the package bitsandbytes, which is not installed. Install it"
             " into the environment (pip install bitsandbytes), or set quantization: null."
         )
-    if world_size() == 1 and torch.cuda.device_count() > 1:
+    if world_size() == 1 and compute_device() == "cuda" and torch.cuda.device_count() > 1:
         raise TrainingError(
-            f"{torch.cuda.device_count()} GPUs are visible to one process. Start it with accelerate"
-            " launch, or let CUDA_VISIBLE_DEVICES show one."
+            f"{torch.cuda.device_count()} GPUs are visible to one process. Ask for as many"
+            " (--set-resources train_adapter:gpu=N), or let CUDA_VISIBLE_DEVICES show one."
         )

@@ -28,6 +28,7 @@ from transformers import (
 )
 from trl import SFTConfig
 
+from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.train_data import (
     ShardFacts,
@@ -48,7 +49,7 @@ from scripts.lib.train_loop import (
     last_checkpoint,
     say,
 )
-from scripts.lib.train_model import load_base, lora_config, mutates_base, training_device
+from scripts.lib.train_model import load_base, lora_config, mutates_base
 from scripts.lib.train_output import save_adapter, thin
 from scripts.lib.train_spec import (
     TrainSpec,
@@ -102,7 +103,7 @@ def train_adapter(
     datasets.disable_progress_bars()
     check_spec(spec)
     per_process = spec.training.batch_size // world_size()
-    size = micro_batch or default_micro_batch(spec.training, per_process, training_device())
+    size = micro_batch or default_micro_batch(spec.training, per_process, compute_device())
     check_batch(spec.training.batch_size, size)
     data = _load_data(spec, model, shards, scratch)
     while True:
@@ -201,7 +202,7 @@ def _fit(
 def _arguments(
     spec: TrainSpec, data: _Data, scratch: Path, micro_batch: int, *, resumed: bool
 ) -> SFTConfig:
-    loop, device = spec.training, training_device()
+    loop, device = spec.training, compute_device()
     per_epoch = math.ceil(len(data.train) / loop.batch_size)
     return SFTConfig(
         output_dir=str(scratch),

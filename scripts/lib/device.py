@@ -1,0 +1,70 @@
+"""Where a model computes: the GPUs that this job was given, else the CPU."""
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+from scripts.lib.errors import DeviceError
+
+DEVICE_VARIABLE = "TUNESMITH_DEVICE"
+"""`cpu` keeps models off a GPU that is there, and lets a job that was given one do without."""
+
+VISIBLE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+
+
+def compute_device() -> str:
+    """Return "cuda" (ROCm's GPUs too) or "cpu".
+
+    Raises:
+        DeviceError: when TUNESMITH_DEVICE names anything else, or a GPU that is not there.
+    """
+    named = os.environ.get(DEVICE_VARIABLE, "")
+    if named not in ("", "cpu", "cuda"):
+        raise DeviceError(f"{DEVICE_VARIABLE}={named}: say cpu or cuda, or leave it out")
+    found = torch.cuda.is_available()
+    if named == "cuda" and not found:
+        raise DeviceError(f"{DEVICE_VARIABLE}=cuda, but PyTorch sees no GPU here")
+    return "cuda" if found and named != "cpu" else "cpu"
+
+
+def check_gpus(asked: int) -> None:
+    """Compare the GPUs of a Slurm job with those that its rule asked for.
+
+    A job that silently computes on a CPU, or on a GPU of somebody else, costs days. Outside Slurm
+    nothing is known of GPUs that were asked for, and any number is right.
+
+    Args:
+        asked: GPUs on this node (the resource `gpu`). A job that asked for none is shown none.
+
+    Raises:
+        DeviceError: saying what was asked for, what is there, and what to do.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return
+    if not asked:
+        os.environ.update(dict.fromkeys(VISIBLE_VARIABLES, ""))
+        return
+    visible = visible_gpus(os.environ)
+    if visible != asked:
+        raise DeviceError(
+            f"the rule asked Slurm for {asked} GPU(s), and {visible} are visible in the job: look"
+            " at `scontrol show job` and the site's gres.conf. On a cluster without GPUs add"
+            " --set-resources train_adapter:gpu=0 score_benchmark:gpu=0"
+        )
+    if compute_device() == "cuda" and torch.cuda.device_count() != asked:
+        raise DeviceError(
+            f"Slurm gave this job {asked} GPU(s), and PyTorch sees {torch.cuda.device_count()}"
+        )
+    if compute_device() == "cpu" and os.environ.get(DEVICE_VARIABLE) != "cpu":
+        raise DeviceError(
+            f"Slurm gave this job {asked} GPU(s), and PyTorch can use none (driver, or a build of"
+            f" PyTorch without CUDA?). To compute on the CPU all the same, set"
+            f" {DEVICE_VARIABLE}=cpu, or `device: cpu` in the site's file"
+        )
+
+
+def visible_gpus(environ: Mapping[str, str]) -> int:
+    """Return how many GPUs the environment shows: the longest of the lists that vendors use."""
+    lists = (environ.get(name, "") for name in VISIBLE_VARIABLES)
+    return max(len([gpu for gpu in names.split(",") if gpu.strip()]) for names in lists)
