@@ -62,6 +62,12 @@ docs: env ## write the pages that are made from the code
 gc: env ## list what the config no longer reaches (CONFIG=file, REMOVE=1 to delete it)
 	$(BIN)/python -m scripts.tools.upkeep gc $(if $(CONFIG),--configfile $(CONFIG)) $(if $(REMOVE),--remove)
 
+.PHONY: cache-gc
+cache-gc: env ## list a shared cache (CACHE=dir, OLDER_THAN=30d, LARGER_THAN=1G, KEEP=50G, REMOVE=1)
+	@$(BIN)/python -m scripts.tools.upkeep cache-gc $(if $(CACHE),--cache $(CACHE)) \
+	  $(if $(OLDER_THAN),--older-than $(OLDER_THAN)) $(if $(LARGER_THAN),--larger-than $(LARGER_THAN)) \
+	  $(if $(KEEP),--keep $(KEEP)) $(if $(GRACE),--grace $(GRACE)) $(if $(REMOVE),--remove)
+
 .PHONY: bench-demo
 bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 	$(BIN)/python -m scripts.tools.bench_demo

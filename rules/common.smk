@@ -4,6 +4,7 @@ in   the config, or, inside a job, the frozen plan that TUNESMITH_PLAN names
 out  PLAN, PLAN_FILE and the functions below
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib import planning, recovery, upkeep, views
+from scripts.lib import planning, recovery, remarks, upkeep, usage, views
 from scripts.lib.errors import PipelineError
 from scripts.lib.launch import launcher
 from scripts.lib.plan import read_frozen
@@ -76,25 +77,37 @@ PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))
 
 
+# What is open from the start of the workflow to its end.
+READING = contextlib.ExitStack()
+
+
 def start_workflow():
-    """Refuse a plan that is for pictures only; leave a note; show what is there."""
+    """Refuse a plan that is for pictures only; leave a note; show what is there and in use."""
     global NOTE
     if INVOCATION.full:
         raise WorkflowError(
             "plan=full is for pictures and --report: leave it out to run"
         )
+    plan, store = INVOCATION.plan, INVOCATION.store
+    for line in remarks.before(store):
+        print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
     NOTE = recovery.register(
         NOTES, getattr(workflow.scheduler._executor, "run_uuid", None)
     )
-    views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+    READING.enter_context(usage.of_plan(plan, INVOCATION.file, store))
+    views.refresh(plan.graph, store)
 
 
 def end_workflow(success):
     """Show what is there now; evict merged models that were to be kept no longer."""
+    plan, store = INVOCATION.plan, INVOCATION.store
+    READING.close()
     recovery.unregister(NOTES, NOTE)
-    upkeep.evict_merged(INVOCATION.plan.graph, INVOCATION.store)
-    views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+    upkeep.evict_merged(plan.graph, store)
+    views.refresh(plan.graph, store)
+    for line in remarks.after(plan, store):
+        print(f"warning: {line}", file=sys.stderr)
     if success and Path(f"{PLAN['report']}.json").exists():
         print("The report: results/report/index.html", file=sys.stderr)
 

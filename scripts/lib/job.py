@@ -6,9 +6,11 @@ decides no byte of an artifact, and so is plumbing (see code.py).
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import resource
+import secrets
 import shutil
 import sys
 import time
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import files
+from scripts.lib import files, usage
 from scripts.lib.code import code_digest
 from scripts.lib.errors import PipelineError, StaleError, StoreError
 from scripts.lib.gates import check_gate
@@ -29,6 +31,9 @@ from scripts.lib.store import Found, Store
 
 SCRATCH_VARIABLE = "TUNESMITH_SCRATCH"
 """Names a folder for journals and checkpoints; it must survive the job and be seen by the retry."""
+
+PUBLISHING_TRIES = 3
+"""How often an artifact is offered to a cache whose entry of it turns out to be damaged."""
 
 
 @dataclass(frozen=True)
@@ -130,42 +135,85 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     store = Store(Path(frozen["results"]), tuple(map(Path, frozen["caches"])))
     check_fresh(rule, entry, root)
     _check_gates(entry)
-    found = _check_inputs(entry, store)
-    contents = {edge: [item.content for item in items] for edge, items in found.items()}
-    content_key = artifact.key_with(contents)
-
-    part = arguments.artifact.with_name(f".{arguments.artifact.name}.part-{os.getpid()}")
-    part.mkdir(parents=True)
+    part = arguments.artifact.with_name(f".{arguments.artifact.name}.part-{secrets.token_hex(4)}")
     scratch = Path(os.environ.get(SCRATCH_VARIABLE) or store.results / "scratch") / (
         f"{artifact.stage}-{artifact.key}"
     )
     began = time.monotonic()
-    try:
-        twin = None if entry["again"] else store.look(id, artifact.key, content_key)
-        if twin and twin.folder and twin.folder != arguments.artifact:
-            print(f"{id}: the same bytes were made before: taken from {twin.folder}", flush=True)
-            store.verify(twin)
-            store.take(twin, part)
-            facts, execution = twin.manifest["facts"], twin.manifest["execution"]
-        else:
-            job = Job(
-                spec=entry["spec"],
-                inputs=_inputs(entry, arguments, names),
-                ids={**artifact.reads, **artifact.knows},
-                sources=tuple(Path(path) for path, _ in entry["sources"]),
-                out=part,
-                scratch=scratch,
-                options=arguments,
-            )
-            facts = work(job)
-            execution = _execution(began, arguments)
-        check_fresh(rule, entry, root)
-        manifest = _manifest(id, artifact, found, content_key, part, facts, execution)
-        _finish(store, arguments, part, manifest, again=entry["again"])
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _use(entry, arguments, store, part, scratch):
+        found = _check_inputs(entry, store)
+        content_key = artifact.key_with(_contents(found))
+        part.mkdir(parents=True)
+        try:
+            twin = None if entry["again"] else store.look(id, artifact.key, content_key)
+            if twin and twin.folder != arguments.artifact and _taken(id, twin, store, part):
+                facts, execution = twin.manifest["facts"], twin.manifest["execution"]
+            else:
+                job = Job(
+                    spec=entry["spec"],
+                    inputs=_inputs(entry, arguments, names),
+                    ids={**artifact.reads, **artifact.knows},
+                    sources=tuple(Path(path) for path, _ in entry["sources"]),
+                    out=part,
+                    scratch=scratch,
+                    options=arguments,
+                )
+                facts = work(job)
+                execution = _execution(began, arguments)
+            check_fresh(rule, entry, root)
+            _check_unchanged(found)
+            manifest = _manifest(id, artifact, found, content_key, part, facts, execution)
+            _finish(store, arguments, part, manifest, again=entry["again"])
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
     print(f"{id}: done in {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _contents(found: Mapping[str, Sequence[Found]]) -> dict[str, list[str]]:
+    """Return edge -> content hashes of the inputs."""
+    return {edge: [item.content for item in items] for edge, items in found.items()}
+
+
+def _use(
+    entry: Mapping[str, Any], arguments: argparse.Namespace, store: Store, *made: Path
+) -> usage.Use:
+    """Return what the job uses while it lives: what it makes, its plan and its inputs."""
+    edges = [*entry["reads"].values(), *entry["knows"].values()]
+    inputs = [Path(place) for places in edges for _, place in places]
+    places = [arguments.artifact, arguments.plan, *made, *inputs]
+    # The names of a plan and of its artifacts are relative to the working directory, as results is.
+    local = [p.relative_to(store.results) for p in places if p.is_relative_to(store.results)]
+    entries = [store.entry_of(place.with_name(f"{place.name}.json")) for place in inputs]
+    return usage.Use(store.results, map(str, local), [entry for entry in entries if entry])
+
+
+def _taken(id: str, twin: Found, store: Store, part: Path) -> bool:
+    """Take the files of the same work done before, and tell whether that went well."""
+    if twin.folder is None:
+        return False
+    print(f"{id}: the same bytes were made before: taken from {twin.folder}", flush=True)
+    try:
+        store.verify(twin)
+        store.take(twin, part)
+    except StoreError as error:
+        print(f"{id}: {error}; it is made here instead", flush=True)
+        shutil.rmtree(part)
+        part.mkdir()
+        return False
+    return True
+
+
+def _check_unchanged(found: Mapping[str, Sequence[Found]]) -> None:
+    """Make sure that no input was made anew, of other bytes, while the job read it.
+
+    Raises:
+        StaleError: when one was. One that is gone was whole when it was read.
+    """
+    for item in (item for items in found.values() for item in items):
+        with contextlib.suppress(OSError, ValueError):
+            if files.read_json(item.manifest_path).get("content") != item.content:
+                raise StaleError(f"{item.id} was made anew while this job read it: run again")
 
 
 def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
@@ -314,16 +362,38 @@ def _finish(
 ) -> None:
     """Publish, move the folder into place and write the manifest, in this order."""
     publishing = STAGES[manifest["stage"]].publishing
-    winner = store.publish(part, manifest, what=publishing, replace=again)
-    if winner and winner.folder and winner.content != manifest["content"]:
-        print("another workflow published this artifact first; its bytes are taken", flush=True)
-        store.verify(winner)
-        shutil.rmtree(part)
-        part.mkdir()
-        store.take(winner, part)
-        for name in ("files", "content", "facts", "execution", "inputs", "content_key"):
-            manifest[name] = winner.manifest[name]
+    for _ in range(PUBLISHING_TRIES):
+        winner = store.publish(part, manifest, what=publishing, replace=again)
+        if not winner or winner.folder is None or winner.content == manifest["content"]:
+            break
+        if _taken_over(winner, store, part):
+            for name in ("files", "content", "facts", "execution", "inputs", "content_key"):
+                manifest[name] = winner.manifest[name]
+            break
     shutil.rmtree(arguments.artifact, ignore_errors=True)
     os.rename(part, arguments.artifact)
     files.write_json(arguments.manifest, manifest)
     store.index(manifest)
+
+
+def _taken_over(winner: Found, store: Store, part: Path) -> bool:
+    """Replace the files in *part* with those of whoever published first, if they are whole.
+
+    Else the job's own work, which may have taken days, stands.
+    """
+    other = part.with_name(f"{part.name}-winner")
+    try:
+        store.verify(winner)
+        store.take(winner, other)
+        if files.content_of(files.list_files(other)) != winner.content:
+            raise StoreError(f"{winner.id} was made anew while it was read")
+    except (StoreError, OSError) as error:
+        print(f"{winner.id}: {error}; what was made here is kept", flush=True)
+        return False
+    else:
+        print("another workflow published this artifact first; its bytes are taken", flush=True)
+        shutil.rmtree(part)
+        os.rename(other, part)
+        return True
+    finally:
+        shutil.rmtree(other, ignore_errors=True)

@@ -4,6 +4,7 @@
     results/<stage>/<name>.json    its manifest, written last
     results/<stage>/.index/<key or content key>    the name of the artifact that has it
     <cache>/<stage>/<name>/<name>{/,.json}    the same pair in a shared cache, by one rename
+    <cache>/<stage>/.part-*, .trash-*         entries that are being written, or were given up
 
 An artifact is *present* when its manifest and all its files are there, by name and size; *evicted*
 when only the manifest is; else it is missing. A name is a slug for people and the key; the slug is
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from scripts.lib import files
+from scripts.lib import files, sharing
 from scripts.lib.canonical import digest
 from scripts.lib.errors import StoreError
 
@@ -73,7 +74,7 @@ class Store:
         return evicted
 
     def verify(self, found: Found) -> None:
-        """Compare the bytes of *found* with its manifest; remembered by stat.
+        """Compare the bytes of *found* with its manifest; remembered by stat. It counts as used.
 
         Raises:
             StoreError: after putting a bad folder aside, so that the next plan makes it anew.
@@ -81,27 +82,45 @@ class Store:
         folder = found.folder
         if folder is None:
             raise StoreError(f"{found.id} has no files here: start the workflow again")
+        whole = self.entry_of(found.manifest_path) or folder
+        with contextlib.suppress(OSError):  # a cache that is only read
+            if whole != folder:
+                os.utime(whole)
         memory = self.results / ".verified" / f"{_path_digest(folder)}.json"
+        seen = _inode(whole)
         try:
             stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
+            with contextlib.suppress(OSError, ValueError):
+                if files.read_json(memory) == [found.content, stats]:
+                    return
+            bad = next(
+                (f for f in _listed(found) if files.sha256_of(folder / f.path) != f.sha256), None
+            )
         except OSError as error:
             raise StoreError(f"{found.id} has lost files ({error}): run again") from error
-        with contextlib.suppress(OSError, ValueError):
-            if files.read_json(memory) == [found.content, stats]:
-                return
-        for path, _, sha256 in _listed(found):
-            if files.sha256_of(folder / path) != sha256:
-                raise StoreError(
-                    f"{folder / path} is not what its manifest says; {self._put_aside(found)}"
-                )
-        files.write_json(memory, [found.content, stats])
+        if bad:
+            raise StoreError(self._complaint(found, whole, seen, folder / bad[0]))
+        with contextlib.suppress(OSError):  # a full disk: it is only remembered for speed
+            files.write_json(memory, [found.content, stats])
 
     def take(self, found: Found, folder: Path) -> None:
-        """Fill the new *folder* with the files of *found*, by hard link where possible."""
+        """Fill the new *folder* with the files of *found*, by hard link where possible.
+
+        Raises:
+            StoreError: when they are not there, or no longer.
+        """
         if found.folder is None:
             raise StoreError(f"{found.id} has no files here: start the workflow again")
-        for path, _, _ in _listed(found):
-            link_or_copy(found.folder / path, folder / path)
+        try:
+            for path, _, _ in _listed(found):
+                sharing.link_or_copy(found.folder / path, folder / path)
+        except FileNotFoundError as error:
+            raise StoreError(f"{found.id} has lost files ({error}): run again") from error
+
+    def entry_of(self, manifest_path: Path) -> Path | None:
+        """Return the cache's folder that holds a manifest with its files; None for results/."""
+        entry = manifest_path.parent
+        return entry if f"{entry.name}.json" == manifest_path.name else None
 
     def index(self, manifest: Mapping[str, Any]) -> None:
         """Note locally which keys the artifact behind *manifest* has."""
@@ -120,7 +139,7 @@ class Store:
 
         Returns:
             The entry of another writer who was first, whose bytes are the ones to use; else None.
-            A cache that cannot be written is said on stderr and otherwise lived with.
+            A cache that is full or cannot be written is said on stderr and otherwise lived with.
         """
         if what == "no" or not self.caches:
             return None
@@ -128,36 +147,39 @@ class Store:
         try:
             return self._publish(id, folder, manifest, what=what, replace=replace)
         except OSError as error:
-            print(f"warning: {id} was not published: {error}", file=sys.stderr)
+            why = sharing.advice(error, self.caches[0])
+            print(f"warning: {id} was not published: {why}", file=sys.stderr)
             return None
 
     def _publish(
         self, id: str, folder: Path, manifest: Mapping[str, Any], *, what: Publishing, replace: bool
     ) -> Found | None:
         """Do what `publish` says; any OSError is the caller's."""
+        cache = self.caches[0]
         stage, name = id.split("/")
-        entry = self.caches[0] / stage / name
+        entry = cache / stage / name
+        sharing.make_folder(entry.parent, cache)
         part = entry.parent / f".part-{name}-{secrets.token_hex(4)}"
         try:
-            (part / name).mkdir(parents=True)
+            part.mkdir()
             if what == "files":
                 for path in files.walk_files(folder):
-                    link_or_copy(path, part / name / path.relative_to(folder))
-            else:
-                (part / name).rmdir()
+                    sharing.link_or_copy(path, part / name / path.relative_to(folder))
             files.write_json(part / f"{name}.json", manifest)
-            winner = None
+            sharing.open_tree(part, cache)
+            # Before and after: whoever is killed in between leaves an entry that is found by its
+            # keys all the same, and whoever loses the race leaves the winner's keys alone.
+            _index(cache, manifest, shared=True, new_only=True)
             while not _renamed(part, entry):
+                seen = _inode(entry)
                 winner = _read(id, entry / f"{name}.json")
-                good = winner and (winner.folder or what == "manifest")
-                if good and not replace:
-                    break
-                # A damaged entry, or one that is to be replaced: out of the way, then again.
-                _quarantine(entry)
-                winner = None
-            if winner is None:
-                _index(self.caches[0], manifest)
-            return winner
+                if winner and (winner.folder or what == "manifest") and not replace:
+                    return winner
+                aside = _quarantine(entry, seen, cache)
+                if aside and not replace:
+                    print(f"{id}: the cache's entry was damaged; moved to {aside}", file=sys.stderr)
+            _index(cache, manifest, shared=True)
+            return None
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -184,34 +206,22 @@ class Store:
         entry = root / stage if root == self.results else root / stage / name
         return entry / f"{name}.json"
 
-    def _put_aside(self, found: Found) -> str:
-        """Move a bad artifact away; return where it went, or what to do, in words."""
-        stage = found.id.partition("/")[0]
-        local = found.manifest_path.parent == self.results / stage
-        assert found.folder is not None
-        bad = found.folder if local else found.manifest_path.parent
+    def _complaint(self, found: Found, whole: Path, seen: int | None, bad: Path) -> str:
+        """Move a bad artifact away; return in words what is bad, where it went, what to do."""
+        now = _read(found.id, found.manifest_path)
+        if now is None or now.content != found.content:
+            return f"{found.id} was made anew while it was read: run again"
+        local = whole == found.folder
+        text = f"{bad} is not what its manifest says; "
         try:
-            aside = _quarantine(bad)
+            aside = _quarantine(whole, seen, None if local else whole.parents[1])
         except OSError as error:  # a colleague's cache that is only read
             return (
-                f"it could not be moved away ({error}): have {bad} removed, or take its cache out"
-                " of TUNESMITH_CACHE, then run again"
+                f"{text}it could not be moved away ({error}): have {whole} removed, or take its"
+                " cache out of TUNESMITH_CACHE, then run again"
             )
-        return f"the artifact was moved to {aside}. Run again: it is made anew"
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make *target* hold the bytes of *source*: one inode on one file system, else a copy.
-
-    Linked files are made read-only, since a change in one place would be a change in all.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-        with contextlib.suppress(PermissionError):  # another owner's file keeps its mode
-            os.chmod(target, os.stat(target).st_mode & ~0o222)
-    except OSError:
-        shutil.copyfile(source, target)
+        where = f"the artifact was moved to {aside}" if aside else "another job moved it away"
+        return f"{text}{where}. Run again: it is made anew"
 
 
 def _listed(found: Found) -> Iterator[files.FileEntry]:
@@ -239,11 +249,19 @@ def _has_hash(found: Found, value: str) -> bool:
     return value in (found.manifest.get("key"), found.manifest.get("content_key"))
 
 
-def _index(root: Path, manifest: Mapping[str, Any]) -> None:
+def _index(
+    root: Path, manifest: Mapping[str, Any], *, shared: bool = False, new_only: bool = False
+) -> None:
     """Write the index entries of an artifact below *root*."""
     stage, name = str(manifest["id"]).split("/")
     for value in dict.fromkeys((manifest["key"], manifest["content_key"])):
-        files.write_text(root / stage / ".index" / str(value), name + "\n")
+        path = root / stage / ".index" / str(value)
+        if new_only and path.exists():
+            continue
+        if shared:
+            sharing.write_text(path, name + "\n", root)
+        else:
+            files.write_text(path, name + "\n")
 
 
 def _has_size(path: Path, size: int) -> bool:
@@ -265,13 +283,44 @@ def _renamed(part: Path, entry: Path) -> bool:
     return True
 
 
-def _quarantine(folder: Path) -> Path:
-    """Move *folder* out of the way, under a name that no plan looks for."""
+def _quarantine(folder: Path, seen: int | None, cache: Path | None) -> Path | None:
+    """Move *folder* out of the way, under a name that no plan looks for.
+
+    Args:
+        folder: What was found bad.
+        seen: Its inode then. Another process may have put a good one in its place since: that one
+            is put back.
+        cache: The cache that it lies in.
+
+    Returns:
+        Where it went; None when another process was first.
+    """
     aside = folder.parent / ".quarantine" / f"{folder.name}-{secrets.token_hex(4)}"
-    aside.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # another process was first
+    if cache:
+        sharing.make_folder(aside.parent, cache)
+    else:
+        aside.parent.mkdir(exist_ok=True)
+    if _inode(folder) != seen:
+        return None
+    try:
         os.rename(folder, aside)
+    except FileNotFoundError:
+        return None
+    if _inode(aside) != seen:
+        with contextlib.suppress(OSError):  # a third one took its place already
+            os.rename(aside, folder)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(aside)  # its age in quarantine counts from now
     return aside
+
+
+def _inode(path: Path) -> int | None:
+    """Return the inode of *path*: what is renamed into a place has another one."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _path_digest(path: Path) -> str:

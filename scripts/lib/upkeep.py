@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import files
+from scripts.lib import files, usage
 from scripts.lib.canonical import canonical_json
 from scripts.lib.graph import Artifact, Graph
 from scripts.lib.stages import STAGES
 from scripts.lib.store import Found, Store
+
+DAY_SECONDS = 24 * 60 * 60
 
 
 def evict_merged(graph: Graph, store: Store) -> list[Path]:
@@ -52,10 +54,10 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
     put aside, and scratch folders of finished work; and, older than a day, plans and the temporary
-    folders of killed jobs, since a workflow may be running now.
+    folders of killed jobs. What a job or another workflow uses now (usage.py) is left out.
     """
-    yesterday = time.time() - 24 * 60 * 60
-    reached = set()
+    now = time.time()
+    reached = usage.in_use(store.results, now)
     for id, artifact in graph.artifacts.items():
         found = _resolve(graph, store, id)
         reached |= {id, *([found.manifest["id"]] if found else [])}
@@ -63,11 +65,15 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     for stage in (*STAGES, "scratch", "plans"):
         folder = store.results / stage
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.name == ".index" or f"{stage}/{path.name.removesuffix('.json')}" in reached:
+            names = {f"{stage}/{path.name}", f"{stage}/{path.name.removesuffix('.json')}"}
+            if path.name == ".index" or names & reached:
                 continue
             passing = stage == "plans" or ".part-" in path.name
-            if not passing or path.stat().st_mtime < yesterday:
+            if not passing or path.stat().st_mtime < now - DAY_SECONDS:
                 yield path, _bytes(path)
+    for lease in usage.leases(store.results):
+        if lease.stat().st_mtime < now - DAY_SECONDS:
+            yield lease, _bytes(lease)
 
 
 def _resolve(graph: Graph, store: Store, id: str) -> Found | None:

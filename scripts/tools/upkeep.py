@@ -1,7 +1,9 @@
-"""Keep results tidy, from the command line.
+"""Keep results and shared caches tidy, from the command line.
 
     python -m scripts.tools.upkeep gc                list what the config no longer reaches
     python -m scripts.tools.upkeep gc --remove       and delete it
+    python -m scripts.tools.upkeep cache-gc          list a shared cache by age and size
+    python -m scripts.tools.upkeep cache-gc --older-than 30d --remove     and remove from it
     python -m scripts.tools.upkeep adopt --reason "renamed a helper; no number changes"
                                                      keep artifacts under changed code
 
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from scripts.lib import planning, upkeep
 from scripts.lib.errors import PipelineError
+from scripts.lib.graph import Graph
+from scripts.tools import cache_gc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,6 +30,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with status 1 and a message when the config is wrong.
     """
+    arguments = _parse(argv)
+    if arguments.command == "cache-gc":
+        cache_gc.run(arguments)
+        return
+    try:
+        given = planning.merge_configs(arguments.configfile)
+        graph = planning.graph_of(planning.read_configs(given, arguments.configfile, ROOT), ROOT)
+    except PipelineError as error:
+        sys.exit(str(error))
+    if arguments.command == "gc":
+        _collect(graph, arguments)
+    else:
+        for new, old in upkeep.adopt(graph, planning.open_store(), reason=arguments.reason):
+            print(f"{old} -> {new}")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed arguments."""
     parser = argparse.ArgumentParser(prog="python -m scripts.tools.upkeep", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--configfile", type=Path, action="append", default=[])
@@ -35,33 +57,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     collect.add_argument(
         "--unfinished", action="store_true", help="delete it though the report is not made yet"
     )
+    cache_gc.add_arguments(commands.add_parser("cache-gc", help="list a shared cache, or tidy it"))
     keep = commands.add_parser("adopt", help="declare artifacts valid under changed code")
     keep.add_argument("--reason", required=True, help="goes into the manifests")
-    arguments = parser.parse_args(argv)
-    try:
-        given = planning.merge_configs(arguments.configfile)
-        graph = planning.graph_of(planning.read_configs(given, arguments.configfile, ROOT), ROOT)
-    except PipelineError as error:
-        sys.exit(str(error))
+    return parser.parse_args(argv)
+
+
+def _collect(graph: Graph, arguments: argparse.Namespace) -> None:
+    """List what *graph* no longer reaches and, on request, delete it."""
     store = planning.open_store()
-    if arguments.command == "gc":
-        finished = store.look(graph.report, graph.artifacts[graph.report].key) is not None
-        if arguments.remove and not finished and not arguments.unfinished:
-            sys.exit(
-                "the report of this config is not made yet, and what lies here may still be taken"
-                " over by its bytes: run the workflow first, or add --unfinished"
-            )
-        total = 0
-        for path, size in list(upkeep.unreached(graph, store)):
-            total += size
-            print(f"{size / 2**20:10.1f} MiB  {path}")
-            if arguments.remove:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        word = "removed" if arguments.remove else "to remove with --remove"
-        print(f"{total / 2**20:10.1f} MiB  {word}")
-    else:
-        for new, old in upkeep.adopt(graph, store, reason=arguments.reason):
-            print(f"{old} -> {new}")
+    finished = store.look(graph.report, graph.artifacts[graph.report].key) is not None
+    if arguments.remove and not finished and not arguments.unfinished:
+        sys.exit(
+            "the report of this config is not made yet, and what lies here may still be taken"
+            " over by its bytes: run the workflow first, or add --unfinished"
+        )
+    total = 0
+    for path, size in list(upkeep.unreached(graph, store)):
+        total += size
+        print(f"{size / 2**20:10.1f} MiB  {path}")
+        if arguments.remove:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    word = "removed" if arguments.remove else "to remove with --remove"
+    print(f"{total / 2**20:10.1f} MiB  {word}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import pytest
 
 from scripts.lib import files
 from scripts.lib.errors import StoreError
-from scripts.lib.store import Found, Store, link_or_copy
+from scripts.lib.sharing import link_or_copy
+from scripts.lib.store import Found, Store
 
 ID = "adapters/tiny-0123456789abcdef0123"
 KEY = "0123456789abcdef0123"
