@@ -1,0 +1,95 @@
+"""One Slurm for all tests of this folder, and a workspace whose shards are made."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster, missing_programs
+from tests.slurm.watching import HEADER, Row, as_property, planned
+from tests.workspace import (
+    ROOT,
+    copy_workspace,
+    make_workspace,
+    read_config,
+    snakemake,
+    write_config,
+)
+
+SITE = "partition: cpu\ngpu_partition: gpu\ndevice: cpu\npoll_seconds: 3\n"
+"""The test cluster's site file. Its GPUs are pretended, so models compute on the CPU."""
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Return a running one-node Slurm."""
+    if missing := missing_programs():
+        pytest.skip(f"no Slurm here: {', '.join(missing)} not installed (see CONTRIBUTING.md)")
+    folder = tmp_path_factory.mktemp("slurm")
+    # munged trusts its socket only where everybody may look and nobody else may write.
+    for place in (folder, *folder.parents[:2]):
+        os.chmod(place, 0o755)
+    cluster = Cluster(folder)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace in which everything before a training of some seconds is there."""
+    folder = make_workspace(tmp_path_factory.mktemp("prepared") / "ws")
+    add_profile(folder)
+    config = read_config(folder)
+    del config["runs"]["high"]
+    config["runs"]["low"]["training"] |= {"max_steps": 300, "eval_every_steps": 300}
+    write_config(folder, config)
+    dry = snakemake(folder, "-n", "--quiet")
+    assert dry.returncode == 0, dry.stdout
+    shards = [f"results/{id}.json" for id in planned(folder) if id.startswith("shards/")]
+    made = snakemake(folder, "-c2", *shards)
+    assert made.returncode == 0, made.stdout
+    return folder
+
+
+@pytest.fixture
+def workspace(prepared: Path, tmp_path: Path) -> Path:
+    """Return a copy of the prepared workspace."""
+    return copy_workspace(prepared, tmp_path / "ws")
+
+
+def add_profile(folder: Path) -> None:
+    """Give a workspace the profile and the test cluster's site file."""
+    if not (folder / "slurm").exists():
+        shutil.copytree(ROOT / "profiles" / "slurm", folder / "slurm")
+    (folder / "slurm" / "site.yaml").write_text(SITE)
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[Row], Row]:
+    """Return a function that adds a row to the survival table and returns it."""
+
+    def add(row: Row) -> Row:
+        record_property("survival", as_property(row))
+        return row
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the survival table."""
+    rows = [
+        Row(**value)
+        for reports in terminalreporter.stats.values()
+        for test in reports
+        for name, value in getattr(test, "user_properties", [])
+        if name == "survival" and test.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("survival on a real Slurm")
+        for line in [HEADER, *(row.line() for row in rows)]:
+            terminalreporter.write_line(line)
