@@ -7,6 +7,7 @@ decides no byte of an artifact, and so is plumbing (see code.py).
 
 import argparse
 import contextlib
+import glob
 import os
 import platform
 import resource
@@ -135,7 +136,8 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     store = Store(Path(frozen["results"]), tuple(map(Path, frozen["caches"])))
     check_fresh(rule, entry, root)
     _check_gates(entry)
-    part = arguments.artifact.with_name(f".{arguments.artifact.name}.part-{secrets.token_hex(4)}")
+    rank = int(os.environ.get("RANK", "0"))
+    part = _part_name(arguments.artifact, rank)
     scratch = Path(os.environ.get(SCRATCH_VARIABLE) or store.results / "scratch") / (
         f"{artifact.stage}-{artifact.key}"
     )
@@ -143,6 +145,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     with _use(entry, arguments, store, part, scratch):
         found = _check_inputs(entry, store)
         content_key = artifact.key_with(_contents(found))
+        _remove_leftovers(part)
         part.mkdir(parents=True)
         try:
             twin = None if entry["again"] else store.look(id, artifact.key, content_key)
@@ -160,6 +163,8 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                 )
                 facts = work(job)
                 execution = _execution(began, arguments)
+            if rank:
+                return  # the first process of a job writes its artifact
             check_fresh(rule, entry, root)
             _check_unchanged(found)
             manifest = _manifest(id, artifact, found, content_key, part, facts, execution)
@@ -168,6 +173,18 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
             shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
     print(f"{id}: done in {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _part_name(artifact: Path, rank: int) -> Path:
+    """Return a new name, beside *artifact*, for the folder that this process fills."""
+    process = f".rank{rank}" if rank else ""
+    return artifact.with_name(f".{artifact.name}{process}.part-{secrets.token_hex(4)}")
+
+
+def _remove_leftovers(part: Path) -> None:
+    """Remove what killed jobs of the same artifact left: two never run at once."""
+    for old in part.parent.glob(f"{glob.escape(part.name.rpartition('-')[0])}-*"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _contents(found: Mapping[str, Sequence[Found]]) -> dict[str, list[str]]:

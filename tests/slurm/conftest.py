@@ -42,11 +42,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace in which everything before a training of some seconds is there."""
-    folder = make_workspace(tmp_path_factory.mktemp("prepared") / "ws")
+    return _prepare(tmp_path_factory.mktemp("prepared") / "ws", steps=300)
+
+
+@pytest.fixture(scope="session")
+def prepared_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one whose training takes minutes."""
+    return _prepare(tmp_path_factory.mktemp("long") / "ws", steps=10_000)
+
+
+def _prepare(folder: Path, steps: int) -> Path:
+    """Make a workspace with one run, and its shards."""
+    make_workspace(folder)
     add_profile(folder)
     config = read_config(folder)
     del config["runs"]["high"]
-    config["runs"]["low"]["training"] |= {"max_steps": 300, "eval_every_steps": 300}
+    config["runs"]["low"]["training"] |= {"max_steps": steps, "eval_every_steps": steps}
     write_config(folder, config)
     dry = snakemake(folder, "-n", "--quiet")
     assert dry.returncode == 0, dry.stdout

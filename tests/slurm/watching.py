@@ -55,6 +55,7 @@ class Workflow:
         """Remember what to run; *targets* are files, none means the report."""
         self.cluster = cluster
         self.folder = folder
+        self.targets = targets
         self._command = ["snakemake", "--profile", "slurm", *options, "--", *targets]
         if not targets:
             self._command.pop()
@@ -171,8 +172,7 @@ def is_whole(manifest: Path) -> bool:
     folder = manifest.with_suffix("")
     listed = json.loads(manifest.read_text())["files"]
     return all(
-        (folder / entry["path"]).is_file()
-        and sha256_of(folder / entry["path"]) == entry["sha256"]
+        (folder / entry["path"]).is_file() and sha256_of(folder / entry["path"]) == entry["sha256"]
         for entry in listed
     )
 

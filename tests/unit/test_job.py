@@ -109,6 +109,24 @@ def test_what_was_left_of_an_earlier_try_is_replaced(planned):
     assert [place.name for place in Path(f"results/{id}").iterdir()] == ["train.jsonl"]
 
 
+def test_what_a_killed_job_left_is_removed(planned):
+    id, _ = planned
+    left = Path(f"results/{id}").with_name(f".{id.partition('/')[2]}.part-0badc0de")
+    left.mkdir(parents=True)
+    run(planned, write)
+    assert not left.exists()
+
+
+def test_of_several_processes_only_the_first_writes_the_artifact(planned, monkeypatch):
+    id, _ = planned
+    monkeypatch.setenv("RANK", "1")
+    run(planned, write)
+    assert [place.name for place in Path("results/raw").iterdir()] == []
+    monkeypatch.setenv("RANK", "0")
+    run(planned, write)
+    assert Path(f"results/{id}.json").exists()
+
+
 def test_a_damaged_plan_is_refused(planned):
     id, plan = planned
     content = json.loads(plan.read_text())

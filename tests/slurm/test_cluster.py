@@ -1,0 +1,61 @@
+"""`snakemake --profile slurm`, typed as a user types it, on a real Slurm."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.conftest import add_profile
+from tests.slurm.watching import Workflow, is_whole, planned
+from tests.workspace import ROOT, copy_workspace, make_workspace, read_config, write_config
+
+GPU_RULES = ("score_benchmark", "train_adapter")
+
+
+def test_a_fresh_clone_reaches_its_report(cluster: Cluster, tmp_path: Path) -> None:
+    clone = tmp_path / "tunesmith"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    make_workspace(clone)
+    add_profile(clone)
+    config = read_config(clone)
+    del config["benchmarks"]["say"]
+    write_config(clone, config)
+    flow = Workflow(cluster, clone)
+    assert flow.start().finish(900) == 0, flow.output
+    assert "The report: results/report/index.html" in flow.output
+    assert (clone / "results" / "report" / "index.html").exists()
+    assert list((clone / "logs" / "efficiency").iterdir())
+    assert not list((clone / "logs" / "slurm").rglob("*.log")), "logs of good jobs stayed"
+    jobs = [
+        job
+        for job in cluster.sacct("WorkDir", "Comment", "AllocTRES", "State", "Start", "End")
+        if job["WorkDir"] == str(clone)
+    ]
+    rules = {re.match("rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in jobs}
+    assert set(GPU_RULES) < rules
+    for job in jobs:
+        asks = any(rule in job["Comment"] for rule in GPU_RULES)
+        assert ("gres/gpu=1" in job["AllocTRES"]) == asks, job
+        assert job["State"] == "COMPLETED", job
+    spans = [(j["Start"], j["End"]) for j in jobs if "gres/gpu=1" in j["AllocTRES"]]
+    at_once = [sum(a <= start < b for a, b in spans) for start, _ in spans]
+    assert max(at_once) == 2, "two GPUs, two jobs at a time"
+
+
+def test_two_tasks_train_one_adapter(cluster: Cluster, prepared: Path, tmp_path: Path) -> None:
+    """Several nodes, as far as one node can show: two processes that Slurm starts and counts."""
+    folder = copy_workspace(prepared, tmp_path / "ws")
+    config = read_config(folder)
+    config["runs"]["low"]["training"] |= {"max_steps": 8, "eval_every_steps": 8}
+    write_config(folder, config)
+    options = ["--set-threads", "train_adapter=1", "--set-resources"]
+    options += [
+        f"train_adapter:{asked}"
+        for asked in ("mpi=srun", "tasks=2", "nodes=1", "gpu=0", "mem_mb=8000")
+    ]
+    flow = Workflow(cluster, folder, (), "--until", "train_adapter", *options)
+    assert flow.start().finish() == 0, flow.output
+    (id,) = [id for id in planned(folder) if id.startswith("adapters/")]
+    assert is_whole(folder / "results" / f"{id}.json")
+    tasks = cluster.run("sacct", "-n", "-P", "-a", "-S", "now-1hour", "-o", "JobName,NTasks,State")
+    assert "python|2|COMPLETED" in tasks.splitlines()
