@@ -1,12 +1,10 @@
 """The model that answers, lm-eval's `tunesmith-hf` made strictly greedy; its answers as rows."""
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils.memory import should_reduce_batch_size
 from transformers import GenerationConfig
 
 from scripts.lib.device import compute_device
@@ -29,7 +27,7 @@ class Respondent:
             model: Hugging Face model folder.
             tokenizer: Its tokenizer.
             dtype: Precision of weights and arithmetic.
-            batch_size: Sequences per forward pass to begin with.
+            batch_size: Most sequences per forward pass where they are not packed by tokens.
             ends: Texts that end an answer beside the model's own end tokens.
         """
         self._model = model
@@ -40,18 +38,10 @@ class Respondent:
         self._lm: Any = None
 
     def answer(self, block: Sequence[Question]) -> list[Answer]:
-        """Ask a block of questions; when memory runs out, again with half the batch."""
+        """Ask a block of questions; when memory runs out, again with fewer at once."""
         if self._lm is None:
             self._lm = self._load()
-        while True:
-            try:
-                return self._answer(block)
-            except RuntimeError as error:
-                batch_size = self._lm.batch_size_per_gpu
-                if not should_reduce_batch_size(error) or batch_size == 1:
-                    raise
-                self._lm.batch_size_per_gpu = batch_size // 2
-            print(f"out of memory: batch size {batch_size} -> {batch_size // 2}", file=sys.stderr)
+        return self._answer(block)
 
     def _load(self) -> Any:
         lm = SharedPrefixLM(

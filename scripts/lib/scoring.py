@@ -106,7 +106,8 @@ def score_benchmark(
         model: Hugging Face model folder.
         benchmark: Folder with `test/` and `dev/`, or with `questions.jsonl`.
         out: Existing empty folder.
-        batch_size: Sequences per forward pass; halved when memory runs out.
+        batch_size: Most sequences per forward pass where they are not packed by tokens; halved
+            when memory runs out.
         scratch: Folder of this score's identity for the journal of finished questions.
 
     Returns:

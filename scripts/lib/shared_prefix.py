@@ -2,55 +2,51 @@
 
 lm-eval's `hf` model reads the worked examples of a subject anew for every question and computes
 the vocabulary at every position. Here requests are grouped by the tokens they begin with; the
-model reads that beginning once per group, goes on from its key-value cache with a batch of ends,
-and meets the vocabulary only where an answer is scored. The log-probabilities are the same up to
-rounding; tests compare them with `hf` request by request.
+model reads that beginning once per group, goes on from its keys and values with the ends of many
+questions, and meets the vocabulary only where an answer is scored. The log-probabilities are the
+same up to rounding; tests compare them with `hf` request by request.
 
-Everything is done through the model's own `forward`: its masks, sliding windows, positions and
-logit caps apply unchanged. Rows are padded on the right, where a causal model never looks, as
-lm-eval pads them.
+On a processor the ends lie one after the other in one row (`scripts.lib.packing`). Where that
+cannot be, they are a batch padded on the right, where a causal model never looks, and everything
+is done through the model's own attention: its masks, windows and caps apply unchanged.
 
-Try it: lm_eval.api.registry.get_model("tunesmith-hf") once this module is imported.
+Try it: python -m scripts.tools.lm_eval run --model tunesmith-hf --help
 """
 
-import copy
-import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import DynamicCache
+from transformers.utils.logging import tqdm
 
-# (context text, continuation text), context tokens, continuation tokens.
-Request = tuple[Any, list[int], list[int]]
+from scripts.lib.memory import Limits, free_bytes, limits_of
+from scripts.lib.packing import (
+    Beginning,
+    NotPackableError,
+    packs_on,
+    read_beginning,
+    read_ends,
+)
+from scripts.lib.padding import read_cache, read_padded, shares_prefixes
+from scripts.lib.prefix_groups import Request, TokenSequence, prefix_groups, token_sequences
+
 # Log-probability of the continuation in nats, and whether greedy decoding would produce it.
 Reply = tuple[float, bool]
 
-# A shorter beginning, in tokens, costs a forward pass of its own and saves next to nothing.
-_MIN_PREFIX = 32
+_Result = TypeVar("_Result")
 
-# These kinds of rotary embedding choose their frequencies by the length of the whole input, which
-# is not known yet when its beginning is read.
-_ROPES_OF_LENGTH = {"dynamic", "longrope"}
+# lm-eval encodes a question once more for each of its choices.
+_RECENT_TEXTS = 4
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Sequence:
-    """What the model reads once, for all requests that differ in their last token only.
-
-    Attributes:
-        tokens: Context and continuation without its last token, which is only predicted.
-        asked: Place of the request and its continuation's tokens, one per request.
-        unscored: Number of leading tokens at which no request scores a prediction.
-    """
-
-    tokens: tuple[int, ...]
-    asked: list[tuple[int, list[int]]]
-    unscored: int
+# Sequences in a padded batch when lm-eval is told to find the number itself.
+_PADDED_BATCH = 16
 
 
 @register_model("tunesmith-hf")
@@ -61,179 +57,196 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     cannot do exactly: see `shares_prefixes`, and requests longer than the model's window.
     """
 
+    def __init__(self, *args: Any, row_tokens: int | None = None, **options: Any) -> None:
+        """Load the model as `hf` does.
+
+        Args:
+            args: As for `hf`.
+            row_tokens: Most tokens in one forward pass; None to go by the free memory. When
+                memory runs out it is halved.
+            options: As for `hf`.
+        """
+        self._encode = functools.lru_cache(_RECENT_TEXTS)(super().tok_encode)
+        super().__init__(*args, **options)
+        device = torch.device(self.device)
+        number_bytes = next(self.model.parameters()).element_size()
+        fits = limits_of(self.config, device, number_bytes, free=free_bytes(device))
+        self._limits = Limits(row_tokens, fits.scored) if row_tokens else fits
+        self._packs = packs_on(device)
+        self._beginning: Beginning | None = None
+
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Reply]:
-        if override_bs is not None or not self._can_answer(requests):
-            inherited: list[Reply] = super()._loglikelihood_tokens(
-                requests, disable_tqdm=disable_tqdm, override_bs=override_bs
-            )
-            return inherited
-        found: dict[int, Reply] = {}
-        for length, group in _groups(_sequences(requests)):
-            found.update(self._answer_group(group, length))
-        replies = [found[index] for index in range(len(requests))]
-        for (texts, _, _), reply in zip(requests, replies, strict=True):
+        shares = override_bs is None and self._shares()
+        ours = [(at, r) for at, r in enumerate(requests) if shares and self._fits(r)]
+        found = dict[int, Reply]()
+        bar = tqdm(total=len(ours), disable=disable_tqdm or not ours or self.rank != 0)
+        for length, group in prefix_groups(token_sequences(ours)):
+            for replies in self._answer_group(group, length):
+                found.update(replies)
+                bar.update(len(replies))
+        bar.close()
+        for at, (texts, _, _) in ours:
             if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, reply)
-        return replies
+                self.cache_hook.add_partial("loglikelihood", texts, found[at])
+        rest = [at for at in range(len(requests)) if at not in found]
+        inherited = self._by_hf([requests[at] for at in rest], disable_tqdm, override_bs)
+        found.update(zip(rest, inherited, strict=True))
+        return [found[at] for at in range(len(requests))]
 
-    def _can_answer(self, requests: Iterable[Request]) -> bool:
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Generate as `hf` does; when memory runs out, again with half the batch."""
+        inherited = super().generate_until
+        return self._until_it_fits(lambda: inherited(requests, disable_tqdm=disable_tqdm))
+
+    def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
+        """Encode as `hf` does, a text that was just encoded at no cost."""
+        return list(self._encode(string, *args, **options))
+
+    def _by_hf(
+        self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
+    ) -> list[Reply]:
+        inherited = super()._loglikelihood_tokens
+        return self._until_it_fits(
+            lambda: inherited(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        )
+
+    def _shares(self) -> bool:
         return (
             self.backend == "causal"
-            and isinstance(self.batch_size, int)
             and self.mixed_precision_dtype is None
             and shares_prefixes(self.model)
-            and all(
-                context and continuation and len(context) + len(continuation) <= self.max_length + 1
-                for _, context, continuation in requests
-            )
         )
 
-    def _answer_group(self, group: Sequence[_Sequence], length: int) -> dict[int, Reply]:
+    def _fits(self, request: Request) -> bool:
+        _, context, continuation = request
+        return bool(
+            context and continuation and len(context) + len(continuation) <= self.max_length + 1
+        )
+
+    def _answer_group(
+        self, group: Sequence[TokenSequence], length: int
+    ) -> Iterator[dict[int, Reply]]:
         """Answer sequences that agree in their first *length* tokens."""
-        # Longest first: a batch is padded little, and memory runs out at once or not at all.
+        # Longest first: padding is little, and what cannot be packed is known at once.
         ordered = sorted(group, key=lambda sequence: -len(sequence.tokens))
-        found: dict[int, Reply] = {}
-        with torch.inference_mode():
-            cache = self._read(group[0].tokens[:length]) if length else None
-            for start in range(0, len(ordered), self.batch_size):
-                batch = ordered[start : start + self.batch_size]
-                found.update(self._answer_batch(batch, length, cache))
-        return found
+        if self._packs:
+            with suppress(NotPackableError):
+                beginning = self._read_beginning(ordered[0].tokens[:length]) if length else None
+                yield from self._answer_rows(
+                    ordered, length, functools.partial(self._read_row, beginning), packed=True
+                )
+                return
+        cache = read_cache(self.model, ordered[0].tokens[:length]) if length else None
+        read = functools.partial(self._read_batch, length, cache)
+        yield from self._answer_rows(ordered, length, read, packed=False)
 
-    def _read(self, tokens: Sequence[int]) -> DynamicCache:
-        cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([tokens], device=self.device)
-        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return cache
+    def _answer_rows(
+        self,
+        waiting: Sequence[TokenSequence],
+        length: int,
+        read: Callable[[Sequence[TokenSequence]], dict[int, Reply]],
+        *,
+        packed: bool,
+    ) -> Iterator[dict[int, Reply]]:
+        while waiting:
+            row = waiting[: self._row_size(waiting, length, packed=packed)]
+            replies = self._tried(functools.partial(read, row), smaller=len(row) > 1)
+            if replies is not None:
+                yield replies
+                waiting = waiting[len(row) :]
 
-    def _answer_batch(
-        self, batch: Sequence[_Sequence], length: int, cache: DynamicCache | None
+    def _row_size(self, waiting: Sequence[TokenSequence], length: int, *, packed: bool) -> int:
+        """Return how many of *waiting*, longest first, are read at once; at least one."""
+        widest = len(waiting[0].tokens) - length
+        tokens, scored = 0, 0
+        for size, sequence in enumerate(waiting):
+            tokens += len(sequence.tokens) - length if packed else widest
+            scored += sequence.scored
+            if size and (tokens > self._limits.tokens or scored > self._limits.scored):
+                return size
+            if not packed and size == self._most_padded():
+                return size
+        return len(waiting)
+
+    def _most_padded(self) -> int:
+        return self.batch_size if isinstance(self.batch_size, int) else _PADDED_BATCH
+
+    def _read_beginning(self, tokens: tuple[int, ...]) -> Beginning:
+        if not self._beginning or self._beginning.tokens != tokens:
+            self._beginning = read_beginning(self.model, tokens)
+        return self._beginning
+
+    def _read_row(
+        self, beginning: Beginning | None, row: Sequence[TokenSequence]
     ) -> dict[int, Reply]:
-        ids = torch.zeros(len(batch), len(batch[0].tokens) - length, dtype=torch.long)
-        for row, sequence in zip(ids, batch, strict=True):
-            row[: len(sequence.tokens) - length] = torch.tensor(sequence.tokens[length:])
-        scored = {at for s in batch for at in range(s.unscored - length, len(s.tokens) - length)}
-        kept = sorted(scored)
-        logits = self.model(
-            input_ids=ids.to(self.device),
-            past_key_values=None if cache is None else _repeated(cache, len(batch)),
-            use_cache=cache is not None,
-            logits_to_keep=torch.tensor(kept, device=self.device),
-        ).logits  # (sequence, kept position, vocabulary)
-        found: dict[int, Reply] = {}
-        for row, sequence in zip(logits, batch, strict=True):
-            # A sequence's own positions are consecutive, and so are their places among all kept.
-            first = kept.index(sequence.unscored - length)
-            own = row[first : first + len(sequence.tokens) - sequence.unscored]
-            found.update(_judge(sequence, own, self.softmax_dtype or torch.float32))
-        return found
-
-
-def shares_prefixes(model: Any) -> bool:
-    """Return whether a model can go on from a cached beginning and give the same numbers.
-
-    It can when it is a plain causal model of transformers whose layers all attend, fully or in a
-    sliding window. Adapters that are not merged, wrapped models, recurrent or linear layers,
-    chunked attention, attention in both directions, and rotary embeddings that depend on the
-    input's length are left to `hf`.
-    """
-    if not isinstance(model, PreTrainedModel) or model._is_stateful:
-        return False
-    config = model.config.get_text_config(decoder=True)
-    if not set(getattr(config, "layer_types", None) or ()) <= {
-        "full_attention",
-        "sliding_attention",
-    }:
-        return False
-    return (
-        {"past_key_values", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
-        and model._supports_default_dynamic_cache()
-        and all(
-            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
-            for layer in DynamicCache(config=model.config).layers
+        length = len(beginning.tokens) if beginning else 0
+        logits = read_ends(
+            self.model, beginning, [s.tokens[length:] for s in row], [s.scored for s in row]
         )
-        and getattr(config, "is_causal", True)
-        and not getattr(config, "use_bidirectional_attention", False)
-        and not _ROPES_OF_LENGTH & _rope_types(getattr(config, "rope_parameters", None) or {})
-    )
+        return self._judged(row, logits.split([s.scored for s in row]))
 
+    def _read_batch(
+        self, length: int, cache: DynamicCache | None, batch: Sequence[TokenSequence]
+    ) -> dict[int, Reply]:
+        ends = [sequence.tokens[length:] for sequence in batch]
+        logits = read_padded(self.model, cache, ends, [s.scored for s in batch])
+        return self._judged(batch, logits)
 
-def _rope_types(parameters: Mapping[str, Any]) -> set[Any]:
-    """Return the kinds of rotary embedding, which a config may give per kind of layer."""
-    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
-    return {rope.get("rope_type") for rope in (parameters, *nested)}
+    def _judged(
+        self, sequences: Sequence[TokenSequence], logits: Sequence[Any]
+    ) -> dict[int, Reply]:
+        dtype = self.softmax_dtype or torch.float32
+        return {
+            index: reply
+            for sequence, own in zip(sequences, logits, strict=True)
+            for index, reply in _judge(sequence, own, dtype)
+        }
 
+    def _until_it_fits(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
+        """Return what *attempt* gives, after as many tries as halving the batch allows."""
+        while True:
+            found = self._tried(attempt, smaller=self._most_padded() > 1)
+            if found is not None:
+                return found
 
-def _sequences(requests: Iterable[Request]) -> list[_Sequence]:
-    """Return what has to be read, sorted by tokens: neighbours have the most in common."""
-    asked: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
-    for index, (_, context, continuation) in enumerate(requests):
-        tokens = (*context, *continuation[:-1])
-        asked.setdefault(tokens, []).append((index, continuation))
-    return [
-        _Sequence(
-            tokens=tokens,
-            asked=asked[tokens],
-            unscored=len(tokens) - max(len(continuation) for _, continuation in asked[tokens]),
+    def _tried(self, attempt: Callable[[], _Result], *, smaller: bool) -> _Result | None:
+        """Return what *attempt* gives, or None when less is to be read at once.
+
+        Args:
+            attempt: Reads something.
+            smaller: Whether it would read less after halving; else its error is final.
+        """
+        try:
+            return attempt()
+        except RuntimeError as error:
+            if not smaller or not _is_out_of_memory(error):
+                raise
+        # Only here is the error gone, and with it the tensors that filled the memory.
+        clear_device_cache(garbage_collection=True)
+        self._halve()
+        return None
+
+    def _halve(self) -> None:
+        self._limits = self._limits.halved()
+        if isinstance(self.batch_size, int):
+            self.batch_size_per_gpu = max(1, self.batch_size // 2)
+        print(
+            f"out of memory: now {self._limits.tokens} tokens or {self._most_padded()} sequences "
+            "at once",
+            file=sys.stderr,
         )
-        for tokens in sorted(asked)
-    ]
 
 
-def _groups(sequences: Sequence[_Sequence]) -> Iterator[tuple[int, list[_Sequence]]]:
-    """Yield groups and the number of leading tokens to read once for each; 0 for the loners."""
-    loners: list[_Sequence] = []
-    group: list[_Sequence] = []
-    length = 0
-    for sequence in sequences:
-        shared = min(length, sequence.unscored)
-        if group:
-            shared = min(shared, _common(group[-1].tokens, sequence.tokens))
-        # Joining makes the ends of the members so far longer by what the beginning loses, and
-        # saves the newcomer the beginning.
-        if shared >= _MIN_PREFIX and (len(group) - 1) * (length - shared) < shared:
-            group.append(sequence)
-            length = shared
-            continue
-        if len(group) > 1:
-            yield length, group
-        else:
-            loners += group
-        group, length = [sequence], sequence.unscored
-    if len(group) > 1:
-        yield length, group
-    else:
-        loners += group
-    if loners:
-        yield 0, loners
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many leading tokens two sequences have in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _repeated(cache: DynamicCache, count: int) -> DynamicCache:
-    """Return a cache of *count* equal rows that grows without touching the one it is made of.
-
-    The rows are views of one; a dynamic layer makes its own tensors when it grows.
-    """
-    repeated = copy.copy(cache)
-    repeated.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in repeated.layers:
-        if layer.is_initialized:
-            layer.keys = layer.keys.expand(count, -1, -1, -1)
-            layer.values = layer.values.expand(count, -1, -1, -1)
-    return repeated
-
-
-def _judge(sequence: _Sequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Reply]]:
+def _judge(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Reply]]:
     """Yield place and reply of every request; logits are (scored position, vocabulary)."""
     logprobs = torch.log_softmax(logits, dim=-1, dtype=dtype)
     greedy = logprobs.argmax(dim=-1)

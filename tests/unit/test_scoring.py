@@ -197,26 +197,6 @@ def test_weights_that_are_not_numbers_are_an_error_not_an_answer(model, benchmar
         score(spec(), broken, benchmark_folder, tmp_path)
 
 
-def test_a_batch_too_big_for_memory_is_halved(model, capsys):
-    tried = []
-
-    class Small:
-        batch_size_per_gpu = 8
-
-        def loglikelihood(self, requests, disable_tqdm):
-            tried.append(self.batch_size_per_gpu)
-            if self.batch_size_per_gpu > 2:
-                raise RuntimeError("CUDA out of memory.")
-            return [(-float(n), False) for n, _ in enumerate(requests)]
-
-    respondent = Respondent(model, None, dtype="float32", batch_size=8, ends=())
-    respondent._lm = Small()
-    block = list(ask(mmlu_task("botany", rows("botany", 2), [], shots=0), "botany", chat=None))
-    assert [answer["prediction"] for answer in respondent.answer(block)] == ["A", "A"]
-    assert tried == [8, 4, 2]
-    assert "batch size 8 -> 4" in capsys.readouterr().err
-
-
 def test_a_spec_from_json_is_the_spec():
     parsed = json.loads(json.dumps(spec().__dict__))
     assert ScoreSpec.from_json(parsed) == spec()

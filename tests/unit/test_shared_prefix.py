@@ -22,8 +22,11 @@ from transformers import (
     Qwen2Config,
 )
 
+from scripts.lib import shared_prefix
+from scripts.lib.packing import packs_on
+from scripts.lib.padding import shares_prefixes
 from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
-from scripts.lib.shared_prefix import SharedPrefixLM, shares_prefixes
+from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows
@@ -161,19 +164,19 @@ def assert_same(model, tokenizer, requests, *, batch_size=4, **options):
     return theirs
 
 
-def tokens_read(model, ask_model):
-    """Return how many tokens the model reads while *ask_model* runs."""
+def rows_read(model, asked, tokenizer, **options):
+    """Return the (rows, tokens) of what the model reads to answer."""
     read = []
 
-    def count(_, args, kwargs):
-        read.append((args[0] if args else kwargs["input_ids"]).numel())
+    def note(_, args, kwargs):
+        read.append(tuple((args[0] if args else kwargs["input_ids"]).shape))
 
-    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        ask_model()
+        replies(SharedPrefixLM, model, tokenizer, asked, **options)
     finally:
         hook.remove()
-    return sum(read)
+    return read
 
 
 @pytest.mark.parametrize(("shots", "chat"), [(5, False), (5, True), (0, False), (0, True)])
@@ -186,10 +189,91 @@ def test_multiple_choice_gets_the_answers_of_hf(model_of, tokenizer, name, shots
     assert len({round(logprob, 3) for logprob, _ in theirs}) > len(theirs) // 2
 
 
-@pytest.mark.parametrize("batch_size", [1, 8])
 @pytest.mark.parametrize("name", SHARING)
-def test_uneven_requests_get_the_answers_of_hf(model_of, tokenizer, name, batch_size):
-    assert_same(model_of(name), tokenizer, uneven_requests(), batch_size=batch_size)
+def test_uneven_requests_get_the_answers_of_hf(model_of, tokenizer, name):
+    assert_same(model_of(name), tokenizer, uneven_requests(), batch_size=8)
+
+
+@pytest.mark.parametrize("row_tokens", [1, 64, 4096])
+def test_the_size_of_a_row_changes_no_answer(model_of, tokenizer, row_tokens):
+    model, asked = model_of("llama"), uneven_requests()
+    theirs = replies(HFLM, model, tokenizer, asked)
+    lm = SharedPrefixLM(pretrained=model, tokenizer=tokenizer, row_tokens=row_tokens)
+    ours = lm.loglikelihood(asked, disable_tqdm=True)
+    assert [logprob for logprob, _ in ours] == pytest.approx([p for p, _ in theirs], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_rows_are_packed_where_attention_is_plain(model_of, tokenizer, name):
+    """Windows shorter than the text and capped attention are left to the model's own code."""
+    read = rows_read(model_of(name), mmlu_requests(tokenizer, shots=5), tokenizer)
+    packed = name not in ("mistral", "gemma2", "gemma3")
+    assert all(rows == 1 for rows, _ in read) == packed
+
+
+def test_a_window_longer_than_the_text_is_packed(model_of, tokenizer):
+    model = model_of("mistral")
+    asked = [request(f"A A A {letter}", " B") for letter in "ABCD"]
+    assert [rows for rows, _ in rows_read(model, asked, tokenizer)] == [1]
+
+
+def test_a_device_other_than_the_processor_reads_padded_batches(model_of, tokenizer, monkeypatch):
+    assert packs_on(torch.device("cpu"))
+    assert not packs_on(torch.device("cuda"))
+    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: False)
+    asked = mmlu_requests(tokenizer, shots=5)
+    assert max(rows for rows, _ in rows_read(model_of("llama"), asked, tokenizer)) > 1
+    assert_same(model_of("llama"), tokenizer, asked)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes."),
+    ],
+)
+@pytest.mark.parametrize("name", ["llama", "gemma3", "mamba"])
+def test_when_memory_runs_out_less_is_read_at_once(model_of, tokenizer, capsys, name, error):
+    model, asked = model_of(name), mmlu_requests(tokenizer, shots=0)
+    longest = max(len(tokenizer(r.args[0]).input_ids) for r in asked)
+    theirs = replies(HFLM, model, tokenizer, asked)
+
+    def small_memory(_, args, kwargs):
+        if (args[0] if args else kwargs["input_ids"]).numel() > longest:
+            raise error
+
+    hook = model.register_forward_pre_hook(small_memory, with_kwargs=True)
+    try:
+        ours = replies(SharedPrefixLM, model, tokenizer, asked, batch_size=8)
+    finally:
+        hook.remove()
+    assert [p for p, _ in ours] == pytest.approx([p for p, _ in theirs], abs=1e-4)
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_about_memory_is_not_tried_again(model_of, tokenizer):
+    def fail(*_):
+        raise RuntimeError("shapes do not match")
+
+    hook = model_of("llama").register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="shapes do not match"):
+            replies(SharedPrefixLM, model_of("llama"), tokenizer, mmlu_requests(tokenizer, shots=2))
+    finally:
+        hook.remove()
+
+
+def test_one_text_that_does_not_fit_into_memory_is_an_error(model_of, tokenizer):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+
+    hook = model_of("llama").register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            replies(SharedPrefixLM, model_of("llama"), tokenizer, [request("A", "B")])
+    finally:
+        hook.remove()
 
 
 def test_a_continuation_that_greedy_decoding_gives_is_told(model_of, tokenizer):
@@ -225,6 +309,7 @@ def test_an_unmerged_adapter_is_left_to_hf(model_of, tokenizer):
 
 def test_a_context_beyond_the_window_is_cut_as_hf_cuts_it(model_of, tokenizer):
     asked = mmlu_requests(tokenizer, shots=2)
+    asked.append(request("the answer is", " A"))
     theirs = assert_same(model_of("llama"), tokenizer, asked, max_length=64)
     assert theirs != replies(HFLM, model_of("llama"), tokenizer, asked)
 
@@ -232,19 +317,29 @@ def test_a_context_beyond_the_window_is_cut_as_hf_cuts_it(model_of, tokenizer):
 def test_a_beginning_is_read_once_and_choices_cost_nothing(model_of, tokenizer):
     asked = mmlu_requests(tokenizer, shots=5)
     lengths = [len(tokenizer(r.args[0]).input_ids) for r in asked[::4]]
-    read = tokens_read(
-        model_of("llama"), lambda: replies(SharedPrefixLM, model_of("llama"), tokenizer, asked)
-    )
-    assert read < sum(lengths) / 2.5
+    read = rows_read(model_of("llama"), asked, tokenizer)
+    assert sum(rows * tokens for rows, tokens in read) < sum(lengths) / 2.5
 
 
 def test_a_short_beginning_is_not_worth_a_pass(model_of, tokenizer):
     asked = [request(f"A A A {letter}", " B") for letter in "ABCD"]
     lengths = [len(tokenizer(r.args[0]).input_ids) for r in asked]
-    read = tokens_read(
-        model_of("llama"), lambda: replies(SharedPrefixLM, model_of("llama"), tokenizer, asked)
+    assert rows_read(model_of("llama"), asked, tokenizer) == [(1, sum(lengths))]
+
+
+def test_a_beginning_that_was_just_read_is_not_read_again(model_of, tokenizer):
+    asked = mmlu_requests(tokenizer, shots=5)[:7]
+    lm = SharedPrefixLM(pretrained=model_of("llama"), tokenizer=tokenizer)
+    first = lm.loglikelihood(asked, disable_tqdm=True)
+    shapes = []
+    hook = lm.model.register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    assert read == len(asked) * max(lengths)
+    try:
+        assert lm.loglikelihood(asked, disable_tqdm=True) == first
+    finally:
+        hook.remove()
+    assert len(shapes) == 1
 
 
 def test_rolling_likelihood_is_that_of_hf(model_of, tokenizer):

@@ -1,0 +1,236 @@
+"""Many sequences in one row, each going on from one beginning that was read before.
+
+A row holds the ends of several sequences one after the other, without padding. In every layer a
+token attends to the beginning, which all of them share, and to its own end up to itself. The two
+attentions are computed apart, both by the processor's flash kernel, and merged by the logarithms
+of their sums of exponentials, which is exact: softmax over a union is the mean of the softmaxes
+over its parts, weighted by those sums. No mask is built and no cache is copied.
+
+The model's own `forward` does everything else. It reaches this module through transformers'
+attention interface, which every model written for it calls once in each layer.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+
+# What models hand to their attention that changes nothing here: positions are in the keys and
+# queries already, and a row has no cache.
+_HARMLESS = {
+    "cache_position",
+    "is_causal",
+    "layer_idx",
+    "output_attentions",
+    "output_hidden_states",
+    "position_embeddings",
+    "position_ids",
+    "return_dict",
+    "sliding_window",
+    "use_cache",
+}
+
+_NAME = "tunesmith_packed"
+
+
+class NotPackableError(Exception):
+    """The model's attention is more than softmax over its own past; read it another way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """Tokens that were read, and what later tokens attend to.
+
+    Attributes:
+        tokens: The tokens.
+        layers: Keys and values of each layer, each (1, key-value heads, tokens, width).
+    """
+
+    tokens: tuple[int, ...]
+    layers: tuple[tuple[Any, Any], ...]
+
+
+@dataclass(kw_only=True)
+class _Row:
+    """What the attention of one forward pass has to know, and what it keeps."""
+
+    lengths: list[int]
+    beginning: Beginning | None
+    layers: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @property
+    def reach(self) -> int:
+        """Length of the longest sequence, its beginning included, in tokens."""
+        return max(self.lengths) + (len(self.beginning.tokens) if self.beginning else 0)
+
+
+_ROW: ContextVar[_Row] = ContextVar("row")
+
+
+def packs_on(device: torch.device) -> bool:
+    """Return whether rows are packed on *device*.
+
+    Measured on processors only; the kernel used here exists only there. Elsewhere the model's
+    own attention reads padded batches.
+    """
+    return str(device.type) == "cpu"
+
+
+def read_beginning(model: PreTrainedModel, tokens: Sequence[int]) -> Beginning:
+    """Read *tokens* and keep what sequences that begin with them attend to.
+
+    Raises:
+        NotPackableError: This way would not give the model's own numbers.
+    """
+    row = _Row(lengths=[len(tokens)], beginning=None)
+    _forward(model, row, tokens, list(range(len(tokens))), kept=[len(tokens) - 1])
+    return Beginning(tokens=tuple(tokens), layers=tuple(row.layers))
+
+
+def read_ends(
+    model: PreTrainedModel,
+    beginning: Beginning | None,
+    ends: Sequence[Sequence[int]],
+    scored: Sequence[int],
+) -> Any:
+    """Read the ends of sequences in one row.
+
+    Args:
+        model: A causal model.
+        beginning: What all of them begin with, or None.
+        ends: The tokens after it, at least one for each sequence.
+        scored: At how many of its last positions each sequence needs the vocabulary.
+
+    Returns:
+        Logits (sum of *scored*, vocabulary), sequence after sequence.
+
+    Raises:
+        NotPackableError: This way would not give the model's own numbers.
+    """
+    row = _Row(lengths=[len(end) for end in ends], beginning=beginning)
+    first = len(beginning.tokens) if beginning else 0
+    positions = [first + at for end in ends for at in range(len(end))]
+    kept, stop = list[int](), 0
+    for end, count in zip(ends, scored, strict=True):
+        stop += len(end)
+        kept += range(stop - count, stop)
+    return _forward(model, row, [token for end in ends for token in end], positions, kept=kept)
+
+
+def _forward(
+    model: PreTrainedModel,
+    row: _Row,
+    tokens: Sequence[int],
+    positions: Sequence[int],
+    *,
+    kept: Sequence[int],
+) -> Any:
+    with _packed_attention(model), torch.inference_mode():
+        reading = _ROW.set(row)
+        try:
+            logits = model(
+                input_ids=torch.tensor([tokens], device=model.device),
+                position_ids=torch.tensor([positions], device=model.device),
+                use_cache=False,
+                logits_to_keep=torch.tensor(kept, device=model.device),
+            ).logits[0]
+        finally:
+            _ROW.reset(reading)
+    # A layer that does not attend through the interface has seen the row as one long text.
+    if len(row.layers) != model.config.get_text_config(decoder=True).num_hidden_layers:
+        raise NotPackableError
+    return logits
+
+
+@contextmanager
+def _packed_attention(model: PreTrainedModel) -> Iterator[None]:
+    own = model.config._attn_implementation
+    model.set_attn_implementation(_NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
+
+
+def _attend(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **told: Any,
+) -> tuple[Any, None]:
+    """Attend to the beginning and to the own past; the form is transformers'.
+
+    Args:
+        module: The attention layer.
+        query: (1, heads, tokens, width).
+        key: (1, key-value heads, tokens, width).
+        value: As *key*.
+        attention_mask: None, as the model builds no mask for an attention of this name.
+        scaling: Factor of the products; None for one over the root of the width.
+        dropout: 0.
+        told: What else the model says; all of it must be known not to matter.
+
+    Returns:
+        (1, tokens, heads, width), and no weights.
+    """
+    row = _ROW.get()
+    _check_plain(module, row, query, key, value, attention_mask, dropout, told)
+    row.layers.append((key, value))
+    groups = query.shape[1] // key.shape[1]
+    own_key, own_value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    own, own_sums = _attend_own(query, own_key, own_value, row, scaling)
+    if row.beginning:
+        past_key, past_value = row.beginning.layers[len(row.layers) - 1]
+        # Without a mask the queries of a group's heads are just more queries of one head.
+        folded = query.reshape(1, key.shape[1], -1, query.shape[-1])
+        past, past_sums = _flash(folded, past_key, past_value, scaling, causal=False)
+        weight = torch.sigmoid(past_sums.reshape(own_sums.shape) - own_sums).unsqueeze(-1)
+        own = torch.lerp(own, past.reshape(own.shape), weight.to(own.dtype))
+    return own.transpose(1, 2), None
+
+
+def _check_plain(
+    module: Any, row: _Row, query: Any, key: Any, value: Any, mask: Any, dropout: float, told: Any
+) -> None:
+    window = told.get("sliding_window")
+    unknown = {name for name, said in told.items() if said is not None} - _HARMLESS
+    plain = (
+        not unknown
+        and mask is None
+        and not dropout
+        and told.get("is_causal", getattr(module, "is_causal", True)) is not False
+        and (window is None or window >= row.reach)
+        and query.shape[0] == 1
+        and query.shape[2] == key.shape[2] == sum(row.lengths)
+        and query.shape[-1] == key.shape[-1] == value.shape[-1]
+    )
+    if not plain:
+        raise NotPackableError
+
+
+def _attend_own(query: Any, key: Any, value: Any, row: _Row, scaling: float | None) -> Any:
+    parts = [
+        _flash(q, k, v, scaling, causal=True)
+        for q, k, v in zip(
+            *(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), strict=True
+        )
+    ]
+    return torch.cat([out for out, _ in parts], dim=2), torch.cat([s for _, s in parts], dim=2)
+
+
+def _flash(query: Any, key: Any, value: Any, scaling: float | None, *, causal: bool) -> Any:
+    """Return attention (1, heads, queries, width) and the logarithms of its sums, without width."""
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, causal, scale=scaling
+    )
+
+
+AttentionInterface.register(_NAME, _attend)
