@@ -68,6 +68,10 @@ cache-gc: env ## list a shared cache (CACHE=dir, OLDER_THAN=30d, LARGER_THAN=1G,
 	  $(if $(OLDER_THAN),--older-than $(OLDER_THAN)) $(if $(LARGER_THAN),--larger-than $(LARGER_THAN)) \
 	  $(if $(KEEP),--keep $(KEEP)) $(if $(GRACE),--grace $(GRACE)) $(if $(REMOVE),--remove)
 
+.PHONY: doctor
+doctor: env ## look at this Slurm site, and say what to write into profiles/slurm/site.yaml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scripts.tools.doctor
+
 .PHONY: bench-demo
 bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 	$(BIN)/python -m scripts.tools.bench_demo

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.slurm.cluster import Cluster
@@ -59,3 +60,32 @@ def test_two_tasks_train_one_adapter(cluster: Cluster, prepared: Path, tmp_path:
     assert is_whole(folder / "results" / f"{id}.json")
     tasks = cluster.run("sacct", "-n", "-P", "-a", "-S", "now-1hour", "-o", "JobName,NTasks,State")
     assert "python|2|COMPLETED" in tasks.splitlines()
+
+
+def doctor(cluster: Cluster, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the doctor in a workspace."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.tools.doctor"],
+        cwd=folder,
+        env={**cluster.env, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_doctor_finds_the_site_fit(cluster: Cluster, tmp_path: Path) -> None:
+    add_profile(tmp_path)
+    result = doctor(cluster, tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "ran on" in result.stdout and "error" not in result.stdout
+
+
+def test_the_doctor_names_what_is_wrong(cluster: Cluster, tmp_path: Path) -> None:
+    add_profile(tmp_path)
+    (tmp_path / "slurm" / "site.yaml").write_text("partition: nowhere\ncache: /not/there\n")
+    result = doctor(cluster, tmp_path)
+    assert result.returncode == 1
+    assert "nowhere is no partition that is up" in result.stdout
+    assert "/not/there is not there" in result.stdout

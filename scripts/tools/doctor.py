@@ -1,0 +1,178 @@
+"""Look at a Slurm site before the first submission, and say what to write into site.yaml.
+
+    make doctor
+
+Asks Slurm's commands, then starts one small job to see what a compute node sees: this folder, this
+Python, the cache and the scratch folder. Changes nothing but a short-lived file in results/.
+"""
+
+import argparse
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from scripts.lib import slurm_checks, slurm_site
+from scripts.lib.errors import ConfigError
+from scripts.lib.slurm_checks import Finding
+from scripts.lib.slurm_site import Site
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sacct", "scontrol", "sinfo")
+TRAINING_MB = 32_000
+TRAINING_MINUTES = 360
+PROBE_MINUTES = 5
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the findings; exit with 1 when one of them is an error."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--no-job", action="store_true", help="submit nothing")
+    parser.add_argument("--probe", metavar="FOLDER", type=Path, help="what the small job runs")
+    arguments = parser.parse_args(argv)
+    if arguments.probe:
+        print(json.dumps(look_from_a_node(arguments.probe)))
+        return
+    path = slurm_site.find_site(os.environ, Path.cwd())
+    try:
+        site = slurm_site.read_site(path)
+    except ConfigError as error:
+        sys.exit(f"doctor: {error}")
+    findings, proposal = examine(site, submit=not arguments.no_job)
+    show(findings)
+    if proposal != site:
+        print(f"\nWrite into {path or slurm_site.PLACES[0]}:\n")
+        print(yaml.safe_dump(proposal.model_dump(exclude_defaults=True), sort_keys=False))
+    if any(finding.state == "error" for finding in findings):
+        sys.exit(1)
+
+
+def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
+    """Return all findings, and the site file that they suggest."""
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        text = f"{', '.join(missing)} not on the PATH: log in to the cluster, or load its module"
+        return [Finding("commands", "error", text)], site
+    ping = run("scontrol", "ping")
+    if ping.returncode:
+        text = (ping.stdout + ping.stderr).strip()
+        return [Finding("controller", "error", f"does not answer: {text}")], site
+    partitions = slurm_checks.read_partitions(run(*slurm_checks.SINFO).stdout)
+    shown = run(*slurm_checks.ACCOUNTS, f"user={getpass.getuser()}").stdout
+    accounts = list(dict.fromkeys(line.split("|")[0] for line in shown.splitlines()))
+    findings = [
+        Finding("commands", "ok", ", ".join(COMMANDS)),
+        *slurm_checks.check_partitions(site, partitions),
+        slurm_checks.check_gpus(site, partitions),
+        slurm_checks.check_limits(
+            site, partitions, memory_mb=TRAINING_MB, minutes=TRAINING_MINUTES
+        ),
+        slurm_checks.check_account(site, accounts),
+        slurm_checks.check_job_age(run("scontrol", "show", "config").stdout, site.poll_seconds),
+        *check_folders(site),
+    ]
+    if submit and not any(finding.state == "error" for finding in findings):
+        findings += probe(site)
+    return findings, slurm_checks.propose(site, partitions, accounts)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands."""
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def folders(site: Site) -> dict[str, Path]:
+    """Return the folders that jobs write to, by their names in the site file."""
+    named = {"working folder": Path.cwd()}
+    for key in ("cache", "scratch"):
+        if value := getattr(site, key):
+            named[key] = slurm_site.folder_of(value)
+    return named
+
+
+def check_folders(site: Site) -> list[Finding]:
+    """Judge the folders as this machine sees them."""
+    findings = []
+    for name, folder in folders(site).items():
+        if not folder.is_dir():
+            text = f"{folder} is not there: make it, or correct {name} in the site file"
+            findings.append(Finding(name, "error", text))
+        elif not os.access(folder, os.W_OK):
+            state: slurm_checks.State = "warning" if name == "cache" else "error"
+            findings.append(Finding(name, state, f"{folder} cannot be written by you"))
+        else:
+            free = shutil.disk_usage(folder).free / 2**30
+            findings.append(Finding(name, "ok", f"{folder}, {free:.0f} GiB free"))
+    return findings
+
+
+def probe(site: Site) -> list[Finding]:
+    """Start a small job and judge what it sees."""
+    base = Path("results")
+    base.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=base) as name:
+        folder = Path(name).absolute()
+        seen_from = {key: str(path) for key, path in folders(site).items()}
+        (folder / "folders.json").write_text(json.dumps(seen_from))
+        command = ["srun", "--ntasks=1", "--mem=1000", f"--time={PROBE_MINUTES}", "--job-name"]
+        command += ["tunesmith-doctor"]
+        for option, value in (
+            ("--partition", site.partition),
+            ("--account", site.account),
+            ("--qos", site.qos),
+        ):
+            command += [option, value] if value else []
+        command += [sys.executable, "-m", "scripts.tools.doctor", "--probe", str(folder)]
+        result = run(*command)
+    if result.returncode:
+        text = result.stderr.strip().splitlines() or ["no message"]
+        return [
+            Finding(
+                "a job",
+                "error",
+                f"failed ({text[-1]}): this folder and {sys.executable} must be on a file system"
+                " that compute nodes share",
+            )
+        ]
+    seen = json.loads(result.stdout.splitlines()[-1])
+    findings = [Finding("a job", "ok", f"ran on {seen['host']} with {sys.executable}")]
+    for name, problem in seen["problems"].items():
+        findings.append(Finding(f"{name} on the node", "error", problem))
+    return findings
+
+
+def look_from_a_node(folder: Path) -> dict[str, object]:
+    """Return what a compute node finds wrong with the folders that *folder* lists."""
+    problems = {}
+    for name, place in json.loads((folder / "folders.json").read_text()).items():
+        try:
+            with tempfile.NamedTemporaryFile(prefix=".doctor-", dir=place):
+                pass
+        except OSError as error:
+            problems[name] = f"{place}: {error.strerror}"
+    return {"host": socket.gethostname(), "problems": problems}
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print the table."""
+    table = Table(box=None)
+    for title in ("", "what", "found"):
+        table.add_column(title)
+    for finding in findings:
+        colour = COLOURS[finding.state]
+        table.add_row(f"[{colour}]{finding.state}[/]", finding.what, finding.text)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+if __name__ == "__main__":
+    main()

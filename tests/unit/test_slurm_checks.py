@@ -1,0 +1,120 @@
+"""What the doctor makes of a site's Slurm."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.errors import ConfigError
+from scripts.lib.slurm_checks import (
+    check_account,
+    check_gpus,
+    check_job_age,
+    check_limits,
+    check_partitions,
+    propose,
+    read_gpus,
+    read_minutes,
+    read_partitions,
+)
+from scripts.lib.slurm_site import Site, find_site, read_site
+from tests.workspace import ROOT
+
+SINFO = """\
+cpu*|1-00:00:00|64000+|32|(null)|up
+cpu*|1-00:00:00|128000|64|(null)|up
+gpu|12:00:00|256000|64|gpu:a100:4(S:0-1)|up
+old|infinite|32000|16|gpu:2|up
+broken|infinite|32000|16|gpu:2|down
+"""
+PARTITIONS = read_partitions(SINFO)
+
+
+def test_partitions_are_read_with_their_largest_nodes():
+    cpu, gpu, old = PARTITIONS
+    assert (cpu.name, cpu.default, cpu.minutes, cpu.memory_mb, cpu.cpus) == (
+        "cpu", True, 1440, 128000, 64
+    )  # fmt: skip
+    assert (gpu.default, gpu.gpus, gpu.minutes) == (False, {"a100": 4}, 720)
+    assert (old.minutes, old.gpus) == (None, {"": 2})
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"), [("30:00", 30), ("2-12:30:00", 3630), ("1:00:00", 60), ("infinite", None)]
+)
+def test_time_limits_are_read_in_all_their_forms(limit, minutes):
+    assert read_minutes(limit) == minutes
+
+
+def test_gpus_of_several_types_are_read():
+    assert read_gpus("gpu:a100:4(S:0-1),gpu:v100:2,lustre:1") == {"a100": 4, "v100": 2}
+    assert read_gpus("(null)") == {}
+
+
+def test_a_partition_that_is_not_there_is_named_with_those_that_are():
+    (finding,) = check_partitions(Site(partition="big"), PARTITIONS)
+    assert finding.state == "error" and "cpu, gpu, old" in finding.text
+
+
+def test_without_a_default_partition_one_must_be_written():
+    (finding,) = check_partitions(Site(), PARTITIONS[1:])
+    assert finding.state == "error" and "write partition" in finding.text
+
+
+def test_a_partition_without_gpus_is_no_place_for_training():
+    assert "gpu, old" in check_gpus(Site(), PARTITIONS).text
+    assert check_gpus(Site(gpu_partition="gpu"), PARTITIONS).state == "ok"
+
+
+def test_a_gpu_type_that_the_partition_lacks_is_refused():
+    finding = check_gpus(Site(gpu_partition="gpu", gpu_model="h100"), PARTITIONS)
+    assert finding.state == "error" and "a100" in finding.text
+
+
+def test_a_cluster_without_gpus_is_told_how_to_do_without():
+    assert "gpu=0" in check_gpus(Site(), PARTITIONS[:1]).text
+
+
+def test_requests_beyond_the_partition_are_found_before_they_pend_for_ever():
+    site = Site(gpu_partition="gpu")
+    assert check_limits(site, PARTITIONS, memory_mb=1000, minutes=60).state == "ok"
+    assert "mem_mb" in check_limits(site, PARTITIONS, memory_mb=300_000, minutes=60).text
+    assert "runtime=720" in check_limits(site, PARTITIONS, memory_mb=1000, minutes=721).text
+
+
+def test_somebody_elses_account_is_refused_and_several_are_asked_about():
+    assert check_account(Site(account="theirs"), ["mine"]).state == "error"
+    assert check_account(Site(), ["mine", "ours"]).state == "warning"
+    assert check_account(Site(account="ours"), ["mine", "ours"]).state == "ok"
+
+
+def test_jobs_forgotten_too_early_are_noticed():
+    assert check_job_age("MinJobAge = 300 sec", 20).state == "ok"
+    assert "poll_seconds: 10" in check_job_age("MinJobAge = 30 sec", 20).text
+
+
+def test_the_proposal_fills_in_what_can_be_known_and_keeps_what_was_said():
+    site = propose(Site(account="ours"), PARTITIONS, ["mine", "ours"])
+    assert (site.partition, site.gpu_partition, site.account) == (None, "gpu", "ours")
+
+
+def test_the_profile_and_the_doctor_know_the_same_keys():
+    profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+    (listed,) = re.findall(r"keys = \[(.*)\]", profile)
+    assert re.findall(r'"(\w+)"', listed) == list(Site.model_fields)
+
+
+def test_a_wrong_key_is_named_with_those_that_are_known(tmp_path: Path):
+    path = tmp_path / "site.yaml"
+    path.write_text("partitions: gpu\n")
+    with pytest.raises(ConfigError, match=r"(?s)partitions.*Known keys: partition, gpu_partition"):
+        read_site(path)
+
+
+def test_the_file_that_the_environment_names_comes_first(tmp_path: Path):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "site.yaml").write_text("partition: a\n")
+    (tmp_path / "own.yaml").write_text("partition: b\n")
+    assert read_site(find_site({}, tmp_path)).partition == "a"
+    named = {"TUNESMITH_SITE": str(tmp_path / "own.yaml")}
+    assert read_site(find_site(named, tmp_path)).partition == "b"
