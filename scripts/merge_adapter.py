@@ -15,7 +15,13 @@ from scripts.lib.merging import MergeSpec, merge_adapter
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    return merge_adapter(MergeSpec(**job.spec), job.folder("model"), job.folder("adapter"), job.out)
+    return merge_adapter(
+        MergeSpec(**job.spec),
+        job.folder("model"),
+        job.folder("adapter"),
+        job.out,
+        threads=job.options.threads,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,34 +1,34 @@
-"""Merge a LoRA adapter into its base, weight file by weight file.
+"""Merge a LoRA adapter into its base in the memory of one tensor.
 
     merge_adapter(MergeSpec(), model, adapter, out)
 
-Each weight becomes W + scale * (B @ A), added in float32 and rounded once to the base's dtype: to
-the bit what PEFT's `merge_and_unload` gives. One weight file is in memory at a time, and the
-merged model keeps the base's files, names and dtypes.
+The base's bytes are streamed to the merged model. What the adapter does not touch is copied; what
+it does touch passes through memory in blocks of rows, where W becomes W + scale * (B @ A), added in
+float32 and rounded once: to the bit what PEFT's `merge_and_unload` gives. Whatever this cannot do
+is left to PEFT, in memory, and said in the facts.
 """
 
-import json
+import errno
 import math
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 
-from scripts.lib.adapters import (
-    Update,
-    largest_token_id,
-    read_tensors,
-    read_updates,
-    tokenizer_files,
-)
+from scripts.lib.adapters import carried_files, read_adapter
 from scripts.lib.errors import MergeError
+from scripts.lib.merge_layout import Layout, MergedFile, Slot, base_model_type, plan_layout
+from scripts.lib.merge_updates import UpdatedRows
+from scripts.lib.weight_files import INDEX, read_into, read_model
 
-BASE_FILES = ("generation_config.json", "model.safetensors.index.json")
-FLOATS = ("F32", "BF16", "F16")  # as safetensors names them
+BLOCK_NUMBERS = 1 << 20  # in one block of rows: 4 MiB in float32, which stays near the processor
+COPY_BYTES = 1 << 26
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,136 +42,157 @@ class MergeSpec:
     dtype: Literal["base"] = "base"
 
 
-def merge_adapter(spec: MergeSpec, model: Path, adapter: Path, out: Path) -> dict[str, Any]:
+def merge_adapter(
+    spec: MergeSpec, model: Path, adapter: Path, out: Path, *, threads: int = 1
+) -> dict[str, Any]:
     """Write base + adapter to *out* as a complete Hugging Face model.
 
-    Config and generation config are the base's, tokenizer and chat template the adapter's.
+    Config and generation config are the base's, tokenizer and chat template the adapter's. All that
+    can be wrong with the inputs is found before anything is written.
 
     Args:
         spec: How to merge.
         model: Folder of the base model (safetensors, not quantised).
-        adapter: Folder of the adapter.
+        adapter: Folder of the adapter, with its tokenizer.
         out: Empty folder.
+        threads: Threads that read, add and write; they do not change the result.
 
     Returns:
-        Facts: tensors (all), tensors_changed, largest_update (absolute, of any weight).
+        Facts: method (stream or peft), reason (why peft, else empty), tensors, tensors_changed,
+        largest_update (absolute, of any weight), parameters, untied (whether the embeddings were
+        tied and are not any more).
 
     Raises:
         MergeError: If the adapter belongs to another base or uses features that cannot be merged,
-            or a file is missing or broken.
+            a file is missing or broken, or the disk is full.
     """
-    config = read_base_config(model)
-    updates = read_updates(adapter)
-    files = weight_files(model)
-    _check_fit(updates, files, model, adapter)
-    total = changed = 0
-    largest = 0.0
-    for file in files:
-        tensors, metadata = read_tensors(file)
-        for name in tensors:
-            total += 1
-            if (update := updates.get(name)) is None:
-                continue
-            merged = update.apply(tensors[name])
-            difference = (merged.float() - tensors[name].float()).abs().max().item()
-            changed += difference != 0  # NaN counts as changed, too
-            largest = max(largest, difference)
-            tensors[name] = merged
-        save_file(tensors, out / file.name, metadata=metadata)
-    (out / "config.json").write_bytes(config)
-    for name in BASE_FILES:
-        if (model / name).is_file():
-            shutil.copyfile(model / name, out / name)
-    for source in tokenizer_files(adapter):
-        shutil.copyfile(source, out / source.name)
-    return {"tensors": total, "tensors_changed": changed, "largest_update": largest}
+    files = read_model(model)
+    tuned = read_adapter(adapter, base_model_type(model))
+    layout = plan_layout(model, files, tuned)
+    try:
+        if layout.left_to_peft:
+            # Only here, since importing the libraries costs more than most merges.
+            from scripts.lib.merge_fallback import merge_with_peft
 
-
-def read_base_config(model: Path) -> bytes:
-    """Return the base's config.json as bytes to write, without the path that old files carry.
-
-    Raises:
-        MergeError: If the file is missing, or the base is quantised.
-    """
-    file = model / "config.json"
-    if not file.is_file():
-        raise MergeError(f"{model} has no config.json: it is no model. Fetch it again.")
-    text = file.read_bytes()
-    config = json.loads(text)
-    if config.get("quantization_config"):
+            facts = merge_with_peft(model, files, tuned, layout, out)
+        else:
+            facts = _stream(layout, out, threads)
+        for source in carried_files(model, adapter):
+            shutil.copyfile(source, out / source.name)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        size = sum(file.path.stat().st_size for file in files) / 2**30
         raise MergeError(
-            f"{file}: the base is quantised ({config['quantization_config'].get('quant_method')}),"
-            " so a merge would round the adapter away. Merge into the unquantised base."
-        )
-    if "_name_or_path" not in config:
-        return text
-    del config["_name_or_path"]
-    return (json.dumps(config, indent=2) + "\n").encode()
+            f"{out} has no room for the merged model ({error.strerror}): it takes {size:.2f} GiB,"
+            f" {shutil.disk_usage(out).free / 2**30:.2f} GiB are free. Make room or raise the limit"
+            " and run again."
+        ) from error
+    return facts
 
 
-def weight_files(model: Path) -> list[Path]:
-    """Return the safetensors files of *model*, those of its index where it has one.
+class _Task(NamedTuple):
+    """Neighbouring slots of a file that are copied together, or one that is updated."""
 
-    Raises:
-        MergeError: If there is none, or the index names one that is missing.
-    """
-    index = model / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        files = [model / name for name in names]
-    else:
-        files = sorted(model.glob("model*.safetensors"))
-    missing = [file.name for file in files if not file.is_file()]
-    if missing or not files:
-        what = f"lacks {', '.join(missing)}" if missing else "has no model*.safetensors"
-        raise MergeError(f"{model} {what}. Fetch the model again, in safetensors form.")
-    return files
+    file: Path
+    start: int
+    slots: tuple[Slot, ...]
 
 
-def read_shapes(files: list[Path]) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    """Yield name, shape and safetensors dtype of each tensor, without reading it."""
-    for file in files:
+def _stream(layout: Layout, out: Path, threads: int) -> dict[str, Any]:
+    """Write weights, index and config of *layout*, and return the facts."""
+    tasks: list[_Task] = []
+    for file in layout.files:
+        (out / file.name).write_bytes(file.header)
+        tasks += _tasks(file, out / file.name)
+    before = torch.get_num_threads()
+    # The threads share the tensors out among them; within a product they would get in the way.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        changes = list(pool.map(_run, tasks))
+    torch.set_num_threads(before)
+    (out / "config.json").write_bytes(layout.config)
+    if layout.index is not None:
+        (out / INDEX).write_bytes(layout.index)
+    slots = [slot for file in layout.files for slot in file.slots]
+    return {
+        "method": "stream",
+        "reason": "",
+        "tensors": len(slots),
+        "tensors_changed": sum(change != 0 for change in changes),  # no number differs, too
+        "largest_update": max((change for change in changes if change == change), default=0.0),
+        "parameters": sum(math.prod(slot.shape) for slot in slots),
+        "untied": layout.untied,
+    }
+
+
+def _tasks(file: MergedFile, target: Path) -> Iterator[_Task]:
+    """Yield what to do for each part of *file*."""
+    place = len(file.header)
+    start, run = place, list[Slot]()
+    for slot in file.slots:
+        follows = not run or run[-1].source.end == slot.source.start
+        if run and (slot.update is not None or not follows):
+            yield _Task(target, start, tuple(run))
+            run = []
+        if slot.update is not None:
+            yield _Task(target, place, (slot,))
+        else:
+            start = start if run else place
+            run.append(slot)
+        place += slot.bytes
+    if run:
+        yield _Task(target, start, tuple(run))
+
+
+def _run(task: _Task) -> float:
+    """Write the slots of *task* and return the largest absolute change of a weight."""
+    first = task.slots[0]
+    with task.file.open("r+b") as target:
+        if first.update is not None:
+            return _write_updated(first, target.fileno(), task.start)
+        with first.source.file.open("rb") as source:
+            size = task.slots[-1].source.end - first.source.start
+            copy_range(source.fileno(), target.fileno(), first.source.start, task.start, size)
+    return 0.0
+
+
+def _write_updated(slot: Slot, target: int, place: int) -> float:
+    """Write the merged tensor of *slot* to the open file *target* from the byte *place* on."""
+    count = slot.shape[0] if slot.shape else 1
+    step = max(1, BLOCK_NUMBERS * count // max(1, math.prod(slot.shape)))
+    changes = [0.0]
+    with UpdatedRows(slot) as rows:
+        step = step if rows.splits else max(1, count)
+        for first in range(0, count, step):
+            merged, change = rows.block(first, min(count, first + step))
+            _write(target, merged, place)
+            place += merged.nbytes
+            changes.append(change)
+    return max(changes, key=lambda change: (change != change, change))  # what is no number wins
+
+
+def _write(target: int, block: torch.Tensor, place: int) -> None:
+    """Write the bytes of *block* to the open file *target* from the byte *place* on."""
+    view = memoryview(block.contiguous().view(-1).view(torch.uint8).numpy())
+    while view:
+        count = os.pwrite(target, view, place)
+        view, place = view[count:], place + count
+
+
+def copy_range(source: int, target: int, start: int, place: int, size: int) -> None:
+    """Copy *size* bytes between open files, in the kernel where it can, sharing where it can."""
+    while size:
         try:
-            with safe_open(file, "pt") as handle:
-                names = handle.keys()
-                for name in names:
-                    part = handle.get_slice(name)
-                    yield name, tuple(part.get_shape()), part.get_dtype()
-        except SafetensorError as error:
-            raise MergeError(
-                f"{file} cannot be read ({error}): it is cut short or damaged. Fetch it again."
-            ) from error
-
-
-def _check_fit(
-    updates: Mapping[str, Update], files: list[Path], model: Path, adapter: Path
-) -> None:
-    """Refuse an adapter that was made for another base."""
-    base = {name: (shape, dtype) for name, shape, dtype in read_shapes(files)}
-    hint = f"The adapter {adapter} was trained on another base than {model}; give the one it names."
-    for name, update in updates.items():
-        if name not in base:
-            raise MergeError(f"the base has no tensor {name}. {hint}")
-        shape, dtype = base[name]
-        if shape != update.shape:
-            raise MergeError(
-                f"{name} is {shape} in the base, the adapter fits {update.shape}. {hint}"
-            )
-        if dtype not in FLOATS:
-            raise MergeError(
-                f"{name} is stored as {dtype} in {model}: quantised weights cannot take an update."
-                " Merge into the unquantised base."
-            )
-    embedding = embedding_name(base)
-    rows = base[embedding][0][0] if embedding else math.inf
-    largest = largest_token_id(adapter)
-    if largest >= rows:
-        raise MergeError(
-            f"the adapter's tokenizer has the id {largest}, the base {rows} embedding rows. {hint}"
-        )
-
-
-def embedding_name(names: Mapping[str, Any]) -> str:
-    """Return the name of the input embedding among *names*."""
-    endings = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
-    return next((name for name in names if name.endswith(endings)), "")
+            count = os.copy_file_range(source, target, min(size, COPY_BYTES), start, place)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            break
+        if not count:
+            break
+        start, place, size = start + count, place + count, size - count
+    while size:  # file systems between which the kernel does not copy
+        data = bytearray(min(size, COPY_BYTES // 16))
+        read_into(source, start, data)
+        count = os.pwrite(target, data, place)
+        start, place, size = start + count, place + count, size - count

@@ -2,28 +2,37 @@
 
     prove_merge(ProofSpec(), model, adapter, merged, out)["proof"]["passed"]
 
-Two independent looks at the weights. PEFT merges the adapter anew, in float32, and each merged
-weight must be that sum, rounded once. And base + adapter and the merged model, both computed in
-float32, must answer a few prompts alike: what is left between them is the rounding of the merged
-weights to their dtype. The files are looked at as well: tensors, tokenizer, stop tokens.
+Two looks at the weights, neither of which uses the merger's arithmetic. PEFT merges the adapter
+anew, in float32, and each merged weight must be that sum, rounded once. And base + adapter and the
+merged model, both computed in float32, must answer a few prompts alike: what is left between them
+is the rounding of the merged weights to their dtype. The files are looked at as well: tensors,
+vocabulary, tokenizer, stop tokens. One model is in memory at a time, in float32.
 """
 
 import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from scripts.lib.adapters import largest_token_id, read_tensors, tokenizer_files
-from scripts.lib.merging import embedding_name, read_shapes, weight_files
+from scripts.lib.errors import MergeError
+from scripts.lib.peft_models import load_tuned
+from scripts.lib.proof_files import (
+    Check,
+    check_files,
+    is_untied,
+    main_dtype,
+    make_check,
+    stored_tensors,
+)
+from scripts.lib.proof_weights import check_weights
 
-SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+PROMPTS = "prompts.json"
 # Logits of a merged model against base + adapter, in float32, by the dtype of the stored weights.
 # In bfloat16 a right merge of SmolLM2-135M (r 8, all layers, trained until the base was 26 logits
 # and 1.5 nats away) gave 0.76, 0.0016 nats and 0.97; with alpha doubled 24, 1.3 nats and 0.45. The
@@ -33,12 +42,6 @@ SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16:
 MAX_LOGIT_DIFF: Mapping[str, float] = {"F32": 5e-3, "F16": 0.4, "BF16": 2.5}
 MAX_MEAN_KL: Mapping[str, float] = {"F32": 1e-6, "F16": 1e-3, "BF16": 2e-2}
 MIN_TOP1_AGREEMENT: Mapping[str, float] = {"F32": 0.995, "F16": 0.97, "BF16": 0.9}
-# How far a merged weight may be from PEFT's float32 sum, in steps of its dtype: rounding once costs
-# half a step; the rest is for sums in another order, which in float32 are a few steps apart.
-MAX_ROUNDING_STEPS: Mapping[str, float] = {"F32": 100.0, "F16": 0.75, "BF16": 0.75}
-# A step is taken at the size of the number, but of no less than this part of the largest one:
-# where W and the update cancel out, what is left has the errors of numbers far larger.
-SMALLEST_PART = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +59,6 @@ class ProofSpec:
     min_top1_agreement: Mapping[str, float] = field(
         default_factory=lambda: dict(MIN_TOP1_AGREEMENT)
     )
-
-
-class Check(TypedDict):
-    """One finding of a proof."""
-
-    name: str
-    passed: bool
-    evidence: str
 
 
 def prove_merge(
@@ -84,22 +79,18 @@ def prove_merge(
         Facts: {"proof": {"passed", "checks": [...], "numbers": {...}}}.
 
     Raises:
-        MergeError: If a weight file cannot be read.
+        MergeError: If a weight file cannot be read, the adapter has no prompts, or it belongs to
+            another base.
     """
-    checks = [
-        _check_tensors(model, merged),
-        _check_vocabulary(merged),
-        _check_tokenizer(adapter, merged),
-        _check_stop_tokens(model, merged),
-    ]
+    checks = check_files(model, adapter, merged)
     numbers: dict[str, Any] = {}
     if checks[0]["passed"]:  # else there is nothing to compare tensor by tensor
-        prompts = json.loads((adapter / "prompts.json").read_text())
-        expected, base_logits, weights = _expectation(model, adapter, merged, prompts)
-        checks += weights
-        got = _logits(_load(merged), prompts)
+        prompts = _read_prompts(adapter)
+        expected, base_logits, weights = _expectation(model, adapter, merged, out, prompts)
+        loads, got = _answers(merged, prompts)
         numbers = _logit_numbers(expected, got, base_logits)
-        checks += _check_logits(spec, numbers, _dtype(merged))
+        checks += [*weights, loads]
+        checks += _check_logits(spec, numbers, main_dtype(stored_tensors(merged)))
     proof = {
         "passed": all(check["passed"] for check in checks),
         "checks": checks,
@@ -110,76 +101,52 @@ def prove_merge(
     return {"proof": proof}
 
 
-def _check(name: str, passed: bool, evidence: str) -> Check:
-    return {"name": name, "passed": passed, "evidence": evidence}
+def _read_prompts(adapter: Path) -> list[list[int]]:
+    """Return the run's own prompts, as token ids."""
+    file = adapter / PROMPTS
+    prompts = json.loads(file.read_text()) if file.is_file() else []
+    if not any(prompts):
+        raise MergeError(
+            f"{adapter} has no {PROMPTS}: lists of token ids that the proof feeds to the models."
+            " Train the adapter again, or write some."
+        )
+    return [ids for ids in prompts if ids]
 
 
-def _check_tensors(model: Path, merged: Path) -> Check:
-    """Names, shapes and dtypes are those of the base."""
-    base = {name: rest for name, *rest in read_shapes(weight_files(model))}
-    after = {name: rest for name, *rest in read_shapes(weight_files(merged))}
-    odd = sorted(name for name in base.keys() | after.keys() if base.get(name) != after.get(name))
-    if odd:
-        told = f"{len(odd)} tensors differ in name, shape or dtype, first {odd[0]}"
-        return _check("tensors", False, f"{told}: base {base.get(odd[0])}, {after.get(odd[0])}.")
-    return _check("tensors", True, f"{len(after)} tensors, named and shaped as in the base.")
+def _expectation(
+    model: Path, adapter: Path, merged: Path, scratch: Path, prompts: list[list[int]]
+) -> tuple[torch.Tensor, torch.Tensor, list[Check]]:
+    """Return the logits of base + adapter and of the base, and the checks of each weight.
+
+    All in float32, from weights as stored; PEFT's model is gone when this returns.
+    """
+    tuned = load_tuned(model, adapter)
+    with_adapter = _logits(tuned, prompts)
+    with tuned.disable_adapter():
+        base = _logits(tuned, prompts)
+    if is_untied(model, merged):
+        del tuned
+        gc.collect()
+        tuned = load_tuned(model, adapter, untie=True)
+    checks = check_weights(tuned.merge_and_unload(), merged, scratch)
+    del tuned
+    gc.collect()
+    return with_adapter, base, checks
 
 
-def _check_vocabulary(merged: Path) -> Check:
-    """Config and tokenizer agree with the rows of the embedding."""
-    shapes = {name: shape for name, shape, _ in read_shapes(weight_files(merged))}
-    name = embedding_name(shapes)
-    if not name:
-        return _check("vocabulary", False, "The merged model has no tensor known as embedding.")
-    rows = shapes[name][0]
-    config = json.loads((merged / "config.json").read_text())
-    size = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-    largest = largest_token_id(merged)
-    told = f"config.json says {size}, {name} has {rows} rows, the largest token id is {largest}."
-    return _check("vocabulary", size == rows and largest < rows, told)
-
-
-def _check_tokenizer(adapter: Path, merged: Path) -> Check:
-    """Tokenizer and chat template are byte for byte those of the adapter's run."""
-    files = tokenizer_files(adapter)
-    odd = [
-        file.name
-        for file in files
-        if not (merged / file.name).is_file()
-        or (merged / file.name).read_bytes() != file.read_bytes()
-    ]
-    if odd or not files:
-        told = f"missing or not the adapter's: {', '.join(odd) or 'every file'}."
-        return _check("tokenizer", False, told)
-    return _check("tokenizer", True, f"{len(files)} files are byte for byte the adapter's.")
-
-
-def _check_stop_tokens(model: Path, merged: Path) -> Check:
-    """The padding token does not stop the model, unless it did so in the base."""
-    before, after = _pad_stops(model), _pad_stops(merged)
-    told = "The padding token is among the stop tokens" if after else "Padding stops nothing"
-    return _check(
-        "stop_tokens", not after or before, told + (", as in the base." if before else ".")
+def _answers(merged: Path, prompts: list[list[int]]) -> tuple[Check, torch.Tensor]:
+    """Load the merged model as any user does; return whether all was found, and its logits."""
+    model, found = AutoModelForCausalLM.from_pretrained(
+        merged, dtype=torch.float32, output_loading_info=True
     )
-
-
-def _pad_stops(folder: Path) -> bool:
-    file = folder / "generation_config.json"
-    source = file if file.is_file() else folder / "config.json"
-    config = GenerationConfig(**json.loads(source.read_text()))
-    eos = config.eos_token_id
-    stops = eos if isinstance(eos, list) else [eos]
-    return config.pad_token_id is not None and config.pad_token_id in stops
-
-
-def _dtype(folder: Path) -> str:
-    """Return the commonest dtype of the weights, as safetensors names it."""
-    found = [dtype for _, _, dtype in read_shapes(weight_files(folder))]
-    return max(sorted(set(found)), key=found.count)
-
-
-def _load(folder: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    odd = [str(name) for names in found.values() for name in names]
+    stored = sum(math.prod(tensor.shape) for tensor in stored_tensors(merged).values())
+    loaded = model.num_parameters()
+    told = f"{stored:,} parameters on disk, {loaded:,} in the loaded model"
+    if odd:
+        told += f"; missing, unexpected or of another shape: {', '.join(sorted(odd)[:3])}"
+    check = make_check("parameters", stored == loaded and not odd, f"{told}.")
+    return check, _logits(model.eval(), prompts)
 
 
 def _logits(model: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
@@ -194,70 +161,6 @@ def _logits(model: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
     with torch.inference_mode():
         logits: torch.Tensor = model(input_ids=rows, use_cache=False).logits
     return logits[real]
-
-
-def _expectation(
-    model: Path, adapter: Path, merged: Path, prompts: list[list[int]]
-) -> tuple[torch.Tensor, torch.Tensor, list[Check]]:
-    """Return the logits of base + adapter and of the base, and the checks of each weight.
-
-    All in float32, from weights as stored; PEFT's model is gone when this returns.
-    """
-    tuned = PeftModel.from_pretrained(_load(model), adapter).eval()
-    with_adapter = _logits(tuned, prompts)
-    with tuned.disable_adapter():
-        base = _logits(tuned, prompts)
-    checks = _check_weights(tuned.merge_and_unload(), merged)
-    del tuned
-    gc.collect()
-    return with_adapter, base, checks
-
-
-def _check_weights(expected: PreTrainedModel, merged: Path) -> list[Check]:
-    """Each merged weight is PEFT's float32 sum, rounded to the stored dtype."""
-    sums = expected.state_dict()
-    odd: list[str] = []
-    broken: list[str] = []
-    worst = 0.0
-    count = 0
-    for name, tensor in _tensors(merged):
-        count += 1
-        if not bool(torch.isfinite(tensor).all()):
-            broken.append(name)
-        if name not in sums:
-            odd.append(name)
-            continue
-        steps = _rounding_steps(tensor, sums[name])
-        worst = max(worst, steps)
-        if not steps <= MAX_ROUNDING_STEPS[SAFETENSORS_NAMES[tensor.dtype]]:  # NaN is odd, too
-            odd.append(name)
-    told = f"the worst weight is {worst:.2f} rounding steps from PEFT's float32 sum"
-    finite = f"{len(broken)} of {count} hold a number that is not finite"
-    return [
-        _check("finite", not broken, _with_example(finite, broken)),
-        _check("weights", not odd, _with_example(f"of {count} tensors, {told}", odd)),
-    ]
-
-
-def _rounding_steps(stored: torch.Tensor, exact: torch.Tensor) -> float:
-    """Return the largest distance of *stored* from *exact*, in steps of the stored dtype."""
-    sizes = exact.abs()
-    step = sizes.clamp(min=float(sizes.max()) * SMALLEST_PART) * torch.finfo(stored.dtype).eps
-    # An all-zero tensor has no step; equal numbers are none apart.
-    distance = (stored.float() - exact).abs()
-    return float(torch.where(distance == 0, 0.0, distance / step).max())
-
-
-def _with_example(text: str, names: list[str]) -> str:
-    text = text[0].upper() + text[1:]
-    return f"{text}; wrong in {len(names)}, first {names[0]}." if names else f"{text}."
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the weights of a model folder, one file in memory at a time."""
-    for file in weight_files(folder):
-        tensors, _ = read_tensors(file)
-        yield from tensors.items()
 
 
 def _logit_numbers(
@@ -287,18 +190,18 @@ def _check_logits(spec: ProofSpec, numbers: Mapping[str, Any], dtype: str) -> li
     limits = spec.max_logit_diff[dtype], spec.max_mean_kl[dtype], spec.min_top1_agreement[dtype]
     scale = f"over {numbers['positions']} positions; the base itself is"
     return [
-        _check(
+        make_check(
             "max_logit_diff",
             difference <= limits[0],
             f"{difference:.3g} (limit {limits[0]:.3g}) {scale} {numbers['base_max_logit_diff']:.3g}"
             " away.",
         ),
-        _check(
+        make_check(
             "mean_kl",
             kl <= limits[1],
             f"{kl:.3g} nats (limit {limits[1]:.3g}) {scale} {numbers['base_mean_kl']:.3g} away.",
         ),
-        _check(
+        make_check(
             "top1_agreement",
             agreement >= limits[2],
             f"{agreement:.4f} (limit {limits[2]:.4f}) {scale} at"

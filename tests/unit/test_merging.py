@@ -209,7 +209,17 @@ def test_a_quantised_base_is_refused(tmp_path, model, adapter):
 
 @pytest.mark.parametrize(
     "change",
-    [{"init_lora_weights": "pissa"}, {"modules_to_save": ["lm_head"]}, {"peft_type": "LOHA"}],
+    [
+        {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": "loftq"},
+        {"modules_to_save": ["lm_head"]},
+        {"trainable_token_indices": [3]},
+        {"use_dora": True},
+        {"r": 8},
+        {"layer_replication": [[0, 2], [1, 2]]},
+        {"peft_type": "LOHA"},
+    ],
+    ids=str,
 )
 def test_what_cannot_be_merged_exactly_is_refused(tmp_path, model, adapter, change):
     odd = shutil.copytree(adapter, tmp_path / "odd")

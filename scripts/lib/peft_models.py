@@ -1,0 +1,80 @@
+"""A base with an adapter on it, as PEFT loads them; what does not fit is an error, not a warning.
+
+PEFT leaves out what it does not find a place for and says so in a warning only, so a model that is
+loaded without looking may be the base itself.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from scripts.lib.adapters import ADAPTER_WEIGHTS
+from scripts.lib.errors import MergeError
+from scripts.lib.merge_layout import EMBEDDING_ENDINGS, embedding_name
+from scripts.lib.weight_files import read_bytes, read_weight_file
+
+# How PEFT names an embedding that it also adds to.
+WRAPPED = tuple(f"{ending.removesuffix('weight')}base_layer.weight" for ending in EMBEDDING_ENDINGS)
+WRAPPED += tuple(
+    f"{ending.removesuffix('weight')}token_adapter.base_layer.weight"
+    for ending in EMBEDDING_ENDINGS
+)
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """Load the causal language model in *folder* in float32, in evaluation mode."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def load_tuned(model: Path, adapter: Path, *, untie: bool = False) -> PeftModel:
+    """Load *model* with *adapter* in float32; a vocabulary that the adapter resized is resized.
+
+    Args:
+        model: Folder of the base.
+        adapter: Folder of the adapter.
+        untie: Whether to give the output layer a copy of the embedding that it is tied to. PEFT
+            merges into tied weights as if they were one, which its forward pass does not.
+
+    Raises:
+        MergeError: If the adapter fits another base.
+    """
+    base = load_model(model)
+    rows = _embedding_rows(adapter)
+    if rows and rows != base.get_input_embeddings().weight.shape[0]:
+        base.resize_token_embeddings(rows, mean_resizing=False)
+    if untie:
+        head = base.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        base.config.tie_word_embeddings = False
+    hint = f"The adapter {adapter} was trained on another base than {model}; give the one it names."
+    with warnings.catch_warnings():
+        # Tied embeddings and what is missing are looked at here.
+        warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+        try:
+            tuned = PeftModelForCausalLM(base, PeftConfig.from_pretrained(adapter))
+            found = tuned.load_adapter(str(adapter), "default")
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise MergeError(f"PEFT cannot put the adapter on its base: {error} {hint}") from error
+    unexpected = [name for name in found.unexpected_keys if not _is_tied_copy(name, adapter)]
+    if odd := [*unexpected, *found.missing_keys]:
+        names = ", ".join(odd[:3])
+        raise MergeError(f"the base has no place for {names} ({len(odd)} in all). {hint}")
+    return tuned.eval()
+
+
+def _is_tied_copy(name: str, adapter: Path) -> bool:
+    """Tell whether *name* is what PEFT saved of a tied output layer beside its embedding's."""
+    stored = read_weight_file(adapter / ADAPTER_WEIGHTS).tensors
+    copies = [t for t in stored if t.name.endswith(".token_adapter.trainable_tokens_delta")]
+    own = [t for t in copies if t.name == name]
+    return any(read_bytes(t) == read_bytes(one) for one in own for t in copies if t is not one)
+
+
+def _embedding_rows(adapter: Path) -> int:
+    """Return the rows of the embedding that *adapter* holds as a whole; 0 where it holds none."""
+    stored = {t.name: t for t in read_weight_file(adapter / ADAPTER_WEIGHTS).tensors}
+    whole = embedding_name(stored) or next((n for n in stored if n.endswith(WRAPPED)), "")
+    return stored[whole].rows if whole else 0

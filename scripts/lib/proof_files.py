@@ -1,0 +1,145 @@
+"""What the files of a merged model must be, whatever its weights say."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from transformers import GenerationConfig
+
+from scripts.lib.adapters import GENERATION_CONFIG, carried_files, largest_token_id
+from scripts.lib.merge_layout import OUTPUT_NAMES, embedding_name, output_name
+from scripts.lib.weight_files import StoredTensor, read_model
+
+
+class Check(TypedDict):
+    """One finding of a proof."""
+
+    name: str
+    passed: bool
+    evidence: str
+
+
+def make_check(name: str, passed: bool, evidence: str) -> Check:
+    """Return a finding."""
+    return {"name": name, "passed": passed, "evidence": evidence}
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Return the tensors of a model folder by name; none is there twice.
+
+    Raises:
+        MergeError: If a file is damaged or two hold the same tensor.
+    """
+    return {tensor.name: tensor for file in read_model(folder) for tensor in file.tensors}
+
+
+def check_files(model: Path, adapter: Path, merged: Path) -> list[Check]:
+    """Return the checks of names, shapes, vocabulary, carried files and stop tokens."""
+    return [
+        _check_tensors(model, merged),
+        _check_vocabulary(merged),
+        *_check_carried(model, adapter, merged),
+        _check_stop_tokens(model, merged),
+    ]
+
+
+def is_untied(model: Path, merged: Path) -> bool:
+    """Tell whether the output layer of *merged* has left the embedding that it was tied to."""
+    before, after = stored_tensors(model), stored_tensors(merged)
+    return not output_name(before) and bool(output_name(after))
+
+
+def _check_tensors(model: Path, merged: Path) -> Check:
+    """Names, shapes and dtypes are those of the base, but for embeddings that grew or parted."""
+    base, after = stored_tensors(model), stored_tensors(merged)
+    config = json.loads((merged / "config.json").read_text())
+    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in base.items()}
+    embedding = embedding_name(base)
+    if embedding in after:
+        rows = after[embedding].rows
+        names = {embedding, output_name(base)}
+        if not output_name(base) and config.get("tie_word_embeddings") is False:
+            names.add(OUTPUT_NAMES[0])
+        for name in filter(None, names):
+            wanted[name] = ((rows, *base[embedding].shape[1:]), base[embedding].dtype)
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in after.items()}
+    odd = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
+    if odd:
+        told = f"{len(odd)} tensors differ in name, shape or dtype, first {odd[0]}"
+        return make_check(
+            "tensors", False, f"{told}: base {wanted.get(odd[0])}, {found.get(odd[0])}."
+        )
+    more = f" but for {OUTPUT_NAMES[0]}, which was tied" if len(after) > len(base) else ""
+    return make_check(
+        "tensors", True, f"{len(after)} tensors, named and shaped as in the base{more}."
+    )
+
+
+def _check_vocabulary(merged: Path) -> Check:
+    """Config, tokenizer and output layer agree with the rows of the embedding."""
+    tensors = stored_tensors(merged)
+    name, output = embedding_name(tensors), output_name(tensors)
+    if not name:
+        told = "The merged model has no tensor known as embedding."
+        return make_check("vocabulary", False, told)
+    rows = tensors[name].rows
+    config = json.loads((merged / "config.json").read_text())
+    size = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    largest = largest_token_id(merged)
+    told = f"config.json says {size}, {name} has {rows} rows, the largest token id is {largest}"
+    fits = size == rows and largest < rows
+    if output:
+        told += f", {output} has {tensors[output].rows} rows"
+        fits = fits and tensors[output].rows == rows
+    return make_check("vocabulary", fits, f"{told}.")
+
+
+def _check_carried(model: Path, adapter: Path, merged: Path) -> list[Check]:
+    """Tokenizer, chat template and generation config are byte for byte the run's."""
+    sources = carried_files(model, adapter)
+    odd = [
+        file.name
+        for file in sources
+        if not (merged / file.name).is_file()
+        or (merged / file.name).read_bytes() != file.read_bytes()
+    ]
+    tokenizer = [file.name for file in sources if file.name != GENERATION_CONFIG]
+    wrong = [name for name in tokenizer if name in odd]
+    told = f"missing or not the adapter's: {', '.join(wrong) or 'every file'}."
+    if tokenizer and not wrong:
+        told = f"{len(tokenizer)} files are byte for byte the adapter's."
+    source = next((file for file in sources if file.name == GENERATION_CONFIG), None)
+    generation = "neither base nor adapter has one."
+    if source:
+        owner = "adapter" if source.parent == adapter else "base"
+        same = "not " if GENERATION_CONFIG in odd else ""
+        generation = f"{same}byte for byte that of the {owner}."
+    return [
+        make_check("tokenizer", bool(tokenizer) and not wrong, told),
+        make_check("generation_config", GENERATION_CONFIG not in odd, generation),
+    ]
+
+
+def _check_stop_tokens(model: Path, merged: Path) -> Check:
+    """The padding token does not stop the model, unless it did so in the base."""
+    before, after = _pad_stops(model), _pad_stops(merged)
+    told = "The padding token is among the stop tokens" if after else "Padding stops nothing"
+    return make_check(
+        "stop_tokens", not after or before, told + (", as in the base." if before else ".")
+    )
+
+
+def _pad_stops(folder: Path) -> bool:
+    file = folder / GENERATION_CONFIG
+    source = file if file.is_file() else folder / "config.json"
+    config = GenerationConfig(**json.loads(source.read_text()))
+    eos = config.eos_token_id
+    stops = eos if isinstance(eos, list) else [eos]
+    return config.pad_token_id is not None and config.pad_token_id in stops
+
+
+def main_dtype(tensors: Mapping[str, Any]) -> str:
+    """Return the commonest dtype of *tensors*, as safetensors names it."""
+    found = [tensor.dtype for tensor in tensors.values()]
+    return str(max(sorted(set(found)), key=found.count))
