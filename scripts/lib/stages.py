@@ -42,7 +42,7 @@ STAGES = {
         Stage(
             "merged",
             "merge_adapter",
-            ("safetensors", "torch"),
+            ("peft", "safetensors", "torch", "transformers"),
             publishing="manifest",
         ),
         Stage("proofs", "prove_merge", ("peft", "safetensors", "torch", "transformers")),

@@ -52,6 +52,8 @@ USED_BY_ANOTHER = {
     ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
     ("benchmarks", "pyarrow"): "datasets reads a hub's table with it",
     ("shards", "jinja2"): "transformers renders chat templates with it",
+    ("merged", "safetensors"): "transformers writes what PEFT merges with it",
+    ("proofs", "safetensors"): "peft and transformers read adapter and models with it",
     ("scores", "tokenizers"): "transformers splits prompts into tokens with it",
 }
 """Pins of libraries that a stage's own files do not import, with who does."""
