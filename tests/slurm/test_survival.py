@@ -57,6 +57,11 @@ def resumed(flow: Workflow) -> bool:
 
 
 def test_snakemake_killed_and_started_again(adapter: Workflow, report: Report) -> None:
+    # Somebody else's workflow in the same folder, as far as squeue can tell.
+    other = ("--job-name", "tunesmith_other", "-D", str(adapter.folder), "-o", "/dev/null")
+    bystander = adapter.cluster.run(
+        "sbatch", "--parsable", "--mem=100", *other, "--wrap", "sleep 900"
+    )
     adapter.start()
     before = adapter.snapshot()
     orphan = adapter.training()
@@ -65,6 +70,8 @@ def test_snakemake_killed_and_started_again(adapter: Workflow, report: Report) -
     assert adapter.start().finish() == 0, adapter.output
     assert f"cancelling 1 Slurm job(s) of a workflow that was killed: {orphan}" in adapter.output
     assert resumed(adapter)
+    assert adapter.cluster.run("squeue", "-h", "-j", bystander, "-o", "%T") == "RUNNING"
+    adapter.cluster.run("scancel", bystander)
     check(report(adapter.row("kill -9 of Snakemake", before, "started again, resumed, done")))
 
 
