@@ -119,9 +119,9 @@ def planned(stage):
 
 
 def reads(stage, edge):
-    """Return the input function for the folders behind an edge."""
+    """Return the input function for the folders behind an edge; none where there is no edge."""
     return lambda wildcards: [
-        place for _, place in entry(stage, wildcards)["reads"][edge]
+        place for _, place in entry(stage, wildcards)["reads"].get(edge, [])
     ]
 
 

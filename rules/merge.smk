@@ -1,8 +1,32 @@
-"""Merge adapters into their bases, and prove the result.
+"""Combine adapters, merge adapters into their bases, and prove the result.
 
 in   results/{models,adapters}/
-out  results/{merged,proofs}/
+out  results/{combined,merged,proofs}/
 """
+
+
+rule combine_adapters:
+    """Combine the adapters of several runs into one."""
+    input:
+        model=reads("combined", "model"),
+        adapters=reads("combined", "adapters"),
+        after=after("combined"),
+    output:
+        artifact=directory("results/combined/{artifact}"),
+        manifest="results/combined/{artifact}.json",
+    log:
+        "logs/combine_adapters/{artifact}.log",
+    wildcard_constraints:
+        artifact=planned("combined"),
+    threads: 2
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.combine_adapters --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model}"
+        " --threads {threads}"
+        " >{log} 2>&1"
 
 
 rule merge_adapter:

@@ -1,6 +1,6 @@
 """Score every candidate on every benchmark.
 
-in   results/{models,merged,benchmarks}/
+in   results/{models,adapters,combined,merged,benchmarks}/
 out  results/scores/ by question, results/categories/ by category
 """
 
@@ -9,6 +9,7 @@ rule score_benchmark:
     """Score one candidate on a set of subjects."""
     input:
         model=reads("scores", "model"),
+        adapter=reads("scores", "adapter"),
         benchmark=reads("scores", "benchmark"),
         after=after("scores"),
     output:

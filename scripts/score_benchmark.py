@@ -1,6 +1,7 @@
 """Score one candidate on a set of subjects of one benchmark.
 
-Reads   models/<model> or merged/<model>, benchmarks/<benchmark>
+Reads   models/<model> or merged/<model>, benchmarks/<benchmark>; the adapter (from the plan) of a
+        candidate that is not merged
 Writes  <artifact>/questions.parquet  one row per question: prediction, answer, log-probabilities
         <artifact>/protocol.json      how the questions were asked
 
@@ -25,6 +26,7 @@ def work(job: Job) -> dict[str, Any]:
         job.out,
         batch_size=job.options.score_batch,
         scratch=job.scratch,
+        adapter=next(iter(job.inputs.get("adapter", ())), None),
     )
 
 

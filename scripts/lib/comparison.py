@@ -24,19 +24,21 @@ _CHANCE = {"mmlu": 0.25}
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A base model or a run, and where its scores are.
+    """A base model or what was made of one, and where its scores are.
 
     Attributes:
         name: Its name in the config.
-        kind: `base` or `run`.
-        base: Name of the candidate that a run is compared with, or None.
+        kind: `base`, `run`, or `combination` of several runs.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
         scores: Artifact ids of the scoring jobs, per benchmark.
         categories: Artifact id of the category scores, per benchmark.
     """
 
     name: str
-    kind: Literal["base", "run"]
+    kind: Literal["base", "run", "combination"]
     base: str | None
+    unmerged: bool
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
 
@@ -61,6 +63,7 @@ class CompareSpec:
                 name=item["name"],
                 kind=item["kind"],
                 base=item["base"],
+                unmerged=item["unmerged"],
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
                 categories=item["categories"],
             )
@@ -119,7 +122,8 @@ def compare_runs(
             name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
         },
         "candidates": [
-            {"name": c.name, "kind": c.kind, "base": c.base} for c in _beside_base(spec.candidates)
+            {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
+            for c in _beside_base(spec.candidates)
         ],
     }
     return {"rows": write_tables(document, out)}
@@ -234,6 +238,14 @@ def _notes(
                 "code": "near_chance",
                 "text": f"Every candidate is within two standard errors of guessing "
                 f"({100 * chance:.0f} %), so this benchmark cannot tell these models apart.",
+            }
+        )
+    if unmerged := [name for name, found in scored.items() if found.candidate.unmerged]:
+        notes.append(
+            {
+                "code": "unmerged",
+                "text": f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by "
+                "side; a merged model rounds its weights and may answer a little differently.",
             }
         )
     if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:

@@ -14,6 +14,8 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from scripts.lib.config_benchmarks import Benchmark
+from scripts.lib.config_candidate_checks import combination_problems, unknown_run_problems
+from scripts.lib.config_candidates import Combination
 from scripts.lib.config_checks import (
     NamedRun,
     benchmark_problems,
@@ -62,6 +64,9 @@ class Config(Settings):
         {}, validate_default=True, description="Instruction datasets, by name."
     )
     runs: Named[Run] = Field({}, validate_default=True, description="Fine-tunes, by name.")
+    candidates: Named[Combination] = Field(
+        {}, validate_default=True, description="Combinations of several runs' adapters, by name."
+    )
     benchmarks: NamedNotEmpty[Benchmark] = Field(
         description="Benchmarks that every candidate is scored on, by name."
     )
@@ -107,6 +112,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
             problems += wrong
     file = _checked_file(mapping, problems)
     problems += reference_problems(mapping)
+    problems += unknown_run_problems(mapping, runs)
     problems += candidate_problems(mapping, runs)
     problems += benchmark_problems(mapping)
     if problems or file is None:
@@ -114,6 +120,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     sections = {key: getattr(file, key) for key in file.model_fields_set - {"runs"}}
     config = Config(**sections, runs={entry.name: entry.run for entry in runs})
     problems += _held_out_problems(config, runs)
+    problems += combination_problems(config.candidates, config.runs)
     if problems:
         raise config_error(problems)
     return config

@@ -191,11 +191,16 @@ def entries(raw: Raw, section: str) -> list[tuple[str, Any]]:
 
 
 def candidate_problems(raw: Raw, runs: Sequence[NamedRun]) -> Iterator[Problem]:
-    """Yield the names that two runs, or a run and a model, would share."""
+    """Yield the names that two runs, two combinations, or one and a model, would share."""
     whole = {name: name for name, run in entries(raw, "runs") if not swept(run)}
     for name, source in (whole | {entry.name: entry.source for entry in runs}).items():
         if any(name == model for model, _ in entries(raw, "models")):
             yield Problem(("runs", source), f"{name!r} is the name of a model too; rename one")
+        if any(name == other for other, _ in entries(raw, "candidates")):
+            yield Problem(("candidates", name), f"{name!r} is the name of a run too; rename one")
+    for name, _ in entries(raw, "candidates"):
+        if any(name == model for model, _ in entries(raw, "models")):
+            yield Problem(("candidates", name), f"{name!r} is the name of a model too; rename one")
     makers: dict[str, list[str]] = {}
     for entry in runs:
         makers.setdefault(entry.name, []).append(entry.source)

@@ -105,6 +105,12 @@ def _inner_file(value: str) -> str:
     return value
 
 
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise refusal("adds nothing; leave the run out")
+    return value
+
+
 def _hub_name(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value, re.ASCII) or ".." in value:
         raise refusal("is no repository of the hub; allowed: OWNER/NAME")
@@ -137,6 +143,7 @@ _Finite = Field(strict=True, allow_inf_nan=False)
 _Numeric = BeforeValidator(_number)
 PositiveNumber = Annotated[float, _Finite, Field(gt=0), _Numeric]
 Number = Annotated[float, _Finite, Field(ge=0), _Numeric]
+Weight = Annotated[float, _Finite, _Numeric, AfterValidator(_not_zero)]
 Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
 

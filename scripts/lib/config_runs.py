@@ -121,6 +121,12 @@ class Run(Settings):
         "gate",
         "report",
     )
+    merge: Flag = setting(
+        "Merge the adapter into the model and prove it; false scores model and adapter as they"
+        " are, for a quick look.",
+        "identity",
+        True,
+    )
     keep_merged: Flag = setting(
         "Keep the merged model after its proof and scores are there.", "execution", True
     )

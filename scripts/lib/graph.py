@@ -16,6 +16,7 @@ from scripts.lib.canonical import digest
 from scripts.lib.pins import select
 from scripts.lib.stages import STAGES, libraries_of
 
+CandidateKind = Literal["base", "run", "combination"]
 GateKind = Literal["ledger", "contract", "verdict", "proof"]
 
 
@@ -92,12 +93,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base model or a run, and the artifacts that belong to it.
+    """A base model, a run or a combination of runs, and the artifacts that belong to it.
 
     Attributes:
         name: The config's name.
-        kind: Base or run.
-        base: Name of the base model that a run is compared with.
+        kind: Base, run or combination.
+        base: Name of the base model that it is compared with, if it is none itself.
         artifacts: Stage -> id, for the stages that have one artifact for each candidate.
         scores: Benchmark -> ids of its scoring jobs.
         categories: Benchmark -> id of its categories.
@@ -105,12 +106,17 @@ class Candidate:
     """
 
     name: str
-    kind: Literal["base", "run"]
+    kind: CandidateKind
     base: str | None
     artifacts: Mapping[str, str]
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
     keep_merged: bool = True
+
+    @property
+    def unmerged(self) -> bool:
+        """Whether it is scored as model and adapter side by side."""
+        return self.kind != "base" and "merged" not in self.artifacts
 
 
 class Graph:
@@ -151,7 +157,7 @@ class Graph:
             slug=slug,
             spec=spec,
             code=self._code[STAGES[stage].rule],
-            pins=select(self._lock, libraries_of(stage, spec)),
+            pins=select(self._lock, libraries_of(stage, spec, read)),
             reads=read,
             knows=known,
             gates=tuple(gates),

@@ -5,14 +5,17 @@ or looks at results.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from scripts.lib.categories import refinement
 from scripts.lib.config import Config
 from scripts.lib.config_benchmarks import Benchmark
+from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
-from scripts.lib.graph import Candidate, Gate, Graph
+from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
+from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
 from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw, template_text
 from scripts.lib.sources import LocalSources
 
@@ -41,27 +44,19 @@ def build_graph(
     templates = _each("runs", config.runs, problems, lambda r: template_text(sources, r.template))
     if problems:
         raise ConfigError("\n".join(problems))
+    shared = _Shared(graph, config, benchmarks)
     for name, model in models.items():
-        graph.candidates.append(
-            _score(graph, config, benchmarks, name=name, kind="base", base=None, model=model)
-        )
+        shared.add_base(name, model)
+    adapters = {
+        name: tune(graph, config, run, templates[name], models[run.model], datasets[run.dataset])
+        for name, run in config.runs.items()
+    }
     for name, run in config.runs.items():
-        artifacts, merged = _tune(
-            graph, config, run, templates[name], models[run.model], datasets[run.dataset]
-        )
-        graph.candidates.append(
-            _score(
-                graph,
-                config,
-                benchmarks,
-                name=name,
-                kind="run",
-                base=run.model,
-                model=merged,
-                artifacts=artifacts,
-                keep_merged=run.keep_merged,
-            )
-        )
+        shared.add_tuned(name, "run", run.model, adapters[name], run)
+    for name, combination in config.candidates.items():
+        base = config.runs[next(iter(combination.combine))].model
+        combined = combine(graph, combination, adapters)
+        shared.add_tuned(name, "combination", base, combined, combination)
     graph.report = _report(graph, config)
     return graph
 
@@ -77,105 +72,78 @@ def _each(group: str, entries: Mapping[str, Any], problems: list[str], make: Any
     return result
 
 
-def _tune(
-    graph: Graph,
-    config: Config,
-    run: Run,
-    template: str | dict[str, str],
-    model: Place,
-    raw: Place,
-) -> tuple[dict[str, str], Place]:
-    """Add what one run makes; return its artifacts by stage, and the merged model."""
-    dataset = config.datasets[run.dataset]
-    chat = graph.add(
-        "chat",
-        raw.slug,
-        dataset.model_dump(
-            include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
-        ),
-        reads={"raw": raw.id},
-    )
-    shards = graph.add(
-        "shards",
-        f"{raw.slug}-{model.slug}",
-        {
-            "template": template,
-            "train_on": run.train_on,
-            "max_length_tokens": run.training.max_length_tokens,
-            "on_too_long": run.on_too_long,
-        },
-        reads={"chat": chat, "model": model.id},
-        gates=[Gate("ledger", chat, dataset.max_dropped_fraction)],
-    )
-    slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
-    adapter = graph.add(
-        "adapters",
-        slug,
-        run.model_dump(mode="json", include={"lora", "quantization", "training"}),
-        reads={"model": model.id, "shards": shards},
-        gates=[Gate("contract", shards)],
-    )
-    merged = graph.add(
-        "merged",
-        slug,
-        {},
-        reads={"model": model.id, "adapter": adapter},
-        gates=[Gate("verdict", adapter)] if run.on_verdict == "stop" else [],
-    )
-    proof = graph.add(
-        "proofs", slug, {}, reads={"model": model.id, "adapter": adapter, "merged": merged}
-    )
-    artifacts = {
-        "raw": raw.id,
-        "chat": chat,
-        "shards": shards,
-        "adapters": adapter,
-        "merged": merged,
-        "proofs": proof,
-        "models": model.id,
-    }
-    return artifacts, Place(merged, slug)
+@dataclass(frozen=True)
+class _Shared:
+    """What all candidates are scored with, and where they go."""
 
+    graph: Graph
+    config: Config
+    benchmarks: Mapping[str, Place]
 
-def _score(
-    graph: Graph,
-    config: Config,
-    benchmarks: Mapping[str, Place],
-    *,
-    name: str,
-    kind: Any,
-    base: str | None,
-    model: Place,
-    artifacts: Mapping[str, str] | None = None,
-    keep_merged: bool = True,
-) -> Candidate:
-    """Add the scores of one candidate and return the candidate."""
-    own = dict(artifacts or {"models": model.id})
-    gates = [Gate("proof", own["proofs"])] if "proofs" in own else []
-    scores, categories = {}, {}
-    for label, benchmark in config.benchmarks.items():
-        place = benchmarks[label]
-        scores[label] = tuple(
-            graph.add(
-                "scores",
-                "-".join(filter(None, (model.slug, place.slug, cell))),
-                {**_protocol(benchmark), "subjects": subjects},
-                reads={"model": model.id, "benchmark": place.id},
-                gates=gates,
+    def add_base(self, name: str, model: Place) -> None:
+        """Add a base model as a candidate."""
+        scored = self._score(model.slug, {"model": model.id}, ())
+        self.graph.candidates.append(
+            Candidate(name, "base", None, artifacts={"models": model.id}, **scored)
+        )
+
+    def add_tuned(
+        self,
+        name: str,
+        kind: CandidateKind,
+        base: str,
+        adapter: Adapter,
+        settings: Run | Combination,
+    ) -> None:
+        """Add an adapter as a candidate, merged and proved unless the *settings* say otherwise."""
+        artifacts = dict(adapter.artifacts)
+        if settings.merge:
+            artifacts |= merge(self.graph, adapter)
+            reads = {"model": artifacts["merged"]}
+            gates: tuple[Gate, ...] = (Gate("proof", artifacts["proofs"]),)
+        else:
+            reads, gates = {"model": adapter.model.id, "adapter": adapter.id}, adapter.gates
+        scored = self._score(adapter.slug, reads, gates)
+        self.graph.candidates.append(
+            Candidate(
+                name,
+                kind,
+                base,
+                artifacts=artifacts,
+                keep_merged=settings.keep_merged,
+                **scored,
             )
-            for cell, subjects in _cells(benchmark, place)
         )
-        categories[label] = graph.add(
-            "categories",
-            f"{model.slug}-{label}",
-            {
-                "benchmark": label,
-                "categories": getattr(benchmark, "categories", "none"),
-                "subjects": getattr(benchmark, "subjects", None),
-            },
-            reads={"scores": scores[label]},
-        )
-    return Candidate(name, kind, base, own, scores, categories, keep_merged)
+
+    def _score(
+        self, slug: str, reads: Mapping[str, str], gates: tuple[Gate, ...]
+    ) -> dict[str, Any]:
+        """Add the scores and categories of what *reads* names; return their ids by benchmark."""
+        scores: dict[str, tuple[str, ...]] = {}
+        categories: dict[str, str] = {}
+        for label, benchmark in self.config.benchmarks.items():
+            place = self.benchmarks[label]
+            scores[label] = tuple(
+                self.graph.add(
+                    "scores",
+                    "-".join(filter(None, (slug, place.slug, cell))),
+                    {**_protocol(benchmark), "subjects": subjects},
+                    reads={**reads, "benchmark": place.id},
+                    gates=gates,
+                )
+                for cell, subjects in _cells(benchmark, place)
+            )
+            categories[label] = self.graph.add(
+                "categories",
+                f"{slug}-{label}",
+                {
+                    "benchmark": label,
+                    "categories": getattr(benchmark, "categories", "none"),
+                    "subjects": getattr(benchmark, "subjects", None),
+                },
+                reads={"scores": scores[label]},
+            )
+        return {"scores": scores, "categories": categories}
 
 
 def _protocol(benchmark: Benchmark) -> dict[str, Any]:
@@ -201,7 +169,10 @@ def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...
 
 def _report(graph: Graph, config: Config) -> str:
     """Add the comparison and the report of all candidates; return the report's id."""
-    named = [{"name": c.name, "kind": c.kind, "base": c.base} for c in graph.candidates]
+    named = [
+        {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
+        for c in graph.candidates
+    ]
     scored = [
         {**words, "scores": dict(c.scores), "categories": dict(c.categories)}
         for words, c in zip(named, graph.candidates, strict=True)

@@ -131,7 +131,8 @@ def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
             pending += [id for id, artifact in graph.artifacts.items() if artifact.stage == name]
         elif name in candidates:
             candidate = candidates[name]
-            own = [candidate.artifacts[s] for s in ("adapters",) if s in candidate.artifacts]
+            trained = ("adapters", "combined")
+            own = [candidate.artifacts[s] for s in trained if s in candidate.artifacts]
             pending += own or [id for ids in candidate.scores.values() for id in ids]
         else:
             raise ConfigError(

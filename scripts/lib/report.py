@@ -26,19 +26,21 @@ from scripts.lib.report_style import CSS
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCandidate:
-    """A base model or a run, with the artifacts that its evidence is taken from.
+    """A base model or what was made of one, with the artifacts that its evidence is taken from.
 
     Attributes:
         name: Its name in the config.
-        kind: `base` or `run`.
-        base: Name of the candidate that a run is compared with, or None.
+        kind: `base`, `run`, or `combination` of several runs.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
         artifacts: Stage -> artifact id.
         scores: Benchmark -> artifact ids of its scoring jobs.
     """
 
     name: str
-    kind: Literal["base", "run"]
+    kind: Literal["base", "run", "combination"]
     base: str | None
+    unmerged: bool
     artifacts: Mapping[str, str]
     scores: Mapping[str, tuple[str, ...]]
 
@@ -63,6 +65,7 @@ class ReportSpec:
                 name=item["name"],
                 kind=item["kind"],
                 base=item["base"],
+                unmerged=item["unmerged"],
                 artifacts=item["artifacts"],
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
             )
@@ -88,7 +91,7 @@ def write_report(
     """
     document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
-    runs = sum(candidate.kind == "run" for candidate in spec.candidates)
+    runs = sum(candidate.kind != "base" for candidate in spec.candidates)
     return {"runs": runs, "benchmarks": len(document["benchmarks"])}
 
 

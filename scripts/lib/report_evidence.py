@@ -18,6 +18,7 @@ _STAGES = {
     "chat": "Format",
     "shards": "Render",
     "adapters": "Train",
+    "combined": "Combine",
     "merged": "Merge",
     "proofs": "Prove",
     "scores": "Score",
@@ -35,11 +36,15 @@ class Candidate(Protocol):
 
     @property
     def kind(self) -> str:
-        """`base` or `run`."""
+        """`base`, `run` or `combination`."""
 
     @property
     def base(self) -> str | None:
         """Name of its base."""
+
+    @property
+    def unmerged(self) -> bool:
+        """Whether model and adapter were scored side by side."""
 
     @property
     def artifacts(self) -> Mapping[str, str]:
@@ -112,7 +117,7 @@ def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vi
     return [
         {
             "name": candidate.name,
-            "role": "base" if candidate.kind == "base" else f"run on {candidate.base}",
+            "role": _role(candidate),
             "steps": [
                 {
                     "stage": _STAGES[stage],
@@ -216,6 +221,12 @@ def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tup
     yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"
     yield "Rows", f"{facts['train_rows']:,}, with {facts['trained_tokens']:,} trained tokens"
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
+
+
+def _role(candidate: Candidate) -> str:
+    if candidate.kind == "base":
+        return "base"
+    return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
 
 
 def _made_of(candidate: Candidate) -> list[tuple[str, str]]:

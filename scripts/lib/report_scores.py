@@ -169,7 +169,8 @@ def _p(value: float) -> str:
 def _role(candidate: Mapping[str, Any]) -> str:
     if candidate["kind"] == "base":
         return "base"
-    return f"against {candidate['base']}" if candidate["base"] else "run"
+    words = f"against {candidate['base']}" if candidate["base"] else candidate["kind"]
+    return f"{words}, unmerged" if candidate["unmerged"] else words
 
 
 def _sentence(text: str) -> str:

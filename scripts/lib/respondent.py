@@ -13,13 +13,21 @@ from scripts.lib.journal import Answer
 from scripts.lib.prompts import Question
 from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import LETTERS
+from scripts.lib.unmerged import put_on
 
 
 class Respondent:
     """The model, loaded when the first question is really asked."""
 
     def __init__(
-        self, model: Path, tokenizer: Any, *, dtype: str, batch_size: int, ends: Sequence[str]
+        self,
+        model: Path,
+        tokenizer: Any,
+        *,
+        dtype: str,
+        batch_size: int,
+        ends: Sequence[str],
+        adapter: Path | None = None,
     ) -> None:
         """Keep what loading needs.
 
@@ -29,12 +37,14 @@ class Respondent:
             dtype: Precision of weights and arithmetic.
             batch_size: Most sequences per forward pass where they are not packed by tokens.
             ends: Texts that end an answer beside the model's own end tokens.
+            adapter: Adapter folder to put on the model, or None.
         """
         self._model = model
         self._tokenizer = tokenizer
         self._dtype = dtype
         self._batch_size = batch_size
         self._ends = ends
+        self._adapter = adapter
         self._lm: Any = None
 
     def answer(self, block: Sequence[Question]) -> list[Answer]:
@@ -53,6 +63,8 @@ class Respondent:
             device=compute_device(),
             trust_remote_code=False,
         )
+        if self._adapter:
+            put_on(lm.model, self._adapter)
         # Only the end tokens are kept: a published generation config may ask for sampling or for
         # a repetition penalty, and the protocol says greedy.
         lm.model.generation_config = GenerationConfig(

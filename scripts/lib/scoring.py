@@ -97,7 +97,14 @@ class ScoreSpec:
 
 
 def score_benchmark(
-    spec: ScoreSpec, model: Path, benchmark: Path, out: Path, *, batch_size: int, scratch: Path
+    spec: ScoreSpec,
+    model: Path,
+    benchmark: Path,
+    out: Path,
+    *,
+    batch_size: int,
+    scratch: Path,
+    adapter: Path | None = None,
 ) -> dict[str, Any]:
     """Write `questions.parquet` and `protocol.json` for one model and one set of subjects.
 
@@ -109,6 +116,7 @@ def score_benchmark(
         batch_size: Most sequences per forward pass where they are not packed by tokens; halved
             when memory runs out.
         scratch: Folder of this score's identity for the journal of finished questions.
+        adapter: Folder of an adapter to put on the model, whose tokenizer it then brings, or None.
 
     Returns:
         `{"n", "correct", "protocol"}`, the first two in questions.
@@ -119,7 +127,7 @@ def score_benchmark(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
-    tokenizer = load_tokenizer(model, chat_template=spec.chat_template)
+    tokenizer = load_tokenizer(adapter or model, chat_template=spec.chat_template)
     questions = list(_questions(spec, benchmark, tokenizer))
     check_lengths(questions, tokenizer, model)
     respondent = Respondent(
@@ -128,6 +136,7 @@ def score_benchmark(
         dtype=spec.dtype,
         batch_size=batch_size,
         ends=(turn_end(tokenizer),) if spec.chat_template else (),
+        adapter=adapter,
     )
     answers = _answer_all(questions, respondent, scratch)
     pq.write_table(pa.Table.from_pylist(answers, schema=_SCHEMA), out / QUESTIONS_TABLE)

@@ -1,7 +1,7 @@
 """The stages of the workflow: folder, rule, libraries, sharing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.lib.store import Publishing
@@ -16,12 +16,14 @@ class Stage:
         rule: Name of the Snakemake rule and of the program scripts/<rule>.py.
         libraries: Those whose versions decide the bytes; they enter the key.
         publishing: What a shared cache gets.
+        edge_libraries: Edge -> libraries that decide bytes too where an artifact has that edge.
     """
 
     name: str
     rule: str
     libraries: tuple[str, ...]
     publishing: Publishing = "files"
+    edge_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 STAGES = {
@@ -39,6 +41,7 @@ STAGES = {
             "train_adapter",
             ("accelerate", "datasets", "peft", "safetensors", "torch", "transformers", "trl"),
         ),
+        Stage("combined", "combine_adapters", ("peft", "safetensors", "torch", "transformers")),
         Stage(
             "merged",
             "merge_adapter",
@@ -50,6 +53,7 @@ STAGES = {
             "scores",
             "score_benchmark",
             ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
+            edge_libraries={"adapter": ("peft", "safetensors")},
         ),
         Stage("categories", "aggregate_scores", ("pyarrow",)),
         Stage(
@@ -69,7 +73,7 @@ STAGES = {
 """Every stage by name, in the order of the pipeline."""
 
 
-def libraries_of(stage: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the libraries whose versions decide the bytes of an artifact.
 
     A fetched local folder is copied byte for byte and a model of a hub is downloaded as it is, so
@@ -77,4 +81,8 @@ def libraries_of(stage: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
     """
     copied = spec.get("source") in ("path", "hub") if stage == "models" else False
     copied = copied or (stage in ("raw", "benchmarks") and spec.get("source") == "path")
-    return () if copied else STAGES[stage].libraries
+    if copied:
+        return ()
+    own = STAGES[stage]
+    more = [name for edge in edges for name in own.edge_libraries.get(edge, ())]
+    return tuple(sorted({*own.libraries, *more}))

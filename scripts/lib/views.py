@@ -17,6 +17,7 @@ from scripts.lib.store import Store
 LINKS = {
     "adapters": "adapter",
     "chat": "chat",
+    "combined": "adapter",
     "merged": "model",
     "proofs": "proof",
     "shards": "shards",

@@ -23,7 +23,7 @@ def put(path: str, value: Any) -> Callable[[World], None]:
     return change
 
 
-def _drop(path: str) -> Callable[[World], None]:
+def drop(path: str) -> Callable[[World], None]:
     """Return the change that takes one key out of the configuration."""
 
     def change(world: World) -> None:
@@ -36,7 +36,7 @@ def _drop(path: str) -> Callable[[World], None]:
     return change
 
 
-def _rename(group: str, old: str, new: str) -> Callable[[World], None]:
+def rename(group: str, old: str, new: str) -> Callable[[World], None]:
     """Return the change that gives an entry another name in the same place."""
 
     def change(world: World) -> None:
@@ -153,8 +153,8 @@ RUN_ROWS = [
     Row("keep_merged", put("runs/gentle/keep_merged", False), frozenset()),
     Row("a run is added", _add_run("hasty", learning_rate=1e-2), tuned("hasty") | END),
     Row("a run is added that equals another", _add_run("twin"), END),
-    Row("a run is renamed", _rename("runs", "gentle", "mild"), END),
-    Row("a run is removed", _drop("runs/strong"), END),
+    Row("a run is renamed", rename("runs", "gentle", "mild"), END),
+    Row("a run is removed", drop("runs/strong"), END),
     Row("two runs become alike", _alike, END),
     Row("runs in another order", _reverse("runs"), END),
     Row(
@@ -187,13 +187,13 @@ DATA_ROWS = [
         put("datasets/orders/max_dropped_fraction", 0.5),
         frozenset(),
     ),
-    Row("a dataset is renamed", _rename("datasets", "orders", "tickets"), frozenset()),
+    Row("a dataset is renamed", rename("datasets", "orders", "tickets"), frozenset()),
     Row(
         "a dataset that no run uses is added",
         put("datasets/idle", {"path": "data/chats.jsonl"}),
         frozenset(),
     ),
-    Row("a model is renamed", _rename("models", "tiny", "small"), END),
+    Row("a model is renamed", rename("models", "tiny", "small"), END),
 ]
 
 
@@ -233,7 +233,7 @@ SCORE_ROWS = [
     ),
     Row(
         "a part more, which was never scored",
-        _drop("benchmarks/mmlu/subjects"),
+        drop("benchmarks/mmlu/subjects"),
         scored("tiny", *RUNS, on=["mmlu"]) | END,
     ),
     Row(
@@ -243,10 +243,10 @@ SCORE_ROWS = [
     ),
     Row(
         "a benchmark is renamed",
-        _rename("benchmarks", "mmlu", "knowledge"),
+        rename("benchmarks", "mmlu", "knowledge"),
         categories("tiny", *RUNS, on=["knowledge"]) | END,
     ),
-    Row("a benchmark is removed", _drop("benchmarks/exact"), END),
+    Row("a benchmark is removed", drop("benchmarks/exact"), END),
     Row("benchmarks in another order", _reverse("benchmarks"), END),
     Row(
         "a benchmark is added",

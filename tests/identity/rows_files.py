@@ -148,7 +148,7 @@ FILE_ROWS = [
 ]
 
 
-def _move_pin(library: str) -> Callable[[World], None]:
+def move_pin(library: str) -> Callable[[World], None]:
     """Return the change of one library's version in the lock."""
 
     def change(world: World) -> None:
@@ -163,7 +163,7 @@ def _move_pin(library: str) -> Callable[[World], None]:
 
 
 def _pin(library: str, missing: frozenset[str], world: str = "local") -> Row:
-    return Row(f"{library} moves in the lock", _move_pin(library), missing, world)
+    return Row(f"{library} moves in the lock", move_pin(library), missing, world)
 
 
 ALL = ("tiny", *RUNS)

@@ -10,12 +10,13 @@ from scripts.lib.code import source_closure
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
 from scripts.lib.graph import Artifact
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
+from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import failures
 
-ROWS = [*CONFIG_ROWS, *DISK_ROWS]
+ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *DISK_ROWS]
 
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
@@ -23,6 +24,10 @@ WITH: dict[Part, tuple[Part, ...]] = {
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
     ("merged", "edge", "model"): (("adapters", "edge", "model"), ("shards", "edge", "model")),
+    ("combined", "edge", "model"): (
+        ("adapters", "edge", "model"),
+        ("shards", "edge", "model"),
+    ),
     ("proofs", "edge", "model"): (
         ("merged", "edge", "model"),
         ("adapters", "edge", "model"),
@@ -30,6 +35,7 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ),
     ("proofs", "edge", "adapter"): (("merged", "edge", "adapter"),),
     # Training pins all that merging does, and more.
+    ("combined", "pins", ""): (("adapters", "pins", ""),),
     ("merged", "pins", ""): (("adapters", "pins", ""),),
     ("proofs", "pins", ""): (("adapters", "pins", ""),),
     # Scores pin what counting them does, and more.
@@ -136,7 +142,7 @@ def test_a_mutant_that_breaks_nothing_fails_no_row(worlds, mutate, tmp_path):
 
 def test_every_part_of_identity_that_is_left_out_makes_a_row_stale(worlds, mutate, killer):
     parts = set().union(*(parts_of(world.graph()) for world in worlds.values()))
-    assert len(parts) > 90, "specs, edges, code and pins of twelve stages"
+    assert len(parts) > 90, "specs, edges, code and pins of thirteen stages"
     unknown = {*WITH, *TOLD_BY_OTHERS} - parts
     assert not unknown, f"explained, but not there: {sorted(unknown)}"
     survivors = []
@@ -190,14 +196,16 @@ def test_what_does_not_belong_into_a_key_makes_a_row_needless(name, mutate, kill
 
 
 class Naming:
-    """A graph that puts more than it should into the specs of adapters."""
+    """A graph that puts more than it should into the specs of a stage."""
 
-    def __init__(self, graph, extra):
+    def __init__(self, graph, extra, stage):
         self._graph = graph
         self._extra = extra
+        self._stage = stage
+        self.artifacts = graph.artifacts
 
     def add(self, stage, slug, spec, **edges):
-        more = {"more": self._extra} if stage == "adapters" else {}
+        more = {"more": self._extra} if stage == self._stage else {}
         return self._graph.add(stage, slug, {**spec, **more}, **edges)
 
 
@@ -224,12 +232,37 @@ class Naming:
     ],
 )
 def test_settings_of_a_run_that_change_no_byte_make_a_row_needless(what, row, monkeypatch, killer):
-    honest = pipeline._tune
+    honest = pipeline.tune
 
     def tune(graph, config, run, *others):
-        return honest(Naming(graph, what(config, run)), config, run, *others)
+        return honest(Naming(graph, what(config, run), "adapters"), config, run, *others)
 
-    monkeypatch.setattr(pipeline, "_tune", tune)
+    monkeypatch.setattr(pipeline, "tune", tune)
+    assert "needless" in killer(names=(row,))
+
+
+@pytest.mark.parametrize(
+    ("what", "row"),
+    [
+        (lambda combination: sorted(combination.combine), "a combined run is renamed"),
+        (
+            lambda combination: list(combination.combine.values()),
+            "runs of a combination in another order",
+        ),
+        (lambda combination: combination.keep_merged, "keep_merged of blend becomes False"),
+        (lambda combination: combination.merge, "merge of blend becomes False"),
+        (lambda combination: combination.seed, "a combination says its defaults"),
+        (lambda combination: combination.majority_sign, "a combination says its defaults"),
+    ],
+    ids=["names of runs", "their order", "keep_merged", "merge", "seed", "majority_sign"],
+)
+def test_what_changes_no_byte_of_a_combination_makes_a_row_needless(what, row, monkeypatch, killer):
+    honest = pipeline.combine
+
+    def combine(graph, combination, adapters):
+        return honest(Naming(graph, what(combination), "combined"), combination, adapters)
+
+    monkeypatch.setattr(pipeline, "combine", combine)
     assert "needless" in killer(names=(row,))
 
 

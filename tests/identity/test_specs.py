@@ -9,12 +9,13 @@ import pytest
 from scripts.lib.canonical import canonical_json
 from scripts.lib.stages import STAGES
 from tests.identity.mutants import leaves
-from tests.identity.world import make_hub_world, make_local_world
+from tests.identity.world import make_blend_world, make_hub_world, make_local_world
 
 SPECS = {
     "chat": ("formatting", "FormatSpec", None),
     "shards": ("rendering", "RenderSpec", None),
     "adapters": ("training", "TrainSpec", "from_json"),
+    "combined": ("combining", "CombineSpec", "from_json"),
     "merged": ("merging", "MergeSpec", None),
     "proofs": ("proving", "ProofSpec", None),
     "scores": ("scoring", "ScoreSpec", None),
@@ -30,7 +31,8 @@ def specs(tmp_path_factory) -> dict[str, list[dict]]:
     """Every spec of the worlds by stage, as a job reads it."""
     folder = tmp_path_factory.mktemp("specs")
     found: dict[str, list[dict]] = {}
-    for world in (make_local_world(folder / "local"), make_hub_world(folder / "hub")):
+    for make in (make_local_world, make_hub_world, make_blend_world):
+        world = make(folder / make.__name__)
         for artifact in world.graph().artifacts.values():
             spec = json.loads(canonical_json(artifact.spec))
             found.setdefault(artifact.stage, []).append(spec)
@@ -58,7 +60,9 @@ def test_a_spec_is_frozen(stage, specs):
             setattr(spec, field.name, None)
 
 
-@pytest.mark.parametrize("stage", ["chat", "shards", "adapters", "scores", "categories"])
+@pytest.mark.parametrize(
+    "stage", ["chat", "shards", "adapters", "combined", "scores", "categories"]
+)
 def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
     """A field with a default that the graph leaves out would be identity without a key."""
     for spec in specs[stage]:

@@ -33,6 +33,7 @@ INPUTS = {
     "format_chat": ("raw",),
     "render_shards": ("chat", "model"),
     "train_adapter": ("model", "shards"),
+    "combine_adapters": ("model",),
     "merge_adapter": ("model", "adapter"),
     "prove_merge": ("model", "adapter", "merged"),
     "score_benchmark": ("model", "benchmark"),
@@ -379,4 +380,25 @@ def make_hub_world(base: Path) -> World:
     }
     world = World(base, config)
     world.write("data/packed/small.gguf", "weights")
+    return world
+
+
+def make_blend_world(base: Path) -> World:
+    """Make the world of other candidates: one unmerged run, two combinations, one of them unmerged.
+
+    Every run has the same rank and template, so that every method can combine them.
+    """
+    world = make_local_world(base)
+    run = world.config["runs"]["gentle"]
+    world.config["runs"] = {
+        name: {**run, "training": {**run["training"], "seed": seed}}
+        for seed, name in enumerate(("north", "south", "quick"))
+    }
+    world.config["runs"]["quick"]["merge"] = False
+    pruned = {"combine": {"north": 0.7, "south": 0.3}, "method": "dare_ties_svd", "density": 0.5}
+    world.config["candidates"] = {
+        "blend": pruned,
+        "away": {"combine": {"north": 1, "quick": -0.5}, "method": "svd", "merge": False},
+    }
+    del world.config["datasets"]["chats"], world.config["benchmarks"]["exact"]
     return world

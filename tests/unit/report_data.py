@@ -90,9 +90,9 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
             ),
         },
         "candidates": [
-            {"name": base, "kind": "base", "base": None},
-            {"name": gentle, "kind": "run", "base": base},
-            {"name": eager, "kind": "run", "base": base},
+            {"name": base, "kind": "base", "base": None, "unmerged": False},
+            {"name": gentle, "kind": "run", "base": base, "unmerged": False},
+            {"name": eager, "kind": "run", "base": base, "unmerged": False},
         ],
     }
 
@@ -176,8 +176,8 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
         0.6,
     )
     manifests = {m["id"]: m for m in (model, raw, chat, shards, first, second)}
-    candidates = [{"name": base, "kind": "base", "base": None, "scores": {}}]
-    candidates[0]["artifacts"] = {"models": model["id"]}
+    candidates = [{"name": base, "kind": "base", "base": None, "unmerged": False}]
+    candidates[0] |= {"scores": {}, "artifacts": {"models": model["id"]}}
     for number, (name, adapter) in enumerate(((gentle, first), (eager, second)), start=3):
         merged = manifest("merged", adapter["slug"], number, {}, {}, 6.1, 1.1)
         proof = {
@@ -204,6 +204,7 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
                 "name": name,
                 "kind": "run",
                 "base": base,
+                "unmerged": False,
                 "scores": {"mmlu": [score["id"]]},
                 "categories": {},
                 "artifacts": artifacts,

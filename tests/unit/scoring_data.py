@@ -49,12 +49,18 @@ def spec(**changes):
     return ScoreSpec(**{**values, **changes})
 
 
-def score(score_spec, model, benchmark, folder, *, batch_size=4):
+def score(score_spec, model, benchmark, folder, *, batch_size=4, adapter=None):
     """Return facts and rows; the journal lives in *folder*."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     facts = score_benchmark(
-        score_spec, model, benchmark, out, batch_size=batch_size, scratch=folder / "scratch"
+        score_spec,
+        model,
+        benchmark,
+        out,
+        batch_size=batch_size,
+        scratch=folder / "scratch",
+        adapter=adapter,
     )
     return facts, pq.read_table(out / "questions.parquet").to_pylist()

@@ -26,7 +26,17 @@ class Bench:
         self.artifacts: dict[str, Path] = {}
         self.candidates: list[dict] = []
 
-    def add(self, name, *, right, base=None, kind="mmlu", prompts="p", subjects=SUBJECTS):
+    def add(
+        self,
+        name,
+        *,
+        right,
+        base=None,
+        kind="mmlu",
+        prompts="p",
+        subjects=SUBJECTS,
+        unmerged=False,
+    ):
         """Add a candidate that is right where `right(question number)` says so."""
         benchmark = "mmlu" if kind == "mmlu" else "orders"
         score, categories = f"scores/{name}-{benchmark}", f"categories/{name}-{benchmark}"
@@ -66,7 +76,7 @@ class Bench:
         known = next((c for c in self.candidates if c["name"] == name), None)
         if known is None:
             known = {"name": name, "kind": "run" if base else "base", "base": base}
-            known |= {"scores": {}, "categories": {}}
+            known |= {"unmerged": unmerged, "scores": {}, "categories": {}}
             self.candidates.append(known)
         known["scores"][benchmark] = [score]
         known["categories"][benchmark] = categories
@@ -212,6 +222,17 @@ def test_a_benchmark_at_chance_says_that_it_cannot_tell_models_apart(bench):
     notes = document["benchmarks"]["mmlu"]["notes"]
     assert [note["code"] for note in notes] == ["near_chance"]
     assert "cannot tell these models apart" in bench.markdown
+
+
+def test_candidates_that_were_not_merged_are_named_under_the_table(bench):
+    bench.add("base", right=half)
+    bench.add("proved", right=half, base="base")
+    bench.add("quick", right=half, base="base", unmerged=True)
+    document = bench.compare()
+    (note,) = (n for n in document["benchmarks"]["mmlu"]["notes"] if n["code"] == "unmerged")
+    assert "quick" in note["text"] and "proved" not in note["text"]
+    assert note["text"] in bench.markdown
+    assert [c["unmerged"] for c in document["candidates"]] == [False, False, True]
 
 
 def test_one_candidate_above_chance_silences_that_warning(bench):

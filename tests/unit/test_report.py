@@ -1,5 +1,6 @@
 """Properties of the report page."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -161,6 +162,17 @@ def test_a_note_stands_beside_the_answer_and_beside_its_table():
     document["benchmarks"]["mmlu"]["notes"] = [{"code": "near_chance", "text": text}]
     page = Page(render_page(evidence()[0], document, evidence()[1]))
     assert page.text.count(text) == 2 and f"mmlu: {text}" in page.text
+
+
+def test_an_unmerged_combination_is_called_so_wherever_it_is_introduced():
+    document, (spec, manifests) = comparison(), evidence()
+    document["candidates"][1] |= {"kind": "combination", "unmerged": True}
+    changed = dataclasses.replace(spec.candidates[1], kind="combination", unmerged=True)
+    candidates = (spec.candidates[0], changed, spec.candidates[2])
+    page = Page(render_page(dataclasses.replace(spec, candidates=candidates), document, manifests))
+    benchmarks = len(document["benchmarks"])
+    assert page.text.count("against smollm2, unmerged") == benchmarks
+    assert page.text.count("combination on smollm2, unmerged") == 1
 
 
 def test_a_page_of_bases_only_has_scores_and_no_empty_sections():

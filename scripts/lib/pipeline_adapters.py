@@ -1,0 +1,124 @@
+"""The middle of the graph: adapters, trained or combined, and what they are merged into."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.canonical import canonical_json
+from scripts.lib.config import Config
+from scripts.lib.config_candidates import Combination
+from scripts.lib.config_runs import Run
+from scripts.lib.graph import Gate, Graph
+from scripts.lib.pipeline_sources import Place
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter on its way to the scores.
+
+    Attributes:
+        id: Its artifact.
+        model: The model that it changes.
+        slug: Words for it and for what is made of it.
+        artifacts: Stage -> id of what it was made of, itself included.
+        gates: Findings that may forbid to use it.
+    """
+
+    id: str
+    model: Place
+    slug: str
+    artifacts: Mapping[str, str]
+    gates: tuple[Gate, ...]
+
+
+def tune(
+    graph: Graph,
+    config: Config,
+    run: Run,
+    template: str | dict[str, str],
+    model: Place,
+    raw: Place,
+) -> Adapter:
+    """Add what one run makes, up to its adapter."""
+    dataset = config.datasets[run.dataset]
+    chat = graph.add(
+        "chat",
+        raw.slug,
+        dataset.model_dump(
+            include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
+        ),
+        reads={"raw": raw.id},
+    )
+    shards = graph.add(
+        "shards",
+        f"{raw.slug}-{model.slug}",
+        {
+            "template": template,
+            "train_on": run.train_on,
+            "max_length_tokens": run.training.max_length_tokens,
+            "on_too_long": run.on_too_long,
+        },
+        reads={"chat": chat, "model": model.id},
+        gates=[Gate("ledger", chat, dataset.max_dropped_fraction)],
+    )
+    slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
+    adapter = graph.add(
+        "adapters",
+        slug,
+        run.model_dump(mode="json", include={"lora", "quantization", "training"}),
+        reads={"model": model.id, "shards": shards},
+        gates=[Gate("contract", shards)],
+    )
+    artifacts = {
+        "raw": raw.id,
+        "chat": chat,
+        "shards": shards,
+        "adapters": adapter,
+        "models": model.id,
+    }
+    gates = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
+    return Adapter(adapter, model, slug, artifacts, gates)
+
+
+def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:
+    """Add the adapter that is combined from those of several runs.
+
+    Args:
+        graph: Holds the adapters.
+        combination: What to make of them.
+        adapters: Run -> its adapter.
+    """
+
+    def place(member: tuple[str, float]) -> tuple[str, float, str]:
+        # Neither the names of runs nor their order count; what they trained does. The key comes
+        # last: it may move with code that changes no byte.
+        artifact = graph.artifacts[adapters[member[0]].id]
+        return canonical_json(artifact.spec), member[1], artifact.key
+
+    members = sorted(combination.combine.items(), key=place)
+    model = adapters[members[0][0]].model
+    slug = f"{model.slug}-{combination.method.replace('_', '-')}-of-{len(members)}"
+    spec: dict[str, Any] = {
+        "method": combination.method,
+        "weights": [weight for _, weight in members],
+        "density": combination.density,
+        "rank": combination.rank,
+        "majority_sign": combination.majority_sign if "ties" in combination.method else None,
+        "seed": combination.seed if combination.is_random else None,
+    }
+    id = graph.add(
+        "combined",
+        slug,
+        spec,
+        reads={"model": model.id, "adapters": [adapters[run].id for run, _ in members]},
+        gates=[gate for run, _ in members for gate in adapters[run].gates],
+    )
+    return Adapter(id, model, slug, {"combined": id, "models": model.id}, ())
+
+
+def merge(graph: Graph, adapter: Adapter) -> dict[str, str]:
+    """Add the merged model and its proof; return their ids by stage."""
+    reads = {"model": adapter.model.id, "adapter": adapter.id}
+    merged = graph.add("merged", adapter.slug, {}, reads=reads, gates=adapter.gates)
+    proof = graph.add("proofs", adapter.slug, {}, reads={**reads, "merged": merged})
+    return {"merged": merged, "proofs": proof}
