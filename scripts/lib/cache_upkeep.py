@@ -12,7 +12,8 @@ a lock:
   grace. A file that is open then stays readable to its end, on a network file system too, and so
   do files of readers that cannot show their use, since they may only read the cache.
 
-What killed writers left (`.part-*`) and what was put into quarantine goes after one grace. A writer
+What killed writers left (`.part-*`), what was put into quarantine and index entries that lead
+nowhere go after one grace. A writer
 is not killed while something below its folder is younger than that.
 """
 
@@ -40,8 +41,8 @@ class Item:
 
     Attributes:
         path: Where it lies.
-        kind: An artifact's entry, one that was given up, one that was found bad, or what a killed
-            writer left.
+        kind: An artifact's entry, one that was given up, one that was found bad, or what is left
+            of a killed writer and in the index.
         bytes: The size of its files.
         freed_bytes: Of these, what deleting it gives back: files that no results/ folder links to.
         used: Seconds since the epoch of the last use; of the move for trash and quarantine.
@@ -177,13 +178,24 @@ def _places(cache: Path) -> Iterator[tuple[Path, Kind]]:
             if path.name == ".quarantine":
                 yield from ((bad, "quarantine") for bad in _children(path))
             elif path.name == ".index":
-                yield from ((p, "leftover") for p in _children(path) if p.name[0] == ".")
+                yield from ((p, "leftover") for p in _children(path) if not _leads(p))
             elif path.name.startswith(".part-"):
                 yield path, "leftover"
             elif path.name.startswith(".trash-"):
                 yield path, "trash"
             elif path.name[0] != "." and path.is_dir():
                 yield path, "entry"
+
+
+def _leads(path: Path) -> bool:
+    """Tell whether an index entry leads to an artifact's entry; one that is being written does not.
+
+    What leads nowhere is no harm: it is left of what was put into quarantine.
+    """
+    try:
+        return path.name[0] != "." and (path.parents[1] / path.read_text().strip()).is_dir()
+    except OSError:
+        return True
 
 
 def _children(folder: Path) -> list[Path]:

@@ -24,7 +24,9 @@ def before(store: Store) -> list[str]:
     try:
         found = cache.stat()
     except FileNotFoundError:
-        return [f"the cache {cache} is not there yet: the first artifact makes it, for you alone"]
+        return [
+            f"the cache {cache} is not there yet: the first artifact makes it, as your umask says"
+        ]
     except OSError as error:
         return [f"the cache {cache} cannot be used ({error}); what is made stays in results/"]
     if not stat.S_ISDIR(found.st_mode):

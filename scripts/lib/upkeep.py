@@ -65,8 +65,7 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     for stage in (*STAGES, "scratch", "plans"):
         folder = store.results / stage
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            names = {f"{stage}/{path.name}", f"{stage}/{path.name.removesuffix('.json')}"}
-            if path.name == ".index" or names & reached:
+            if path.name == ".index" or _names(store, path) & reached:
                 continue
             passing = stage == "plans" or ".part-" in path.name
             if not passing or path.stat().st_mtime < now - DAY_SECONDS:
@@ -74,6 +73,20 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     for lease in usage.leases(store.results):
         if lease.stat().st_mtime < now - DAY_SECONDS:
             yield lease, _bytes(lease)
+
+
+def discard(store: Store, path: Path) -> bool:
+    """Delete what `unreached` listed, unless someone began to use it; tell whether it is gone."""
+    if _names(store, path) & usage.in_use(store.results, time.time()):
+        return False
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return True
+
+
+def _names(store: Store, path: Path) -> set[str]:
+    """Return the names under which a path of results/ can be in use."""
+    name = path.relative_to(store.results).as_posix()
+    return {name, name.removesuffix(".json")}
 
 
 def _resolve(graph: Graph, store: Store, id: str) -> Found | None:

@@ -11,7 +11,6 @@ Run it where you run Snakemake; `--configfile` names the config as there.
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,10 +73,11 @@ def _collect(graph: Graph, arguments: argparse.Namespace) -> None:
         )
     total = 0
     for path, size in list(upkeep.unreached(graph, store)):
+        # A workflow with another config may have begun since the list was made.
+        if arguments.remove and not upkeep.discard(store, path):
+            continue
         total += size
         print(f"{size / 2**20:10.1f} MiB  {path}")
-        if arguments.remove:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
     word = "removed" if arguments.remove else "to remove with --remove"
     print(f"{total / 2**20:10.1f} MiB  {word}")
 

@@ -51,7 +51,8 @@ class Person:
     def start(self, work: Callable[..., object], *arguments: object) -> BaseProcess:
         """Start *work* as this person in a process of its own; it fails with the work."""
         context = multiprocessing.get_context("fork")
-        process = context.Process(target=self._be, args=(work, arguments))
+        # A daemon: a test that fails leaves nobody waiting.
+        process = context.Process(target=self._be, args=(work, arguments), daemon=True)
         process.start()
         return process
 

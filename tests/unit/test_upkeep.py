@@ -3,10 +3,12 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
-from scripts.lib import upkeep
+from scripts.lib import upkeep, usage
+from scripts.lib.plan import make_plan
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, tuned
@@ -113,6 +115,52 @@ def test_scratch_of_work_that_the_config_asks_for_is_kept(world):
     key = world.id("adapters:gentle").rpartition("-")[2]
     (world.results / f"scratch/adapters-{key}").mkdir(parents=True)
     assert f"scratch/adapters-{key}" not in unreached(world)
+
+
+def test_what_a_running_job_of_another_config_uses_is_left_alone(world):
+    """Its plan, its inputs, its scratch and its half-made folder, even when it runs for days."""
+    put("runs/gentle/training/seed", 5)(world)
+    invocation, id = world.invoke(), world.id("adapters:gentle")
+    key = id.rpartition("-")[2]
+    (world.results / f"scratch/adapters-{key}").mkdir(parents=True)
+    shards = world.id("shards:orders-tiny")
+    put("datasets/orders/system", "Be brief.")(world)
+    assert {shards, f"{shards}.json", f"scratch/adapters-{key}"} <= unreached(world)
+    meanwhile: list[set[str]] = []
+
+    def look(_: str) -> None:
+        (part,) = (world.results / "adapters").glob(".*.part-*")
+        long_ago = time.time() - 2 * 24 * 60 * 60
+        for place in (part, world.home / invocation.file):
+            os.utime(place, (long_ago, long_ago))
+        meanwhile.append(unreached(world))
+
+    world.during = look
+    world.job(invocation, id)
+    (left,) = meanwhile
+    assert not {shards, f"{shards}.json", id, f"scratch/adapters-{key}"} & left
+    assert not any(".part-" in name or name.startswith("plans/") for name in left)
+    assert {shards, id} <= unreached(world), "the job has ended"
+
+
+def test_a_workflow_keeps_all_its_config_reaches_until_it_ends_or_is_long_silent(world):
+    graph = world.graph()
+    with world.inside():
+        store = world.store()
+        use = usage.of_plan(make_plan(graph, store, redo=["gentle"]), Path("x.json"), store)
+    put("runs/gentle/training/seed", 5)(world)
+    old = world.manifest(next(id for id in graph.artifacts if id.startswith("adapters/")))["id"]
+    assert old in unreached(world)
+    with use:
+        assert old not in unreached(world)
+        with world.inside():
+            assert not upkeep.discard(store, store.results / old)
+        (lease,) = usage.leases(world.results)
+        silent = time.time() - 2 * usage.LEASE_SECONDS
+        os.utime(lease, (silent, silent))
+        assert old in unreached(world), "killed with -9: it stops counting"
+    assert old in unreached(world)
+    assert list(usage.leases(world.results)) == []
 
 
 def test_an_adopted_artifact_is_valid_and_says_so(world):
