@@ -75,3 +75,7 @@ doctor: env ## look at this Slurm site, and say what to write into profiles/slur
 .PHONY: bench-demo
 bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 	$(BIN)/python -m scripts.tools.bench_demo
+
+.PHONY: bench-dag
+bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Snakemake
+	$(BIN)/python -m scripts.tools.bench_dag

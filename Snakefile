@@ -23,7 +23,7 @@ rule all:
     """Compare every tuned model with its base, and report."""
     default_target: True
     input:
-        PLAN["report"] + ".json",
+        target(),
     localrule: True
 
 

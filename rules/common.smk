@@ -5,6 +5,7 @@ out  PLAN, PLAN_FILE and the functions below
 """
 
 import contextlib
+import gc
 import os
 import re
 import shlex
@@ -76,6 +77,17 @@ INVOCATION = plan_now() if workflow.is_main_process else None
 PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))
 
+# The plan and the jobs are millions of objects that stay: Python's search for garbage among
+# them, at its usual intervals, takes as long as a third of the planning.
+gc.freeze()
+gc.set_threshold(50_000, 20, 100)
+
+
+# A slug and a key. A list of the names to make would do too, but Snakemake scans a pattern's text
+# for every job, and a text that grows with the plan makes planning quadratic.
+wildcard_constraints:
+    artifact=r"[^/]+-[0-9a-f]{20}",
+
 
 # What is open from the start of the workflow to its end.
 READING = contextlib.ExitStack()
@@ -112,44 +124,55 @@ def end_workflow(success):
         print("The report: results/report/index.html", file=sys.stderr)
 
 
-def planned(stage):
-    """Return the pattern of the names that this plan makes in a stage; nothing else has a rule."""
-    entries = [entry for entry in PLAN["artifacts"].values() if entry["stage"] == stage]
-    return "|".join(re.escape(f"{e['slug']}-{e['key']}") for e in entries) or "(?!)"
+def target():
+    """Return what the whole workflow is for: the report's manifest."""
+    file = f"{PLAN['report']}.json"
+    return file if PLAN["artifacts"] else os.path.abspath(file)
 
 
-def reads(stage, edge):
-    """Return the input function for the folders behind an edge; none where there is no edge."""
-    return lambda wildcards: [
-        place for _, place in entry(stage, wildcards)["reads"].get(edge, [])
-    ]
+def inputs(stage, *edges):
+    """Return the input function of a stage's rule, to be unpacked.
 
-
-def knows(stage, edge):
-    """Return the input function for the manifests behind an edge."""
-    return lambda wildcards: [
-        f"{place}.json" for _, place in entry(stage, wildcards)["knows"][edge]
-    ]
-
-
-def after(stage):
-    """Return the input function for what orders a job but is no data of it.
-
-    These are the manifests whose findings may forbid it, and, where files of its output are there
-    and must be made all the same, the plan: a file newer than they are.
+    By name come the folders behind *edges*, one each. As `after` comes what else the job waits for:
+    manifests of the same plan and, where files of the job's output are there and must be made all
+    the same, the plan itself, which is newer than they are. Whatever else a job reads it finds
+    through the plan.
     """
 
     def files(wildcards):
         planned = entry(stage, wildcards)
-        gates = [f"{place}.json" for _, _, place, _ in planned["gates"]]
-        return gates + ([PLAN_FILE] if planned["anew"] else [])
+        named = {edge: planned["reads"][edge] for edge in edges}
+        given = {id for places in named.values() for id, _ in places}
+        waits = [
+            f"{PLAN['results']}/{id}.json"
+            for id in planned["awaits"]
+            if id not in given
+        ]
+        return {
+            **{edge: [spot(*at) for at in places] for edge, places in named.items()},
+            "after": waits + ([PLAN_FILE] if planned["anew"] else []),
+        }
 
     return files
 
 
+def spot(id, place):
+    """Return the path by which Snakemake is to know a folder or a manifest.
+
+    What the plan makes goes by its plain path, for which there is a rule. What is there already
+    goes by its full path, for which there is none: Snakemake sees the file and looks no further.
+    """
+    return place if id in PLAN["artifacts"] else os.path.abspath(place)
+
+
 def entry(stage, wildcards):
     """Return what the plan says of one artifact."""
-    return PLAN["artifacts"][f"{stage}/{wildcards.artifact}"]
+    id = f"{stage}/{wildcards.artifact}"
+    if id not in PLAN["artifacts"]:
+        raise WorkflowError(
+            f"{id} is not to be made: it is there, or this config does not lead to it"
+        )
+    return PLAN["artifacts"][id]
 
 
 if INVOCATION is not None and not PLAN["artifacts"]:

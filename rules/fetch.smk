@@ -8,19 +8,15 @@ out  results/{models,raw,benchmarks}/
 rule fetch_model:
     """Bring one base model into results/."""
     input:
-        after=after("models"),
+        unpack(inputs("models")),
     output:
         artifact=directory("results/models/{artifact}"),
         manifest="results/models/{artifact}.json",
     log:
         "logs/fetch_model/{artifact}.log",
-    wildcard_constraints:
-        artifact=planned("models"),
     localrule: True
-    params:
-        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {params.plan}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -28,19 +24,15 @@ rule fetch_model:
 rule fetch_dataset:
     """Bring one raw dataset into results/."""
     input:
-        after=after("raw"),
+        unpack(inputs("raw")),
     output:
         artifact=directory("results/raw/{artifact}"),
         manifest="results/raw/{artifact}.json",
     log:
         "logs/fetch_dataset/{artifact}.log",
-    wildcard_constraints:
-        artifact=planned("raw"),
     localrule: True
-    params:
-        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {params.plan}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -48,18 +40,14 @@ rule fetch_dataset:
 rule fetch_benchmark:
     """Bring the questions of one benchmark into results/."""
     input:
-        after=after("benchmarks"),
+        unpack(inputs("benchmarks")),
     output:
         artifact=directory("results/benchmarks/{artifact}"),
         manifest="results/benchmarks/{artifact}.json",
     log:
         "logs/fetch_benchmark/{artifact}.log",
-    wildcard_constraints:
-        artifact=planned("benchmarks"),
     localrule: True
-    params:
-        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {params.plan}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"

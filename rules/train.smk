@@ -8,29 +8,24 @@ out  results/adapters/
 rule train_adapter:
     """Fine-tune one LoRA adapter on rendered shards."""
     input:
-        model=reads("adapters", "model"),
-        shards=reads("adapters", "shards"),
-        after=after("adapters"),
+        unpack(inputs("adapters", "model", "shards")),
     output:
         artifact=directory("results/adapters/{artifact}"),
         manifest="results/adapters/{artifact}.json",
     log:
         "logs/train_adapter/{artifact}.log",
-    wildcard_constraints:
-        artifact=planned("adapters"),
     threads: 8
     resources:
         gpu=1,
         micro_batch=0,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
-        plan=PLAN_FILE,
         launcher=lambda wildcards, resources: launcher(
             resources.gpu, resources.get("tasks", 1)
         ),
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} {params.launcher} -m scripts.train_adapter --plan {params.plan}"
+        "OMP_NUM_THREADS={threads} {params.launcher} -m scripts.train_adapter --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"

@@ -14,6 +14,9 @@ KEY_DIGITS = 20
 """Hex digits of a key: 80 bits, so that a collision needs about 10^12 artifacts."""
 
 
+_AS_THEY_ARE = frozenset({bool, int, str, type(None)})
+
+
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of *value*.
 
@@ -30,18 +33,25 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any, *, digits: int = KEY_DIGITS) -> str:
     """Return the first *digits* hex digits of the sha256 of *value*'s canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:digits]
+    return digest_of_text(canonical_json(value), digits=digits)
+
+
+def digest_of_text(text: str, *, digits: int = KEY_DIGITS) -> str:
+    """Return the first *digits* hex digits of the sha256 of *text*."""
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def _plain(value: Any) -> Any:
     """Return *value* in JSON's own types."""
-    if value is None or isinstance(value, bool | int | str):
+    if type(value) in _AS_THEY_ARE:
+        return value
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value!r} has no canonical JSON")
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # a plain dict is told much faster
         wrong = [key for key in value if not isinstance(key, str)]
         if wrong:
             raise TypeError(f"keys must be strings: {wrong!r}")

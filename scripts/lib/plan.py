@@ -4,13 +4,15 @@ The walk starts at the targets and stops at whatever is there. An artifact whose
 but not its files is good enough for everyone who does not read the files.
 """
 
+import json
+import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from scripts.lib.canonical import canonical_json, digest
+from scripts.lib.canonical import digest_of_text
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import read_json, stat_of, write_text
 from scripts.lib.graph import Artifact, Graph
@@ -161,23 +163,33 @@ def freeze(
         root: The project's folder, where the programs are.
         full: List every artifact of the graph, made or not (for pictures of the graph).
     """
-    ids = plan.graph.artifacts if full else plan.missing
-    listed = {id: _entry(plan, id, results, full=full) for id in ids}
+    ids = tuple(plan.graph.artifacts) if full else plan.missing
+    made = frozenset(ids)
+    listed = {id: _entry(plan, id, made, str(results), full=full) for id in ids}
     anew = any(entry["anew"] for entry in listed.values())
     content = {
         "artifacts": listed,
         "caches": [str(cache.absolute()) for cache in caches],
         "full": full,
-        "report": _place(plan, plan.graph.report, results, full=full),
+        "report": _place(plan, plan.graph.report, made, str(results)),
         "results": str(results),
         "root": str(root),
         # A plan that makes anew what is there must be newer than it, and like no plan before.
         "stamp": time.time_ns() if anew else 0,
     }
-    path = results / "plans" / f"{digest(content)}.json"
+    # Every spec was checked when its key was made: what is left to do is quick.
+    text = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
+    )
+    path = results / "plans" / f"{digest_of_text(text)}.json"
     if not path.exists():
-        write_text(path, canonical_json(content) + "\n")
+        write_text(path, text + "\n")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return a mapping or a sequence as JSON knows it."""
+    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
@@ -186,13 +198,23 @@ def read_frozen(path: Path) -> dict[str, Any]:
     return content
 
 
-def _entry(plan: Plan, id: str, results: Path, *, full: bool) -> dict[str, Any]:
-    """Return what a job, and the Snakefile in it, need to know of the artifact *id*."""
+def _entry(
+    plan: Plan, id: str, made: Collection[str], results: str, *, full: bool
+) -> dict[str, Any]:
+    """Return what a job, and the Snakefile in it, need to know of the artifact *id*.
+
+    Args:
+        plan: The plan.
+        id: The artifact.
+        made: Ids of everything that the frozen plan lists.
+        results: The results folder.
+        full: Whether that is everything.
+    """
     artifact = plan.graph.artifacts[id]
 
     def places(edges: Mapping[str, tuple[str, ...]]) -> dict[str, list[list[str]]]:
         return {
-            edge: [[source, str(_place(plan, source, results, full=full))] for source in ids]
+            edge: [[source, _place(plan, source, made, results)] for source in ids]
             for edge, ids in edges.items()
         }
 
@@ -206,18 +228,37 @@ def _entry(plan: Plan, id: str, results: Path, *, full: bool) -> dict[str, Any]:
         "reads": places(artifact.reads),
         "knows": places(artifact.knows),
         "gates": [
-            [gate.kind, gate.artifact, _place(plan, gate.artifact, results, full=full), gate.limit]
+            [gate.kind, gate.artifact, _place(plan, gate.artifact, made, results), gate.limit]
             for gate in artifact.gates
         ],
+        "awaits": _awaits(plan.graph, artifact, made, full=full),
         "sources": [[path, list(stat_of(Path(path)))] for path in artifact.sources],
         "again": id in plan.again,
-        "anew": (results / id).exists() or (results / f"{id}.json").exists(),
+        "anew": os.path.exists(f"{results}/{id}") or os.path.exists(f"{results}/{id}.json"),
     }
 
 
-def _place(plan: Plan, id: str, results: Path, *, full: bool) -> str:
+def _awaits(graph: Graph, artifact: Artifact, made: Collection[str], *, full: bool) -> list[str]:
+    """Return the artifacts of the plan that must be there before *artifact* can be made.
+
+    What another of them waits for anyway is left out: a comparison of a thousand runs waits for
+    their categories, and through them for all that came before. A full plan, made for pictures,
+    shows every edge.
+    """
+    inputs = [id for id in _inputs(artifact) if id in made]
+    implied = set() if full else {id for other in inputs for id in _inputs(graph.artifacts[other])}
+    return [id for id in dict.fromkeys(inputs) if id not in implied]
+
+
+def _inputs(artifact: Artifact) -> list[str]:
+    """Return the ids behind every edge and gate of *artifact*."""
+    edges = (*artifact.reads.values(), *artifact.knows.values())
+    return [id for ids in edges for id in ids] + [gate.artifact for gate in artifact.gates]
+
+
+def _place(plan: Plan, id: str, made: Collection[str], results: str) -> str:
     """Return the folder of an artifact (its manifest has the same name and `.json`)."""
-    found = None if full else plan.found.get(id)
-    if found is None or id in plan.missing:
-        return str(results / id)
+    found = plan.found.get(id)
+    if found is None or id in made:
+        return f"{results}/{id}"
     return str(found.manifest_path).removesuffix(".json")

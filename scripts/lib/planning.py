@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.code import code_digest
-from scripts.lib.config import load_config, read_config_file
+from scripts.lib.config import Config, load_config, read_config_file
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
 from scripts.lib.pins import read_lock
@@ -91,13 +91,18 @@ def graph_of(config: Mapping[str, Any], root: Path) -> Graph:
     Raises:
         ConfigError: listing what is wrong.
     """
+    return _graph(load_config(config), root)
+
+
+def _graph(config: Config, root: Path) -> Graph:
+    """Do what `graph_of` says for a checked config."""
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
     code = {
         stage.rule: code_digest(root / "scripts" / f"{stage.rule}.py", root)
         for stage in STAGES.values()
     }
     graph = build_graph(
-        load_config(config),
+        config,
         LocalSources((Path.cwd(), root), memory),
         code=code,
         lock=read_lock(root / "requirements.lock"),
@@ -119,7 +124,7 @@ def plan_invocation(config: Mapping[str, Any], root: Path) -> Invocation:
         ConfigError: listing what is wrong, before anything is made.
     """
     checked = load_config(config)
-    graph = graph_of(config, root)
+    graph = _graph(checked, root)
     store = open_store()
     plan = make_plan(graph, store, redo=checked.redo)
     full = checked.plan == "full"

@@ -36,9 +36,9 @@ def refresh(graph: Graph, store: Store) -> None:
     for candidate in graph.candidates:
         _candidate(runs / candidate.name, candidate, store)
     report = graph.artifacts[graph.report]
-    wanted = _files(store, graph.report, report.key)
+    wanted = _files(store, graph.report)
     for source in report.reads["comparison"]:
-        wanted |= _files(store, source, graph.artifacts[source].key)
+        wanted |= _files(store, source)
     if wanted:
         _links(store.results / "report", wanted)
 
@@ -48,39 +48,49 @@ def _candidate(folder: Path, candidate: Candidate, store: Store) -> None:
     wanted = {}
     for stage, id in candidate.artifacts.items():
         name = "model" if stage == "models" and candidate.kind == "base" else LINKS.get(stage)
-        found = store.look(id, id.rpartition("-")[2]) if name else None
-        if name and found and found.folder:
-            wanted[name] = found.folder
+        found = _folder(store, id) if name else None
+        if name and found:
+            wanted[name] = found
     _links(folder, wanted)
     scores: dict[str, Path] = {}
     for id in candidate.categories.values():
-        scores |= _files(store, id, id.rpartition("-")[2])
+        scores |= _files(store, id)
     _links(folder / "scores", scores)
 
 
-def _files(store: Store, id: str, key: str) -> dict[str, Path]:
-    """Return name -> file of a small artifact, or nothing where it is not there."""
-    found = store.look(id, key)
-    if found is None or found.folder is None:
-        return {}
-    # Only its own files: Snakemake leaves a timestamp in every folder.
-    names = (Path(entry["path"]).parts[0] for entry in found.manifest["files"])
-    return {name: found.folder / name for name in names}
+def _folder(store: Store, id: str) -> Path | None:
+    """Return where the files of an artifact are, if they are.
+
+    What lies under its own name is believed without reading its manifest: a job reads no link, and
+    thousands of manifests would take seconds.
+    """
+    own = store.results / id
+    if os.path.exists(f"{own}.json") and os.path.isdir(own):
+        return own
+    found = store.look(id, id.rpartition("-")[2])
+    return found.folder if found else None
+
+
+def _files(store: Store, id: str) -> dict[str, Path]:
+    """Return name -> place of what lies in an artifact's folder, or nothing where it is not."""
+    folder = _folder(store, id)
+    # Snakemake leaves a hidden timestamp in every folder.
+    names = [name for name in os.listdir(folder) if name[0] != "."] if folder else []
+    return {name: folder / name for name in names if folder}
 
 
 def _links(folder: Path, wanted: dict[str, Path]) -> None:
     """Make *folder* hold links to *wanted*, and no other links."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        if old.is_symlink() and old.name not in wanted:
-            old.unlink()
+    with os.scandir(folder) as entries:
+        there = {entry.name: os.readlink(entry) for entry in entries if entry.is_symlink()}
+    for name in there.keys() - wanted.keys():
+        (folder / name).unlink()
     for name, target in wanted.items():
-        link = folder / name
         text = str(target) if target.is_absolute() else os.path.relpath(target, folder)
-        if link.is_symlink() and os.readlink(link) == text:
-            continue
-        _remove(link)
-        link.symlink_to(text)
+        if there.get(name) != text:
+            _remove(folder / name)
+            (folder / name).symlink_to(text)
 
 
 def _remove(path: Path) -> None:

@@ -38,12 +38,12 @@ def machine() -> str:
 
 def publish(name: str, figures: list[Figure]) -> Path:
     """Print *figures* as a table, write them to results/bench/*name*.json and return its path."""
-    table = Table("figure", "value", "unit", title=f"{name} ({machine()})")
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    table = Table("figure", "value", "unit", title=f"{name} ({machine()}, {today})")
     for figure in figures:
         table.add_row(figure.name, f"{figure.value:.3f}", figure.unit)
     Console().print(table)
     path = FOLDER / f"{name}.json"
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     write_json(
         path,
         {"machine": machine(), "date": today, "figures": [asdict(figure) for figure in figures]},

@@ -153,9 +153,50 @@ def test_a_plan_has_no_place_for_threads_batches_or_devices(graph, tmp_path):
     assert set(content) == {"artifacts", "caches", "full", "report", "results", "root", "stamp"}
     for entry in content["artifacts"].values():
         assert set(entry) == {
-            "stage", "slug", "key", "spec", "code", "pins", "reads", "knows", "gates", "sources",
-            "again", "anew",
+            "stage", "slug", "key", "spec", "code", "pins", "reads", "knows", "gates", "awaits",
+            "sources", "again", "anew",
         }  # fmt: skip
+
+
+def waits(graph: Graph, tmp_path, present=(), evicted=(), **options) -> dict[str, list[str]]:
+    """Return stage -> stages that its artifact waits for, where the given ones are there."""
+    plan = make_plan(graph, Shelf(graph, present, evicted))
+    _, content = frozen(plan, tmp_path, **options)
+    return {
+        entry["stage"]: [id.partition("/")[0] for id in entry["awaits"]]
+        for entry in content["artifacts"].values()
+    }
+
+
+def test_an_artifact_waits_for_what_nothing_else_it_waits_for_implies(graph, tmp_path):
+    """The report knows chat too, and gets it with the shards, which are made of it."""
+    assert waits(graph, tmp_path) == {
+        "raw": [],
+        "chat": ["raw"],
+        "shards": ["chat"],
+        "reports": ["shards"],
+    }
+
+
+def test_nobody_waits_for_what_is_there(graph, tmp_path):
+    made = by_stage(graph, "raw", "chat")
+    assert waits(graph, tmp_path, made) == {"shards": [], "reports": ["shards"]}
+
+
+def test_what_is_there_implies_nothing_of_what_is_made_again(graph, tmp_path):
+    """Shards that are there do not wait for their chat, so the report waits for it itself."""
+    made = by_stage(graph, "raw", "shards")
+    assert waits(graph, tmp_path, made) == {"chat": [], "reports": ["chat"]}
+
+
+def test_a_gate_is_waited_for(graph, tmp_path):
+    chat, raw = by_stage(graph, "chat", "raw")[::-1]
+    graph.report = graph.add("merged", "m", {}, reads={"raw": raw}, gates=[Gate("ledger", chat)])
+    assert waits(graph, tmp_path)["merged"] == ["chat"]
+
+
+def test_a_full_plan_shows_every_edge(graph, tmp_path):
+    assert waits(graph, tmp_path, full=True)["reports"] == ["shards", "chat"]
 
 
 def test_inputs_that_lie_elsewhere_are_named_where_they_lie(graph, tmp_path):

@@ -1,0 +1,178 @@
+"""What bench_dag measures in: folders with a config of many runs, empty or full, and a plain twin.
+
+Nothing here trains: the models are a few bytes, and every artifact is one small file with the
+manifest that its job would have written.
+"""
+
+import json
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.lib import files, planning
+from scripts.lib.graph import Artifact, Graph
+from scripts.lib.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODELS = ("north", "south")
+DATASETS = ("orders", "letters")
+SUBJECTS = ("astronomy", "college_physics")
+RATES = 25
+"""Learning rates of a sweep; its seeds make up the number of runs."""
+
+
+def config_of(runs: int) -> dict[str, Any]:
+    """Return a config of *runs* runs: a sweep for every model and dataset.
+
+    Args:
+        runs: A multiple of 100.
+    """
+    sweep = {
+        "training.learning_rate": [round(1e-4 + 1e-6 * step, 6) for step in range(RATES)],
+        "training.seed": list(range(runs // (len(MODELS) * len(DATASETS) * RATES))),
+    }
+    return {
+        "models": {model: {"path": f"data/{model}"} for model in MODELS},
+        "datasets": {dataset: {"path": f"data/{dataset}.jsonl"} for dataset in DATASETS},
+        "runs": {
+            f"{model}-{dataset}": {"model": model, "dataset": dataset, "sweep": sweep}
+            for model in MODELS
+            for dataset in DATASETS
+        },
+        "benchmarks": {"mmlu": {"kind": "mmlu", "path": "data/mmlu", "shots": 1}},
+    }
+
+
+def make_world(folder: Path, runs: int) -> Graph:
+    """Fill *folder* with a config of *runs* runs and the files it names; return its graph."""
+    for model in MODELS:
+        texts = {"config.json": "{}", "model.safetensors": model, "tokenizer.json": "{}"}
+        for name, text in texts.items():
+            files.write_text(folder / "data" / model / name, text)
+    for dataset in DATASETS:
+        files.write_text(folder / f"data/{dataset}.jsonl", json.dumps({"prompt": dataset}) + "\n")
+    for split in ("dev", "test"):
+        for subject in SUBJECTS:
+            question = {"question": f"{split} {subject}", "choices": list("abcd"), "answer": 0}
+            files.write_text(
+                folder / f"data/mmlu/{split}/{subject}.jsonl", json.dumps(question) + "\n"
+            )
+    config = config_of(runs)
+    files.write_text(folder / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
+    with chdir(folder):
+        return planning.graph_of(config, ROOT)
+
+
+def make_everything(graph: Graph, folder: Path) -> None:
+    """Put every artifact of *graph* into results/: one small file, and its manifest."""
+    store = Store(folder / planning.RESULTS)
+    contents: dict[str, str] = {}
+    for id, artifact in graph.artifacts.items():
+        manifest = _make(store, id, artifact, contents)
+        contents[id] = manifest["content"]
+
+
+def _make(store: Store, id: str, artifact: Artifact, contents: dict[str, str]) -> dict[str, Any]:
+    """Make one artifact of inputs with known *contents* and return its manifest."""
+    made = store.results / id
+    files.write_text(made / "made.txt", id)
+    listed = files.list_files(made)
+    inputs = {edge: [contents[source] for source in ids] for edge, ids in artifact.data.items()}
+    manifest = {
+        "id": id,
+        "stage": artifact.stage,
+        "slug": artifact.slug,
+        "key": artifact.key,
+        "content_key": artifact.key_with(inputs),
+        "spec": artifact.spec,
+        "code": artifact.code,
+        "pins": artifact.pins,
+        "inputs": {
+            edge: [{"id": source, "content": contents[source]} for source in ids]
+            for edge, ids in artifact.data.items()
+        },
+        "files": [entry._asdict() for entry in listed],
+        "content": files.content_of(listed),
+        "facts": {},
+        "execution": {},
+    }
+    files.write_json(store.results / f"{id}.json", manifest)
+    store.index(manifest)
+    return manifest
+
+
+FLOOR = """
+MODELS = {models!r}
+DATASETS = {datasets!r}
+BASES = [f"base_{{m}}" for m in MODELS]
+RUNS = [f"{{m}}_{{d}}_{{p}}" for m in MODELS for d in DATASETS for p in range({points})]
+
+
+wildcard_constraints:
+    m="[a-z]+",
+    d="[a-z]+",
+    p="[0-9]+",
+
+
+rule all:
+    input:
+        "results/reports/all.json",
+"""
+
+RULES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
+    ("fetch_model", "models", "{m}", {}),
+    ("fetch_dataset", "raw", "{d}", {}),
+    ("fetch_benchmark", "benchmarks", "mmlu", {}),
+    ("format_chat", "chat", "{d}", {"raw": "{d}"}),
+    ("render_shards", "shards", "{m}_{d}", {"chat": "{d}", "models": "{m}"}),
+    ("train_adapter", "adapters", "{m}_{d}_{p}", {"models": "{m}", "shards": "{m}_{d}"}),
+    ("merge_adapter", "merged", "{m}_{d}_{p}", {"models": "{m}", "adapters": "{m}_{d}_{p}"}),
+    (
+        *("prove_merge", "proofs", "{m}_{d}_{p}"),
+        {"models": "{m}", "adapters": "{m}_{d}_{p}", "merged": "{m}_{d}_{p}"},
+    ),
+    ("score_base", "scores", "base_{m}", {"models": "{m}", "benchmarks": "mmlu"}),
+    (
+        *("score_run", "scores", "{m}_{d}_{p}"),
+        {"merged": "{m}_{d}_{p}", "benchmarks": "mmlu", "proofs": "{m}_{d}_{p}"},
+    ),
+    ("aggregate_scores", "categories", "{name}", {"scores": "{name}"}),
+    ("compare_runs", "comparisons", "all", {"categories": "BASES + RUNS"}),
+    ("write_report", "reports", "all", {"comparisons": "all"}),
+)
+"""Rule, stage, name and inputs (stage -> name) of the plain Snakefile."""
+
+
+def write_floor(folder: Path, runs: int) -> Path:
+    """Write the plain Snakefile for as many *runs* into *folder* and return it."""
+    points = runs // (len(MODELS) * len(DATASETS))
+    text = FLOOR.format(models=MODELS, datasets=DATASETS, points=points)
+    path = folder / "Snakefile"
+    files.write_text(path, text + "".join(_floor_rule(*rule) for rule in RULES))
+    return path
+
+
+def _floor_rule(rule: str, stage: str, name: str, inputs: dict[str, str]) -> str:
+    """Return one rule of the plain Snakefile: the files of ours, and their order."""
+    lines = [
+        f'{edge}=expand("results/{edge}/{{name}}", name={source}),'
+        if "+" in source
+        else f'{edge}="results/{edge}/{source}",'
+        for edge, source in inputs.items()
+    ]
+    return f"""
+
+rule {rule}:
+    input:
+        {(chr(10) + " " * 8).join(lines)}
+    output:
+        artifact=directory("results/{stage}/{name}"),
+        manifest="results/{stage}/{name}.json",
+    log:
+        "logs/{rule}/{name}.log",
+    shell:
+        "python -m scripts.{rule} --artifact {{output.artifact}} --manifest {{output.manifest}}"
+        " >{{log}} 2>&1"
+"""

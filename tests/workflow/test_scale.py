@@ -1,0 +1,73 @@
+"""What keeps planning quick: properties of the plan and of the rules, not seconds."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.files import read_json
+from scripts.tools.bench_dag import dry_run, noop_run
+from scripts.tools.bench_dag_worlds import ROOT, make_everything, make_world
+from tests.workspace import snakemake
+
+RUNS = 100
+SNAKEFILE = ROOT / "Snakefile"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which every artifact of many runs is there."""
+    folder = tmp_path_factory.mktemp("scale") / "full"
+    make_everything(make_world(folder, RUNS), folder)
+    return folder
+
+
+def newest_plan(folder: Path) -> dict:
+    """Return the frozen plan of the last invocation."""
+    plans = (folder / "results/plans").glob("*.json")
+    return read_json(max(plans, key=lambda path: path.stat().st_mtime_ns))
+
+
+def test_where_all_is_there_the_plan_is_empty_and_nothing_is_done(full: Path) -> None:
+    noop_run(full, SNAKEFILE)
+    assert newest_plan(full)["artifacts"] == {}
+    assert len(list((full / "results/runs").iterdir())) == RUNS + 2
+    links = list((full / "results/runs").glob("north-orders-*/adapter"))
+    assert len(links) == RUNS / 4
+    assert all(link.exists() for link in links)
+
+
+def test_what_is_there_enters_neither_the_plan_nor_the_jobs(full: Path) -> None:
+    """One run's scores are gone: what follows from them is made, for which nothing else waits."""
+    (victim,) = list((full / "results/scores").glob("north-orders-*.json"))[:1]
+    shutil.rmtree(victim.with_suffix(""))
+    victim.unlink()
+    for stage in ("categories", "comparisons", "reports"):
+        shutil.rmtree(full / "results" / stage)
+    dry_run(full, SNAKEFILE, jobs=1 + (RUNS + 2) + 2 + 1)
+    plan = newest_plan(full)["artifacts"]
+    (scores,) = [id for id, entry in plan.items() if entry["stage"] == "scores"]
+    assert plan[scores]["awaits"] == []
+    waiting = [id for id, entry in plan.items() if scores in entry["awaits"]]
+    assert [plan[id]["stage"] for id in waiting] == ["categories"]
+
+
+def test_a_fresh_plan_has_as_few_edges_as_a_plain_snakefile(full: Path) -> None:
+    """Each job waits for a handful of others, and the comparison for one of each candidate."""
+    fresh = full.with_name("fresh")
+    graph = make_world(fresh, RUNS)
+    dry_run(fresh, SNAKEFILE, jobs=len(graph.artifacts) + 1)
+    plan = newest_plan(fresh)["artifacts"]
+    waits = {entry["stage"]: 0 for entry in plan.values()}
+    for entry in plan.values():
+        waits[entry["stage"]] = max(waits[entry["stage"]], len(entry["awaits"]))
+    assert waits.pop("comparisons") == RUNS + 2
+    assert max(waits.values()) <= 2
+
+
+def test_what_no_rule_makes_is_refused_in_words(full: Path) -> None:
+    there = next((full / "results/adapters").glob("*.json")).with_suffix("").name
+    result = snakemake(full, "-n", "--", f"results/adapters/{there}")
+    assert result.returncode == 1
+    assert "is not to be made: it is there, or this config" in re.sub(r"\s+", " ", result.stdout)
