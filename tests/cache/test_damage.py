@@ -3,9 +3,13 @@
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts.lib import files
+from scripts.lib.job import Job
+from scripts.lib.store import Store
 from tests.cache.people import plan, run, workflow, write_own
 from tests.cache.test_race import is_whole
 
@@ -119,3 +123,38 @@ def test_damage_that_would_only_have_been_a_shortcut_costs_nothing(commons, proj
             run(id, file, lambda job: write_own(job, "ann"))
     assert "it is made here instead" in capfd.readouterr().out
     assert all(is_whole(entry) for entry in cache.glob("[!.]*/[!.]*"))
+
+
+@pytest.mark.parametrize("where", ["results", "cache"])
+def test_a_job_whose_input_is_made_anew_meanwhile_does_not_vouch_for_it(
+    commons, project, cache, where
+):
+    """Someone asks for the input again, and its new bytes differ from those that the job read."""
+    home = commons / "home"
+    place = fetched(home, project, cache, where)
+
+    def work(job: Job) -> dict[str, Any]:
+        (job.folder("raw") / "part/0.jsonl").read_bytes()
+        manifest_path = place.with_name(f"{place.name}.json")
+        manifest = files.read_json(manifest_path)
+        (commons / "new").mkdir()
+        (commons / "new/0.jsonl").write_text("other bytes")
+        listed = files.list_files(commons / "new")
+        manifest["files"] = [entry._asdict() for entry in listed]
+        manifest["content"] = files.content_of(listed)
+        if where == "cache":
+            store = Store(Path("results"), (cache,))
+            store.publish(commons / "new", manifest, what="files", replace=True)
+        else:
+            shutil.rmtree(place)
+            (commons / "new").rename(place)
+            files.write_json(manifest_path, manifest)
+        return write_own(job, "ann")
+
+    with chdir(home):
+        missing, file = plan(project, cache)
+        with pytest.raises(SystemExit, match="was made anew while this job read it: run again"):
+            run(missing[0], file, work)
+        assert not (home / f"results/{missing[0]}.json").exists()
+        workflow(home, project, cache, "ann")
+        assert plan(project, cache)[0] == []

@@ -172,6 +172,29 @@ def test_a_killed_writers_leftover_is_never_read(cache, project, team, commons):
         assert found.manifest["facts"]["writer"] == "bob"
 
 
+def test_what_a_writer_published_before_it_was_killed_is_found_by_its_key(
+    cache, project, team, commons
+):
+    """Killed between the entry's rename and the rest, and looked for under another slug."""
+    ann, _, _ = team
+
+    def work(home: Path) -> None:
+        rename = os.rename
+
+        def last_act(source: Path, target: Path) -> None:
+            rename(source, target)
+            if target.parent == cache / "raw" and target.name[0] != ".":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.rename = last_act
+        workflow(home, project, cache, "ann")
+
+    assert ann.do(work, ann.home(commons)) == -signal.SIGKILL
+    (entry,) = cache.glob("raw/[!.]*")
+    key = entry.name.rpartition("-")[2]
+    assert Store(commons / "new", (cache,)).look(f"raw/other-words-{key}", key).folder
+
+
 def test_the_winner_that_is_damaged_does_not_cost_the_loser_its_work(
     cache, project, team, commons, capfd
 ):
