@@ -79,3 +79,19 @@ bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 .PHONY: bench-dag
 bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Snakemake
 	$(BIN)/python -m scripts.tools.bench_dag
+
+.PHONY: bench-score
+bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a subject, MODEL=folder)
+	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \
+	  $(if $(MODEL),--model $(MODEL))
+
+.PHONY: score-exactness
+score-exactness: env ## compare with lm-eval on MMLU; goes on where it stopped (DATA=folder, QUESTIONS=n)
+	$(BIN)/python -m scripts.tools.score_exactness $(if $(DATA),--data $(DATA)) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(QUESTIONS),--questions $(QUESTIONS))
+
+.PHONY: mmlu
+mmlu: env ## all of MMLU by category for the embedded model (DATA=folder with test/ and dev/)
+	$(BIN)/snakemake --profile local --cores $(CORES) --set-threads score_benchmark=1 \
+	  --configfile config/examples/mmlu_smollm2.yaml \
+	  --config 'benchmarks={"mmlu": {"path": "$(or $(DATA),data/mmlu)"}}'

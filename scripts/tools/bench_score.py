@@ -1,0 +1,224 @@
+"""Scoring through lm-eval's `hf` and through ours: the same questions, interleaved.
+
+Every subject is asked of every contestant in turn, so that a slow minute of the machine slows
+all of them. Two clocks run: the wall's, and the processor time of this process, which a busy
+machine distorts less when one thread computes (OMP_NUM_THREADS=1). lm-eval's own work outside its
+model (22 ms a question) is not counted against it.
+
+Try it: make bench-score QUESTIONS=40
+"""
+
+import argparse
+import functools
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from transformers.utils import logging as transformers_logging
+
+from scripts.lib.prefix_groups import prefix_groups, token_sequences
+from scripts.lib.prompts import Question
+from scripts.tools.bench import Figure, publish
+from scripts.tools.peers import (
+    DEMO_DATA,
+    Peers,
+    agreement,
+    largest_difference,
+    logprobs,
+    mmlu_folder,
+    model_folder,
+    questions_of,
+)
+
+SUBJECTS = ("anatomy", "high_school_biology", "philosophy", "professional_law")
+DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
+OURS = "ours"
+ROUNDS = 3
+
+
+@dataclass
+class Tally:
+    """What one contestant took for all subjects."""
+
+    questions: int = 0
+    wall: float = 0.0
+    processor: float = 0.0
+    peak_gib: float = 0.0
+    answers: list[list[float]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Questions per second of the wall's clock."""
+        return self.questions / self.wall
+
+    @property
+    def processor_rate(self) -> float:
+        """Questions per second of processor time."""
+        return self.questions / self.processor
+
+
+def clocked(task: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Run *task*; return its seconds by the wall's clock and of processor time, and its result."""
+    wall, processor = time.perf_counter(), time.process_time()
+    result = task()
+    return time.perf_counter() - wall, time.process_time() - processor, result
+
+
+def forget_peak() -> None:
+    """Let the kernel count this process's peak memory anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_gib() -> float:
+    """Return this process's largest resident memory since `forget_peak`, weights included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 2**20
+
+
+def matmul_rate(model: Any) -> float:
+    """Return what a plain matrix product of the model's shapes does here, in FLOP/s."""
+    config = model.config
+    row = torch.randn(1024, config.hidden_size, dtype=model.dtype)
+    weight = torch.randn(config.intermediate_size, config.hidden_size, dtype=model.dtype)
+    work = float(2 * row.numel() * weight.shape[0])
+    return work / min(
+        clocked(lambda: torch.nn.functional.linear(row, weight))[0] for _ in range(20)
+    )
+
+
+def flops(model: Any, lm: Any, questions: Sequence[Question]) -> float:
+    """Return the products that the questions need when nothing is read twice, in FLOP."""
+    config = model.config
+    embedding = config.vocab_size * config.hidden_size
+    body = sum(p.numel() for n, p in model.named_parameters() if "embed" not in n)
+    layers = config.num_hidden_layers * config.hidden_size
+    pairs = [(None, *lm._encode_pair(*request.args)) for q in questions for request in q.requests]
+    total = 0.0
+    for length, group in prefix_groups(token_sequences(list(enumerate(pairs)))):
+        total += 2 * length * body + 2 * layers * length**2
+        for sequence in group:
+            end = len(sequence.tokens) - length
+            total += 2 * end * body + 2 * sequence.scored * embedding
+            total += 4 * layers * end * (length + end / 2)
+    return total
+
+
+def compete(
+    peers: Peers, asked: Sequence[list[Question]], contestants: dict[str, Any]
+) -> dict[str, Tally]:
+    """Ask every subject of every contestant in turn."""
+    tallies = {name: Tally() for name in contestants}
+    for lm in contestants.values():
+        logprobs(lm, asked[0][:1])
+    for questions in asked:
+        for name, lm in contestants.items():
+            tally = tallies[name]
+            forget_peak()
+            wall, processor, answers = clocked(functools.partial(logprobs, lm, questions))
+            tally.questions += len(questions)
+            tally.wall += wall
+            tally.processor += processor
+            tally.peak_gib = max(tally.peak_gib, peak_gib())
+            tally.answers += answers
+            rate = len(questions) / wall
+            print(
+                f"{questions[0].subject:24} {name:6} {rate:7.2f} questions/s, "
+                f"{len(questions) / processor:7.2f} per processor second, "
+                f"peak {peak_gib():.2f} GiB",
+                flush=True,
+            )
+    return tallies
+
+
+def five_shot(folder: Path, dtype: str, batches: Sequence[int], count: int | None) -> list[Figure]:
+    """Compare on whole prompts of five worked examples."""
+    peers, short = Peers(folder, dtype), DTYPES[dtype]
+    data = mmlu_folder()
+    subjects = SUBJECTS if data != DEMO_DATA else sorted(f.stem for f in data.glob("test/*.jsonl"))
+    asked = [questions_of(data, name, peers.tokenizer, count=count, shots=5) for name in subjects]
+    lms = {f"hf@{size}": peers.hf(size) for size in batches} | {OURS: peers.ours()}
+    print(f"{dtype}, five-shot, {data}, {torch.get_num_threads()} threads")
+    tallies = compete(peers, asked, lms)
+    ours = tallies.pop(OURS)
+    best = max(tallies, key=lambda name: tallies[name].processor_rate)
+    theirs = tallies[best]
+    needed = sum(flops(peers.model, lms[OURS], questions) for questions in asked)
+    bound = ours.questions / needed * matmul_rate(peers.model)
+    print(f"{dtype}: lm-eval is best as {best}")
+    return [
+        Figure(f"questions_per_second_{short}", ours.rate, "1/s"),
+        *(
+            Figure(f"lm_eval_batch_{name[3:]}_questions_per_second_{short}", tally.rate, "1/s")
+            for name, tally in tallies.items()
+        ),
+        Figure(f"speedup_{short}", ours.rate / theirs.rate, "x"),
+        Figure(f"speedup_{short}_processor_time", ours.processor_rate / theirs.processor_rate, "x"),
+        Figure(f"flop_bound_questions_per_second_{short}", bound, "1/s"),
+        Figure(f"agreement_{short}", agreement(ours.answers, theirs.answers), ""),
+        Figure(
+            f"max_logprob_diff_{short}", largest_difference(ours.answers, theirs.answers), "nats"
+        ),
+        Figure(f"peak_gib_{short}", ours.peak_gib, "GiB"),
+        Figure(f"lm_eval_peak_gib_{short}", theirs.peak_gib, "GiB"),
+    ]
+
+
+def other_modes(folder: Path, batch: int, count: int) -> list[Figure]:
+    """Compare where little or nothing is shared; medians of interleaved rounds."""
+    peers, data = Peers(folder, "float32"), mmlu_folder()
+    subject = SUBJECTS[0]
+    pair = (peers.ours(), peers.hf(batch))
+    modes = {}
+    for name, shots, chat in (("zero_shot", 0, False), ("chat_zero_shot", 0, True)):
+        modes[name] = questions_of(
+            data, subject, peers.tokenizer, count=count, shots=shots, chat=chat
+        )
+    modes["chat_five_shot"] = questions_of(
+        data, subject, peers.tokenizer, count=count, shots=5, chat=True
+    )
+    found = [
+        Figure(f"speedup_{name}", _ratio(pair, functools.partial(logprobs, questions=q)), "x")
+        for name, q in modes.items()
+    ]
+    requests = [
+        Instance("generate_until", {}, (q.prompt, {"until": ["\n"], "max_gen_toks": 16}), n)
+        for n, q in enumerate(modes["zero_shot"])
+    ]
+    ratio = _ratio(pair, lambda lm: lm.generate_until(requests, disable_tqdm=True))
+    return [*found, Figure("speedup_generation", ratio, "x")]
+
+
+def _ratio(pair: tuple[Any, Any], task: Callable[[Any], Any]) -> float:
+    """Return the median, over rounds, of the second's processor time over the first's."""
+    rounds = [[clocked(functools.partial(task, lm))[1] for lm in pair] for _ in range(ROUNDS)]
+    return statistics.median(theirs / ours for ours, theirs in rounds)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv*, measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="model folder; the environment's by default")
+    parser.add_argument("--questions", type=int, default=40, help="of each subject; 0 for all")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--other-questions", type=int, default=16)
+    options = parser.parse_args(argv)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    figures: list[Figure] = []
+    with model_folder(options.model) as folder:
+        for dtype in options.dtypes:
+            figures += five_shot(folder, dtype, options.batches, options.questions or None)
+        figures += other_modes(folder, 4, options.other_questions)
+    peak = max(figure.value for figure in figures if figure.name.startswith("peak_gib_"))
+    publish("score", [*figures, Figure("peak_gib", peak, "GiB")])
+
+
+if __name__ == "__main__":
+    main()
