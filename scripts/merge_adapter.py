@@ -1,7 +1,8 @@
 """Merge one adapter into its base model.
 
 Reads   models/<model>, adapters/<adapter>
-Writes  <artifact>/  a complete Hugging Face model with the adapter's tokenizer and template
+Writes  <artifact>/  a complete Hugging Face model with the adapter's tokenizer and template,
+        and its model card in README.md
 
 Try it  python -m scripts.merge_adapter --help
 """
@@ -11,17 +12,20 @@ from typing import Any
 
 from scripts.lib.job import Job, run_job
 from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.model_card import CardSpec, write_card
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    return merge_adapter(
-        MergeSpec(**job.spec),
+    facts = merge_adapter(
+        MergeSpec(),
         job.folder("model"),
         job.folder("adapter"),
         job.out,
         threads=job.options.threads,
     )
+    write_card(CardSpec(**job.spec), job.folder("model"), job.out)
+    return facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,6 +22,8 @@ class Adapter:
         slug: Words for it and for what is made of it.
         artifacts: Stage -> id of what it was made of, itself included.
         gates: Findings that may forbid to use it.
+        parts: What each adapter in it was trained on and how, for the model card.
+        combination: How they were combined, or None.
     """
 
     id: str
@@ -29,6 +31,8 @@ class Adapter:
     slug: str
     artifacts: Mapping[str, str]
     gates: tuple[Gate, ...]
+    parts: tuple[Mapping[str, Any], ...]
+    combination: Mapping[str, Any] | None = None
 
 
 def tune(
@@ -77,7 +81,14 @@ def tune(
         "models": model.id,
     }
     gates = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
-    return Adapter(adapter, model, slug, artifacts, gates)
+    part = {
+        "weight": None,
+        "data": graph.artifacts[raw.id].spec,
+        "template": template if isinstance(template, str) else template["name"],
+        "train_on": run.train_on,
+        **graph.artifacts[adapter].spec,
+    }
+    return Adapter(adapter, model, slug, artifacts, gates, (part,))
 
 
 def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:
@@ -113,12 +124,20 @@ def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapt
         reads={"model": model.id, "adapters": [adapters[run].id for run, _ in members]},
         gates=[gate for run, _ in members for gate in adapters[run].gates],
     )
-    return Adapter(id, model, slug, {"combined": id, "models": model.id}, ())
+    parts = tuple({**adapters[run].parts[0], "weight": weight} for run, weight in members)
+    artifacts = {"combined": id, "models": model.id}
+    return Adapter(id, model, slug, artifacts, (), parts, spec)
 
 
 def merge(graph: Graph, adapter: Adapter) -> dict[str, str]:
     """Add the merged model and its proof; return their ids by stage."""
     reads = {"model": adapter.model.id, "adapter": adapter.id}
-    merged = graph.add("merged", adapter.slug, {}, reads=reads, gates=adapter.gates)
+    # The model card is among the files, so what it says is identity.
+    card = {
+        "base": graph.artifacts[adapter.model.id].spec,
+        "parts": adapter.parts,
+        "combination": adapter.combination,
+    }
+    merged = graph.add("merged", adapter.slug, {"card": card}, reads=reads, gates=adapter.gates)
     proof = graph.add("proofs", adapter.slug, {}, reads={**reads, "merged": merged})
     return {"merged": merged, "proofs": proof}

@@ -33,8 +33,10 @@ with `snakemake --configfile FILE`; values given with `--config` win over the fi
 checked before the first job, and all errors come at once, each with its key, the value, and what
 is allowed. Unknown keys and keys that stand twice are errors.
 
-Names (of models, datasets, runs, benchmarks) are lower-case letters, digits and `.`, `_`, `-`,
-at most 60 characters. A run must not be named like a model: both are candidates in the report.
+Names (of models, datasets, runs, candidates, benchmarks) are lower-case letters, digits and `.`,
+`_`, `-`, at most 60 characters. A run or a combination of runs must not be named like a model: all
+are candidates in the report ([candidates.md](candidates.md)). Whole set-ups to start from are in
+[config/examples](../config/examples).
 Relative paths start in the working directory or, if nothing is there, in the project's folder.
 
 ```yaml

@@ -95,7 +95,7 @@ class Mutant:
         )
 
 
-WHOLE = ("files", "splits")
+WHOLE = ("files", "splits", "card")
 """Mappings of a spec that count as one value."""
 
 

@@ -23,6 +23,11 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("adapters", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
+    # What a model card says is in the keys of what it speaks of.
+    ("merged", "spec", "card"): (
+        ("merged", "edge", "adapter"),
+        ("merged", "edge", "model"),
+    ),
     ("merged", "edge", "model"): (("adapters", "edge", "model"), ("shards", "edge", "model")),
     ("combined", "edge", "model"): (
         ("adapters", "edge", "model"),

@@ -16,7 +16,7 @@ SPECS = {
     "shards": ("rendering", "RenderSpec", None),
     "adapters": ("training", "TrainSpec", "from_json"),
     "combined": ("combining", "CombineSpec", "from_json"),
-    "merged": ("merging", "MergeSpec", None),
+    "merged": ("model_card", "CardSpec", None),
     "proofs": ("proving", "ProofSpec", None),
     "scores": ("scoring", "ScoreSpec", None),
     "categories": ("aggregation", "AggregateSpec", None),
