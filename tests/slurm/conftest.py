@@ -48,7 +48,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one whose training takes minutes."""
-    return _prepare(tmp_path_factory.mktemp("long") / "ws", steps=10_000)
+    return _prepare(tmp_path_factory.mktemp("long") / "ws", steps=6_000)
 
 
 def _prepare(folder: Path, steps: int) -> Path:
