@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from scripts.lib.categories import CategoryMap, file_name, group_subjects
 from scripts.lib.errors import ScoreError
-from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 
 class Judged(TypedDict):
@@ -107,7 +107,8 @@ def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
         scores: Folders of `score_benchmark`.
 
     Returns:
-        All answers, job after job, and the protocol that the jobs share.
+        All answers, job after job, and the protocol that the jobs share, with the number of all
+        questions that were asked with fewer worked examples.
 
     Raises:
         ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
@@ -117,9 +118,12 @@ def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
     columns = list(Judged.__annotations__)
     answers: list[Judged] = []
     protocols = []
+    fewer = 0
     for folder in scores:
         answers += pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
-        protocols.append(json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8")))
+        protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
+        fewer += protocol.pop(FEWER_SHOTS, 0)
+        protocols.append(protocol)
         differing = sorted(k for k, value in protocols[0].items() if protocols[-1].get(k) != value)
         if differing:
             raise ScoreError(
@@ -132,7 +136,7 @@ def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    return answers, protocols[0]
+    return answers, {**protocols[0], FEWER_SHOTS: fewer}
 
 
 def tally(answers: Sequence[Judged]) -> Tally:

@@ -43,6 +43,12 @@ class MmluOptions(BenchmarkOptions):
     kind: Literal["mmlu"] = setting("Four choices for a question, by subject.", "identity")
     shots: Count = setting("Solved questions of the subject shown first.", "identity", 5)
     chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
+    on_long_prompt: Literal["error", "fewer_shots"] = setting(
+        "When a prompt is longer than the model's context: refuse to score, or leave out the last"
+        " examples of that question and count it.",
+        "identity",
+        "error",
+    )
     subjects: Subjects | None = setting("Ask only these subjects.", "identity", None)
     categories: Literal["hendrycks", "lm-eval"] = setting(
         "Map from subject to category; the two differ over anatomy (Other or STEM).",

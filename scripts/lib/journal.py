@@ -25,6 +25,7 @@ class Answer(TypedDict):
     logprobs: list[float] | None
     response: str | None
     prompt_hash: str
+    shots: int
 
 
 def read_block(scratch: Path, block: Sequence[Question]) -> list[Answer] | None:

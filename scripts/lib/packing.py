@@ -201,7 +201,9 @@ def _check_plain(
     module: Any, row: _Row, query: Any, key: Any, value: Any, mask: Any, dropout: float, told: Any
 ) -> None:
     window = told.get("sliding_window")
-    unknown = {name for name, said in told.items() if said is not None} - _HARMLESS
+    # What is off, as a wish for the routes of experts, asks for nothing.
+    unknown = {name for name, said in told.items() if said is not None and said is not False}
+    unknown -= _HARMLESS
     plain = (
         not unknown
         and mask is None

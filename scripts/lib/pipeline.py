@@ -149,9 +149,12 @@ class _Shared:
 def _protocol(benchmark: Benchmark) -> dict[str, Any]:
     """Return how a benchmark is asked: all of its identity but its subjects and their map."""
     asked = benchmark.model_dump(
-        include={"kind", "shots", "chat_template", "limit", "dtype", "max_new_tokens"}
+        include={
+            *("kind", "shots", "chat_template", "limit", "dtype", "max_new_tokens"),
+            "on_long_prompt",
+        }
     )
-    return {"shots": 0, "max_new_tokens": None, **asked}
+    return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}
 
 
 def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...]]]:

@@ -34,6 +34,7 @@ class Question:
         subject: The subject it belongs to.
         prompt: The exact text before the answer.
         doc: Its row, as lm-eval's task keeps it.
+        shots: Worked examples that the prompt shows.
         requests: What lm-eval asks of the model: one request per choice, or one generation.
         task: The lm-eval task that judges the responses.
     """
@@ -42,6 +43,7 @@ class Question:
     subject: str
     prompt: str
     doc: Row
+    shots: int
     requests: tuple[Any, ...]
     task: Any
 
@@ -66,7 +68,13 @@ def load_tokenizer(model: Path, *, chat_template: bool) -> Any:
     return tokenizer
 
 
-def ask(task_config: Row, subject: str, *, chat: Callable[..., str] | None) -> Iterator[Question]:
+def ask(
+    task_config: Row,
+    subject: str,
+    *,
+    chat: Callable[..., str] | None,
+    fits: Callable[[Question], bool] | None = None,
+) -> Iterator[Question]:
     """Yield the questions of one lm-eval task, in row order.
 
     Args:
@@ -74,24 +82,35 @@ def ask(task_config: Row, subject: str, *, chat: Callable[..., str] | None) -> I
         subject: The subject that names the questions.
         chat: Renders a conversation (`mmlu_renderer`), or None for plain text. Worked examples
             then become turns, which is lm-eval's default.
+        fits: Says whether a question may stay as it is; the last worked example is left out until
+            it does, or none is left. None to leave every question as it is.
     """
     task = ConfigurableTask(config=dict(task_config))
+    for index in range(len(task.eval_docs)):
+        shots = task.config.num_fewshot
+        question = _question(task, subject, index, shots=shots, chat=chat)
+        while shots and fits and not fits(question):
+            shots -= 1
+            question = _question(task, subject, index, shots=shots, chat=chat)
+        yield question
+
+
+def _question(
+    task: Any, subject: str, index: int, *, shots: int, chat: Callable[..., str] | None
+) -> Question:
+    doc = task.eval_docs[index]
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
-    for index, doc in enumerate(task.eval_docs):
-        prompt = task.fewshot_context(
-            doc, num_fewshot=task.config.num_fewshot, fewshot_as_multiturn=True, **options
-        )
-        requests = task.construct_requests(
-            doc=doc, ctx=prompt, metadata=(subject, index, 1), **options
-        )
-        yield Question(
-            id=f"{subject}:{index}",
-            subject=subject,
-            prompt=prompt,
-            doc=doc,
-            requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
-            task=task,
-        )
+    prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)
+    requests = task.construct_requests(doc=doc, ctx=prompt, metadata=(subject, index, 1), **options)
+    return Question(
+        id=f"{subject}:{index}",
+        subject=subject,
+        prompt=prompt,
+        doc=doc,
+        shots=shots,
+        requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
+        task=task,
+    )
 
 
 def render(tokenizer: Any, messages: Sequence[Message]) -> str:
@@ -149,24 +168,34 @@ def turn_end(tokenizer: Any) -> str:
     return text.rpartition(_PROBE)[2].strip()
 
 
-def check_lengths(questions: Sequence[Question], tokenizer: Any, model: Path) -> None:
+def context_limit(tokenizer: Any, model: Path) -> int:
+    """Return how many tokens the model reads, as lm-eval's `hf` model finds it."""
+    config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+    return int(resolve_max_length(config, tokenizer))
+
+
+def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> None:
     """Refuse a question that does not fit into the model's context, answer included.
 
     Raises:
         ScoreError: Names the first such question, its length and the limit, in tokens.
     """
-    config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
-    limit = int(resolve_max_length(config, tokenizer))
     for question in questions:
-        needed = _tokens_needed(question, tokenizer)
+        needed = tokens_needed(question, tokenizer)
         if needed > limit:
+            remedy = (
+                "Lower `shots`, or set `on_long_prompt: fewer_shots`"
+                if question.shots
+                else "Lower `max_new_tokens`, if it has one"
+            )
             raise ScoreError(
-                f"Question {question.id} needs {needed} tokens with its answer, but the model in "
-                f"{model} reads {limit}. Lower `shots` or `max_new_tokens`, or leave it out."
+                f"Question {question.id} needs {needed} tokens with its answer and "
+                f"{question.shots} worked examples, but the model reads {limit}. {remedy}; or leave"
+                " the question out."
             )
 
 
-def _tokens_needed(question: Question, tokenizer: Any) -> int:
+def tokens_needed(question: Question, tokenizer: Any) -> int:
     """Return how long the model's input becomes, counted as lm-eval's `hf` model counts."""
     text, *rest = question.requests[-1].args
     generation = isinstance(rest[0], dict)

@@ -139,4 +139,5 @@ def _answer_row(
         "logprobs": logprobs,
         "response": response,
         "prompt_hash": question.prompt_hash,
+        "shots": question.shots,
     }

@@ -7,6 +7,7 @@ environment and asks a hub for the model's hash (seconds, for every subject), an
 between two questions and go on. A test compares the two, answer by answer.
 """
 
+import functools
 import json
 import logging
 import sys
@@ -27,13 +28,15 @@ from scripts.lib.prompts import (
     Question,
     ask,
     check_lengths,
+    context_limit,
     load_tokenizer,
     mmlu_renderer,
     render,
+    tokens_needed,
     turn_end,
 )
 from scripts.lib.respondent import Respondent
-from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.tasks import (
     exact_match_task,
     messages_of,
@@ -59,6 +62,7 @@ _SCHEMA = pa.schema(
         ("logprobs", pa.list_(pa.float64())),
         ("response", pa.string()),
         ("prompt_hash", pa.string()),
+        ("shots", pa.int64()),
     ]
 )
 
@@ -75,6 +79,7 @@ class ScoreSpec:
         limit: Only the first so many questions per subject, or None for all.
         dtype: Precision of weights and arithmetic.
         max_new_tokens: Longest generation in tokens; None for mmlu.
+        on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
     kind: Literal["mmlu", "exact_match"]
@@ -84,6 +89,7 @@ class ScoreSpec:
     limit: int | None
     dtype: Literal["float32", "bfloat16"]
     max_new_tokens: int | None
+    on_long_prompt: Literal["error", "fewer_shots"]
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
@@ -123,13 +129,15 @@ def score_benchmark(
 
     Raises:
         ScoreError: The benchmark is empty or malformed, a question does not fit into the model's
-            context (both before the model is loaded), or the model's output is not a number.
+            context, even without worked examples where those may be left out (both before the
+            model is loaded), or the model's output is not a number.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     tokenizer = load_tokenizer(adapter or model, chat_template=spec.chat_template)
-    questions = list(_questions(spec, benchmark, tokenizer))
-    check_lengths(questions, tokenizer, model)
+    limit = context_limit(tokenizer, model)
+    questions = list(_questions(spec, benchmark, tokenizer, limit))
+    check_lengths(questions, tokenizer, limit)
     respondent = Respondent(
         model,
         tokenizer,
@@ -140,13 +148,15 @@ def score_benchmark(
     )
     answers = _answer_all(questions, respondent, scratch)
     pq.write_table(pa.Table.from_pylist(answers, schema=_SCHEMA), out / QUESTIONS_TABLE)
-    text = json.dumps(spec.protocol(), indent=2, sort_keys=True)
+    fewer = sum(answer["shots"] < spec.shots for answer in answers)
+    protocol = {**spec.protocol(), FEWER_SHOTS: fewer}
+    text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)
-    return {"n": len(answers), "correct": correct, "protocol": spec.protocol()}
+    return {"n": len(answers), "correct": correct, "protocol": protocol}
 
 
-def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
+def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
     if spec.kind == "exact_match":
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return
@@ -157,8 +167,16 @@ def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Que
         (subject, *read_subject(benchmark, subject, shots=spec.shots, limit=spec.limit))
         for subject in spec.subjects
     ]
+    fits = None
+    if spec.on_long_prompt == "fewer_shots":
+        fits = functools.partial(_fits, tokenizer, limit)
     for subject, test, dev in read:
-        yield from ask(mmlu_task(subject, test, dev, shots=spec.shots), subject, chat=chat)
+        task = mmlu_task(subject, test, dev, shots=spec.shots)
+        yield from ask(task, subject, chat=chat, fits=fits)
+
+
+def _fits(tokenizer: Any, limit: int, question: Question) -> bool:
+    return tokens_needed(question, tokenizer) <= limit
 
 
 def _exact_match_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scripts.lib.score_files import FEWER_SHOTS
+
 # U+2212 for people's eyes; files for machines keep the plain hyphen.
 _MINUS = "\N{MINUS SIGN}"
 
@@ -37,6 +39,8 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
         parts.append(f"at most {protocol['max_new_tokens']} new tokens")
     if protocol["limit"] is not None:
         parts.append(f"only the first {protocol['limit']} questions of each subject")
+    if protocol.get(FEWER_SHOTS):
+        parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
     return ", ".join(parts)
 
 

@@ -45,6 +45,7 @@ def spec(**changes):
         "limit": None,
         "dtype": "float32",
         "max_new_tokens": None,
+        "on_long_prompt": "error",
     }
     return ScoreSpec(**{**values, **changes})
 

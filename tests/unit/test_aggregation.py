@@ -84,7 +84,7 @@ def test_a_category_file_says_all_that_is_needed_to_trust_it(scores, out):
     aggregate_scores(spec(), scores, out)
     document = json.loads((out / "mmlu.stem.json").read_text())
     assert document["category"] == "STEM" and document["category_map"] == "hendrycks"
-    assert document["protocol"] == PROTOCOL
+    assert document["protocol"] == PROTOCOL | {"fewer_shots": 0}
     assert document["stderr"] == pytest.approx(math.sqrt(0.8 * 0.2 / 9))
     assert document["subjects"] == {
         "astronomy": {

@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
+from scripts.lib.aggregation import load_answers
 from scripts.lib.errors import ScoreError
 from scripts.lib.prompts import ask, load_tokenizer
 from scripts.lib.tasks import mmlu_task, read_subject
+from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
 
@@ -87,3 +89,59 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
             score(asked, model, benchmark_folder, tmp_path)
     else:
         score(asked, model, benchmark_folder, tmp_path)
+
+
+def long_question(tokenizer, dev, *, shots, limit=2048):
+    """Return a row that fits with *shots* examples to the last token, and not with one more."""
+    empty = GOOD | {"question": "?"}
+    (probe,) = ask(mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None)
+    room = limit - len(tokenizer.encode(probe.prompt + " A")) + 1
+    return empty | {"question": "?" + "!" * room}
+
+
+def test_a_question_that_is_too_long_loses_its_last_examples_and_is_counted(
+    model, benchmark_folder, tmp_path
+):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    dev = rows("botany", 3, salt="Example of ")
+    long_row = long_question(tokenizer, dev, shots=1)
+    write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
+    asked = spec(subjects=("botany",), shots=3, on_long_prompt="fewer_shots")
+    facts, answers = score(asked, model, benchmark_folder, tmp_path)
+    assert [answer["shots"] for answer in answers] == [3, 1]
+    assert facts["protocol"]["fewer_shots"] == 1
+    # It is asked as a one-shot prompt is, the other as if nothing had happened.
+    for shots, row in ((3, GOOD), (1, long_row)):
+        write_rows(benchmark_folder / "test" / "botany.jsonl", [row])
+        again = spec(subjects=("botany",), shots=shots)
+        _, (alone,) = score(again, model, benchmark_folder, tmp_path / str(shots))
+        assert alone["prompt_hash"] == answers[shots == 1]["prompt_hash"]
+
+
+def test_a_question_too_long_for_any_example_is_named(model, benchmark_folder, tmp_path):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    long_row = long_question(tokenizer, [], shots=0)
+    long_row["question"] += "!"
+    write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
+    asked = spec(subjects=("botany",), shots=3, on_long_prompt="fewer_shots")
+    with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* and 0 worked examples"):
+        score(asked, model, benchmark_folder, tmp_path)
+
+
+def test_the_jobs_of_a_benchmark_add_up_their_shortened_questions(
+    model, benchmark_folder, tmp_path
+):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    folders = []
+    for subject in ("abstract_algebra", "botany"):
+        dev = rows(subject, 3, salt="Example of ")
+        row = long_question(tokenizer, dev, shots=1) | {"subject": subject}
+        # The other subject's first line is longer, so a few characters go.
+        row["question"] = row["question"][:-20]
+        write_rows(benchmark_folder / "test" / f"{subject}.jsonl", [row])
+        asked = spec(subjects=(subject,), shots=3, on_long_prompt="fewer_shots")
+        score(asked, model, benchmark_folder, tmp_path / subject)
+        folders.append(tmp_path / subject / "out")
+    _, protocol = load_answers(folders)
+    assert protocol["fewer_shots"] == 2
+    assert "2 too long questions with fewer examples" in protocol_words(protocol)

@@ -142,6 +142,18 @@ def test_the_batch_size_changes_no_answer(model, benchmark_folder, tmp_path):
         assert a["logprobs"] == pytest.approx(b["logprobs"], abs=1e-5)
 
 
+def test_jobs_of_some_subjects_give_together_what_one_job_of_all_gives(
+    model, benchmark_folder, tmp_path
+):
+    _, whole = score(spec(), model, benchmark_folder, tmp_path / "whole")
+    parts = []
+    for subject in reversed(spec().subjects):
+        _, part = score(spec(subjects=(subject,)), model, benchmark_folder, tmp_path / subject)
+        parts = part + parts
+    # Not approximately: to the last bit.
+    assert parts == whole
+
+
 def test_a_job_stopped_after_a_subject_goes_on_with_the_next(
     model, benchmark_folder, tmp_path, monkeypatch
 ):
