@@ -17,6 +17,7 @@ include: "rules/train.smk"
 include: "rules/merge.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
+include: "rules/publish.smk"
 
 
 rule all:

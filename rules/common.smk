@@ -50,6 +50,11 @@ def is_dry_run():
     )
 
 
+def publishes():
+    """Tell whether the command line asks for the target that pushes to the hub."""
+    return "publish" in sys.argv
+
+
 def plan_now():
     """Plan this invocation and leave the frozen plan for the jobs."""
     if forces() and (config.get("plan") != "full"):
@@ -62,7 +67,7 @@ def plan_now():
             recovery.recover(NOTES, LOCKS)
         files = [Path(path) for path in workflow.overwrite_configfiles]
         invocation = planning.plan_invocation(
-            planning.read_configs(config, files, ROOT), ROOT
+            planning.read_configs(config, files, ROOT), ROOT, publish=publishes()
         )
     except PipelineError as error:
         raise WorkflowError(f"\n{error}") from None
@@ -128,6 +133,12 @@ def target():
     """Return what the whole workflow is for: the report's manifest."""
     file = f"{PLAN['report']}.json"
     return file if PLAN["artifacts"] else os.path.abspath(file)
+
+
+def published():
+    """Return what publishing waits for: the report, and each model with its proof."""
+    places = [item[edge] for item in PLAN["publish"] for edge in ("merged", "proof")]
+    return [target(), *(f"{spot(*place)}.json" for place in places)]
 
 
 def inputs(stage, *edges):

@@ -35,6 +35,7 @@ from scripts.lib.config_fields import (
     group,
     setting,
 )
+from scripts.lib.config_publish import publish_problems
 from scripts.lib.config_runs import Run, RunEntry
 from scripts.lib.config_sources import Dataset, Model
 from scripts.lib.errors import ConfigError
@@ -121,6 +122,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     config = Config(**sections, runs={entry.name: entry.run for entry in runs})
     problems += _held_out_problems(config, runs)
     problems += combination_problems(config.candidates, config.runs)
+    problems += _publish_problems(config, runs)
     if problems:
         raise config_error(problems)
     return config
@@ -158,6 +160,15 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
         found = problems_of(error, ConfigFile.model_json_schema())
         problems += [problem for problem in found if problem.path not in known]
         return None
+
+
+def _publish_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:
+    """Yield what `publish` asks for and cannot have, of runs and of combinations."""
+    taken: dict[str, str] = {}
+    tuned = {entry.name: (entry.source, entry.run.publish, entry.run.merge) for entry in runs}
+    yield from publish_problems("runs", tuned, taken)
+    combined = {name: (name, c.publish, c.merge) for name, c in config.candidates.items()}
+    yield from publish_problems("candidates", combined, taken)
 
 
 def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:

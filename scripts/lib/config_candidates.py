@@ -12,9 +12,11 @@ from scripts.lib.config_fields import (
     Seed,
     Settings,
     Weight,
+    group,
     refusal,
     setting,
 )
+from scripts.lib.config_publish import Publish
 
 Method = Literal[
     "cat",
@@ -73,6 +75,7 @@ class Combination(Settings):
     keep_merged: Flag = setting(
         "Keep the merged model after its proof and scores are there.", "execution", True
     )
+    publish: Publish = group("Where the merged model is published.", Publish)
 
     @property
     def prunes(self) -> bool:

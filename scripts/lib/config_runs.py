@@ -18,6 +18,7 @@ from scripts.lib.config_fields import (
     refusal,
     setting,
 )
+from scripts.lib.config_publish import Publish
 
 
 def _template(value: str) -> str:
@@ -130,6 +131,7 @@ class Run(Settings):
     keep_merged: Flag = setting(
         "Keep the merged model after its proof and scores are there.", "execution", True
     )
+    publish: Publish = group("Where the merged model is published.", Publish)
 
 
 Scalar = (

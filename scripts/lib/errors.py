@@ -10,6 +10,7 @@ Each text says what happened, where, and what to do next.
     ├── MergeError      base and adapter do not fit
     ├── ScoreError      a benchmark cannot be scored, or scores cannot be compared
     ├── StoreError      an artifact or a cache entry is not what its manifest says
+    ├── PublishError    a model cannot be pushed to the hub
     ├── StaleError      code, libraries or raw files differ from the plan
     └── GateError       an earlier step's finding forbids this step
 """
@@ -61,3 +62,7 @@ class StaleError(PipelineError):
 
 class GateError(PipelineError):
     """An earlier step's finding forbids this step."""
+
+
+class PublishError(PipelineError):
+    """A model cannot be pushed to the hub."""

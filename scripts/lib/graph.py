@@ -103,6 +103,7 @@ class Candidate:
         scores: Benchmark -> ids of its scoring jobs.
         categories: Benchmark -> id of its categories.
         keep_merged: Whether the merged model stays when nothing needs it any more.
+        publish: Repository, privacy and branch of the hub for the merged model, or nothing.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Candidate:
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
     keep_merged: bool = True
+    publish: Mapping[str, Any] | None = None
 
     @property
     def unmerged(self) -> bool:

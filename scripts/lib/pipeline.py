@@ -111,6 +111,7 @@ class _Shared:
                 base,
                 artifacts=artifacts,
                 keep_merged=settings.keep_merged,
+                publish=settings.publish.model_dump() if settings.publish.repo_id else None,
                 **scored,
             )
         )

@@ -152,7 +152,13 @@ def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
 
 
 def freeze(
-    plan: Plan, *, results: Path, caches: Iterable[Path], root: Path, full: bool = False
+    plan: Plan,
+    *,
+    results: Path,
+    caches: Iterable[Path],
+    root: Path,
+    full: bool = False,
+    publish: bool = False,
 ) -> Path:
     """Write *plan* to a file named after its content and return the file's path.
 
@@ -162,6 +168,7 @@ def freeze(
         caches: Shared caches, the first is written.
         root: The project's folder, where the programs are.
         full: List every artifact of the graph, made or not (for pictures of the graph).
+        publish: List what is to be pushed to the hub.
     """
     ids = tuple(plan.graph.artifacts) if full else plan.missing
     made = frozenset(ids)
@@ -171,6 +178,7 @@ def freeze(
         "artifacts": listed,
         "caches": [str(cache.absolute()) for cache in caches],
         "full": full,
+        "publish": _publications(plan, made, str(results)) if publish else [],
         "report": _place(plan, plan.graph.report, made, str(results)),
         "results": str(results),
         "root": str(root),
@@ -185,6 +193,33 @@ def freeze(
     if not path.exists():
         write_text(path, text + "\n")
     return path
+
+
+def publish_targets(graph: Graph) -> list[str]:
+    """Return what publishing needs beside the report: merged models, proofs, the comparison."""
+    wanted = [candidate for candidate in graph.candidates if candidate.publish]
+    needed = [c.artifacts[stage] for c in wanted for stage in ("merged", "proofs")]
+    return [*needed, *graph.artifacts[graph.report].reads["comparison"]] if needed else []
+
+
+def _publications(plan: Plan, made: frozenset[str], results: str) -> list[dict[str, Any]]:
+    """Return for each merged model to publish where it goes and what its card is made of."""
+    (comparison,) = plan.graph.artifacts[plan.graph.report].reads["comparison"]
+
+    def place(id: str) -> list[str]:
+        return [id, _place(plan, id, made, results)]
+
+    return [
+        {
+            "name": candidate.name,
+            **candidate.publish,
+            "merged": place(candidate.artifacts["merged"]),
+            "proof": place(candidate.artifacts["proofs"]),
+            "comparison": place(comparison),
+        }
+        for candidate in plan.graph.candidates
+        if candidate.publish
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
 from scripts.lib.pins import read_lock
 from scripts.lib.pipeline import build_graph
-from scripts.lib.plan import Plan, freeze, make_plan
+from scripts.lib.plan import Plan, freeze, make_plan, publish_targets
 from scripts.lib.sources import LocalSources
 from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
@@ -117,8 +117,13 @@ def open_store() -> Store:
     return Store(RESULTS, tuple(Path(name).expanduser().absolute() for name in named if name))
 
 
-def plan_invocation(config: Mapping[str, Any], root: Path) -> Invocation:
+def plan_invocation(config: Mapping[str, Any], root: Path, *, publish: bool = False) -> Invocation:
     """Plan, freeze the plan, and return both.
+
+    Args:
+        config: The merged mapping, not yet checked.
+        root: The project's folder.
+        publish: Plan what publishing needs, too.
 
     Raises:
         ConfigError: listing what is wrong, before anything is made.
@@ -126,7 +131,8 @@ def plan_invocation(config: Mapping[str, Any], root: Path) -> Invocation:
     checked = load_config(config)
     graph = _graph(checked, root)
     store = open_store()
-    plan = make_plan(graph, store, redo=checked.redo)
+    targets = [graph.report, *(publish_targets(graph) if publish else [])]
+    plan = make_plan(graph, store, targets=targets, redo=checked.redo)
     full = checked.plan == "full"
-    file = freeze(plan, results=RESULTS, caches=store.caches, root=root, full=full)
+    file = freeze(plan, results=RESULTS, caches=store.caches, root=root, full=full, publish=publish)
     return Invocation(plan, file, store, full)

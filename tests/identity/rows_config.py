@@ -151,6 +151,7 @@ RUN_ROWS = [
     Row("keys in another order", _reverse_keys, frozenset()),
     Row("on_verdict", put("runs/gentle/on_verdict", "stop"), frozenset()),
     Row("keep_merged", put("runs/gentle/keep_merged", False), frozenset()),
+    Row("publish", put("runs/gentle/publish", {"repo_id": "me/gentle"}), frozenset()),
     Row("a run is added", _add_run("hasty", learning_rate=1e-2), tuned("hasty") | END),
     Row("a run is added that equals another", _add_run("twin"), END),
     Row("a run is renamed", rename("runs", "gentle", "mild"), END),

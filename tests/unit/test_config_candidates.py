@@ -112,3 +112,31 @@ def test_a_combination_is_named_like_no_other_candidate(name, other):
 def test_a_run_with_an_error_of_its_own_is_not_called_unknown():
     lines = errors_of(mapping({"combine": {"a": 1, "c": 1}}, c=RUN | {"lora": {"r": 0}}))
     assert [line.partition(":")[0] for line in lines] == ["runs.c.lora.r"]
+
+
+PLACE = {"publish": {"repo_id": "me/model"}}
+
+
+@pytest.mark.parametrize(
+    ("runs", "combination", "path", "text"),
+    [
+        ({"c": RUN | PLACE | {"merge": False}}, {}, "runs.c", "this one has merge: false"),
+        ({"c": RUN | PLACE, "d": RUN | PLACE}, {}, "runs.d", "d and c would both be pushed"),
+        ({"c": RUN | PLACE}, PLACE, "candidates.blend", "blend and c would both be pushed"),
+        (
+            {"grid": RUN | PLACE | {"sweep": {"lora.r": [4, 8]}}},
+            {},
+            "runs.grid",
+            "grid-r8 and grid-r4 would both be pushed to me/model@main",
+        ),
+    ],
+)
+def test_what_cannot_be_published_or_would_overwrite_is_refused(runs, combination, path, text):
+    line = error_of({"combine": {"a": 1}} | combination, **runs)
+    assert line.startswith(f"{path}.publish.repo_id: ")
+    assert text in line
+
+
+def test_one_repository_takes_several_models_on_branches_of_their_own():
+    other = {"publish": {"repo_id": "me/model", "revision": "second"}}
+    load_config(mapping({"combine": {"a": 1}} | PLACE, c=RUN | other))

@@ -150,7 +150,9 @@ def test_a_plan_holds_all_that_a_job_needs(graph, tmp_path):
 def test_a_plan_has_no_place_for_threads_batches_or_devices(graph, tmp_path):
     """Execution belongs to the rules and profiles; what is not in the plan changes no identity."""
     _, content = frozen(make_plan(graph, Shelf(graph)), tmp_path)
-    assert set(content) == {"artifacts", "caches", "full", "report", "results", "root", "stamp"}
+    assert set(content) == {
+        "artifacts", "caches", "full", "publish", "report", "results", "root", "stamp",
+    }  # fmt: skip
     for entry in content["artifacts"].values():
         assert set(entry) == {
             "stage", "slug", "key", "spec", "code", "pins", "reads", "knows", "gates", "awaits",

@@ -1,0 +1,16 @@
+"""Push to the hub, and only when it is asked for: snakemake --profile local publish
+
+in   results/{merged,proofs,comparisons}/
+out  a commit on the hub; results/published/ says which
+"""
+
+
+rule publish:
+    """Push the merged models of the runs that declare `publish`. Never part of `all`."""
+    input:
+        published(),
+    log:
+        "logs/publish.log",
+    localrule: True
+    shell:
+        "HF_HUB_OFFLINE=0 python -m scripts.publish --plan {PLAN_FILE} 2>&1 | tee {log}"
