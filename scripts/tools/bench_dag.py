@@ -135,6 +135,11 @@ def wall(taken: Sequence[Taken]) -> float:
     return statistics.median(one.wall for one in taken)
 
 
+def cpu(taken: Sequence[Taken]) -> float:
+    """Return the median of the processor seconds."""
+    return statistics.median(one.cpu for one in taken)
+
+
 def ratio(found: Times) -> float:
     """Return the median over the rounds of planning by floor, in processor seconds."""
     pairs = zip(found.fresh, found.floor, strict=True)
@@ -149,7 +154,7 @@ def exponent(jobs: Sequence[int], taken: Sequence[Sequence[Taken]], start: float
         taken: What each took.
         start: Processor seconds that Snakemake takes to start; they would hide the growth.
     """
-    few, many = (statistics.median(one.cpu for one in each) - start for each in taken)
+    few, many = (cpu(each) - start for each in taken)
     return math.log(many / few) / math.log(jobs[1] / jobs[0])
 
 
@@ -161,13 +166,14 @@ def figures_of(times: dict[int, Times], start: Sequence[Taken]) -> list[Figure]:
         start: What a Snakefile of one rule took: no plan goes below it.
     """
     *_, fewer, most = (times[size] for size in sorted(times))
-    jobs, cpu = (fewer.jobs, most.jobs), statistics.median(one.cpu for one in start)
+    jobs, bare = (fewer.jobs, most.jobs), cpu(start)
     figures = [
         Figure("seconds_per_1000_jobs", 1000 * wall(most.fresh) / most.jobs, "s"),
         Figure("ratio_to_floor", ratio(most), "times"),
-        Figure("growth_exponent", exponent(jobs, (fewer.fresh, most.fresh), cpu), "power"),
-        Figure("floor_exponent", exponent(jobs, (fewer.floor, most.floor), cpu), "power"),
+        Figure("growth_exponent", exponent(jobs, (fewer.fresh, most.fresh), bare), "power"),
+        Figure("floor_exponent", exponent(jobs, (fewer.floor, most.floor), bare), "power"),
         Figure("start_seconds", wall(start), "s"),
+        Figure("start_processor_seconds", bare, "s"),
     ]
     for size, found in sorted(times.items()):
         figures += [
@@ -176,6 +182,7 @@ def figures_of(times: dict[int, Times], start: Sequence[Taken]) -> list[Figure]:
             Figure(f"floor_seconds_{size}_runs", wall(found.floor), "s"),
             Figure(f"ratio_{size}_runs", ratio(found), "times"),
             Figure(f"noop_seconds_{size}_runs", wall(found.noop), "s"),
+            Figure(f"noop_processor_seconds_{size}_runs", cpu(found.noop), "s"),
         ]
     return figures
 
