@@ -9,7 +9,7 @@ Try it  python -m scripts.fetch_benchmark --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.fetching import fetch_benchmark
+from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.job import Job, run_job
 
 

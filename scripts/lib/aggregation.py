@@ -15,7 +15,8 @@ from typing import Any, TypedDict
 
 import pyarrow.parquet as pq
 
-from scripts.lib.categories import CategoryMap, file_name, group_subjects
+from scripts.lib.categories import CategoryMap, group_subjects
+from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
@@ -44,7 +45,8 @@ class AggregateSpec:
 
     Attributes:
         benchmark: Its name, the first part of the file names.
-        categories: `hendrycks`, `lm-eval`, or `none` for the average alone.
+        categories: `hendrycks`, `lm-eval`, `column` for the set's own, or `none` for the average
+            alone.
         subjects: Only these subjects, or None for all that were scored.
     """
 

@@ -11,9 +11,10 @@ https://arxiv.org/abs/2009.03300 (categories.py of its code); lm-eval 0.4.13, ta
 from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
+from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 
-CategoryMap = Literal["hendrycks", "lm-eval", "none"]
+CategoryMap = Literal["hendrycks", "lm-eval", "column", "none"]
 
 AVERAGE = "Average"
 # Display order of every table; Average is over questions, not over the four categories.
@@ -103,14 +104,6 @@ CATEGORY_MAPS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def file_name(category: str) -> str:
-    """Return the form of a category's display name that file names use.
-
-    Example: `Social Sciences` becomes `social_sciences`.
-    """
-    return category.lower().replace(" ", "_")
-
-
 def category_of(subject: str, category_map: str) -> str:
     """Return the display name of a subject's category.
 
@@ -140,7 +133,8 @@ def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tu
 
     Args:
         subjects: The subjects at hand; a part of MMLU is fine.
-        category_map: `hendrycks`, `lm-eval`, or `none` (everything is Average only).
+        category_map: `hendrycks`, `lm-eval`, `column` (every subject is a category of its own),
+            or `none` (everything is Average only).
 
     Raises:
         ScoreError: A subject is unknown to the map.
@@ -148,6 +142,8 @@ def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tu
     groups: dict[str, tuple[str, ...]] = {AVERAGE: tuple(sorted(subjects))}
     if category_map == "none":
         return groups
+    if category_map == "column":
+        return groups | {subject: (subject,) for subject in groups[AVERAGE]}
     members = {subject: category_of(subject, category_map) for subject in groups[AVERAGE]}
     for category in CATEGORY_ORDER[1:]:
         found = tuple(subject for subject, name in members.items() if name == category)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from scripts.lib.errors import RecordError
+from scripts.lib.unusable import UnusableRow
 
 Role = Literal["system", "user", "assistant", "tool"]
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"]
@@ -32,21 +32,6 @@ SHAREGPT_SPEAKERS: dict[str, Role] = {
     "tool": "tool",
 }
 ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
-
-
-class UnusableRow(RecordError):
-    """One raw row cannot become a conversation.
-
-    Attributes:
-        reason: Short snake_case code that the ledger counts.
-        detail: One sentence for people, plain ASCII.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        # Rows may hold lone surrogates, which no UTF-8 file can take.
-        self.reason = reason
-        self.detail = detail.encode("ascii", "backslashreplace").decode("ascii")
-        super().__init__(f"{reason}: {self.detail}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.aggregation import Judged, tally
-from scripts.lib.categories import CATEGORY_ORDER, file_name
+from scripts.lib.categories import CATEGORY_ORDER
+from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
 
@@ -48,7 +49,7 @@ def read_categories(
     """
     categories: dict[str, tuple[str, ...]] = {}
     category_map = "none"
-    for category in CATEGORY_ORDER:
+    for category in _category_order(folder, benchmark):
         path = folder / f"{benchmark}.{file_name(category)}.json"
         if not path.is_file():
             continue
@@ -64,6 +65,16 @@ def read_categories(
     if CATEGORY_ORDER[0] not in categories:
         raise ScoreError(f"{folder} holds no average of {benchmark!r}. Remove it and run again.")
     return categories, category_map
+
+
+def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
+    """Return the categories that a benchmark can have, Average first."""
+    average = folder / f"{benchmark}.{file_name(CATEGORY_ORDER[0])}.json"
+    if average.is_file():
+        document = json.loads(average.read_text(encoding="utf-8"))
+        if document["category_map"] == "column":
+            return (CATEGORY_ORDER[0], *document["subjects"])
+    return CATEGORY_ORDER
 
 
 def write_tables(document: Mapping[str, Any], out: Path) -> int:

@@ -1,9 +1,9 @@
 """The benchmarks that a configuration can name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from scripts.lib.config_fields import (
     Count,
@@ -13,6 +13,7 @@ from scripts.lib.config_fields import (
     Positive,
     Settings,
     Text,
+    refusal,
     setting,
 )
 from scripts.lib.config_sources import COMMIT, given_keys
@@ -70,6 +71,47 @@ class HubMmlu(MmluOptions):
     revision: DatasetCommit = setting("Commit of the repository.", "identity", allowed=COMMIT)
 
 
+class MultipleChoice(BenchmarkOptions):
+    """Your own multiple-choice questions, answered by letter as MMLU's are."""
+
+    kind: Literal["multiple_choice"] = setting("Any number of choices for a question.", "identity")
+    path: Text = setting(
+        "JSON lines, CSV or Parquet with `question`, `choices` (or `A`, `B`, ...) and `answer`.",
+        "location",
+    )
+    answers: Literal["auto", "letter", "index_from_0", "index_from_1", "text"] = setting(
+        "What `answer` holds: a letter, a place among the choices, or the right one's text.",
+        "identity",
+        "auto",
+    )
+    category_column: Text | None = setting(
+        "Column of a question's category; each category has a score of its own.", "identity", None
+    )
+    shots_path: Text | None = setting(
+        "File of solved questions in the same form, to be shown first.", "location", None
+    )
+    shots: Count = setting(
+        "Solved questions shown first; of the same category where `shots_path` names it.",
+        "identity",
+        0,
+    )
+    chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
+    on_long_prompt: Literal["error", "fewer_shots"] = setting(
+        "When a prompt is longer than the model's context: refuse to score, or leave out the last"
+        " examples of that question and count it.",
+        "identity",
+        "error",
+    )
+
+    @model_validator(mode="after")
+    def _shots_come_from_somewhere(self) -> Self:
+        if self.shots and not self.shots_path:
+            raise refusal("needs solved questions; give their file as shots_path", "shots")
+        if self.shots_path and not self.shots:
+            raise refusal("shows nothing without shots; say how many as shots", "shots_path")
+        return self
+
+
 class ExactMatch(BenchmarkOptions):
     """Your own questions, whose answer must come back word for word."""
 
@@ -88,17 +130,19 @@ def _benchmark_form(value: object) -> str | None:
     if kind == "mmlu":
         keys = given_keys(value)
         return "HubMmlu" if keys & {"hub", "revision"} else "LocalMmlu" if "path" in keys else None
-    return "ExactMatch" if kind == "exact_match" else None
+    forms = {"multiple_choice": "MultipleChoice", "exact_match": "ExactMatch"}
+    return forms.get(str(kind))
 
 
 Benchmark: TypeAlias = Annotated[
     Annotated[LocalMmlu, Tag("LocalMmlu")]
     | Annotated[HubMmlu, Tag("HubMmlu")]
+    | Annotated[MultipleChoice, Tag("MultipleChoice")]
     | Annotated[ExactMatch, Tag("ExactMatch")],
     Discriminator(
         _benchmark_form,
         custom_error_type="form_of_benchmark",
         custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
-        " revision; or kind exact_match with path",
+        " revision; or kind multiple_choice or exact_match with path",
     ),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.chat import Conversation, Message, UnusableRow
+from scripts.lib.chat import Conversation, Message
 from scripts.lib.encoding import Encoded, Encoder, Span
 from scripts.lib.masking import (
     TrainOn,
@@ -22,6 +22,7 @@ from scripts.lib.masking import (
     turn_spans,
 )
 from scripts.lib.templates import Renderer
+from scripts.lib.unusable import UnusableRow
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
 GOLDEN_SYSTEM = "Answer in one short sentence."

@@ -1,4 +1,4 @@
-"""Bring datasets and benchmarks into results/.
+"""Bring datasets into results/.
 
 Everything is pinned: a hub repository by commit, a local file by its hash. What arrives is copied
 as it is.
@@ -27,24 +27,6 @@ def fetch_dataset(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -
             )
             rows.to_parquet(out / f"{split}.parquet")
     return {"splits": sorted(file.stem for file in out.iterdir())}
-
-
-def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write the questions of a benchmark to *out*, in the layout that scoring reads."""
-    if spec["source"] == "path":
-        by_name = dict(zip(spec["files"], sources, strict=True))
-        copy_planned(spec["files"], by_name, out)
-    else:
-        import datasets
-
-        for split in ("dev", "test"):
-            rows = datasets.load_dataset(
-                spec["hub"], "all", split=split, revision=spec["revision"]
-            ).to_pandas()
-            (out / split).mkdir()
-            for subject, part in rows.groupby("subject", sort=True):
-                part.to_json(out / split / f"{subject}.jsonl", orient="records", lines=True)
-    return {"files": len([path for path in out.rglob("*") if path.is_file()])}
 
 
 def copy_planned(planned: Mapping[str, str], places: Mapping[str, Path], out: Path) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from scripts.lib.chat import Conversation, Format, Message, UnusableRow, to_conversation
+from scripts.lib.chat import Conversation, Format, Message, to_conversation
 from scripts.lib.errors import RecordError
 from scripts.lib.records import SOURCES, RawRow, read_rows, source_files
 from scripts.lib.tables import TableWriter
+from scripts.lib.unusable import UnusableRow
 
 # Held-out sources come first: of two equal rows, the one that is not trained on stays.
 SOURCE_ORDER = ("test", "valid", "train")

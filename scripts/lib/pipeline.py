@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.lib.categories import refinement
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import Benchmark
+from scripts.lib.config_benchmarks import Benchmark, MultipleChoice
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
@@ -139,7 +139,7 @@ class _Shared:
                 f"{slug}-{label}",
                 {
                     "benchmark": label,
-                    "categories": getattr(benchmark, "categories", "none"),
+                    "categories": _category_map(benchmark),
                     "subjects": getattr(benchmark, "subjects", None),
                 },
                 reads={"scores": scores[label]},
@@ -156,6 +156,13 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
         }
     )
     return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}
+
+
+def _category_map(benchmark: Benchmark) -> str:
+    """Return how the scores of a benchmark are summed up."""
+    if isinstance(benchmark, MultipleChoice):
+        return "column" if benchmark.category_column else "none"
+    return str(getattr(benchmark, "categories", "none"))
 
 
 def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...]]]:

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from scripts.lib.categories import CATEGORY_MAPS
-from scripts.lib.config_benchmarks import Benchmark, ExactMatch, HubMmlu, LocalMmlu
+from scripts.lib.choice_columns import missing_columns
+from scripts.lib.config_benchmarks import (
+    Benchmark,
+    ExactMatch,
+    HubMmlu,
+    LocalMmlu,
+    MultipleChoice,
+)
 from scripts.lib.config_sources import (
     Dataset,
     HubDataset,
@@ -19,7 +26,7 @@ from scripts.lib.config_sources import (
 )
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Graph, slug_of_path, slugify
-from scripts.lib.sources import LocalSources
+from scripts.lib.sources import LocalSources, column_names
 
 SPLITS = ("train", "valid", "test")
 
@@ -133,6 +140,8 @@ def add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> 
             "files": {"questions.jsonl": sources.sha256(file)},
         }
         return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)
+    elif isinstance(benchmark, MultipleChoice):
+        return _add_choices(graph, sources, benchmark)
     else:
         assert_never(benchmark)
     unknown = sorted(set(benchmark.subjects or ()) - set(place.subjects))
@@ -142,6 +151,45 @@ def add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> 
             f" {', '.join(place.subjects)}"
         )
     return place
+
+
+def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice) -> Place:
+    """Add the artifact of a user's own multiple-choice questions.
+
+    Raises:
+        ConfigError: when a file or a column is missing.
+    """
+    questions = sources.rows_file(benchmark.path)
+    places = {f"test{questions.suffix}": questions}
+    _check_columns(questions, benchmark.category_column)
+    shots_category = None
+    if benchmark.shots_path:
+        examples = sources.rows_file(benchmark.shots_path)
+        _check_columns(examples, None)
+        places[f"shots{examples.suffix}"] = examples
+        if benchmark.category_column in column_names(examples):
+            shots_category = benchmark.category_column
+    places = dict(sorted(places.items()))
+    spec = {
+        "source": "path",
+        "kind": "multiple_choice",
+        "files": {name: sources.sha256(place) for name, place in places.items()},
+        "answers": benchmark.answers,
+        "category": benchmark.category_column,
+        "shots": benchmark.shots,
+        "shots_category": shots_category,
+    }
+    slug = slug_of_path(benchmark.path)
+    return Place(graph.add("benchmarks", slug, spec, sources=map(str, places.values())), slug)
+
+
+def _check_columns(place: Path, category: str | None) -> None:
+    """Refuse a file of questions without the columns that they need."""
+    there = column_names(place)
+    if lacking := missing_columns(there, category):
+        raise ConfigError(
+            f"{place} has no column {', '.join(lacking)}; its columns are {', '.join(there)}"
+        )
 
 
 def template_text(sources: LocalSources, template: str) -> str | dict[str, str]:

@@ -5,6 +5,7 @@ model's context, before the model is loaded: lm-eval itself cuts a long prompt f
 only a warning.
 """
 
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ class Question:
     """One question as the model will see it.
 
     Attributes:
-        id: Stable name, `{subject}:{index from 0}`.
+        id: Stable name, `{subject}:{index from 0}`; fit to be a file name.
         subject: The subject it belongs to.
         prompt: The exact text before the answer.
         doc: Its row, as lm-eval's task keeps it.
@@ -74,6 +75,7 @@ def ask(
     *,
     chat: Callable[..., str] | None,
     fits: Callable[[Question], bool] | None = None,
+    stem: str | None = None,
 ) -> Iterator[Question]:
     """Yield the questions of one lm-eval task, in row order.
 
@@ -84,26 +86,34 @@ def ask(
             then become turns, which is lm-eval's default.
         fits: Says whether a question may stay as it is; the last worked example is left out until
             it does, or none is left. None to leave every question as it is.
+        stem: What the ids begin with, where the subject is no plain word.
     """
     task = ConfigurableTask(config=dict(task_config))
+    make = functools.partial(_question, task, subject, stem or subject, chat=chat)
     for index in range(len(task.eval_docs)):
         shots = task.config.num_fewshot
-        question = _question(task, subject, index, shots=shots, chat=chat)
+        question = make(index, shots=shots)
         while shots and fits and not fits(question):
             shots -= 1
-            question = _question(task, subject, index, shots=shots, chat=chat)
+            question = make(index, shots=shots)
         yield question
 
 
 def _question(
-    task: Any, subject: str, index: int, *, shots: int, chat: Callable[..., str] | None
+    task: Any,
+    subject: str,
+    stem: str,
+    index: int,
+    *,
+    shots: int,
+    chat: Callable[..., str] | None,
 ) -> Question:
     doc = task.eval_docs[index]
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
     prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)
     requests = task.construct_requests(doc=doc, ctx=prompt, metadata=(subject, index, 1), **options)
     return Question(
-        id=f"{subject}:{index}",
+        id=f"{stem}:{index}",
         subject=subject,
         prompt=prompt,
         doc=doc,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from scripts.lib.chat import UnusableRow
 from scripts.lib.errors import RecordError
+from scripts.lib.unusable import UnusableRow
 
 SOURCES = ("train", "valid", "test")
 CHUNK_CHARACTERS = 1 << 20

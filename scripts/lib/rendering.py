@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.chat import Conversation, UnusableRow
+from scripts.lib.chat import Conversation
 from scripts.lib.contract import Findings, golden_conversation, prove_template
 from scripts.lib.encoding import Encoded, Encoder, Span
 from scripts.lib.errors import TemplateError
@@ -20,6 +20,7 @@ from scripts.lib.masking import TrainOn, check_words, loss_mask, trained_turns, 
 from scripts.lib.records import SOURCES
 from scripts.lib.tables import TableWriter
 from scripts.lib.templates import Renderer, for_template, load_tokenizer, resolve_template
+from scripts.lib.unusable import UnusableRow
 
 T = TypeVar("T")
 

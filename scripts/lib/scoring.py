@@ -38,9 +38,12 @@ from scripts.lib.prompts import (
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.tasks import (
+    Row,
     exact_match_task,
     messages_of,
     mmlu_task,
+    own_choice_task,
+    read_own_choices,
     read_questions,
     read_subject,
 )
@@ -72,17 +75,18 @@ class ScoreSpec:
     """What decides the bytes of a score.
 
     Attributes:
-        kind: `mmlu` (four choices, log-likelihood) or `exact_match` (greedy generation).
-        subjects: The subjects of this job; empty for exact_match.
+        kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
+            choices) or `exact_match` (greedy generation).
+        subjects: The subjects of this job; empty for all that a user's own set has.
         shots: Worked examples shown before each question; 0 for exact_match.
         chat_template: Whether prompts go through the model's chat template.
         limit: Only the first so many questions per subject, or None for all.
         dtype: Precision of weights and arithmetic.
-        max_new_tokens: Longest generation in tokens; None for mmlu.
+        max_new_tokens: Longest generation in tokens; None where nothing is generated.
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
-    kind: Literal["mmlu", "exact_match"]
+    kind: Literal["mmlu", "multiple_choice", "exact_match"]
     subjects: tuple[str, ...]
     shots: int
     chat_template: bool
@@ -99,7 +103,7 @@ class ScoreSpec:
     def protocol(self) -> dict[str, Any]:
         """Return what has to be stated beside every number, without the subjects of this job."""
         stated = {key: value for key, value in asdict(self).items() if key != "subjects"}
-        return {**stated, "backend": "shared-prefix" if self.kind == "mmlu" else "hf"}
+        return {**stated, "backend": "hf" if self.kind == "exact_match" else "shared-prefix"}
 
 
 def score_benchmark(
@@ -160,19 +164,34 @@ def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> 
     if spec.kind == "exact_match":
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return
+    chat = mmlu_renderer(tokenizer) if spec.chat_template else None
+    fits = None
+    if spec.on_long_prompt == "fewer_shots":
+        fits = functools.partial(_fits, tokenizer, limit)
+    for subject, stem, task in _choice_tasks(spec, benchmark):
+        yield from ask(task, subject, chat=chat, fits=fits, stem=stem)
+
+
+def _choice_tasks(spec: ScoreSpec, benchmark: Path) -> list[tuple[str, str, Row]]:
+    """Return subject, stem of the questions' ids, and task; all rows are read by then."""
+    if spec.kind == "multiple_choice":
+        return [
+            (
+                category or _ONLY_SUBJECT,
+                stem,
+                own_choice_task(stem, category, test, dev, shots=spec.shots),
+            )
+            for stem, category, test, dev in read_own_choices(
+                benchmark, shots=spec.shots, limit=spec.limit
+            )
+        ]
     if not spec.subjects:
         raise ScoreError(f"No subject of {benchmark} is asked for. Name at least one.")
-    chat = mmlu_renderer(tokenizer) if spec.chat_template else None
     read = [
         (subject, *read_subject(benchmark, subject, shots=spec.shots, limit=spec.limit))
         for subject in spec.subjects
     ]
-    fits = None
-    if spec.on_long_prompt == "fewer_shots":
-        fits = functools.partial(_fits, tokenizer, limit)
-    for subject, test, dev in read:
-        task = mmlu_task(subject, test, dev, shots=spec.shots)
-        yield from ask(task, subject, chat=chat, fits=fits)
+    return [(name, name, mmlu_task(name, test, dev, shots=spec.shots)) for name, test, dev in read]
 
 
 def _fits(tokenizer: Any, limit: int, question: Question) -> bool:

@@ -4,6 +4,7 @@ Planning calls this in the main process only, before any job; it reads little an
 memory, so that a plan of unchanged files costs a few stats.
 """
 
+import csv
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -127,6 +128,37 @@ def _count_lines(place: Path) -> int:
     """Return the number of lines of *place* that are not blank."""
     with place.open("rb") as file:
         return sum(1 for line in file if line.strip())
+
+
+def column_names(place: Path) -> tuple[str, ...]:
+    """Return the columns of a file of rows: its header, or the keys of its first row.
+
+    Raises:
+        ConfigError: when it cannot be read as what its suffix says.
+    """
+    try:
+        return _column_names(place)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{place} cannot be read as {place.suffix[1:]}; repair it: {error}"
+        ) from error
+
+
+def _column_names(place: Path) -> tuple[str, ...]:
+    """Do what `column_names` says."""
+    if place.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return tuple(pyarrow.parquet.read_schema(place).names)
+    if place.suffix == ".csv":
+        with place.open(encoding="utf-8-sig", newline="") as file:
+            return tuple(next(csv.reader(file), ()))
+    with place.open(encoding="utf-8-sig") as file:
+        if place.suffix == ".json":
+            row = (json.load(file) or [{}])[0]
+        else:
+            row = json.loads(next((line for line in file if line.strip()), "{}"))
+    return tuple(row) if isinstance(row, dict) else ()
 
 
 def has_rows(place: Path) -> bool:

@@ -77,10 +77,11 @@ def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ())
     """Return the libraries whose versions decide the bytes of an artifact.
 
     A fetched local folder is copied byte for byte and a model of a hub is downloaded as it is, so
-    no library has a say; only dequantising and converting do.
+    no library has a say; only dequantising and converting do. A user's own questions are read.
     """
     copied = spec.get("source") in ("path", "hub") if stage == "models" else False
-    copied = copied or (stage in ("raw", "benchmarks") and spec.get("source") == "path")
+    if stage in ("raw", "benchmarks") and spec.get("source") == "path":
+        copied = spec.get("kind") != "multiple_choice"
     if copied:
         return ()
     own = STAGES[stage]

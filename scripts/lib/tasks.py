@@ -1,6 +1,7 @@
 """Benchmarks on disk -> checked rows -> lm-eval tasks, made in Python: no YAML, no network.
 
 A multiple-choice benchmark has MMLU's columns in `test/{subject}.jsonl` and `dev/{subject}.jsonl`.
+A user's own has any number of choices and, where it has categories, their names in the rows.
 An exact-match benchmark is one `questions.jsonl`. Every row is checked here, before any model is
 loaded.
 
@@ -12,14 +13,18 @@ Jinja text anew for every question, which took longer than a GPU takes to answer
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from datasets import Dataset, DatasetDict
 
 from scripts.lib.errors import ScoreError
 
-LETTERS = ("A", "B", "C", "D")
+# Names of choices, in order; MMLU uses the first four.
+LETTERS = ascii_uppercase
+MMLU_CHOICES = 4
 QUESTIONS_FILE = "questions.jsonl"
 
 Row = Mapping[str, Any]
@@ -49,9 +54,47 @@ def read_subject(
         raise ScoreError(
             f"The subject {subject!r} cannot be a file name. Use letters, digits, '_', '-', '.'."
         )
-    test = _read_rows(benchmark / "test" / f"{subject}.jsonl", _check_choices)
-    dev_file = benchmark / "dev" / f"{subject}.jsonl"
-    dev = _read_rows(dev_file, _check_choices) if shots else []
+    return _read_splits(
+        benchmark, subject, partial(_check_choices, count=MMLU_CHOICES), shots=shots, limit=limit
+    )
+
+
+def read_own_choices(
+    benchmark: Path, *, shots: int, limit: int | None
+) -> list[tuple[str, str | None, list[Row], list[Row]]]:
+    """Read and check a user's own multiple-choice set.
+
+    Args:
+        benchmark: Folder with `test/` and, for worked examples, `dev/`.
+        shots: Worked examples that the prompt will show.
+        limit: Only the first so many questions of each category, or None for all.
+
+    Returns:
+        For every category the stem of its file, its name or None, test rows and dev rows.
+
+    Raises:
+        ScoreError: A file is missing, empty or not in this form, with file and line.
+    """
+    found = []
+    for path in sorted((benchmark / "test").glob("*.jsonl")):
+        test, dev = _read_splits(benchmark, path.stem, _check_choices, shots=shots, limit=limit)
+        found.append((path.stem, test[0].get("subject"), test, dev))
+    if not found:
+        raise ScoreError(f"{benchmark} holds no questions. Check the benchmark's source.")
+    return found
+
+
+def _read_splits(
+    benchmark: Path,
+    name: str,
+    fault: Callable[[Row], str | None],
+    *,
+    shots: int,
+    limit: int | None,
+) -> tuple[list[Row], list[Row]]:
+    test = _read_rows(benchmark / "test" / f"{name}.jsonl", fault)
+    dev_file = benchmark / "dev" / f"{name}.jsonl"
+    dev = _read_rows(dev_file, fault) if shots else []
     if len(dev) < shots:
         raise ScoreError(
             f"{dev_file} holds {len(dev)} rows, but {shots} worked examples are asked for. "
@@ -101,6 +144,36 @@ def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: i
     """
     about = subject.replace("_", " ")
     preamble = f"The following are multiple choice questions (with answers) about {about}.\n\n"
+    choices = list(LETTERS[:MMLU_CHOICES])
+    return _choice_task(subject, preamble, choices, test, dev, shots=shots)
+
+
+def own_choice_task(
+    name: str, category: str | None, test: Sequence[Row], dev: Sequence[Row], *, shots: int
+) -> Row:
+    """Return a task like MMLU's for one category of a user's own set.
+
+    Args:
+        name: A name for it.
+        category: What the questions are about, or None to leave it unsaid.
+        test: Rows to ask, from `read_own_choices`.
+        dev: Rows to show as worked examples, the first `shots` in file order.
+        shots: Number of worked examples.
+    """
+    about = "" if category is None else f" about {category}"
+    preamble = f"The following are multiple choice questions (with answers){about}.\n\n"
+    return _choice_task(name, preamble, _letters, test, dev, shots=shots)
+
+
+def _choice_task(
+    subject: str,
+    preamble: str,
+    choices: list[str] | Callable[[Row], list[str]],
+    test: Sequence[Row],
+    dev: Sequence[Row],
+    *,
+    shots: int,
+) -> Row:
     splits = {"test": _choice_docs(test, preamble), "dev": _choice_docs(dev, preamble)}
     return {
         "task": subject,
@@ -112,7 +185,7 @@ def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: i
         "output_type": "multiple_choice",
         "description": "preamble",
         "doc_to_text": _choice_prompt,
-        "doc_to_choice": list(LETTERS),
+        "doc_to_choice": choices,
         "doc_to_target": "answer",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     }
@@ -171,18 +244,23 @@ def _read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
     return rows
 
 
-def _check_choices(row: Row) -> str | None:
+def _check_choices(row: Row, *, count: int | None = None) -> str | None:
+    """Say what is wrong with a multiple-choice row; *count* is the number of its choices."""
     if not _is_text(row.get("question")):
         return "has no text in `question`"
     choices, answer = row.get("choices"), row.get("answer")
-    if not isinstance(choices, list) or len(choices) != len(LETTERS):
-        return f"needs a list of {len(LETTERS)} texts in `choices`"
+    if not isinstance(choices, list) or len(choices) not in _counts(count):
+        return f"needs a list of {count or '2 or more'} texts in `choices`"
     if not all(isinstance(choice, str) for choice in choices):
         return "has a choice that is not a text"
     # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
-    if type(answer) is not int or answer not in range(len(LETTERS)):
-        return f"needs a whole number from 0 to 3 in `answer`, not {answer!r}"
+    if type(answer) is not int or answer not in range(len(choices)):
+        return f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {answer!r}"
     return None
+
+
+def _counts(count: int | None) -> Sequence[int]:
+    return (count,) if count else range(2, len(LETTERS) + 1)
 
 
 def _check_question(row: Row, *, chat_template: bool) -> str | None:
@@ -225,10 +303,13 @@ def _dataset(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
 
 
 def _choice_prompt(doc: Row) -> str:
-    lettered = [
-        f"{letter}. {choice}" for letter, choice in zip(LETTERS, doc["choices"], strict=True)
-    ]
+    choices = doc["choices"]
+    lettered = [f"{LETTERS[place]}. {choice}" for place, choice in enumerate(choices)]
     return "\n".join([doc["question"].strip(), *lettered, "Answer:"])
+
+
+def _letters(doc: Row) -> list[str]:
+    return list(LETTERS[: len(doc["choices"])])
 
 
 def _prompt(doc: Row) -> str:

@@ -50,4 +50,6 @@ def map_words(category_map: str) -> str:
         return "categories as in the MMLU paper (anatomy is Other)"
     if category_map == "lm-eval":
         return "categories as in lm-eval (anatomy is STEM)"
+    if category_map == "column":
+        return "categories as the questions name them"
     return "no categories"

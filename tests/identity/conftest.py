@@ -8,7 +8,13 @@ import pytest
 from scripts.lib import hash_memory, pipeline_sources, planning
 from scripts.lib.code import code_digest
 from scripts.lib.pins import read_lock
-from tests.identity.world import World, make_blend_world, make_hub_world, make_local_world
+from tests.identity.world import (
+    World,
+    make_blend_world,
+    make_choice_world,
+    make_hub_world,
+    make_local_world,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,13 +31,15 @@ def worlds(tmp_path_factory) -> dict[str, World]:
     folder = tmp_path_factory.mktemp("worlds")
     local, hub = make_local_world(folder / "local"), make_hub_world(folder / "hub")
     blend = make_blend_world(folder / "blend")
-    for world in (local, hub, blend):
+    choice = make_choice_world(folder / "choice")
+    for world in (local, hub, blend, choice):
         world.run()
     shared = _share(local, folder / "shared")
     return {
         "local": local,
         "hub": hub,
         "blend": blend,
+        "choice": choice,
         "shared": shared,
         "clone": shared.copy(folder / "clone", results=False),
     }

@@ -11,12 +11,13 @@ from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat
 from scripts.lib.graph import Artifact
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
+from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import failures
 
-ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *DISK_ROWS]
+ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *DISK_ROWS]
 
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
@@ -43,6 +44,9 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("combined", "pins", ""): (("adapters", "pins", ""),),
     ("merged", "pins", ""): (("adapters", "pins", ""),),
     ("proofs", "pins", ""): (("adapters", "pins", ""),),
+    # The column of the solved questions' category is that of the questions' own, if they have it.
+    ("benchmarks", "spec", "category"): (("benchmarks", "spec", "shots_category"),),
+    ("benchmarks", "spec", "shots_category"): (("benchmarks", "spec", "files"),),
     # Scores pin what counting them does, and more.
     ("categories", "pins", ""): (("scores", "pins", ""),),
     # The names of the inputs, with their keys, stand in the spec of the comparison and the report.

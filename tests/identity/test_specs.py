@@ -9,7 +9,12 @@ import pytest
 from scripts.lib.canonical import canonical_json
 from scripts.lib.stages import STAGES
 from tests.identity.mutants import leaves
-from tests.identity.world import make_blend_world, make_hub_world, make_local_world
+from tests.identity.world import (
+    make_blend_world,
+    make_choice_world,
+    make_hub_world,
+    make_local_world,
+)
 
 SPECS = {
     "chat": ("formatting", "FormatSpec", None),
@@ -31,7 +36,7 @@ def specs(tmp_path_factory) -> dict[str, list[dict]]:
     """Every spec of the worlds by stage, as a job reads it."""
     folder = tmp_path_factory.mktemp("specs")
     found: dict[str, list[dict]] = {}
-    for make in (make_local_world, make_hub_world, make_blend_world):
+    for make in (make_local_world, make_hub_world, make_blend_world, make_choice_world):
         world = make(folder / make.__name__)
         for artifact in world.graph().artifacts.values():
             spec = json.loads(canonical_json(artifact.spec))

@@ -18,7 +18,8 @@ from typing import Any
 from scripts.lib import files, planning
 from scripts.lib.canonical import digest
 from scripts.lib.config import load_config
-from scripts.lib.fetching import fetch_benchmark, fetch_dataset
+from scripts.lib.fetching import fetch_dataset
+from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.fetching_models import fetch_model
 from scripts.lib.graph import Graph
 from scripts.lib.job import Job, run_job
@@ -380,6 +381,27 @@ def make_hub_world(base: Path) -> World:
     }
     world = World(base, config)
     world.write("data/packed/small.gguf", "weights")
+    return world
+
+
+def make_choice_world(base: Path) -> World:
+    """Make the world of a user's own questions: one model, multiple choice with solved examples."""
+    world = make_local_world(base)
+    world.config = {
+        "models": world.config["models"],
+        "benchmarks": {
+            "own": {
+                "kind": "multiple_choice",
+                "path": "data/own/test.jsonl",
+                "shots_path": "data/own/solved.jsonl",
+                "shots": 1,
+                "category_column": "field",
+            }
+        },
+    }
+    for name in ("test", "solved"):
+        rows = [question(name) | {"field": f"{field}s", "kind": "k"} for field in ("law", "art")]
+        world.write(f"data/own/{name}.jsonl", jsonl(*rows, *rows))
     return world
 
 

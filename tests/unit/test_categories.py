@@ -13,10 +13,10 @@ from scripts.lib.categories import (
     CATEGORY_MAPS,
     CATEGORY_ORDER,
     category_of,
-    file_name,
     group_subjects,
     refinement,
 )
+from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 
 ALL = tuple(CATEGORY_MAPS["hendrycks"])
@@ -105,5 +105,5 @@ def test_without_a_map_there_is_only_the_average():
 def test_an_unknown_subject_or_map_is_refused_with_the_remedy():
     with pytest.raises(ScoreError, match="categories: none"):
         category_of("botany", "hendrycks")
-    with pytest.raises(ScoreError, match="hendrycks, lm-eval, none"):
+    with pytest.raises(ScoreError, match="hendrycks, lm-eval, column, none"):
         category_of("anatomy", "paper")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from scripts.lib.config import Config, load_config, read_config_file
-from scripts.lib.config_benchmarks import ExactMatch, HubMmlu, LocalMmlu
+from scripts.lib.config_benchmarks import ExactMatch, HubMmlu, LocalMmlu, MultipleChoice
 from scripts.lib.config_sources import HubModel, LocalGguf, LocalModel, PackageGguf
 from scripts.lib.errors import ConfigError
 
@@ -86,6 +86,7 @@ def test_a_model_is_recognised_by_its_keys(model, form):
         ({"kind": "mmlu", "path": "p"}, LocalMmlu),
         ({"kind": "mmlu", "hub": "o/n", "revision": HASH}, HubMmlu),
         ({"kind": "exact_match", "path": "p"}, ExactMatch),
+        ({"kind": "multiple_choice", "path": "p"}, MultipleChoice),
     ],
 )
 def test_a_benchmark_is_recognised_by_kind_and_keys(benchmark, form):
@@ -183,7 +184,8 @@ def test_an_entry_of_no_known_form_is_told_the_forms_and_its_misspelt_key():
 
 def test_a_misspelt_kind_of_benchmark_brings_the_nearest():
     assert the_error_of("benchmarks/x", {"kind": "mmul", "path": "p"}) == (
-        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match, mmlu"
+        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match, mmlu,"
+        " multiple_choice"
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.errors import ConfigError
-from scripts.lib.fetching import fetch_benchmark, fetch_dataset
+from scripts.lib.fetching import fetch_dataset
+from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.fetching_models import fetch_model
 from scripts.lib.files import sha256_of
 from tests.tiny_model import make_tiny_model
@@ -54,7 +55,7 @@ def test_a_benchmark_keeps_its_folders(tmp_path: Path) -> None:
     place = tmp_path / "test" / "astronomy.jsonl"
     place.parent.mkdir()
     place.write_text('{"question": "?"}\n')
-    spec = {"source": "path", "files": {"test/astronomy.jsonl": sha256_of(place)}}
+    spec = {"source": "path", "kind": "mmlu", "files": {"test/astronomy.jsonl": sha256_of(place)}}
     (tmp_path / "out").mkdir()
     fetch_benchmark(spec, [place], tmp_path / "out")
     assert (tmp_path / "out/test/astronomy.jsonl").read_text() == place.read_text()

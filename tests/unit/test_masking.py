@@ -2,10 +2,11 @@
 
 import pytest
 
-from scripts.lib.chat import Conversation, Message, UnusableRow
+from scripts.lib.chat import Conversation, Message
 from scripts.lib.encoding import Encoded, Encoder
 from scripts.lib.masking import check_words, loss_mask, trained_turns, turn_spans
 from scripts.lib.templates import CHATML, load_tokenizer
+from scripts.lib.unusable import UnusableRow
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
     NO_END,
