@@ -136,11 +136,13 @@ def compete(
     return tallies
 
 
-def five_shot(folder: Path, dtype: str, batches: Sequence[int], count: int | None) -> list[Figure]:
+def five_shot(
+    folder: Path, dtype: str, subjects: Sequence[str], batches: Sequence[int], count: int | None
+) -> list[Figure]:
     """Compare on whole prompts of five worked examples."""
     peers, short = Peers(folder, dtype), DTYPES[dtype]
     data = mmlu_folder()
-    subjects = SUBJECTS if data != DEMO_DATA else sorted(f.stem for f in data.glob("test/*.jsonl"))
+    subjects = subjects if data != DEMO_DATA else sorted(f.stem for f in data.glob("test/*.jsonl"))
     asked = [questions_of(data, name, peers.tokenizer, count=count, shots=5) for name in subjects]
     lms = {f"hf@{size}": peers.hf(size) for size in batches} | {OURS: peers.ours()}
     print(f"{dtype}, five-shot, {data}, {torch.get_num_threads()} threads")
@@ -205,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="model folder; the environment's by default")
     parser.add_argument("--questions", type=int, default=40, help="of each subject; 0 for all")
+    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), help="of the real MMLU")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--other-questions", type=int, default=16)
@@ -214,8 +217,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures: list[Figure] = []
     with model_folder(options.model) as folder:
         for dtype in options.dtypes:
-            figures += five_shot(folder, dtype, options.batches, options.questions or None)
-        figures += other_modes(folder, 4, options.other_questions)
+            figures += five_shot(
+                folder, dtype, options.subjects, options.batches, options.questions or None
+            )
+        if options.other_questions:
+            figures += other_modes(folder, 4, options.other_questions)
     peak = max(figure.value for figure in figures if figure.name.startswith("peak_gib_"))
     publish("score", [*figures, Figure("peak_gib", peak, "GiB")])
 

@@ -1,0 +1,50 @@
+"""The comparison with lm-eval goes on where it stopped, and tells when answers differ."""
+
+import json
+
+import pytest
+
+from scripts.tools import score_exactness
+from tests.tiny_model import make_tiny_model
+from tests.unit.scoring_data import SUBJECTS, rows, write_benchmark, write_rows
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    model = make_tiny_model(tmp_path / "model")
+    data = write_benchmark(tmp_path / "data")
+    for subject in SUBJECTS:
+        write_rows(data / "dev" / f"{subject}.jsonl", rows(subject, 5, salt="Example "))
+    journal = tmp_path / "journal"
+    return ["--data", str(data), "--model", str(model), "--journal", str(journal)]
+
+
+def test_a_stopped_comparison_goes_on_with_the_next_subject(arguments, tmp_path, capsys):
+    score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
+    (journal,) = (tmp_path / "journal").iterdir()
+    first = journal.read_text()
+    journal.write_text(first + '{"subject": "bot')
+    capsys.readouterr()
+    score_exactness.main(arguments)
+    printed = capsys.readouterr().out
+    assert f'"subject": "{SUBJECTS[0]}"' not in printed
+    assert "2 of 2 subjects, 12 questions: 12 answers are the same" in printed
+    assert journal.read_text().startswith(first)
+    assert [json.loads(line)["subject"] for line in journal.read_text().splitlines()] == list(
+        SUBJECTS
+    )
+
+
+def test_another_choice_of_questions_has_a_journal_of_its_own(arguments, tmp_path):
+    score_exactness.main([*arguments, "--subjects", SUBJECTS[0], "--questions", "2"])
+    score_exactness.main([*arguments, "--subjects", SUBJECTS[0], "--questions", "2", "--shots=1"])
+    assert len(list((tmp_path / "journal").iterdir())) == 2
+
+
+def test_a_difference_ends_with_an_error(arguments, tmp_path):
+    score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
+    (journal,) = (tmp_path / "journal").iterdir()
+    line = json.loads(journal.read_text()) | {"max_logprob_diff_nats": 2e-4}
+    journal.write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit, match="not those of lm-eval"):
+        score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
