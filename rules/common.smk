@@ -28,14 +28,13 @@ LOCKS = Path(".snakemake") / "locks"
 
 # Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
 # each other sleep: spinning, as OpenMP's default is, costs a shared machine several times the work.
+# What is submitted may land on a node without a network: only the fetch rules, which are local, use
+# one.
+OFFLINE = "" if workflow.is_main_process else " HF_HUB_OFFLINE=1"
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive"
+    f"export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive{OFFLINE}"
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
-
-if not workflow.is_main_process:
-    # Jobs run on nodes that may have no network: only the fetch rules, which are local, use it.
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def forces():

@@ -41,7 +41,7 @@ def test_a_benchmark_is_written_in_the_one_form(tmp_path, monkeypatch, capsys) -
 def test_the_lint_gate_accepts_one_finding_and_reports_others() -> None:
     report = (
         "Lints for rule a (line 8, rules/a.smk):\n"
-        f"    * {lint_workflow.ACCEPTED}:\n      Some words.\n"
+        f"    * {lint_workflow.NO_ENVIRONMENT}:\n      Some words.\n"
         "    * No log directive defined:\n      Other words.\n"
     )
     assert lint_workflow.findings(report) == [
