@@ -14,6 +14,7 @@ EMBEDDINGS = {"gpt2": "wte", "gpt_neox": "embed_in"}
 # What PEFT's LoraConfig is given; "attention", "embedding" and "output" become module names.
 KINDS: dict[str, dict[str, Any]] = {
     "LoRA": {},
+    "LoRA on attention": {"target_modules": "attention"},
     "LoRA in bfloat16, as QLoRA saves it": {},
     "rsLoRA": {"use_rslora": True},
     "DoRA": {"use_dora": True},
