@@ -80,6 +80,10 @@ bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Snakemake
 	$(BIN)/python -m scripts.tools.bench_dag
 
+.PHONY: bench-merge
+bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk)
+	$(BIN)/python -m scripts.tools.bench_merge --rounds $(or $(ROUNDS),3)
+
 .PHONY: bench-score
 bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a subject, MODEL=folder)
 	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \

@@ -25,6 +25,7 @@ from tests.merge_kinds import make_kind
 from tests.tiny_architectures import make_architecture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+CARD = {"base": {"source": "path", "files": {}}, "parts": [], "combination": None}
 RULES = ("fetch_model", "train_adapter", "merge_adapter")
 
 
@@ -44,7 +45,7 @@ def bench(tmp_path_factory):
     model_id = graph.add("models", "tiny", {"source": "test"})
     adapter_id = graph.add("adapters", "tiny", {}, reads={"model": model_id})
     merged_id = graph.add(
-        "merged", "tiny", {"dtype": "base"}, reads={"model": model_id, "adapter": adapter_id}
+        "merged", "tiny", {"card": CARD}, reads={"model": model_id, "adapter": adapter_id}
     )
     before = Path.cwd()
     os.chdir(folder)
