@@ -26,7 +26,7 @@ from scripts.lib.merge_layout import Layout, MergedFile, Slot, base_model_type, 
 from scripts.lib.merge_updates import UpdatedRows
 from scripts.lib.weight_files import INDEX, read_into, read_model
 
-BLOCK_NUMBERS = 1 << 20  # in one block of rows: 4 MiB in float32, which stays near the processor
+BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
 COPY_BYTES = 1 << 26
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
