@@ -10,6 +10,7 @@ The model's own `forward` does everything else. It reaches this module through t
 attention interface, which every model written for it calls once in each layer.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -78,6 +79,14 @@ def packs_on(device: torch.device) -> bool:
     own attention reads padded batches.
     """
     return str(device.type) == "cpu"
+
+
+def has_open_attention(model: PreTrainedModel) -> bool:
+    """Return whether the model attends through the interface and takes positions from outside."""
+    return bool(
+        getattr(model, "_supports_attention_backend", False)
+        and "position_ids" in inspect.signature(model.forward).parameters
+    )
 
 
 def read_beginning(model: PreTrainedModel, tokens: Sequence[int]) -> Beginning:

@@ -30,6 +30,7 @@ from scripts.lib.memory import Limits, free_bytes, limits_of
 from scripts.lib.packing import (
     Beginning,
     NotPackableError,
+    has_open_attention,
     packs_on,
     read_beginning,
     read_ends,
@@ -72,7 +73,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         number_bytes = next(self.model.parameters()).element_size()
         fits = limits_of(self.config, device, number_bytes, free=free_bytes(device))
         self._limits = Limits(row_tokens, fits.scored) if row_tokens else fits
-        self._packs = packs_on(device)
+        self._packs = packs_on(device) and has_open_attention(self.model)
         self._beginning: Beginning | None = None
 
     def _loglikelihood_tokens(

@@ -56,9 +56,13 @@ def tasks(folder):
 
 
 def metrics(results):
-    """Return task -> metric -> value, without what has no number."""
+    """Return task -> metric -> value, without standard errors."""
     return {
-        task: {name: value for name, value in found.items() if isinstance(value, float)}
+        task: {
+            name: value
+            for name, value in found.items()
+            if isinstance(value, float) and "stderr" not in name
+        }
         for task, found in results["results"].items()
     }
 

@@ -11,6 +11,7 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
@@ -54,6 +55,11 @@ SHARING = {
     "gpt-neox": (GPTNeoXConfig, SIZES),
     "gpt2": (GPT2Config, SIZES),
     "phi": (PhiConfig, SIZES),
+    # Distances instead of positions, and an attention of its own.
+    "bloom": (
+        BloomConfig,
+        {"hidden_size": 32, "n_layer": 3, "n_head": 4, "initializer_range": 0.3},
+    ),
     "mistral": (MistralConfig, GROUPED | {"sliding_window": 24}),
     "gemma2": (Gemma2Config, GROUPED | WINDOW | {"final_logit_softcapping": 5.0}),
     "gemma3": (Gemma3TextConfig, GROUPED | WINDOW | {"sliding_window_pattern": 3}),
@@ -211,7 +217,7 @@ def test_the_size_of_a_row_changes_no_answer(model_of, tokenizer, row_tokens):
 def test_rows_are_packed_where_attention_is_plain(model_of, tokenizer, name):
     """Windows shorter than the text and capped attention are left to the model's own code."""
     read = rows_read(model_of(name), mmlu_requests(tokenizer, shots=5), tokenizer)
-    packed = name not in ("mistral", "gemma2", "gemma3")
+    packed = name not in ("mistral", "gemma2", "gemma3", "bloom")
     assert all(rows == 1 for rows, _ in read) == packed
 
 
