@@ -8,8 +8,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from scripts.lib.categories import CategoryMap, group_subjects
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
+from scripts.lib.metrics import Metric, judge
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 
@@ -48,24 +49,33 @@ class AggregateSpec:
         categories: `hendrycks`, `lm-eval`, `column` for the set's own, or `none` for the average
             alone.
         subjects: Only these subjects, or None for all that were scored.
+        metric: How generated answers are judged; None where letters were.
     """
 
     benchmark: str
     categories: CategoryMap
     subjects: tuple[str, ...] | None
+    metric: Metric | None
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "AggregateSpec":
         """Build the spec from parsed JSON, where tuples are lists."""
         subjects = mapping["subjects"]
-        return cls(**{**mapping, "subjects": None if subjects is None else tuple(subjects)})
+        return cls(
+            benchmark=mapping["benchmark"],
+            categories=mapping["categories"],
+            subjects=None if subjects is None else tuple(subjects),
+            metric=Metric.from_json(mapping["metric"]),
+        )
 
 
 def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> dict[str, Tally]:
     """Write `{benchmark}.{category}.json` for every category that has questions.
 
+    Where answers were generated, `{benchmark}.judged.jsonl` says of each what was compared.
+
     Args:
-        spec: Category map and subjects.
+        spec: Category map, subjects, and the metric of generated answers.
         scores: Folders of `score_benchmark`, all jobs of one candidate and benchmark.
         out: Existing empty folder.
 
@@ -75,7 +85,7 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
     Raises:
         ScoreError: The jobs overlap, were asked differently, or lack a subject.
     """
-    answers, protocol = load_answers(scores)
+    answers, protocol = load_answers(scores, spec.metric)
     scored = {answer["subject"] for answer in answers}
     missing = sorted(set(spec.subjects or ()) - scored)
     if missing:
@@ -99,30 +109,36 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if spec.metric:
+        rows = _judged_rows(scores, spec.metric)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (out / f"{spec.benchmark}.judged.jsonl").write_text(lines, encoding="utf-8")
     return tallies
 
 
-def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
+def load_answers(
+    scores: Sequence[Path], metric: Metric | None
+) -> tuple[list[Judged], dict[str, Any]]:
     """Read the jobs of one candidate and benchmark.
 
     Args:
         scores: Folders of `score_benchmark`.
+        metric: Judges generated answers anew; None to take the judgement that stands there.
 
     Returns:
         All answers, job after job, and the protocol that the jobs share, with the number of all
-        questions that were asked with fewer worked examples.
+        questions that were asked with fewer worked examples, and with the metric if there is one.
 
     Raises:
         ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
     """
     if not scores:
         raise ScoreError("There are no scores to read. Score the benchmark first.")
-    columns = list(Judged.__annotations__)
     answers: list[Judged] = []
     protocols = []
     fewer = 0
     for folder in scores:
-        answers += pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        answers += _read_judged(folder, metric)
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
         protocols.append(protocol)
@@ -138,7 +154,39 @@ def load_answers(scores: Sequence[Path]) -> tuple[list[Judged], dict[str, Any]]:
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    return answers, {**protocols[0], FEWER_SHOTS: fewer}
+    stated = {"metric": asdict(metric)} if metric else {}
+    return answers, {**protocols[0], FEWER_SHOTS: fewer, **stated}
+
+
+def _read_judged(folder: Path, metric: Metric | None) -> list[Judged]:
+    if metric is None:
+        columns = list(Judged.__annotations__)
+        found: list[Judged] = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        return found
+    table = pq.read_table(folder / QUESTIONS_TABLE).to_pylist()
+    return [
+        Judged(
+            question_id=row["question_id"],
+            subject=row["subject"],
+            correct=judge(metric, row["response"], row["answer"])[1],
+            prompt_hash=row["prompt_hash"],
+        )
+        for row in table
+    ]
+
+
+def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, Any]]:
+    """Yield for every generated answer what the metric compared; for people to look at."""
+    for folder in scores:
+        for row in pq.read_table(folder / QUESTIONS_TABLE).to_pylist():
+            compared, correct = judge(metric, row["response"], row["answer"])
+            yield {
+                "question_id": row["question_id"],
+                "correct": correct,
+                "answer": row["answer"],
+                "compared": compared,
+                "response": row["response"],
+            }
 
 
 def tally(answers: Sequence[Judged]) -> Tally:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from scripts.lib.aggregation import Judged, load_answers, prompt_set, tally
 from scripts.lib.categories import AVERAGE
 from scripts.lib.chain import check_chain
-from scripts.lib.comparison_files import read_categories, write_tables
+from scripts.lib.comparison_files import read_categories, read_metric, write_tables
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
 
@@ -175,10 +175,11 @@ def _compare_benchmark(
 
 
 def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
-    answers, protocol = load_answers([artifacts[id_] for id_ in candidate.scores[benchmark]])
-    categories, category_map = read_categories(
-        artifacts[candidate.categories[benchmark]], benchmark, answers
+    counted = artifacts[candidate.categories[benchmark]]
+    answers, protocol = load_answers(
+        [artifacts[id_] for id_ in candidate.scores[benchmark]], read_metric(counted, benchmark)
     )
+    categories, category_map = read_categories(counted, benchmark, answers)
     subjects = set(categories[AVERAGE])
     return _Scored(
         candidate=candidate,

@@ -10,6 +10,7 @@ from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
+from scripts.lib.metrics import Metric
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
 
 _COLUMNS = (
@@ -62,19 +63,32 @@ def read_categories(
                 f"{path} counts {document['correct']} of {document['n']}, but the answers at hand "
                 f"are {here['correct']} of {here['n']}. Remove {folder} and run again."
             )
-    if CATEGORY_ORDER[0] not in categories:
-        raise ScoreError(f"{folder} holds no average of {benchmark!r}. Remove it and run again.")
     return categories, category_map
 
 
 def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
     """Return the categories that a benchmark can have, Average first."""
-    average = folder / f"{benchmark}.{file_name(CATEGORY_ORDER[0])}.json"
-    if average.is_file():
-        document = json.loads(average.read_text(encoding="utf-8"))
-        if document["category_map"] == "column":
-            return (CATEGORY_ORDER[0], *document["subjects"])
+    document = _average(folder, benchmark)
+    if document["category_map"] == "column":
+        return (CATEGORY_ORDER[0], *document["subjects"])
     return CATEGORY_ORDER
+
+
+def read_metric(folder: Path, benchmark: str) -> Metric | None:
+    """Return how the generated answers behind category scores were judged, if they were.
+
+    Raises:
+        ScoreError: There is no average.
+    """
+    return Metric.from_json(_average(folder, benchmark)["protocol"].get("metric"))
+
+
+def _average(folder: Path, benchmark: str) -> Mapping[str, Any]:
+    path = folder / f"{benchmark}.{file_name(CATEGORY_ORDER[0])}.json"
+    if not path.is_file():
+        raise ScoreError(f"{folder} holds no average of {benchmark!r}. Remove it and run again.")
+    document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def write_tables(document: Mapping[str, Any], out: Path) -> int:

@@ -1,5 +1,6 @@
 """The benchmarks that a configuration can name."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -113,15 +114,44 @@ class MultipleChoice(BenchmarkOptions):
 
 
 class ExactMatch(BenchmarkOptions):
-    """Your own questions, whose answer must come back word for word."""
+    """Your own questions, whose answers are generated and compared with the expected ones."""
 
     kind: Literal["exact_match"] = setting("The answer is generated and compared.", "identity")
+    metric: Literal["exact", "normalized", "contains", "regex", "numeric"] = setting(
+        "How the two are compared: as they are, without case and punctuation, whether the answer"
+        " stands in the response, what `pattern` finds there, or the last numbers of both."
+        " Another metric runs no model again.",
+        "identity",
+        "exact",
+    )
+    pattern: Text | None = setting(
+        "For metric regex: a regular expression with one group, whose first match is compared.",
+        "identity",
+        None,
+    )
+    ignore_case: Flag = setting("Compare without regard to case.", "identity", False)
     path: Text = setting(
         "JSON lines with `prompt` or `messages`, and `answer`.",
         "location",
     )
     chat_template: Flag = setting("Put the question into the chat template.", "identity", True)
     max_new_tokens: Positive = setting("Longest answer, in tokens.", "identity", 64)
+
+    @model_validator(mode="after")
+    def _pattern_goes_with_regex(self) -> Self:
+        if self.metric != "regex" and self.pattern is not None:
+            raise refusal(f"is of no use to metric {self.metric}; leave it out", "pattern")
+        if self.metric == "regex" and _groups(self.pattern) != 1:
+            raise refusal("is no regular expression with exactly one group", "pattern")
+        return self
+
+
+def _groups(pattern: str | None) -> int | None:
+    """Return the number of groups of a regular expression, None if it is none."""
+    try:
+        return None if pattern is None else re.compile(pattern).groups
+    except re.error:
+        return None
 
 
 def _benchmark_form(value: object) -> str | None:

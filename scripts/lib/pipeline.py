@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.lib.categories import refinement
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import Benchmark, MultipleChoice
+from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MultipleChoice
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
@@ -141,6 +141,7 @@ class _Shared:
                     "benchmark": label,
                     "categories": _category_map(benchmark),
                     "subjects": getattr(benchmark, "subjects", None),
+                    "metric": _metric(benchmark),
                 },
                 reads={"scores": scores[label]},
             )
@@ -156,6 +157,17 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
         }
     )
     return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}
+
+
+def _metric(benchmark: Benchmark) -> dict[str, Any] | None:
+    """Return how the generated answers of a benchmark are judged."""
+    if not isinstance(benchmark, ExactMatch):
+        return None
+    return {
+        "name": benchmark.metric,
+        "pattern": benchmark.pattern,
+        "ignore_case": benchmark.ignore_case,
+    }
 
 
 def _category_map(benchmark: Benchmark) -> str:

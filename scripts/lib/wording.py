@@ -9,6 +9,15 @@ from scripts.lib.score_files import FEWER_SHOTS
 _MINUS = "\N{MINUS SIGN}"
 
 
+_METRICS = {
+    "exact": "exact match of a greedy answer",
+    "normalized": "match of a greedy answer without case and punctuation",
+    "contains": "a greedy answer that contains the expected one",
+    "regex": "exact match of what `{pattern}` finds in a greedy answer",
+    "numeric": "match of the last number in a greedy answer",
+}
+
+
 def percent(fraction: float) -> str:
     """Return a fraction from 0 to 1 in percent with two decimals, such as `65.92`."""
     return f"{100 * fraction:.2f}"
@@ -31,7 +40,7 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     """Say how a benchmark was asked, such as `5-shot, plain text, float32`."""
     generated = protocol["kind"] == "exact_match"
     parts = [
-        "exact match of a greedy answer" if generated else f"{protocol['shots']}-shot",
+        _metric_words(protocol.get("metric")) if generated else f"{protocol['shots']}-shot",
         "chat template" if protocol["chat_template"] else "plain text without chat template",
         str(protocol["dtype"]),
     ]
@@ -42,6 +51,14 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     if protocol.get(FEWER_SHOTS):
         parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
     return ", ".join(parts)
+
+
+def _metric_words(metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "exact match of a greedy answer"
+    words = _METRICS[metric["name"]].format(pattern=metric["pattern"])
+    plain = metric["ignore_case"] and metric["name"] != "normalized"
+    return f"{words} without regard to case" if plain else words
 
 
 def map_words(category_map: str) -> str:

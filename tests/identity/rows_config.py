@@ -210,6 +210,13 @@ def _exact(key: str, value: Any) -> Row:
     return Row(f"exact_match {key}", put(f"benchmarks/exact/{key}", value), missing)
 
 
+ONLY_JUDGED = categories("tiny", *RUNS, on=["exact"]) | END
+
+
+def _other_pattern(world: World) -> None:
+    world.config["benchmarks"]["exact"] |= {"metric": "regex", "pattern": "= (.*)"}
+
+
 ONLY_CATEGORIES = categories("tiny", *RUNS, on=["mmlu"]) | END
 
 SCORE_ROWS = [
@@ -222,6 +229,9 @@ SCORE_ROWS = [
     _exact("limit", 1),
     _exact("dtype", "bfloat16"),
     _exact("max_new_tokens", 8),
+    Row("metric", put("benchmarks/exact/metric", "numeric"), ONLY_JUDGED),
+    Row("metric without case", put("benchmarks/exact/ignore_case", True), ONLY_JUDGED),
+    Row("another pattern of a metric", _other_pattern, ONLY_JUDGED),
     Row("category map", put("benchmarks/mmlu/categories", "lm-eval"), ONLY_CATEGORIES),
     Row(
         "fewer subjects of a part that was scored",

@@ -47,6 +47,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
     # The column of the solved questions' category is that of the questions' own, if they have it.
     ("benchmarks", "spec", "category"): (("benchmarks", "spec", "shots_category"),),
     ("benchmarks", "spec", "shots_category"): (("benchmarks", "spec", "files"),),
+    # A pattern goes with one metric only.
+    ("categories", "spec", "metric.pattern"): (("categories", "spec", "metric.name"),),
     # Scores pin what counting them does, and more.
     ("categories", "pins", ""): (("scores", "pins", ""),),
     # The names of the inputs, with their keys, stand in the spec of the comparison and the report.
@@ -78,6 +80,7 @@ TOLD_BY_OTHERS = {
     ("raw", "spec", "source"): "each source has fields of its own",
     ("benchmarks", "spec", "source"): "each source has fields of its own",
     ("benchmarks", "spec", "kind"): "each kind has file names of its own",
+    ("categories", "spec", "metric"): "the benchmark's kind tells whether there is one",
     ("scores", "spec", "kind"): "the benchmark's key tells its kind",
 }
 """Fields that follow from others: no two specs differ in one of them alone."""

@@ -24,7 +24,7 @@ SPECS = {
     "merged": ("model_card", "CardSpec", None),
     "proofs": ("proving", "ProofSpec", None),
     "scores": ("scoring", "ScoreSpec", None),
-    "categories": ("aggregation", "AggregateSpec", None),
+    "categories": ("aggregation", "AggregateSpec", "from_json"),
     "comparisons": ("comparison", "CompareSpec", "from_json"),
     "reports": ("report", "ReportSpec", "from_json"),
 }

@@ -40,7 +40,8 @@ def judged(question_id, prompt_hash):
 
 def spec(**changes):
     return AggregateSpec(
-        **{"benchmark": "mmlu", "categories": "hendrycks", "subjects": None, **changes}
+        **{"benchmark": "mmlu", "categories": "hendrycks", "subjects": None, "metric": None}
+        | changes
     )
 
 
@@ -160,5 +161,6 @@ def test_the_prompt_set_knows_prompts_and_not_their_order():
 
 def test_a_spec_from_json_is_the_spec():
     parsed = {"benchmark": "mmlu", "categories": "hendrycks", "subjects": ["anatomy"]}
+    parsed["metric"] = None
     assert AggregateSpec.from_json(parsed) == spec(subjects=("anatomy",))
     assert AggregateSpec.from_json(parsed | {"subjects": None}) == spec()

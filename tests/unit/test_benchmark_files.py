@@ -142,6 +142,6 @@ def test_the_jobs_of_a_benchmark_add_up_their_shortened_questions(
         asked = spec(subjects=(subject,), shots=3, on_long_prompt="fewer_shots")
         score(asked, model, benchmark_folder, tmp_path / subject)
         folders.append(tmp_path / subject / "out")
-    _, protocol = load_answers(folders)
+    _, protocol = load_answers(folders, None)
     assert protocol["fewer_shots"] == 2
     assert "2 too long questions with fewer examples" in protocol_words(protocol)

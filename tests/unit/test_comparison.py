@@ -47,6 +47,7 @@ class Bench:
             {
                 "question_id": f"{subject}:{n}",
                 "subject": subject,
+                "prediction": "A" if right(n) else "B",
                 "correct": bool(right(n)),
                 "prompt_hash": f"{prompts}{n}",
             }
@@ -69,6 +70,7 @@ class Bench:
                 benchmark=benchmark,
                 categories="hendrycks" if kind == "mmlu" else "none",
                 subjects=None,
+                metric=None,
             ),
             [self.artifacts[score]],
             self.artifacts[categories],

@@ -115,7 +115,7 @@ def test_log_likelihoods_are_those_of_lm_eval(model, questions, tmp_path):
 
 def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions, tmp_path):
     score(own_spec(), model, questions, tmp_path)
-    counted = AggregateSpec(benchmark="own", categories="column", subjects=None)
+    counted = AggregateSpec(benchmark="own", categories="column", subjects=None, metric=None)
     (tmp_path / "sums").mkdir()
     tallies = aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums")
     assert list(tallies) == ["Average", "Art", "Public law"]
