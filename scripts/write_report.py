@@ -1,7 +1,9 @@
 """Write the report: one self-contained HTML page.
 
 Reads   comparisons/<comparison>; the manifests of everything behind it
+        and, where the old layout is asked for, the scores of MMLU
 Writes  <artifact>/index.html
+        <artifact>/legacy/<benchmark>/<candidate>/results.{json,log}  if asked for
 
 Try it  python -m scripts.write_report --help
 """
@@ -16,7 +18,11 @@ from scripts.lib.report import ReportSpec, write_report
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     return write_report(
-        ReportSpec.from_json(job.spec), job.folder("comparison"), job.manifests("facts"), job.out
+        ReportSpec.from_json(job.spec),
+        job.folder("comparison"),
+        job.manifests("facts"),
+        job.out,
+        scores=job.named("scores") if "scores" in job.inputs else {},
     )
 
 

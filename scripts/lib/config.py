@@ -28,6 +28,7 @@ from scripts.lib.config_checks import (
 )
 from scripts.lib.config_errors import Problem, config_error, dotted, problems_of
 from scripts.lib.config_fields import (
+    Flag,
     Named,
     NamedNotEmpty,
     Settings,
@@ -55,6 +56,12 @@ class Report(Settings):
     """What the report shows."""
 
     title: Text = setting("Title of the page.", "report", "What the fine-tunes changed")
+    legacy_results: Flag = setting(
+        "Write MMLU's results also as LLaMA-Factory's `eval` did: results.json and results.log, in"
+        " results/report/legacy/BENCHMARK/CANDIDATE.",
+        "report",
+        False,
+    )
 
 
 class Config(Settings):

@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.lib.categories import refinement
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MultipleChoice
+from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MmluOptions, MultipleChoice
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
@@ -214,11 +214,18 @@ def _report(graph: Graph, config: Config) -> str:
         },
         knows={"chain": _chain(graph)},
     )
+    legacy = {
+        name: benchmark.subjects
+        for name, benchmark in config.benchmarks.items()
+        if config.report.legacy_results and isinstance(benchmark, MmluOptions)
+    }
+    written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
+    predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
     return graph.add(
         "reports",
         "all",
-        {"title": config.report.title, "candidates": shown},
-        reads={"comparison": comparison},
+        {"title": config.report.title, "candidates": shown, "legacy": written},
+        reads={"comparison": comparison} | ({"scores": predictions} if legacy else {}),
         knows={"facts": _chain(graph)},
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from scripts.lib.legacy_results import write_legacy
 from scripts.lib.paired import SIGNIFICANCE
 from scripts.lib.report_evidence import (
     contracts,
@@ -46,15 +47,30 @@ class ReportCandidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Legacy:
+    """A benchmark whose results are written in LLaMA-Factory's old layout too.
+
+    Attributes:
+        benchmark: Its name.
+        subjects: Only these subjects, or None for all that were scored.
+    """
+
+    benchmark: str
+    subjects: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportSpec:
     """What decides the bytes of a report, beside the comparison and the manifests.
 
     Attributes:
         title: Heading of the page.
         candidates: All of them.
+        legacy: Benchmarks to write in the old layout too.
     """
 
     title: str
+    legacy: tuple[Legacy, ...]
     candidates: tuple[ReportCandidate, ...]
 
     @classmethod
@@ -71,13 +87,22 @@ class ReportSpec:
             )
             for item in mapping["candidates"]
         )
-        return cls(title=mapping["title"], candidates=candidates)
+        return cls(
+            title=mapping["title"],
+            legacy=tuple(Legacy(**entry) for entry in mapping["legacy"]),
+            candidates=candidates,
+        )
 
 
 def write_report(
-    spec: ReportSpec, comparison: Path, manifests: Mapping[str, Mapping[str, Any]], out: Path
+    spec: ReportSpec,
+    comparison: Path,
+    manifests: Mapping[str, Mapping[str, Any]],
+    out: Path,
+    *,
+    scores: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Write `index.html`.
+    """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
 
     Args:
         spec: Title and candidates.
@@ -85,12 +110,19 @@ def write_report(
         manifests: Manifest of every artifact that the spec names; sections whose facts are
             missing are left out.
         out: Existing empty folder.
+        scores: Folders of the scoring jobs of the benchmarks in `spec.legacy`, by artifact id.
 
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
     """
     document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
+    for legacy in spec.legacy:
+        tallies = document["benchmarks"][legacy.benchmark]["candidates"]
+        for candidate in spec.candidates:
+            folders = [scores[id] for id in candidate.scores[legacy.benchmark]]
+            place = out / "legacy" / legacy.benchmark / candidate.name
+            write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
     return {"runs": runs, "benchmarks": len(document["benchmarks"])}
 

@@ -65,7 +65,7 @@ STAGES = {
         Stage(
             "reports",
             "write_report",
-            ("jinja2", "markupsafe", "matplotlib", "numpy", "scipy"),
+            ("jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy"),
             publishing="no",
         ),
     )

@@ -268,6 +268,7 @@ SCORE_ROWS = [
         ),
         scored("tiny", *RUNS, on=["short"]) | END,
     ),
+    Row("results in the old layout", put("report/legacy_results", True), frozenset({"reports"})),
     Row("report title", put("report/title", "Another title"), frozenset({"reports"})),
 ]
 

@@ -62,6 +62,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("reports", "spec", "candidates"),
         ("reports", "edge", "comparison"),
     ),
+    # What is written in the old layout is read from its scores.
+    ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.
     ("comparisons", "spec", "benchmarks"): (
         ("comparisons", "edge", "scores"),

@@ -211,7 +211,7 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
             }
         )
     title = "What did the fine-tunes do to SmolLM2?"
-    return ReportSpec.from_json({"title": title, "candidates": candidates}), manifests
+    return ReportSpec.from_json({"title": title, "candidates": candidates, "legacy": []}), manifests
 
 
 if __name__ == "__main__":
@@ -219,4 +219,4 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(json.loads(json.dumps(comparison())), folder)
     report_spec, all_manifests = evidence()
-    write_report(report_spec, folder, all_manifests, folder)
+    write_report(report_spec, folder, all_manifests, folder, scores={})

@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_from_elsewhere(html, page):
 def test_names_titles_and_reasons_are_text_never_markup():
     names = {"base": f"b{EVIL}", "gentle": f"g{EVIL}", "eager": f"e{EVIL}$x^2$"}
     spec, manifests = evidence(**names, reason=f"r{EVIL}")
-    spec = ReportSpec(title=f"t{EVIL}", candidates=spec.candidates)
+    spec = ReportSpec(title=f"t{EVIL}", legacy=(), candidates=spec.candidates)
     html = render_page(spec, comparison(**names), manifests)
     assert "<script" not in html
     page = Page(html)
@@ -181,7 +181,7 @@ def test_a_page_of_bases_only_has_scores_and_no_empty_sections():
         benchmark["differences"] = {}
         benchmark["candidates"] = {"smollm2": benchmark["candidates"]["smollm2"]}
     document["candidates"] = document["candidates"][:1]
-    spec = ReportSpec(title="Bases", candidates=evidence()[0].candidates[:1])
+    spec = ReportSpec(title="Bases", legacy=(), candidates=evidence()[0].candidates[:1])
     page = Page(render_page(spec, document, {}))
     assert "No fine-tune was compared" in page.text and "31.56" in page.text
     assert "Training" not in page.text and "Proofs" not in page.text
@@ -192,7 +192,7 @@ def test_equal_inputs_give_equal_bytes(html, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "comparison.json").write_text(json.dumps(comparison()))
-        facts = write_report(evidence()[0], folder, evidence()[1], folder)
+        facts = write_report(evidence()[0], folder, evidence()[1], folder, scores={})
         assert facts == {"runs": 2, "benchmarks": 2}
         assert (folder / "index.html").read_text(encoding="utf-8") == html
 
