@@ -75,7 +75,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
 """Parts that another part backs: only the two together can be missed, and are left out together."""
 
 TRIED = 5
-"""Rows that a mutant is shown, the plainest first: the first one nearly always fails."""
+"""Rows that a mutant is shown, those of its own part and the plainest first: the first one nearly
+always fails."""
 
 TOLD_BY_OTHERS = {
     ("models", "spec", "source"): "each source has fields of its own",
@@ -132,7 +133,12 @@ def killer(worlds, honest, tmp_path):
     def first(parts: tuple[Part, ...] = (), names: tuple[str, ...] = ()) -> str:
         rows = [row for row in ROWS if row.name in names or honest[row.name].touched & set(parts)]
         assert rows, f"no row touches {parts} or has one of the names {names}"
-        plainest = sorted(rows, key=lambda row: len(honest[row.name].touched))
+        # What backs the first part is touched by many rows that say nothing of that part.
+        own = set(parts[:1])
+        plainest = sorted(
+            rows,
+            key=lambda row: (not honest[row.name].touched & own, len(honest[row.name].touched)),
+        )
         for row in plainest[:TRIED]:
             text, _ = planned(row, worlds[row.world], tmp_path / str(next(numbers)))
             if text:
