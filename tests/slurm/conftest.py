@@ -1,7 +1,7 @@
 """One Slurm for all tests of this folder, and a workspace whose shards are made."""
 
-import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,20 +23,19 @@ SITE = "partition: cpu\ngpu_partition: gpu\ndevice: cpu\npoll_seconds: 3\n"
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """Return a running one-node Slurm."""
     if missing := missing_programs():
         pytest.skip(f"no Slurm here: {', '.join(missing)} not installed (see CONTRIBUTING.md)")
-    folder = tmp_path_factory.mktemp("slurm")
-    # munged trusts its socket only where everybody may look and nobody else may write.
-    for place in (folder, *folder.parents[:2]):
-        os.chmod(place, 0o755)
+    # Not below pytest's own folder, which is private: munged wants its socket where all may look.
+    folder = Path(tempfile.mkdtemp(prefix="tunesmith-slurm-"))
     cluster = Cluster(folder)
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
