@@ -43,7 +43,7 @@ check: env ## lint, format, types, Snakemake's own lint
 
 .PHONY: test
 test: env ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadgroup --durations=15
+	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: test-unit
 test-unit: env ## the quick tests
