@@ -5,6 +5,8 @@ out  results/adapters/
 """
 
 
+# The program takes the place of the shell: a shell would die of the signal that asks for a checkpoint,
+# and Slurm would not wait for the rest.
 rule train_adapter:
     """Fine-tune one LoRA adapter on rendered shards."""
     input:
@@ -25,7 +27,7 @@ rule train_adapter:
         ),
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} {params.launcher} -m scripts.train_adapter --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} exec {params.launcher} -m scripts.train_adapter --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"

@@ -135,7 +135,7 @@ class Workflow:
         return {
             str(path.relative_to(self.folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in (self.folder / "results").glob("*/*-*.json")
-            if path.parent.name != "plans"
+            if path.parent.name != "plans" and not path.parent.name.startswith(".")
         }
 
     def row(self, fault: str, before: Snapshot, outcome: str) -> Row:
