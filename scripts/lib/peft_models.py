@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel, PeftModelForCausalLM
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from scripts.lib.adapters import ADAPTER_WEIGHTS
 from scripts.lib.errors import MergeError
 from scripts.lib.merge_layout import EMBEDDING_ENDINGS, embedding_name
+from scripts.lib.paged_models import load_float32
 from scripts.lib.weight_files import read_bytes, read_weight_file
 
 # How PEFT names an embedding that it also adds to.
@@ -24,12 +24,14 @@ WRAPPED += tuple(
 )
 
 
-def load_model(folder: Path) -> PreTrainedModel:
-    """Load the causal language model in *folder* in float32, in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def load_tuned(model: Path, adapter: Path, *, untie: bool = False) -> PeftModel:
+def load_tuned(
+    model: Path,
+    adapter: Path,
+    *,
+    untie: bool = False,
+    scratch: Path | None = None,
+    free: int | None = None,
+) -> PeftModel:
     """Load *model* with *adapter* in float32; a vocabulary that the adapter resized is resized.
 
     Args:
@@ -37,11 +39,13 @@ def load_tuned(model: Path, adapter: Path, *, untie: bool = False) -> PeftModel:
         adapter: Folder of the adapter.
         untie: Whether to give the output layer a copy of the embedding that it is tied to. PEFT
             merges into tied weights as if they were one, which its forward pass does not.
+        scratch: A folder for the weights, should they not fit in memory; None keeps them there.
+        free: Free memory in bytes; None asks the machine.
 
     Raises:
         MergeError: If the adapter fits another base.
     """
-    base = load_model(model)
+    base = load_float32(model, scratch, free).model
     rows = _embedding_rows(adapter)
     if rows and rows != base.get_input_embeddings().weight.shape[0]:
         base.resize_token_embeddings(rows, mean_resizing=False)

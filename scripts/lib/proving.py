@@ -6,7 +6,8 @@ Two looks at the weights, neither of which uses the merger's arithmetic. PEFT me
 anew, in float32, and each merged weight must be that sum, rounded once. And base + adapter and the
 merged model, both computed in float32, must answer a few prompts alike: what is left between them
 is the rounding of the merged weights to their dtype. The files are looked at as well: tensors,
-vocabulary, tokenizer, stop tokens. One model is in memory at a time, in float32.
+vocabulary, tokenizer, stop tokens. One model is in memory at a time, in float32; one that does not
+fit is paged from disk.
 """
 
 import gc
@@ -15,12 +16,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from scripts.lib.errors import MergeError
+from scripts.lib.paged_models import load_float32
 from scripts.lib.peft_models import load_tuned
 from scripts.lib.proof_files import (
     Check,
@@ -62,7 +65,13 @@ class ProofSpec:
 
 
 def prove_merge(
-    spec: ProofSpec, model: Path, adapter: Path, merged: Path, out: Path
+    spec: ProofSpec,
+    model: Path,
+    adapter: Path,
+    merged: Path,
+    out: Path,
+    *,
+    free: int | None = None,
 ) -> dict[str, Any]:
     """Compare *merged* with *model* + *adapter* and write `proof.json` to *out*.
 
@@ -73,7 +82,8 @@ def prove_merge(
         model: Folder of the base model.
         adapter: Folder of the adapter, with `prompts.json`.
         merged: Folder of the merged model.
-        out: Empty folder.
+        out: Empty folder, with room for twice the model in float32 where that exceeds *free*.
+        free: Free memory in bytes; None asks the machine.
 
     Returns:
         Facts: {"proof": {"passed", "checks": [...], "numbers": {...}}}.
@@ -86,8 +96,8 @@ def prove_merge(
     numbers: dict[str, Any] = {}
     if checks[0]["passed"]:  # else there is nothing to compare tensor by tensor
         prompts = _read_prompts(adapter)
-        expected, base_logits, weights = _expectation(model, adapter, merged, out, prompts)
-        loads, got = _answers(merged, prompts)
+        expected, base_logits, weights = _expectation(model, adapter, merged, out, prompts, free)
+        loads, got = _answers(merged, prompts, out, free)
         numbers = _logit_numbers(expected, got, base_logits)
         checks += [*weights, loads]
         checks += _check_logits(spec, numbers, main_dtype(stored_tensors(merged)))
@@ -114,39 +124,46 @@ def _read_prompts(adapter: Path) -> list[list[int]]:
 
 
 def _expectation(
-    model: Path, adapter: Path, merged: Path, scratch: Path, prompts: list[list[int]]
+    model: Path,
+    adapter: Path,
+    merged: Path,
+    out: Path,
+    prompts: list[list[int]],
+    free: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor, list[Check]]:
     """Return the logits of base + adapter and of the base, and the checks of each weight.
 
     All in float32, from weights as stored; PEFT's model is gone when this returns.
     """
-    tuned = load_tuned(model, adapter)
-    with_adapter = _logits(tuned, prompts)
-    with tuned.disable_adapter():
-        base = _logits(tuned, prompts)
-    if is_untied(model, merged):
+    with TemporaryDirectory(dir=out) as scratch:
+        tuned = load_tuned(model, adapter, scratch=Path(scratch), free=free)
+        with_adapter = _logits(tuned, prompts)
+        with tuned.disable_adapter():
+            base = _logits(tuned, prompts)
+        if is_untied(model, merged):
+            del tuned
+            gc.collect()
+            # The files of the first are written anew.
+            tuned = load_tuned(model, adapter, untie=True, scratch=Path(scratch), free=free)
+        checks = check_weights(tuned.merge_and_unload(), merged, out)
         del tuned
         gc.collect()
-        tuned = load_tuned(model, adapter, untie=True)
-    checks = check_weights(tuned.merge_and_unload(), merged, scratch)
-    del tuned
-    gc.collect()
     return with_adapter, base, checks
 
 
-def _answers(merged: Path, prompts: list[list[int]]) -> tuple[Check, torch.Tensor]:
+def _answers(
+    merged: Path, prompts: list[list[int]], out: Path, free: int | None
+) -> tuple[Check, torch.Tensor]:
     """Load the merged model as any user does; return whether all was found, and its logits."""
-    model, found = AutoModelForCausalLM.from_pretrained(
-        merged, dtype=torch.float32, output_loading_info=True
-    )
-    odd = [str(name) for names in found.values() for name in names]
-    stored = sum(math.prod(tensor.shape) for tensor in stored_tensors(merged).values())
-    loaded = model.num_parameters()
-    told = f"{stored:,} parameters on disk, {loaded:,} in the loaded model"
-    if odd:
-        told += f"; missing, unexpected or of another shape: {', '.join(sorted(odd)[:3])}"
-    check = make_check("parameters", stored == loaded and not odd, f"{told}.")
-    return check, _logits(model.eval(), prompts)
+    with TemporaryDirectory(dir=out) as scratch:
+        model, odd = load_float32(merged, Path(scratch), free)
+        stored = sum(math.prod(tensor.shape) for tensor in stored_tensors(merged).values())
+        loaded = model.num_parameters()
+        told = f"{stored:,} parameters on disk, {loaded:,} in the loaded model"
+        if odd:
+            told += f"; missing, unexpected or of another shape: {', '.join(sorted(odd)[:3])}"
+        check = make_check("parameters", stored == loaded and not odd, f"{told}.")
+        return check, _logits(model, prompts)
 
 
 def _logits(model: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:

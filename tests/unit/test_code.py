@@ -39,6 +39,8 @@ DECIDE_NO_BYTE_IN = {
     ("models", "datasets"): "fetching.py imports it for raw datasets and benchmarks",
     ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
+    ("merged", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
+    ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
 }
 
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
