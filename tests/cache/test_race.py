@@ -26,13 +26,15 @@ DAY = 24 * 3600.0
 def test_everybody_ends_on_the_bytes_of_one_winner(rounds, team, commons, project, several, capsys):
     ann, bob, _ = team
     total: Counter[str] = Counter()
-    for _ in range(rounds):
+    for turn in range(5 * rounds):
+        if turn >= rounds and total["killed"] and total["taken over"]:
+            break  # on a busy machine a few rounds may pass without a race
         folder = commons / "round"
         folder.mkdir()
         total += play(folder, project, (ann, ann, bob, bob))
         shutil.rmtree(folder)
     with capsys.disabled():
-        print(f"\n{rounds} rounds, 4 workflows of {'two users' if several else 'one user'} each:")
+        print(f"\n{turn} rounds, 4 workflows of {'two users' if several else 'one user'} each:")
         for name in ("killed", "tried again", "taken over", "leftovers", "entries looked at"):
             print(f"  {name:20}{total[name]:8}")
         for name in ("half entries", "other bytes", "lost"):
