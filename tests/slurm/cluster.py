@@ -210,8 +210,17 @@ class Cluster:
             )
 
     def _call(self, *command: str) -> None:
-        with (self.folder / f"{command[0]}.out").open("ab") as out:
-            subprocess.run(command, env=self.env, stdout=out, stderr=out, timeout=120, check=True)
+        """Run one command to its end.
+
+        Raises:
+            RuntimeError: with the end of what it printed.
+        """
+        result = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=120, check=False
+        )
+        if result.returncode:
+            said = "\n".join((result.stdout + result.stderr).splitlines()[-15:])
+            raise RuntimeError(f"{command[0]} failed with {result.returncode}:\n{said}")
 
 
 if __name__ == "__main__":

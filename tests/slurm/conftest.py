@@ -1,5 +1,6 @@
 """One Slurm for all tests of this folder, and a workspace whose shards are made."""
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,7 +32,10 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="tunesmith-slurm-"))
     cluster = Cluster(folder)
     try:
-        cluster.start()
+        # One at a time: two databases that are made at once on a small machine can fail.
+        with Path(tempfile.gettempdir(), "tunesmith-slurm.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            cluster.start()
         yield cluster
     finally:
         cluster.stop()
