@@ -18,6 +18,7 @@ from scripts.lib.slurm_checks import (
     read_partitions,
 )
 from scripts.lib.slurm_site import Site, find_site, read_site
+from scripts.tools import doctor
 from tests.workspace import ROOT
 
 SINFO = """\
@@ -102,6 +103,13 @@ def test_the_profile_and_the_doctor_know_the_same_keys():
     profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
     (listed,) = re.findall(r"keys = \[(.*)\]", profile)
     assert re.findall(r'"(\w+)"', listed) == list(Site.model_fields)
+
+
+def test_the_doctor_measures_with_what_training_asks_for_first():
+    profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+    rule = (ROOT / "rules" / "train.smk").read_text()
+    assert f"train_adapter:\n    mem_mb: min({doctor.TRAINING_MB} *" in profile
+    assert f"attempt: {doctor.TRAINING_MINUTES} * attempt" in rule
 
 
 def test_a_wrong_key_is_named_with_those_that_are_known(tmp_path: Path):
