@@ -1,6 +1,7 @@
 """The worlds that every test of identity starts from: made once, copied for each test."""
 
 import functools
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,29 @@ from tests.identity.world import (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def split_into_jobs():
+@contextmanager
+def _many_jobs():
     """Split the worlds' few questions into scoring jobs as a benchmark of MMLU's size is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline_sources, "ONE_JOB_QUESTIONS", 0)
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def split_into_jobs():
+    """Plan with many jobs in these modules only: the same process runs other folders' tests."""
+    with _many_jobs():
+        yield
+
+
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory) -> dict[str, World]:
     """The fully run worlds by name; not to be changed."""
-    folder = tmp_path_factory.mktemp("worlds")
+    with _many_jobs():
+        return _make_worlds(tmp_path_factory.mktemp("worlds"))
+
+
+def _make_worlds(folder: Path) -> dict[str, World]:
     local, hub = make_local_world(folder / "local"), make_hub_world(folder / "hub")
     blend = make_blend_world(folder / "blend")
     choice = make_choice_world(folder / "choice")
@@ -54,14 +66,20 @@ def _share(local: World, base: Path) -> World:
     return shared
 
 
-@pytest.fixture(autouse=True, scope="session")
-def unchanged_projects_are_read_once(worlds):
+@pytest.fixture(scope="session")
+def caching_readers():
+    """The readers of code and lock that remember what they read, kept for all modules."""
+    return functools.cache(code_digest), functools.cache(read_lock)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchanged_projects_are_read_once(worlds, caching_readers):
     """Digest the code and read the lock of the worlds' own projects once, for speed.
 
     A test that edits code or lock has a project of its own, which is read each time.
     """
     known = {world.root.resolve() for world in worlds.values()}
-    digest_once, read_once = functools.cache(code_digest), functools.cache(read_lock)
+    digest_once, lock_once = caching_readers
 
     def digest(entry: Path, root: Path) -> str:
         place = root.resolve()
@@ -70,7 +88,7 @@ def unchanged_projects_are_read_once(worlds):
 
     def lock(path: Path) -> dict[str, str]:
         place = path.parent.resolve()
-        return (read_once if place in known else read_lock)(place / path.name)
+        return (lock_once if place in known else read_lock)(place / path.name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "code_digest", digest)
