@@ -13,7 +13,8 @@ from typing import Any
 
 from scripts.lib.device import check_gpus
 from scripts.lib.job import Job, run_job
-from scripts.lib.scoring import ScoreSpec, score_benchmark
+from scripts.lib.score_spec import ScoreSpec
+from scripts.lib.scoring import score_benchmark
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -7,6 +7,7 @@ fifteen times as much as one of 100. So do the paper, LLaMA-Factory and lm-eval.
 import hashlib
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,19 +24,26 @@ from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 
 class Judged(TypedDict):
-    """What of an answer counts: the question, how it was asked, and whether it was right."""
+    """What of an answer counts: the question, how it was asked, and its score.
+
+    The score is 1 for a right answer and 0 for a wrong one; some metrics give what is between.
+    """
 
     question_id: str
     subject: str
-    correct: bool
+    score: float
     prompt_hash: str
 
 
 class Tally(TypedDict):
-    """A score: questions, right answers, their fraction and its standard error."""
+    """A score: questions, right answers (None if answers can be partly right), mean and its error.
+
+    `accuracy` is the mean score, which is the fraction of right answers where each is right or
+    wrong.
+    """
 
     n: int
-    correct: int
+    correct: int | None
     accuracy: float
     stderr: float | None
 
@@ -159,16 +167,17 @@ def load_answers(
 
 
 def _read_judged(folder: Path, metric: Metric | None) -> list[Judged]:
-    if metric is None:
-        columns = list(Judged.__annotations__)
-        found: list[Judged] = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
-        return found
-    table = pq.read_table(folder / QUESTIONS_TABLE).to_pylist()
+    columns = ["question_id", "subject", "prompt_hash", "correct"]
+    if metric:
+        columns += ["response", "answer"]
+    table = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
     return [
         Judged(
             question_id=row["question_id"],
             subject=row["subject"],
-            correct=judge(metric, row["response"], row["answer"])[1],
+            score=float(
+                judge(metric, row["response"], row["answer"])[1] if metric else row["correct"]
+            ),
             prompt_hash=row["prompt_hash"],
         )
         for row in table
@@ -190,21 +199,28 @@ def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, A
 
 
 def tally(answers: Sequence[Judged]) -> Tally:
-    """Count right answers.
+    """Average the scores of answers.
 
-    The standard error is lm-eval's, sqrt(p (1 - p) / (n - 1)), and None below two questions.
+    The standard error is lm-eval's, the sample's standard deviation over sqrt(n): for right and
+    wrong answers sqrt(p (1 - p) / (n - 1)). It is None below two questions.
 
     Example: one right answer of two has accuracy 0.5 and standard error 0.5.
 
     Raises:
         ScoreError: There is no answer at all.
     """
-    n, right = len(answers), sum(answer["correct"] for answer in answers)
-    if not n:
+    scores = [answer["score"] for answer in answers]
+    if not scores:
         raise ScoreError("There is no answer to count. Check the benchmark and its subjects.")
-    p = right / n
-    stderr = math.sqrt(p * (1 - p) / (n - 1)) if n > 1 else None
-    return {"n": n, "correct": right, "accuracy": p, "stderr": stderr}
+    n, mean = len(scores), math.fsum(scores) / len(scores)
+    graded = any(score not in (0.0, 1.0) for score in scores)
+    stderr = statistics.stdev(scores) / math.sqrt(n) if n > 1 else None
+    return {
+        "n": n,
+        "correct": None if graded else round(math.fsum(scores)),
+        "accuracy": mean,
+        "stderr": stderr,
+    }
 
 
 def prompt_set(answers: Iterable[Judged]) -> str:

@@ -201,13 +201,13 @@ def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
         )
     return {
         category: {"base": base.candidate.name}
-        | paired_difference(_right(base.of(category)), _right(run.of(category)))
+        | paired_difference(_scores(base.of(category)), _scores(run.of(category)))
         for category in run.categories
     }
 
 
-def _right(answers: Sequence[Judged]) -> list[bool]:
-    return [answer["correct"] for answer in answers]
+def _scores(answers: Sequence[Judged]) -> list[float]:
+    return [answer["score"] for answer in answers]
 
 
 def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:

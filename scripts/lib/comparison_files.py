@@ -58,7 +58,7 @@ def read_categories(
         categories[category] = tuple(document["subjects"])
         category_map = document["category_map"]
         here = tally([answer for answer in answers if answer["subject"] in document["subjects"]])
-        if (here["n"], here["correct"]) != (document["n"], document["correct"]):
+        if any(document[key] != value for key, value in here.items()):
             raise ScoreError(
                 f"{path} counts {document['correct']} of {document['n']}, but the answers at hand "
                 f"are {here['correct']} of {here['n']}. Remove {folder} and run again."

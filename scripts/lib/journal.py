@@ -9,23 +9,8 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
-from scripts.lib.prompts import Question
-
-
-class Answer(TypedDict):
-    """What became of one question; the columns of `questions.parquet`."""
-
-    question_id: str
-    subject: str
-    prediction: str
-    answer: str
-    correct: bool
-    logprobs: list[float] | None
-    response: str | None
-    prompt_hash: str
-    shots: int
+from scripts.lib.questions import Answer, Question
 
 
 def read_block(scratch: Path, block: Sequence[Question]) -> list[Answer] | None:

@@ -5,25 +5,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, permutation_test
 
 # Below this p-value a difference is called better or worse. The usual convention, stated in the
 # report together with how many comparisons were made.
 SIGNIFICANCE = 0.05
 
 
-def paired_difference(base: Sequence[bool], run: Sequence[bool]) -> dict[str, Any]:
+# Sign flips tried for scores between right and wrong; p-values below 1 / RESAMPLES do not occur.
+RESAMPLES = 9999
+
+
+def paired_difference(base: Sequence[float], run: Sequence[float]) -> dict[str, Any]:
     """Compare two candidates' answers to the same questions.
 
     Args:
-        base: Right or wrong, per question.
+        base: Score per question: 1 for right, 0 for wrong, or what is between.
         run: The same questions in the same order.
 
     Returns:
         `difference` (run minus base) and its `stderr`, both in percentage points, the latter None
-        below two questions; `gained` and `lost`, the questions that flipped to right and to wrong;
-        `n`; `p_value` of the exact two-sided McNemar test (McNemar, Psychometrika 12, 1947); and
-        `verdict`: better, worse, undecided, or unchanged when no answer flipped.
+        below two questions; `gained` and `lost`, the questions whose score rose and fell; `n`;
+        `p_value` and the name of its two-sided `test`: exact McNemar where answers are right or
+        wrong (McNemar, Psychometrika 12, 1947), else random flips of the differences' signs
+        (Fisher, The Design of Experiments, 1935); and `verdict`: better, worse, undecided, or
+        unchanged when no score moved.
 
     Example:
         Base right on 1 of 2, run on both: difference 50 points, standard error 50.
@@ -31,19 +37,36 @@ def paired_difference(base: Sequence[bool], run: Sequence[bool]) -> dict[str, An
     change = np.asarray(run, dtype=float) - np.asarray(base, dtype=float)
     n = len(change)
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
-    difference = 100 * (gained - lost) / n
+    difference = 100 * math.fsum(change) / n
     stderr = 100 * float(change.std(ddof=1)) / math.sqrt(n) if n > 1 else None
     flipped = gained + lost
-    p_value = float(binomtest(gained, flipped, 0.5).pvalue) if flipped else 1.0
+    graded = bool(np.any(change % 1))
+    p_value = 1.0
+    if flipped:
+        p_value = _sign_flips(change) if graded else binomtest(gained, flipped, 0.5).pvalue
     return {
         "difference": difference,
         "stderr": stderr,
         "gained": gained,
         "lost": lost,
         "n": n,
-        "p_value": p_value,
+        "p_value": float(p_value),
+        "test": "sign flips" if graded else "McNemar",
         "verdict": _verdict(difference, p_value, flipped),
     }
+
+
+def _sign_flips(change: np.ndarray) -> float:
+    """Return the p-value of the mean change when every change might as well be its opposite."""
+    found = permutation_test(
+        (change,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
 def _verdict(difference: float, p_value: float, flipped: int) -> str:

@@ -6,10 +6,8 @@ only a warning.
 """
 
 import functools
-import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +18,12 @@ from lm_eval.models.utils import resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.judging import judge_choices
+from scripts.lib.questions import Judge, Question
 from scripts.lib.tasks import Message, Row
 
 # A word that no template changes; what follows it in a rendered turn is the turn's end.
 _PROBE = "tunesmith"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """One question as the model will see it.
-
-    Attributes:
-        id: Stable name, `{subject}:{index from 0}`; fit to be a file name.
-        subject: The subject it belongs to.
-        prompt: The exact text before the answer.
-        doc: Its row, as lm-eval's task keeps it.
-        shots: Worked examples that the prompt shows.
-        requests: What lm-eval asks of the model: one request per choice, or one generation.
-        task: The lm-eval task that judges the responses.
-    """
-
-    id: str
-    subject: str
-    prompt: str
-    doc: Row
-    shots: int
-    requests: tuple[Any, ...]
-    task: Any
-
-    @property
-    def prompt_hash(self) -> str:
-        """First 16 hex digits of the prompt's sha256."""
-        return hashlib.sha256(self.prompt.encode()).hexdigest()[:16]
 
 
 def load_tokenizer(model: Path, *, chat_template: bool) -> Any:
@@ -74,6 +46,7 @@ def ask(
     subject: str,
     *,
     chat: Callable[..., str] | None,
+    judge: Judge = judge_choices,
     fits: Callable[[Question], bool] | None = None,
     stem: str | None = None,
 ) -> Iterator[Question]:
@@ -84,12 +57,13 @@ def ask(
         subject: The subject that names the questions.
         chat: Renders a conversation (`mmlu_renderer`), or None for plain text. Worked examples
             then become turns, which is lm-eval's default.
+        judge: Turns the model's replies to a question into an answer.
         fits: Says whether a question may stay as it is; the last worked example is left out until
             it does, or none is left. None to leave every question as it is.
         stem: What the ids begin with, where the subject is no plain word.
     """
     task = ConfigurableTask(config=dict(task_config))
-    make = functools.partial(_question, task, subject, stem or subject, chat=chat)
+    make = functools.partial(_question, task, subject, stem or subject, judge, chat=chat)
     for index in range(len(task.eval_docs)):
         shots = task.config.num_fewshot
         question = make(index, shots=shots)
@@ -103,6 +77,7 @@ def _question(
     task: Any,
     subject: str,
     stem: str,
+    judge: Judge,
     index: int,
     *,
     shots: int,
@@ -120,6 +95,7 @@ def _question(
         shots=shots,
         requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
         task=task,
+        judge=judge,
     )
 
 

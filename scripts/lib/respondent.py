@@ -1,6 +1,5 @@
 """The model that answers, lm-eval's `tunesmith-hf` made strictly greedy; its answers as rows."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,8 @@ from typing import Any
 from transformers import GenerationConfig
 
 from scripts.lib.device import compute_device
-from scripts.lib.errors import ScoreError
-from scripts.lib.journal import Answer
-from scripts.lib.prompts import Question
+from scripts.lib.questions import Answer, Question
 from scripts.lib.shared_prefix import SharedPrefixLM
-from scripts.lib.tasks import LETTERS
 from scripts.lib.unmerged import put_on
 
 
@@ -88,56 +84,10 @@ class Respondent:
 
     def _answer(self, block: Sequence[Question]) -> list[Answer]:
         requests = [request for question in block for request in question.requests]
-        if requests[0].request_type == "generate_until":
-            texts = self._lm.generate_until(requests, disable_tqdm=True)
-            return [_judge_text(q, text) for q, text in zip(block, texts, strict=True)]
-        replies = iter(self._lm.loglikelihood(requests, disable_tqdm=True))
-        return [_judge_choices(q, [next(replies) for _ in q.requests]) for q in block]
-
-
-def _judge_choices(question: Question, replies: list[tuple[float, bool]]) -> Answer:
-    logprobs = [logprob for logprob, _ in replies]
-    if any(math.isnan(logprob) for logprob in logprobs):
-        raise ScoreError(
-            f"The model's answer to {question.id} is not a number. Score it in float32; if that "
-            "does not help, its weights are damaged: look at the run's verdict and merge proof."
-        )
-    return _answer_row(
-        question,
-        prediction=LETTERS[logprobs.index(max(logprobs))],
-        answer=LETTERS[question.doc["answer"]],
-        correct=bool(question.task.process_results(question.doc, replies)["acc"]),
-        logprobs=logprobs,
-    )
-
-
-def _judge_text(question: Question, response: str) -> Answer:
-    return _answer_row(
-        question,
-        prediction=response.strip(),
-        answer=question.doc["answer"].strip(),
-        correct=bool(question.task.process_results(question.doc, [response])["exact_match"]),
-        response=response,
-    )
-
-
-def _answer_row(
-    question: Question,
-    *,
-    prediction: str,
-    answer: str,
-    correct: bool,
-    logprobs: list[float] | None = None,
-    response: str | None = None,
-) -> Answer:
-    return {
-        "question_id": question.id,
-        "subject": question.subject,
-        "prediction": prediction,
-        "answer": answer,
-        "correct": correct,
-        "logprobs": logprobs,
-        "response": response,
-        "prompt_hash": question.prompt_hash,
-        "shots": question.shots,
-    }
+        replies = dict[int, Any]()
+        for kind in dict.fromkeys(request.request_type for request in requests):
+            asked = [request for request in requests if request.request_type == kind]
+            # lm-eval names its request types after the methods that answer them.
+            found = getattr(self._lm, kind)(asked, disable_tqdm=True)
+            replies.update(zip(map(id, asked), found, strict=True))
+        return [q.judge(q, [replies[id(request)] for request in q.requests]) for q in block]

@@ -7,53 +7,30 @@ environment and asks a hub for the model's hash (seconds, for every subject), an
 between two questions and go on. A test compares the two, answer by answer.
 """
 
-import functools
 import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
-from scripts.lib.errors import ScoreError
-from scripts.lib.journal import Answer, read_block, write_block
-from scripts.lib.prompts import (
-    Question,
-    ask,
-    check_lengths,
-    context_limit,
-    load_tokenizer,
-    mmlu_renderer,
-    render,
-    tokens_needed,
-    turn_end,
-)
+from scripts.lib.benchmark_questions import questions_of
+from scripts.lib.journal import read_block, write_block
+from scripts.lib.prompts import check_lengths, context_limit, load_tokenizer, turn_end
+from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
-from scripts.lib.tasks import (
-    Row,
-    exact_match_task,
-    messages_of,
-    mmlu_task,
-    own_choice_task,
-    read_own_choices,
-    read_questions,
-    read_subject,
-)
+from scripts.lib.score_spec import ScoreSpec
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
 _BLOCK_QUESTIONS = 256
-
-# An exact-match benchmark has no subjects; its questions need a name all the same.
-_ONLY_SUBJECT = "questions"
 
 _SCHEMA = pa.schema(
     [
@@ -68,42 +45,6 @@ _SCHEMA = pa.schema(
         ("shots", pa.int64()),
     ]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSpec:
-    """What decides the bytes of a score.
-
-    Attributes:
-        kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
-            choices) or `exact_match` (greedy generation).
-        subjects: The subjects of this job; empty for all that a user's own set has.
-        shots: Worked examples shown before each question; 0 for exact_match.
-        chat_template: Whether prompts go through the model's chat template.
-        limit: Only the first so many questions per subject, or None for all.
-        dtype: Precision of weights and arithmetic.
-        max_new_tokens: Longest generation in tokens; None where nothing is generated.
-        on_long_prompt: What becomes of a prompt that is longer than the model's context.
-    """
-
-    kind: Literal["mmlu", "multiple_choice", "exact_match"]
-    subjects: tuple[str, ...]
-    shots: int
-    chat_template: bool
-    limit: int | None
-    dtype: Literal["float32", "bfloat16"]
-    max_new_tokens: int | None
-    on_long_prompt: Literal["error", "fewer_shots"]
-
-    @classmethod
-    def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
-        """Build the spec from parsed JSON, where tuples are lists."""
-        return cls(**{**mapping, "subjects": tuple(mapping["subjects"])})
-
-    def protocol(self) -> dict[str, Any]:
-        """Return what has to be stated beside every number, without the subjects of this job."""
-        stated = {key: value for key, value in asdict(self).items() if key != "subjects"}
-        return {**stated, "backend": "hf" if self.kind == "exact_match" else "shared-prefix"}
 
 
 def score_benchmark(
@@ -140,7 +81,7 @@ def score_benchmark(
     transformers_logging.disable_progress_bar()
     tokenizer = load_tokenizer(adapter or model, chat_template=spec.chat_template)
     limit = context_limit(tokenizer, model)
-    questions = list(_questions(spec, benchmark, tokenizer, limit))
+    questions = list(questions_of(spec, benchmark, tokenizer, limit))
     check_lengths(questions, tokenizer, limit)
     respondent = Respondent(
         model,
@@ -158,66 +99,6 @@ def score_benchmark(
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)
     return {"n": len(answers), "correct": correct, "protocol": protocol}
-
-
-def _questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
-    if spec.kind == "exact_match":
-        yield from _exact_match_questions(spec, benchmark, tokenizer)
-        return
-    chat = mmlu_renderer(tokenizer) if spec.chat_template else None
-    fits = None
-    if spec.on_long_prompt == "fewer_shots":
-        fits = functools.partial(_fits, tokenizer, limit)
-    for subject, stem, task in _choice_tasks(spec, benchmark):
-        yield from ask(task, subject, chat=chat, fits=fits, stem=stem)
-
-
-def _choice_tasks(spec: ScoreSpec, benchmark: Path) -> list[tuple[str, str, Row]]:
-    """Return subject, stem of the questions' ids, and task; all rows are read by then."""
-    if spec.kind == "multiple_choice":
-        return [
-            (
-                category or _ONLY_SUBJECT,
-                stem,
-                own_choice_task(stem, category, test, dev, shots=spec.shots),
-            )
-            for stem, category, test, dev in read_own_choices(
-                benchmark, shots=spec.shots, limit=spec.limit
-            )
-        ]
-    if not spec.subjects:
-        raise ScoreError(f"No subject of {benchmark} is asked for. Name at least one.")
-    read = [
-        (subject, *read_subject(benchmark, subject, shots=spec.shots, limit=spec.limit))
-        for subject in spec.subjects
-    ]
-    return [(name, name, mmlu_task(name, test, dev, shots=spec.shots)) for name, test, dev in read]
-
-
-def _fits(tokenizer: Any, limit: int, question: Question) -> bool:
-    return tokens_needed(question, tokenizer) <= limit
-
-
-def _exact_match_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
-    if spec.shots or not spec.max_new_tokens:
-        raise ScoreError(
-            f"The exact-match benchmark in {benchmark} has no worked examples and needs room to "
-            "answer. Set `shots: 0` and `max_new_tokens` to at least 1."
-        )
-    rows = read_questions(benchmark, chat_template=spec.chat_template, limit=spec.limit)
-    prompts = [
-        render(tokenizer, messages_of(row)) if spec.chat_template else str(row["prompt"])
-        for row in rows
-    ]
-    task = exact_match_task(
-        _ONLY_SUBJECT,
-        prompts,
-        [row["answer"] for row in rows],
-        max_new_tokens=spec.max_new_tokens,
-        until=turn_end(tokenizer) if spec.chat_template else "",
-    )
-    # The prompts carry their template already, so lm-eval gets them as plain text.
-    yield from ask(task, _ONLY_SUBJECT, chat=None)
 
 
 def _answer_all(

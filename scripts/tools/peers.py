@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from scripts.lib.fetching_models import fetch_model
 from scripts.lib.files import sha256_of
-from scripts.lib.prompts import Question, ask, load_tokenizer, mmlu_renderer
+from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
+from scripts.lib.questions import Question
 from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import mmlu_task, read_subject
 

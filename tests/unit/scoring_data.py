@@ -5,7 +5,8 @@ import shutil
 
 import pyarrow.parquet as pq
 
-from scripts.lib.scoring import ScoreSpec, score_benchmark
+from scripts.lib.score_spec import ScoreSpec
+from scripts.lib.scoring import score_benchmark
 
 SUBJECTS = ("abstract_algebra", "botany")
 

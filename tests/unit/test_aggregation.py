@@ -35,7 +35,7 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
 
 def judged(question_id, prompt_hash):
     subject = question_id.partition(":")[0]
-    return Judged(question_id=question_id, subject=subject, correct=True, prompt_hash=prompt_hash)
+    return Judged(question_id=question_id, subject=subject, score=1.0, prompt_hash=prompt_hash)
 
 
 def spec(**changes):
@@ -151,6 +151,15 @@ def test_no_scores_and_no_answers_are_errors(out):
 
 def test_one_question_has_no_standard_error():
     assert tally([judged("a:0", "11")]) == {"n": 1, "correct": 1, "accuracy": 1.0, "stderr": None}
+
+
+def test_scores_between_right_and_wrong_have_a_mean_and_no_count():
+    scores = [0.25, 1.0, 0.5]
+    found = tally([{**judged(f"a:{n}", "11"), "score": s} for n, s in enumerate(scores)])
+    spread = sum((s - sum(scores) / 3) ** 2 for s in scores) / 2
+    assert found["correct"] is None
+    assert found["accuracy"] == pytest.approx(sum(scores) / 3)
+    assert found["stderr"] == pytest.approx((spread / 3) ** 0.5)
 
 
 def test_the_prompt_set_knows_prompts_and_not_their_order():

@@ -1,6 +1,7 @@
 """Properties of comparisons between fine-tunes and their bases."""
 
 import csv
+import itertools
 import json
 import math
 from pathlib import Path
@@ -124,6 +125,19 @@ def test_the_p_value_is_the_exact_sign_test_on_flipped_questions():
     assert change["verdict"] == "better"
     worse = paired_difference([True] * 10, [False] * 10)
     assert (worse["difference"], worse["verdict"]) == (-100, "worse")
+
+
+def test_scores_between_right_and_wrong_are_tested_by_flipping_signs():
+    base = [0.2, 0.5, 0.1, 0.9, 0.4, 0.3, 0.6]
+    run = [0.5, 0.6, 0.7, 0.8, 0.9, 0.5, 0.6]
+    change = np.subtract(run, base)
+    every = itertools.product((-1, 1), repeat=len(change))
+    means = [float(np.mean(signs * change)) for signs in every]
+    as_far = sum(abs(mean) >= abs(change.mean()) - 1e-12 for mean in means)
+    found = paired_difference(base, run)
+    assert found["p_value"] == pytest.approx(as_far / len(means))
+    assert (found["test"], found["gained"], found["lost"]) == ("sign flips", 5, 1)
+    assert found["difference"] == pytest.approx(100 * change.mean())
 
 
 def test_few_flips_are_undecided_and_no_flips_are_unchanged():

@@ -15,7 +15,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.journal import read_block
 from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
 from scripts.lib.respondent import Respondent
-from scripts.lib.scoring import ScoreSpec
+from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark

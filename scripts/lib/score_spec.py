@@ -1,0 +1,41 @@
+"""What decides the bytes of a score."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSpec:
+    """What decides the bytes of a score.
+
+    Attributes:
+        kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
+            choices) or `exact_match` (greedy generation).
+        subjects: The subjects of this job; empty for all that a user's own set has.
+        shots: Worked examples shown before each question; 0 for exact_match.
+        chat_template: Whether prompts go through the model's chat template.
+        limit: Only the first so many questions per subject, or None for all.
+        dtype: Precision of weights and arithmetic.
+        max_new_tokens: Longest generation in tokens; None where nothing is generated.
+        on_long_prompt: What becomes of a prompt that is longer than the model's context.
+    """
+
+    kind: Literal["mmlu", "multiple_choice", "exact_match"]
+    subjects: tuple[str, ...]
+    shots: int
+    chat_template: bool
+    limit: int | None
+    dtype: Literal["float32", "bfloat16"]
+    max_new_tokens: int | None
+    on_long_prompt: Literal["error", "fewer_shots"]
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
+        """Build the spec from parsed JSON, where tuples are lists."""
+        return cls(**{**mapping, "subjects": tuple(mapping["subjects"])})
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what has to be stated beside every number, without the subjects of this job."""
+        stated = {key: value for key, value in asdict(self).items() if key != "subjects"}
+        return {**stated, "backend": "hf" if self.kind == "exact_match" else "shared-prefix"}
