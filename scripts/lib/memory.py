@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 # More tokens at once do not make a processor faster (measured: 256 to 2,048); a GPU fills later.
 _MOST_TOKENS = {"cpu": 1024}
@@ -107,3 +108,8 @@ def _group_rooms(memberships: Path, groups: Path) -> Iterator[int]:
                 except (OSError, ValueError):  # no such group, or its limit is "max"
                     continue
                 yield max(0, room)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that memory ran out, so that less at once may do."""
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)

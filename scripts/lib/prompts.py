@@ -17,6 +17,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
+from scripts.lib.answering import GreedyRequest
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_choices
 from scripts.lib.questions import Judge, Question
@@ -188,7 +189,9 @@ def tokens_needed(question: Question, tokenizer: Any) -> int:
     if not generation:
         text += max((request.args[1] for request in question.requests), key=len)
     prefix = tokenizer.bos_token or tokenizer.eos_token
-    special = not (prefix and text.startswith(prefix))
+    # A rendered prompt is encoded as it is.
+    rendered = question.requests[-1].request_type == GreedyRequest.request_type
+    special = not rendered and not (prefix and text.startswith(prefix))
     length = len(tokenizer.encode(text, add_special_tokens=special))
     # The last token of a choice is only predicted, never read.
     return length + int(rest[0]["max_gen_toks"]) if generation else length - 1

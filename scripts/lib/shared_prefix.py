@@ -20,13 +20,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
-from scripts.lib.memory import Limits, free_bytes, limits_of
+from scripts.lib.answering import GreedyAnswer, GreedyRequest, greedy_answers
+from scripts.lib.memory import Limits, free_bytes, is_out_of_memory, limits_of
 from scripts.lib.packing import (
     Beginning,
     NotPackableError,
@@ -103,6 +104,33 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """Generate as `hf` does; when memory runs out, again with half the batch."""
         inherited = super().generate_until
         return self._until_it_fits(lambda: inherited(requests, disable_tqdm=disable_tqdm))
+
+    def greedy_answers(
+        self, requests: Sequence[GreedyRequest], disable_tqdm: bool = False
+    ) -> list[GreedyAnswer]:
+        """Generate strictly greedy answers that say whether they ended.
+
+        Args:
+            requests: Rendered prompts, and how long an answer may become.
+            disable_tqdm: As for `hf`; there is no bar.
+        """
+        found = dict[int, GreedyAnswer]()
+        for length in {request.max_new_tokens for request in requests}:
+            asked = [at for at, r in enumerate(requests) if r.max_new_tokens == length]
+            answers = greedy_answers(
+                self.model,
+                self.tokenizer,
+                [requests[at].prompt for at in asked],
+                ends=self._ends(),
+                max_new_tokens=length,
+                batch_size=self._most_padded(),
+            )
+            found.update(zip(asked, answers, strict=True))
+        return [found[at] for at in range(len(requests))]
+
+    def _ends(self) -> list[int]:
+        declared = self.model.generation_config.eos_token_id
+        return list(declared) if isinstance(declared, list) else [declared]
 
     def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
         """Encode as `hf` does, a text that was just encoded at no cost."""
@@ -225,7 +253,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         try:
             return attempt()
         except RuntimeError as error:
-            if not smaller or not _is_out_of_memory(error):
+            if not smaller or not is_out_of_memory(error):
                 raise
         # Only here is the error gone, and with it the tensors that filled the memory.
         clear_device_cache(garbage_collection=True)
@@ -241,10 +269,6 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             "at once",
             file=sys.stderr,
         )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
 def _judge(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Reply]]:
