@@ -39,11 +39,21 @@ class BenchmarkOptions(Settings):
     )
 
 
-class MmluOptions(BenchmarkOptions):
-    """How multiple-choice questions in MMLU's schema are asked and grouped."""
+class AskedOptions(BenchmarkOptions):
+    """What a benchmark can be told whose requests are lm-eval's."""
 
-    kind: Literal["mmlu"] = setting("Four choices for a question, by subject.", "identity")
-    shots: Count = setting("Solved questions of the subject shown first.", "identity", 5)
+    backend: Literal["shared-prefix", "hf", "vllm"] = setting(
+        "Which of lm-eval's models asks: this project's own, which reads shared examples once, the"
+        " one that it is made from, or vLLM (unproven: it could not be run where this was made;"
+        " install the package `vllm` beside the locked ones).",
+        "identity",
+        "shared-prefix",
+    )
+
+
+class ChoiceOptions(AskedOptions):
+    """What a benchmark of multiple-choice questions can be told."""
+
     chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
     on_long_prompt: Literal["error", "fewer_shots"] = setting(
         "When a prompt is longer than the model's context: refuse to score, or leave out the last"
@@ -51,6 +61,13 @@ class MmluOptions(BenchmarkOptions):
         "identity",
         "error",
     )
+
+
+class MmluOptions(ChoiceOptions):
+    """How multiple-choice questions in MMLU's schema are asked and grouped."""
+
+    kind: Literal["mmlu"] = setting("Four choices for a question, by subject.", "identity")
+    shots: Count = setting("Solved questions of the subject shown first.", "identity", 5)
     subjects: Subjects | None = setting("Ask only these subjects.", "identity", None)
     categories: Literal["hendrycks", "lm-eval"] = setting(
         "Map from subject to category; the two differ over anatomy (Other or STEM).",
@@ -72,7 +89,7 @@ class HubMmlu(MmluOptions):
     revision: DatasetCommit = setting("Commit of the repository.", "identity", allowed=COMMIT)
 
 
-class MultipleChoice(BenchmarkOptions):
+class MultipleChoice(ChoiceOptions):
     """Your own multiple-choice questions, answered by letter as MMLU's are."""
 
     kind: Literal["multiple_choice"] = setting("Any number of choices for a question.", "identity")
@@ -96,13 +113,6 @@ class MultipleChoice(BenchmarkOptions):
         "identity",
         0,
     )
-    chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
-    on_long_prompt: Literal["error", "fewer_shots"] = setting(
-        "When a prompt is longer than the model's context: refuse to score, or leave out the last"
-        " examples of that question and count it.",
-        "identity",
-        "error",
-    )
 
     @model_validator(mode="after")
     def _shots_come_from_somewhere(self) -> Self:
@@ -113,7 +123,7 @@ class MultipleChoice(BenchmarkOptions):
         return self
 
 
-class ExactMatch(BenchmarkOptions):
+class ExactMatch(AskedOptions):
     """Your own questions, whose answers are generated and compared with the expected ones."""
 
     kind: Literal["exact_match"] = setting("The answer is generated and compared.", "identity")

@@ -128,7 +128,7 @@ class _Shared:
                 self.graph.add(
                     "scores",
                     "-".join(filter(None, (slug, place.slug, cell))),
-                    {**_protocol(benchmark), "subjects": subjects},
+                    {**_protocol(benchmark), **place.backend, "subjects": subjects},
                     reads={**reads, "benchmark": place.id},
                     gates=gates,
                 )
@@ -153,7 +153,7 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
     asked = benchmark.model_dump(
         include={
             *("kind", "shots", "chat_template", "limit", "dtype", "max_new_tokens"),
-            "on_long_prompt",
+            *("on_long_prompt", "backend"),
         }
     )
     return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}

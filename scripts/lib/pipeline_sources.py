@@ -1,6 +1,8 @@
 """The start of the graph: models, raw rows, questions and templates, as a config names them."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -37,12 +39,21 @@ of a CPU's time, as long as some ten to fifty five-shot questions on a small mod
 
 @dataclass(frozen=True)
 class Place:
-    """A fetched artifact and what later slugs and jobs need of it."""
+    """A fetched artifact and what later slugs and jobs need of it.
+
+    Attributes:
+        id: The artifact.
+        slug: Words for it.
+        subjects: The subjects of a benchmark, where planning knows them.
+        in_one_job: Whether a benchmark is so small that one job scores it.
+        backend: A benchmark's back end with its version, where no lock pins it.
+    """
 
     id: str
     slug: str
     subjects: tuple[str, ...] = ()
     in_one_job: bool = False
+    backend: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
@@ -107,6 +118,14 @@ def add_raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
 
 def add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Place:
     """Add the artifact of one benchmark's questions."""
+    place = _add_questions(graph, sources, benchmark)
+    if getattr(benchmark, "backend", None) != "vllm":
+        return place
+    version = sources.package_version("vllm")
+    return dataclasses.replace(place, backend={"backend": f"vllm=={version}"})
+
+
+def _add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Place:
     if isinstance(benchmark, HubMmlu):
         slug = slugify(benchmark.hub.split("/")[-1])
         spec: dict[str, Any] = {

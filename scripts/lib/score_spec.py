@@ -18,6 +18,8 @@ class ScoreSpec:
         limit: Only the first so many questions per subject, or None for all.
         dtype: Precision of weights and arithmetic.
         max_new_tokens: Longest generation in tokens; None where nothing is generated.
+        backend: Which of lm-eval's models asks: `shared-prefix`, `hf`, or `vllm==VERSION`, which
+            no lock pins.
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
@@ -29,6 +31,7 @@ class ScoreSpec:
     dtype: Literal["float32", "bfloat16"]
     max_new_tokens: int | None
     on_long_prompt: Literal["error", "fewer_shots"]
+    backend: str
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
@@ -37,5 +40,4 @@ class ScoreSpec:
 
     def protocol(self) -> dict[str, Any]:
         """Return what has to be stated beside every number, without the subjects of this job."""
-        stated = {key: value for key, value in asdict(self).items() if key != "subjects"}
-        return {**stated, "backend": "hf" if self.kind == "exact_match" else "shared-prefix"}
+        return {key: value for key, value in asdict(self).items() if key != "subjects"}

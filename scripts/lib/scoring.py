@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
+from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.benchmark_questions import questions_of
 from scripts.lib.journal import read_block, write_block
 from scripts.lib.prompts import check_lengths, context_limit, load_tokenizer, turn_end
@@ -79,18 +80,22 @@ def score_benchmark(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
+    check_backend(spec.backend)
     tokenizer = load_tokenizer(adapter or model, chat_template=spec.chat_template)
-    limit = context_limit(tokenizer, model)
+    context = context_limit(tokenizer, model)
+    limit = context_of(spec.backend, context)
     questions = list(questions_of(spec, benchmark, tokenizer, limit))
     check_lengths(questions, tokenizer, limit)
-    respondent = Respondent(
-        model,
-        tokenizer,
+    loading = Loading(
+        model=model,
+        adapter=adapter,
+        tokenizer=tokenizer,
         dtype=spec.dtype,
         batch_size=batch_size,
         ends=(turn_end(tokenizer),) if spec.chat_template else (),
-        adapter=adapter,
+        context=context,
     )
+    respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
     pq.write_table(pa.Table.from_pylist(answers, schema=_SCHEMA), out / QUESTIONS_TABLE)
     fewer = sum(answer["shots"] < spec.shots for answer in answers)

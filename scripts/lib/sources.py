@@ -5,6 +5,7 @@ memory, so that a plan of unchanged files costs a few stats.
 """
 
 import csv
+import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -58,6 +59,20 @@ class LocalSources:
             ggufs = ", ".join(sorted(file.name for file in place.parent.glob("*.gguf"))) or "none"
             raise ConfigError(f"the package {package!r} has no file {inner!r}; its GGUFs: {ggufs}")
         return place
+
+    def package_version(self, package: str) -> str:
+        """Return the version of an installed package that no lock pins.
+
+        Raises:
+            ConfigError: when it is not there.
+        """
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise ConfigError(
+                f"the package {package!r} is not installed and not among the locked ones: run"
+                f" `.venv/bin/python -m pip install {package}`, or choose another back end"
+            ) from None
 
     def sha256(self, place: Path) -> str:
         """Return the hash of a file."""

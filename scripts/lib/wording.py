@@ -9,6 +9,9 @@ from scripts.lib.score_files import FEWER_SHOTS
 _MINUS = "\N{MINUS SIGN}"
 
 
+# Left unsaid in the line about a protocol.
+_USUAL_BACKEND = "shared-prefix"
+
 _METRICS = {
     "exact": "exact match of a greedy answer",
     "normalized": "match of a greedy answer without case and punctuation",
@@ -48,6 +51,8 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
         parts.append(f"at most {protocol['max_new_tokens']} new tokens")
     if protocol["limit"] is not None:
         parts.append(f"only the first {protocol['limit']} questions of each subject")
+    if protocol.get("backend", _USUAL_BACKEND) != _USUAL_BACKEND:
+        parts.append(f"asked through {protocol['backend']}")
     if protocol.get(FEWER_SHOTS):
         parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
     return ", ".join(parts)

@@ -225,6 +225,7 @@ SCORE_ROWS = [
     _mmlu("limit", 1),
     _mmlu("dtype", "bfloat16"),
     _mmlu("on_long_prompt", "fewer_shots"),
+    _mmlu("backend", "hf"),
     _exact("chat_template", False),
     _exact("limit", 1),
     _exact("dtype", "bfloat16"),

@@ -47,6 +47,7 @@ def spec(**changes):
         "dtype": "float32",
         "max_new_tokens": None,
         "on_long_prompt": "error",
+        "backend": "shared-prefix",
     }
     return ScoreSpec(**{**values, **changes})
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from scripts.lib.backends import Loading, load_backend
 from scripts.lib.errors import ScoreError
 from scripts.lib.prompts import load_tokenizer, turn_end
-from scripts.lib.respondent import Respondent
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 
@@ -93,10 +93,16 @@ def test_answers_end_where_the_template_ends_a_turn(model, tmp_path):
     folder = write_questions(tmp_path / "questions", QUESTIONS)
     tokenizer = load_tokenizer(ending, chat_template=True)
     assert turn_end(tokenizer) == "<|im_end|>" != tokenizer.eos_token
-    respondent = Respondent(
-        ending, tokenizer, dtype="float32", batch_size=2, ends=(turn_end(tokenizer),)
+    loading = Loading(
+        model=ending,
+        adapter=None,
+        tokenizer=tokenizer,
+        dtype="float32",
+        batch_size=2,
+        ends=(turn_end(tokenizer),),
+        context=128,
     )
-    ends = respondent._load().model.generation_config.eos_token_id
+    ends = load_backend("hf", loading).model.generation_config.eos_token_id
     assert set(ends) == {0, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     assert len(score(exact_spec(), ending, folder, tmp_path)[1]) == 3
 
