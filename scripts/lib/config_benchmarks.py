@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from scripts.lib.config_benchmark_options import AskedOptions
 from scripts.lib.config_fields import (
     Count,
     DatasetCommit,
     Flag,
     HubName,
     Positive,
-    Settings,
     Text,
     refusal,
     setting,
@@ -26,29 +26,6 @@ def _sorted_subjects(subjects: tuple[str, ...]) -> tuple[str, ...]:
 
 Subject = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_]+$")]
 Subjects = Annotated[tuple[Subject, ...], Field(min_length=1), AfterValidator(_sorted_subjects)]
-
-
-class BenchmarkOptions(Settings):
-    """What every benchmark can be told."""
-
-    limit: Positive | None = setting(
-        "Ask only the first questions (of each subject), at most so many.", "identity", None
-    )
-    dtype: Literal["float32", "bfloat16"] = setting(
-        "Precision of the weights and of the arithmetic while scoring.", "identity", "float32"
-    )
-
-
-class AskedOptions(BenchmarkOptions):
-    """What a benchmark can be told whose requests are lm-eval's."""
-
-    backend: Literal["shared-prefix", "hf", "vllm"] = setting(
-        "Which of lm-eval's models asks: this project's own, which reads shared examples once, the"
-        " one that it is made from, or vLLM (unproven: it could not be run where this was made;"
-        " install the package `vllm` beside the locked ones).",
-        "identity",
-        "shared-prefix",
-    )
 
 
 class ChoiceOptions(AskedOptions):

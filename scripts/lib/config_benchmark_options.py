@@ -1,0 +1,28 @@
+"""What every benchmark can be told, whatever its kind."""
+
+from typing import Literal
+
+from scripts.lib.config_fields import Positive, Settings, setting
+
+
+class BenchmarkOptions(Settings):
+    """What every benchmark can be told."""
+
+    limit: Positive | None = setting(
+        "Ask only the first questions (of each subject), at most so many.", "identity", None
+    )
+    dtype: Literal["float32", "bfloat16"] = setting(
+        "Precision of the weights and of the arithmetic while scoring.", "identity", "float32"
+    )
+
+
+class AskedOptions(BenchmarkOptions):
+    """What a benchmark can be told whose requests are lm-eval's."""
+
+    backend: Literal["shared-prefix", "hf", "vllm"] = setting(
+        "Which of lm-eval's models asks: this project's own, which reads shared examples once, the"
+        " one that it is made from, or vLLM (unproven: it could not be run where this was made;"
+        " install the package `vllm` beside the locked ones).",
+        "identity",
+        "shared-prefix",
+    )
