@@ -8,12 +8,11 @@ from typing import Any
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_text
 from scripts.lib.prompts import ask, mmlu_renderer, render, tokens_needed, turn_end
+from scripts.lib.question_rows import Row, messages_of
 from scripts.lib.questions import Question
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.tasks import (
-    Row,
     exact_match_task,
-    messages_of,
     mmlu_task,
     own_choice_task,
     read_own_choices,

@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoTokenizer
 from scripts.lib.answering import GreedyRequest
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_choices
+from scripts.lib.question_rows import Message, Row
 from scripts.lib.questions import Judge, Question
-from scripts.lib.tasks import Message, Row
 
 # A word that no template changes; what follows it in a rendered turn is the turn's end.
 _PROBE = "tunesmith"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 
-from scripts.lib.tasks import Row
+from scripts.lib.question_rows import Row
 
 
 class Answer(TypedDict):

@@ -10,7 +10,6 @@ for word. It is written with functions and columns instead of Jinja because lm-e
 Jinja text anew for every question, which took longer than a GPU takes to answer it.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,14 +20,11 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.question_rows import QUESTIONS_FILE, Row, is_text, read_rows, turns_fault
 
 # Names of choices, in order; MMLU uses the first four.
 LETTERS = ascii_uppercase
 MMLU_CHOICES = 4
-QUESTIONS_FILE = "questions.jsonl"
-
-Row = Mapping[str, Any]
-Message = dict[str, str]
 
 _SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -92,9 +88,9 @@ def _read_splits(
     shots: int,
     limit: int | None,
 ) -> tuple[list[Row], list[Row]]:
-    test = _read_rows(benchmark / "test" / f"{name}.jsonl", fault)
+    test = read_rows(benchmark / "test" / f"{name}.jsonl", fault)
     dev_file = benchmark / "dev" / f"{name}.jsonl"
-    dev = _read_rows(dev_file, fault) if shots else []
+    dev = read_rows(dev_file, fault) if shots else []
     if len(dev) < shots:
         raise ScoreError(
             f"{dev_file} holds {len(dev)} rows, but {shots} worked examples are asked for. "
@@ -120,17 +116,11 @@ def read_questions(benchmark: Path, *, chat_template: bool, limit: int | None) -
     """
 
     def check(row: Row) -> str | None:
-        return _check_question(row, chat_template=chat_template)
+        if not is_text(row.get("answer")):
+            return "has no text in `answer`"
+        return turns_fault(row, chat_template=chat_template)
 
-    return _read_rows(benchmark / QUESTIONS_FILE, check)[:limit]
-
-
-def messages_of(row: Row) -> list[Message]:
-    """Return the conversation that a question's row asks the model to go on with."""
-    if "messages" in row:
-        return [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
-    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    return [*system, {"role": "user", "content": row["prompt"]}]
+    return read_rows(benchmark / QUESTIONS_FILE, check)[:limit]
 
 
 def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: int) -> Row:
@@ -222,31 +212,9 @@ def exact_match_task(
     }
 
 
-def _read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
-    """Return the rows of a JSONL file; *fault* says what is wrong with a row, or None."""
-    if not path.is_file():
-        raise ScoreError(f"{path} does not exist. Check the benchmark's source and subjects.")
-    rows: list[Row] = []
-    # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ScoreError(f"{path}:{number} is not JSON ({error}). Correct the line.") from None
-        wrong = fault(row) if isinstance(row, dict) else "is not a JSON object"
-        if wrong:
-            raise ScoreError(f"{path}:{number} {wrong}. Correct the row.")
-        rows.append(row)
-    if not rows:
-        raise ScoreError(f"{path} holds no questions. Check the benchmark's source.")
-    return rows
-
-
 def _check_choices(row: Row, *, count: int | None = None) -> str | None:
     """Say what is wrong with a multiple-choice row; *count* is the number of its choices."""
-    if not _is_text(row.get("question")):
+    if not is_text(row.get("question")):
         return "has no text in `question`"
     choices, answer = row.get("choices"), row.get("answer")
     if not isinstance(choices, list) or len(choices) not in _counts(count):
@@ -261,29 +229,6 @@ def _check_choices(row: Row, *, count: int | None = None) -> str | None:
 
 def _counts(count: int | None) -> Sequence[int]:
     return (count,) if count else range(2, len(LETTERS) + 1)
-
-
-def _check_question(row: Row, *, chat_template: bool) -> str | None:
-    if not _is_text(row.get("answer")):
-        return "has no text in `answer`"
-    if ("prompt" in row) == ("messages" in row):
-        return "needs either `prompt` or `messages`"
-    if not chat_template and ("messages" in row or row.get("system")):
-        return "has turns (`messages` or `system`), which need `chat_template: true`"
-    if "prompt" in row:
-        return None if _is_text(row["prompt"]) else "has no text in `prompt`"
-    messages = row["messages"]
-    if not isinstance(messages, list) or not messages:
-        return "has no turns in `messages`"
-    for message in messages:
-        turn = message if isinstance(message, dict) else {}
-        if not _is_text(turn.get("role")) or not isinstance(turn.get("content"), str):
-            return "has a turn in `messages` without `role` and `content`"
-    return None if messages[-1]["role"] == "user" else "must end with a user's turn"
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _choice_docs(rows: Sequence[Row], preamble: str) -> list[dict[str, Any]]:
