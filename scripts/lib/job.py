@@ -1,16 +1,13 @@
 """From a command line to a finished artifact: what every entry program has in common.
 
-A program names its inputs and gives a function that fills a folder. Everything around it is here:
-the checks against the frozen plan, the gates, the temporary folder, the manifest, the cache. It
-decides no byte of an artifact, and so is plumbing (see code.py).
+A program names its inputs and gives a function that fills a folder. Everything around it is done
+from here: the checks against the frozen plan (job_checks.py), the temporary folder, the manifest
+and the cache (job_output.py). It decides no byte of an artifact, and so is plumbing (see code.py).
 """
 
 import argparse
-import contextlib
 import glob
 import os
-import platform
-import resource
 import secrets
 import shutil
 import sys
@@ -21,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib import files, usage
-from scripts.lib.code import code_digest
 from scripts.lib.errors import PipelineError, StaleError, StoreError
-from scripts.lib.gates import check_gate
-from scripts.lib.graph import Artifact
-from scripts.lib.pins import check_installed
+from scripts.lib.job_checks import (
+    check_fresh,
+    check_gates,
+    check_inputs,
+    check_unchanged,
+    planned_artifact,
+)
+from scripts.lib.job_output import execution_facts, finish, manifest_of
 from scripts.lib.plan import read_frozen
-from scripts.lib.stages import STAGES
 from scripts.lib.store import Found, Store
 
 SCRATCH_VARIABLE = "TUNESMITH_SCRATCH"
 """Names a folder for journals and checkpoints; it must survive the job and be seen by the retry."""
-
-PUBLISHING_TRIES = 3
-"""How often an artifact is offered to a cache whose entry of it turns out to be damaged."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +129,10 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     if entry is None:
         raise StaleError(f"{arguments.plan} does not plan {id}: start the workflow again")
     root = Path(frozen["root"])
-    artifact = _artifact(entry)
+    artifact = planned_artifact(entry)
     store = Store(Path(frozen["results"]), tuple(map(Path, frozen["caches"])))
     check_fresh(rule, entry, root)
-    _check_gates(entry)
+    check_gates(entry)
     rank = int(os.environ.get("RANK", "0"))
     part = _part_name(arguments.artifact, rank)
     scratch = Path(os.environ.get(SCRATCH_VARIABLE) or store.results / "scratch") / (
@@ -143,7 +140,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     )
     began = time.monotonic()
     with _use(entry, arguments, store, part, scratch):
-        found = _check_inputs(entry, store)
+        found = check_inputs(entry, store)
         content_key = artifact.key_with(_contents(found))
         _remove_leftovers(part)
         part.mkdir(parents=True)
@@ -162,13 +159,13 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                     options=arguments,
                 )
                 facts = work(job)
-                execution = _execution(began, arguments)
+                execution = execution_facts(began, getattr(arguments, "threads", 1))
             if rank:
                 return  # the first process of a job writes its artifact
             check_fresh(rule, entry, root)
-            _check_unchanged(found)
-            manifest = _manifest(id, artifact, found, content_key, part, facts, execution)
-            _finish(store, arguments, part, manifest, again=entry["again"])
+            check_unchanged(found)
+            manifest = manifest_of(id, artifact, found, content_key, part, facts, execution)
+            finish(store, part, arguments.artifact, manifest, again=entry["again"])
         finally:
             shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -221,63 +218,6 @@ def _taken(id: str, twin: Found, store: Store, part: Path) -> bool:
     return True
 
 
-def _check_unchanged(found: Mapping[str, Sequence[Found]]) -> None:
-    """Make sure that no input was made anew, of other bytes, while the job read it.
-
-    Raises:
-        StaleError: when one was. One that is gone was whole when it was read.
-    """
-    for item in (item for items in found.values() for item in items):
-        with contextlib.suppress(OSError, ValueError):
-            if files.read_json(item.manifest_path).get("content") != item.content:
-                raise StaleError(f"{item.id} was made anew while this job read it: run again")
-
-
-def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
-    """Compare the code, the libraries and the raw files with those of the plan.
-
-    Raises:
-        StaleError: when one of them has changed since.
-    """
-    if code_digest(root / "scripts" / f"{rule}.py", root) != entry["code"]:
-        raise StaleError(
-            f"the code behind scripts/{rule}.py was edited since this workflow was planned; nothing"
-            " was written under the old key. Start the workflow again (what was made so far stays)"
-        )
-    check_installed(entry["pins"])
-    for path, stat in entry["sources"]:
-        place = Path(path)
-        if not place.exists() or list(files.stat_of(place)) != stat:
-            raise StaleError(
-                f"{path} was changed since this workflow was planned: start the workflow again"
-            )
-
-
-def _artifact(entry: Mapping[str, Any]) -> Artifact:
-    """Return the artifact of a plan's entry; keys of inputs are the tails of their ids."""
-
-    def ids(edges: Mapping[str, list[list[str]]]) -> dict[str, tuple[str, ...]]:
-        return {edge: tuple(source for source, _ in places) for edge, places in edges.items()}
-
-    reads, knows = ids(entry["reads"]), ids(entry["knows"])
-    artifact = Artifact(
-        stage=entry["stage"],
-        slug=entry["slug"],
-        spec=entry["spec"],
-        code=entry["code"],
-        pins=entry["pins"],
-        reads=reads,
-        knows=knows,
-        keys={
-            edge: tuple(id.rpartition("-")[2] for id in ids)
-            for edge, ids in {**reads, **knows}.items()
-        },
-    )
-    if artifact.key != entry["key"]:
-        raise StaleError(f"the plan is damaged: {artifact.id} has the key {entry['key']} in it")
-    return artifact
-
-
 def _inputs(
     entry: Mapping[str, Any], arguments: argparse.Namespace, names: Sequence[str]
 ) -> dict[str, tuple[Path, ...]]:
@@ -289,128 +229,3 @@ def _inputs(
     }
     given = {name: getattr(arguments, name) for name in names}
     return {edge: tuple(places) for edge, places in {**reads, **knows, **given}.items()}
-
-
-def _check_gates(entry: Mapping[str, Any]) -> None:
-    """Ask every gate."""
-    for kind, artifact, place, limit in entry["gates"]:
-        check_gate(kind, artifact, files.read_json(Path(f"{place}.json"))["facts"], limit)
-
-
-def _check_inputs(entry: Mapping[str, Any], store: Store) -> dict[str, list[Found]]:
-    """Return every data input, after comparing the files that are read with their manifests."""
-    result: dict[str, list[Found]] = {}
-    for edges, reads in ((entry["reads"], True), (entry["knows"], False)):
-        for edge, places in edges.items():
-            result[edge] = [
-                _check_input(source, Path(place), store, reads=reads) for source, place in places
-            ]
-    return result
-
-
-def _check_input(id: str, folder: Path, store: Store, *, reads: bool) -> Found:
-    """Return one input."""
-    manifest_path = folder.with_name(f"{folder.name}.json")
-    try:
-        manifest = files.read_json(manifest_path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{manifest_path} cannot be read ({error}): run again") from error
-    found = Found(id, folder if reads else None, manifest_path, manifest)
-    if reads:
-        store.verify(found)
-    return found
-
-
-def _manifest(
-    id: str,
-    artifact: Artifact,
-    found: Mapping[str, Sequence[Found]],
-    content_key: str,
-    folder: Path,
-    facts: Mapping[str, Any],
-    execution: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the manifest of the files in *folder*."""
-    listed = files.list_files(folder)
-    if not listed:
-        raise StoreError(f"{id}: the job wrote no file; this is a defect of its program")
-    return {
-        "id": id,
-        "stage": artifact.stage,
-        "slug": artifact.slug,
-        "key": artifact.key,
-        "content_key": content_key,
-        "spec": artifact.spec,
-        "code": artifact.code,
-        "pins": artifact.pins,
-        "inputs": {
-            edge: [{"id": item.id, "content": item.content} for item in items]
-            for edge, items in found.items()
-        },
-        "files": [entry._asdict() for entry in listed],
-        "content": files.content_of(listed),
-        "facts": facts,
-        "execution": execution,
-    }
-
-
-def _execution(began: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return how the work was done: time, memory, machine; no part of any identity."""
-    peak_kib = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {
-        "seconds": round(time.monotonic() - began, 3),
-        "peak_gib": round(peak_kib / 2**20, 3),
-        "threads": getattr(arguments, "threads", 1),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-
-
-def _finish(
-    store: Store,
-    arguments: argparse.Namespace,
-    part: Path,
-    manifest: dict[str, Any],
-    *,
-    again: bool,
-) -> None:
-    """Publish, move the folder into place and write the manifest, in this order."""
-    publishing = STAGES[manifest["stage"]].publishing
-    for _ in range(PUBLISHING_TRIES):
-        winner = store.publish(part, manifest, what=publishing, replace=again)
-        if not winner or winner.folder is None or winner.content == manifest["content"]:
-            break
-        if _taken_over(winner, store, part):
-            for name in ("files", "content", "facts", "execution", "inputs", "content_key"):
-                manifest[name] = winner.manifest[name]
-            break
-    shutil.rmtree(arguments.artifact, ignore_errors=True)
-    os.rename(part, arguments.artifact)
-    files.write_json(arguments.manifest, manifest)
-    store.index(manifest)
-
-
-def _taken_over(winner: Found, store: Store, part: Path) -> bool:
-    """Replace the files in *part* with those of whoever published first, if they are whole.
-
-    Else the job's own work, which may have taken days, stands.
-    """
-    other = part.with_name(f"{part.name}-winner")
-    try:
-        store.verify(winner)
-        store.take(winner, other)
-        if files.content_of(files.list_files(other)) != winner.content:
-            raise StoreError(f"{winner.id} was made anew while it was read")
-    except (StoreError, OSError) as error:
-        print(f"{winner.id}: {error}; what was made here is kept", flush=True)
-        return False
-    else:
-        print("another workflow published this artifact first; its bytes are taken", flush=True)
-        shutil.rmtree(part)
-        os.rename(other, part)
-        return True
-    finally:
-        shutil.rmtree(other, ignore_errors=True)

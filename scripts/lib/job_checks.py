@@ -1,0 +1,104 @@
+"""What a job makes sure of before and after its work: plan, code, gates and inputs.
+
+Plumbing, as job.py is: it refuses, and decides no byte.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib import files
+from scripts.lib.code import code_digest
+from scripts.lib.errors import StaleError, StoreError
+from scripts.lib.gates import check_gate
+from scripts.lib.graph import Artifact
+from scripts.lib.pins import check_installed
+from scripts.lib.store import Found, Store
+
+
+def planned_artifact(entry: Mapping[str, Any]) -> Artifact:
+    """Return the artifact of a plan's entry; keys of inputs are the tails of their ids."""
+
+    def ids(edges: Mapping[str, list[list[str]]]) -> dict[str, tuple[str, ...]]:
+        return {edge: tuple(source for source, _ in places) for edge, places in edges.items()}
+
+    reads, knows = ids(entry["reads"]), ids(entry["knows"])
+    artifact = Artifact(
+        stage=entry["stage"],
+        slug=entry["slug"],
+        spec=entry["spec"],
+        code=entry["code"],
+        pins=entry["pins"],
+        reads=reads,
+        knows=knows,
+        keys={
+            edge: tuple(id.rpartition("-")[2] for id in ids)
+            for edge, ids in {**reads, **knows}.items()
+        },
+    )
+    if artifact.key != entry["key"]:
+        raise StaleError(f"the plan is damaged: {artifact.id} has the key {entry['key']} in it")
+    return artifact
+
+
+def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
+    """Compare the code, the libraries and the raw files with those of the plan.
+
+    Raises:
+        StaleError: when one of them has changed since.
+    """
+    if code_digest(root / "scripts" / f"{rule}.py", root) != entry["code"]:
+        raise StaleError(
+            f"the code behind scripts/{rule}.py was edited since this workflow was planned; nothing"
+            " was written under the old key. Start the workflow again (what was made so far stays)"
+        )
+    check_installed(entry["pins"])
+    for path, stat in entry["sources"]:
+        place = Path(path)
+        if not place.exists() or list(files.stat_of(place)) != stat:
+            raise StaleError(
+                f"{path} was changed since this workflow was planned: start the workflow again"
+            )
+
+
+def check_gates(entry: Mapping[str, Any]) -> None:
+    """Ask every gate."""
+    for kind, artifact, place, limit in entry["gates"]:
+        check_gate(kind, artifact, files.read_json(Path(f"{place}.json"))["facts"], limit)
+
+
+def check_inputs(entry: Mapping[str, Any], store: Store) -> dict[str, list[Found]]:
+    """Return every data input, after comparing the files that are read with their manifests."""
+    result: dict[str, list[Found]] = {}
+    for edges, reads in ((entry["reads"], True), (entry["knows"], False)):
+        for edge, places in edges.items():
+            result[edge] = [
+                _check_input(source, Path(place), store, reads=reads) for source, place in places
+            ]
+    return result
+
+
+def _check_input(id: str, folder: Path, store: Store, *, reads: bool) -> Found:
+    """Return one input."""
+    manifest_path = folder.with_name(f"{folder.name}.json")
+    try:
+        manifest = files.read_json(manifest_path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{manifest_path} cannot be read ({error}): run again") from error
+    found = Found(id, folder if reads else None, manifest_path, manifest)
+    if reads:
+        store.verify(found)
+    return found
+
+
+def check_unchanged(found: Mapping[str, Sequence[Found]]) -> None:
+    """Make sure that no input was made anew, of other bytes, while the job read it.
+
+    Raises:
+        StaleError: when one was. One that is gone was whole when it was read.
+    """
+    for item in (item for items in found.values() for item in items):
+        with contextlib.suppress(OSError, ValueError):
+            if files.read_json(item.manifest_path).get("content") != item.content:
+                raise StaleError(f"{item.id} was made anew while this job read it: run again")
