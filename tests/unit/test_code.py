@@ -43,6 +43,8 @@ DECIDE_NO_BYTE_IN = {
     ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
 }
 
+EXECUTES_OTHERS = {"confinement.py": "runs what a model wrote, which is none of the project's code"}
+
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
 """Module -> library, where the names differ."""
 
@@ -234,7 +236,8 @@ def test_nothing_of_the_project_is_imported_by_string(path):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             assert name not in ("__import__", "importlib.import_module", "import_module"), path
-            assert name not in ("exec", "eval", "runpy.run_module", "runpy.run_path"), path
+            if path.name not in EXECUTES_OTHERS:
+                assert name not in ("exec", "eval", "runpy.run_module", "runpy.run_path"), path
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
