@@ -1,7 +1,8 @@
 """Sum up the scores of one candidate on one benchmark by category.
 
 Reads   scores/<...>  all scoring jobs of the candidate and the benchmark
-Writes  <artifact>/<benchmark>.<category>.json  n, correct, accuracy, standard error, subjects
+Writes  <artifact>/<benchmark>.<category>.json  n, correct, accuracy, standard error, subjects,
+        protocol, hashes of prompts, model and questions, versions of libraries
 
 Try it  python -m scripts.aggregate_scores --help
 """

@@ -4,6 +4,7 @@ Reads   models/<model> or merged/<model>, benchmarks/<benchmark>; the adapter (f
         candidate that is not merged
 Writes  <artifact>/questions.parquet  one row per question: prediction, answer, log-probabilities
         <artifact>/protocol.json      how the questions were asked
+        <artifact>/provenance.json    contents of model and questions, versions of libraries
 
 Try it  python -m scripts.score_benchmark --help
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from scripts.lib.device import check_gpus
 from scripts.lib.job import Job, run_job
+from scripts.lib.provenance import write_provenance
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.scoring import score_benchmark
 
@@ -20,6 +22,13 @@ from scripts.lib.scoring import score_benchmark
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     check_gpus(job.options.gpus)
+    # First, while it costs nothing: a manifest that cannot be read is an error before the model.
+    made_of = {
+        edge: manifest["content"]
+        for edge in ("model", "adapter", "benchmark")
+        for manifest in job.manifests(edge).values()
+    }
+    write_provenance(made_of, job.pins, job.out)
     return score_benchmark(
         ScoreSpec.from_json(job.spec),
         job.folder("model"),
@@ -27,7 +36,7 @@ def work(job: Job) -> dict[str, Any]:
         job.out,
         batch_size=job.options.score_batch,
         scratch=job.scratch,
-        adapter=next(iter(job.inputs.get("adapter", ())), None),
+        adapter=next(iter(job.named("adapter").values()), None),
     )
 
 

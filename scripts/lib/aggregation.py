@@ -20,6 +20,7 @@ from scripts.lib.categories import CategoryMap, group_subjects
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import Metric, judge
+from scripts.lib.provenance import read_provenance
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 
@@ -91,9 +92,10 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         The tally of each category by display name, Average first.
 
     Raises:
-        ScoreError: The jobs overlap, were asked differently, or lack a subject.
+        ScoreError: The jobs overlap, were asked differently or of other models, or lack a subject.
     """
     answers, protocol = load_answers(scores, spec.metric)
+    provenance = read_provenance(scores)
     scored = {answer["subject"] for answer in answers}
     missing = sorted(set(spec.subjects or ()) - scored)
     if missing:
@@ -114,6 +116,7 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
             "protocol": protocol,
             "prompt_set": prompt_set(part),
             "category_map": spec.categories,
+            **provenance,
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

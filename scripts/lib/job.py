@@ -42,6 +42,7 @@ class Job:
         spec: What to make.
         inputs: Input -> folders (or manifests, where only those are read).
         ids: Input -> ids of the same artifacts.
+        pins: Versions of the libraries that decide the bytes.
         sources: Local files outside results/ that the plan names, in its order.
         out: The temporary folder to fill.
         scratch: A folder of this identity that survives failures; not made yet.
@@ -51,6 +52,7 @@ class Job:
     spec: Mapping[str, Any]
     inputs: Mapping[str, tuple[Path, ...]]
     ids: Mapping[str, tuple[str, ...]]
+    pins: Mapping[str, str]
     sources: tuple[Path, ...]
     out: Path
     scratch: Path
@@ -62,8 +64,8 @@ class Job:
         return place
 
     def named(self, name: str) -> dict[str, Path]:
-        """Return id -> folder (or manifest) of an input."""
-        return dict(zip(self.ids[name], self.inputs[name], strict=True))
+        """Return id -> folder (or manifest) of an input; nothing where there is none."""
+        return dict(zip(self.ids.get(name, ()), self.inputs.get(name, ()), strict=True))
 
     def manifests(self, name: str) -> dict[str, Any]:
         """Return id -> manifest of an input, whether its files or only its manifests are read."""
@@ -153,6 +155,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                     spec=entry["spec"],
                     inputs=_inputs(entry, arguments, names),
                     ids={**artifact.reads, **artifact.knows},
+                    pins=artifact.pins,
                     sources=tuple(Path(path) for path, _ in entry["sources"]),
                     out=part,
                     scratch=scratch,

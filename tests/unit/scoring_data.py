@@ -5,6 +5,7 @@ import shutil
 
 import pyarrow.parquet as pq
 
+from scripts.lib.provenance import write_provenance
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.scoring import score_benchmark
 
@@ -66,4 +67,5 @@ def score(score_spec, model, benchmark, folder, *, batch_size=4, adapter=None):
         scratch=folder / "scratch",
         adapter=adapter,
     )
+    write_provenance({"model": model.name}, {"lm-eval": "0.4"}, out)
     return facts, pq.read_table(out / "questions.parquet").to_pylist()

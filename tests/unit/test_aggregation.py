@@ -9,8 +9,12 @@ import pytest
 
 from scripts.lib.aggregation import AggregateSpec, Judged, aggregate_scores, prompt_set, tally
 from scripts.lib.errors import ScoreError
+from scripts.lib.provenance import write_provenance
 
 PROTOCOL = {"kind": "mmlu", "shots": 5, "dtype": "float32"}
+
+
+MADE_OF = {"model": "ab12", "benchmark": "cd34"}
 
 
 def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Path:
@@ -30,6 +34,7 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
     ]
     pd.DataFrame(answers).to_parquet(folder / "questions.parquet")
     (folder / "protocol.json").write_text(json.dumps(PROTOCOL | protocol))
+    write_provenance(MADE_OF, {"lm-eval": "0.4"}, folder)
     return folder
 
 
@@ -96,6 +101,7 @@ def test_a_category_file_says_all_that_is_needed_to_trust_it(scores, out):
         }
     }
     assert len(document["prompt_set"]) == 64
+    assert (document["made_of"], document["versions"]) == (MADE_OF, {"lm-eval": "0.4"})
 
 
 def test_the_category_map_moves_anatomy_and_leaves_the_average(scores, out, tmp_path):
@@ -134,6 +140,13 @@ def test_subjects_can_be_restricted_but_not_invented(scores, out):
 def test_a_question_scored_twice_is_refused(scores, out):
     with pytest.raises(ScoreError, match=r"astronomy:0 was scored 2 times"):
         aggregate_scores(spec(), [*scores, scores[0]], out)
+
+
+def test_jobs_of_different_models_are_no_parts_of_one_score(scores, out, tmp_path):
+    odd = write_score(tmp_path / "odd", {"virology": [True]})
+    write_provenance(MADE_OF | {"model": "ef56"}, {"lm-eval": "0.4"}, odd)
+    with pytest.raises(ScoreError, match="made of other models"):
+        aggregate_scores(spec(), [*scores, odd], out)
 
 
 def test_jobs_under_different_settings_are_no_parts_of_one_score(scores, out, tmp_path):

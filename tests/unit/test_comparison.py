@@ -14,6 +14,7 @@ from scripts.lib.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.comparison import CompareSpec, compare_runs
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.paired import paired_difference
+from scripts.lib.provenance import write_provenance
 
 SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")
 QUESTIONS = 40
@@ -66,6 +67,7 @@ class Bench:
             "backend": "hf",
         }
         (self.artifacts[score] / "protocol.json").write_text(json.dumps(protocol))
+        write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, self.artifacts[score])
         aggregate_scores(
             AggregateSpec(
                 benchmark=benchmark,

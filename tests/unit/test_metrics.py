@@ -10,6 +10,7 @@ from scripts.lib.comparison import CompareSpec, compare_runs
 from scripts.lib.config_benchmarks import ExactMatch
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import Metric, judge, normalized, numbers_in
+from scripts.lib.provenance import write_provenance
 
 
 def metric(name, *, pattern=None, ignore_case=False):
@@ -102,6 +103,7 @@ def write_answers(folder, responses):
     protocol = {"kind": "exact_match", "shots": 0, "chat_template": True, "limit": None}
     protocol |= {"dtype": "float32", "max_new_tokens": 8}
     (folder / "protocol.json").write_text(json.dumps(protocol))
+    write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, folder)
     return folder
 
 
