@@ -1,6 +1,7 @@
 """The embedded default itself, from nothing, as `make demo` runs it."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,10 @@ def test_the_files_say_the_same_numbers(demo: Path, comparison: dict) -> None:
     row = comparison["benchmarks"]["mmlu"]["candidates"]["strong"]["STEM"]
     assert scores["n"] == row["n"] == 30
     assert scores["correct"] == row["correct"]
+    merged = (demo / "results/runs/strong/model").resolve()
+    manifest = json.loads(merged.with_name(f"{merged.name}.json").read_text())
+    assert scores["made_of"]["model"] == manifest["content"]
+    assert scores["versions"]["lm-eval"] == version("lm-eval")
 
 
 @pytest.mark.e2e
