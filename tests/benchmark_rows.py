@@ -67,30 +67,11 @@ def _math(_: str | None) -> Splits:
 def _ifeval(_: str | None) -> Splits:
     # Every row has every argument; those that its instructions do not have are null.
     arguments = [
-        "num_highlights",
-        "relation",
-        "num_words",
-        "num_placeholders",
-        "prompt_to_repeat",
-        "num_bullets",
-        "section_spliter",
-        "num_sections",
-        "capital_relation",
-        "capital_frequency",
-        "keywords",
-        "num_paragraphs",
-        "language",
-        "let_relation",
-        "letter",
-        "let_frequency",
-        "end_phrase",
-        "forbidden_words",
-        "keyword",
-        "frequency",
-        "num_sentences",
-        "postscript_marker",
-        "first_word",
-        "nth_paragraph",
+        *("capital_frequency", "capital_relation", "end_phrase", "first_word", "forbidden_words"),
+        *("frequency", "keyword", "keywords", "language", "let_frequency", "let_relation"),
+        *("letter", "nth_paragraph", "num_bullets", "num_highlights", "num_paragraphs"),
+        *("num_placeholders", "num_sections", "num_sentences", "num_words", "postscript_marker"),
+        *("prompt_to_repeat", "relation", "section_spliter"),
     ]
 
     def row(key: int, prompt: str, **instructions: Row) -> Row:
