@@ -1,0 +1,34 @@
+"""Which metrics of an lm-eval task can be compared question by question, and which one counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_eval.api.metrics import mean
+
+from scripts.lib.errors import ConfigError
+
+
+def barred_metrics(task: Any) -> dict[str, str]:
+    """Return the metrics that cannot be compared question by question, each with the reason."""
+    better = task.higher_is_better()
+    barred = {}
+    for name, aggregate in task.aggregation().items():
+        if aggregate is not mean:
+            barred[name] = "is no mean over questions"
+        elif not better.get(name, True):
+            barred[name] = "is better when lower"
+    return barred
+
+
+def usable_metrics(task: Any) -> list[str]:
+    """Return the metrics that can be compared.
+
+    Raises:
+        ConfigError: There is none; with what is wrong with each.
+    """
+    barred: Mapping[str, str] = barred_metrics(task)
+    usable = [name for name in task.aggregation() if name not in barred]
+    if not usable:
+        faults = ", ".join(f"{name} {fault}" for name, fault in barred.items())
+        raise ConfigError(f"has no metric that can be compared question by question: {faults}")
+    return usable

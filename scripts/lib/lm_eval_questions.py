@@ -1,0 +1,170 @@
+"""The questions of lm-eval's tasks, built and judged as `lm_eval.evaluator.evaluate` does it.
+
+That one builds all requests, lets the model answer, applies every filter, and hands each question's
+filtered replies to the task. Here the same happens question by question. A filter sees one question
+at a time, which is all that filters look at.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+
+from scripts.lib.category_names import file_name
+from scripts.lib.errors import ScoreError
+from scripts.lib.lm_eval_metrics import barred_metrics
+from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
+from scripts.lib.questions import Answer, Question
+from scripts.lib.score_spec import ScoreSpec
+
+
+def task_questions(
+    spec: ScoreSpec, benchmark: Path, chat: Callable[..., str] | None
+) -> Iterator[Question]:
+    """Yield every question of every task, in the order of tasks and rows.
+
+    Args:
+        spec: How to ask.
+        benchmark: Folder of a fetched benchmark.
+        chat: Renders a conversation; None for plain text.
+
+    Raises:
+        ScoreError: A task has no question, or cannot be built.
+    """
+    for fetched in read_tasks(benchmark):
+        name = fetched.leaf.name
+        task = build_task(fetched, benchmark, shots=spec.shots)
+        judge = partial(judge_task, barred_metrics(task))
+        docs = islice(task.eval_docs, spec.limit)
+        number = -1
+        for number, doc in enumerate(docs):
+            yield _question(task, name, number, doc, judge, chat)
+        if number < 0:
+            raise ScoreError(f"The task {name} of {benchmark} asks nothing. Check its rows.")
+
+
+def stated_tasks(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+    """Return what the protocol says of every task that was asked."""
+    tasks = {question.subject: question.task for question in questions}
+    return {"tasks": {name: stated(task) for name, task in tasks.items()}}
+
+
+def judge_task(
+    barred: Mapping[str, str], question: Question, replies: Sequence[Any]
+) -> Answer:
+    """Return the answer with the values of all metrics that are means over questions.
+
+    Args:
+        barred: Metrics to leave out.
+        question: One of `task_questions`.
+        replies: What the model said to each of its requests.
+
+    Raises:
+        ScoreError: A log-likelihood is not a number.
+    """
+    for reply in replies:
+        if math.isnan(_loglikelihood(reply)):
+            raise ScoreError(
+                f"The model's answer to {question.id} is not a number. Score it in float32; if "
+                "that does not help, its weights are damaged: look at the run's verdict and merge "
+                "proof."
+            )
+    instances = _with_replies(question.requests, replies)
+    for ensemble in question.task._filters:
+        ensemble.apply(instances)
+    values: dict[str, float | None] = {}
+    for name in instances[0].filtered_resps:
+        filtered = [instance.filtered_resps[name] for instance in instances]
+        for metric, value in question.task.process_results(question.doc, filtered).items():
+            if metric not in barred and isinstance(value, Real | np.bool_):
+                number = float(value)
+                values[f"{metric},{name}"] = number if math.isfinite(number) else None
+    first = next(iter(instances[0].filtered_resps))
+    texts = [reply for reply in replies if isinstance(reply, str)]
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": _prediction(question.task, question.doc, instances, first),
+        "answer": str(question.task.doc_to_target(question.doc)),
+        "correct": next(iter(values.values()), None) == 1.0,
+        "logprobs": None if texts else [_loglikelihood(reply) for reply in replies],
+        "response": _response(texts),
+        "prompt_hash": question.prompt_hash,
+        "shots": question.shots,
+        "metrics": json.dumps(values),
+    }
+
+
+def _question(
+    task: Any,
+    name: str,
+    number: int,
+    doc: Mapping[str, Any],
+    judge: Any,
+    chat: Callable[..., str] | None,
+) -> Question:
+    shots = task.config.num_fewshot
+    options = {"apply_chat_template": chat is not None, "chat_template": chat}
+    context = task.fewshot_context(
+        doc,
+        num_fewshot=shots,
+        fewshot_as_multiturn=True,
+        gen_prefix=task.doc_to_prefix(doc),
+        **options,
+    )
+    metadata = (name, number, task.config.repeats)
+    made = task.construct_requests(doc=doc, ctx=context, metadata=metadata, **options)
+    requests: list[Instance] = [made] if isinstance(made, Instance) else list(made)
+    return Question(
+        id=f"{file_name(name)}:{number}",
+        subject=name,
+        # Not the context alone: what is asked for after it counts as much.
+        prompt=json.dumps([request.args for request in requests], sort_keys=True, default=str),
+        doc=doc,
+        shots=shots,
+        requests=tuple(request for request in requests for _ in range(request.repeats or 1)),
+        task=task,
+        judge=judge,
+    )
+
+
+def _with_replies(requests: Sequence[Instance], replies: Sequence[Any]) -> list[Instance]:
+    """Return each request once, with all that was said to it."""
+    instances = list({id(request): request for request in requests}.values())
+    for instance in instances:
+        instance.resps, instance.filtered_resps = [], {}
+    for request, reply in zip(requests, replies, strict=True):
+        request.resps.append(reply)
+    return instances
+
+
+def _loglikelihood(reply: Any) -> float:
+    if isinstance(reply, str):
+        return 0.0
+    return float(reply[0] if isinstance(reply, tuple | list) else reply)
+
+
+def _prediction(task: Any, doc: Any, instances: Sequence[Instance], name: str) -> str:
+    """Return for people what the model chose or said."""
+    filtered = instances[0].filtered_resps[name]
+    if task.OUTPUT_TYPE == "generate_until":
+        return filtered if isinstance(filtered, str) else json.dumps(filtered, default=str)
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return str(filtered)
+    choices = task.doc_to_choice(doc)
+    found = [_loglikelihood(i.filtered_resps[name]) for i in instances[: len(choices)]]
+    return str(choices[found.index(max(found))])
+
+
+def _response(texts: Sequence[str]) -> str | None:
+    """Return what was generated: the text, or a list of texts as JSON."""
+    if len(texts) < 2:
+        return texts[0] if texts else None
+    return json.dumps(texts, ensure_ascii=False)
