@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from scripts.lib.categories import CategoryMap, group_subjects
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
-from scripts.lib.metrics import Metric, judge
+from scripts.lib.metrics import AnyMetric, Metric, judge, metric_from_json
 from scripts.lib.provenance import read_provenance
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.task_metrics import TaskMetric, counted, value_of
 
 
 class Judged(TypedDict):
@@ -55,16 +56,17 @@ class AggregateSpec:
 
     Attributes:
         benchmark: Its name, the first part of the file names.
-        categories: `hendrycks`, `lm-eval`, `column` for the set's own, or `none` for the average
-            alone.
+        categories: `hendrycks`, `lm-eval`, `column` for the set's own, `tasks` for one each, or
+            `none` for the average alone.
         subjects: Only these subjects, or None for all that were scored.
-        metric: How generated answers are judged; None where letters were.
+        metric: How generated answers are judged, or which metric of lm-eval's tasks counts; None
+            where letters were.
     """
 
     benchmark: str
     categories: CategoryMap
     subjects: tuple[str, ...] | None
-    metric: Metric | None
+    metric: AnyMetric | None
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "AggregateSpec":
@@ -74,7 +76,7 @@ class AggregateSpec:
             benchmark=mapping["benchmark"],
             categories=mapping["categories"],
             subjects=None if subjects is None else tuple(subjects),
-            metric=Metric.from_json(mapping["metric"]),
+            metric=metric_from_json(mapping["metric"]),
         )
 
 
@@ -120,7 +122,7 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    if spec.metric:
+    if isinstance(spec.metric, Metric):
         rows = _judged_rows(scores, spec.metric)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (out / f"{spec.benchmark}.judged.jsonl").write_text(lines, encoding="utf-8")
@@ -128,13 +130,14 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
 
 
 def load_answers(
-    scores: Sequence[Path], metric: Metric | None
+    scores: Sequence[Path], metric: AnyMetric | None
 ) -> tuple[list[Judged], dict[str, Any]]:
     """Read the jobs of one candidate and benchmark.
 
     Args:
         scores: Folders of `score_benchmark`.
-        metric: Judges generated answers anew; None to take the judgement that stands there.
+        metric: Judges generated answers anew, or says which value counts; None to take the
+            judgement that stands there.
 
     Returns:
         All answers, job after job, and the protocol that the jobs share, with the number of all
@@ -165,26 +168,52 @@ def load_answers(
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    stated = {"metric": asdict(metric)} if metric else {}
-    return answers, {**protocols[0], FEWER_SHOTS: fewer, **stated}
+    return answers, {**protocols[0], FEWER_SHOTS: fewer, **_stated(scores, metric)}
 
 
-def _read_judged(folder: Path, metric: Metric | None) -> list[Judged]:
+def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:
     columns = ["question_id", "subject", "prompt_hash", "correct"]
-    if metric:
-        columns += ["response", "answer"]
-    table = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+    columns += ["response", "answer"] if isinstance(metric, Metric) else []
+    columns += ["metrics"] if isinstance(metric, TaskMetric) else []
+    rows = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+    scored = zip(rows, _row_scores(rows, metric), strict=True)
     return [
         Judged(
             question_id=row["question_id"],
             subject=row["subject"],
-            score=float(
-                judge(metric, row["response"], row["answer"])[1] if metric else row["correct"]
-            ),
+            score=score,
             prompt_hash=row["prompt_hash"],
         )
-        for row in table
+        for row, score in scored
+        if score is not None
     ]
+
+
+def _row_scores(
+    rows: Sequence[Mapping[str, Any]], metric: AnyMetric | None
+) -> Iterator[float | None]:
+    """Yield the score of each answer; None for one to which an lm-eval task gives none."""
+    if isinstance(metric, TaskMetric):
+        keys = counted(metric, rows)
+        yield from (value_of(row, keys[row["subject"]]) for row in rows)
+    elif metric:
+        yield from (float(judge(metric, row["response"], row["answer"])[1]) for row in rows)
+    else:
+        yield from (float(row["correct"]) for row in rows)
+
+
+def _stated(scores: Sequence[Path], metric: AnyMetric | None) -> dict[str, Any]:
+    """Return what a protocol says of the metric."""
+    if metric is None:
+        return {}
+    stated: dict[str, Any] = {"metric": asdict(metric)}
+    if isinstance(metric, TaskMetric):
+        tables = [
+            pq.read_table(folder / QUESTIONS_TABLE, columns=["subject", "metrics"])
+            for folder in scores
+        ]
+        stated["counted"] = counted(metric, [row for table in tables for row in table.to_pylist()])
+    return stated
 
 
 def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """The questions of each kind of benchmark, built from its folder in results/."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_text
-from scripts.lib.prompts import ask, mmlu_renderer, render, tokens_needed, turn_end
+from scripts.lib.lm_eval_questions import stated_tasks, task_questions
+from scripts.lib.prompts import ask, chat_renderer, render, tokens_needed, turn_end
 from scripts.lib.question_rows import Row, messages_of
 from scripts.lib.questions import Question
 from scripts.lib.score_spec import ScoreSpec
@@ -41,7 +42,10 @@ def questions_of(
     if spec.kind == "exact_match":
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return
-    chat = mmlu_renderer(tokenizer) if spec.chat_template else None
+    if spec.kind == "lm_eval":
+        yield from task_questions(spec, benchmark, tokenizer)
+        return
+    chat = chat_renderer(tokenizer) if spec.chat_template else None
     fits = None
     if spec.on_long_prompt == "fewer_shots":
         fits = functools.partial(_fits, tokenizer, limit)
@@ -49,26 +53,32 @@ def questions_of(
         yield from ask(task, subject, chat=chat, fits=fits, stem=stem)
 
 
+def stated_of(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+    """Return what has to be stated beside the scores and is not in the spec."""
+    return stated_tasks(questions) if spec.kind == "lm_eval" else {}
+
+
 def _choice_tasks(spec: ScoreSpec, benchmark: Path) -> list[tuple[str, str, Row]]:
     """Return subject, stem of the questions' ids, and task; all rows are read by then."""
+    shots = spec.shots or 0
     if spec.kind == "multiple_choice":
         return [
             (
                 category or _ONLY_SUBJECT,
                 stem,
-                own_choice_task(stem, category, test, dev, shots=spec.shots),
+                own_choice_task(stem, category, test, dev, shots=shots),
             )
             for stem, category, test, dev in read_own_choices(
-                benchmark, shots=spec.shots, limit=spec.limit
+                benchmark, shots=shots, limit=spec.limit
             )
         ]
     if not spec.subjects:
         raise ScoreError(f"No subject of {benchmark} is asked for. Name at least one.")
     read = [
-        (subject, *read_subject(benchmark, subject, shots=spec.shots, limit=spec.limit))
+        (subject, *read_subject(benchmark, subject, shots=shots, limit=spec.limit))
         for subject in spec.subjects
     ]
-    return [(name, name, mmlu_task(name, test, dev, shots=spec.shots)) for name, test, dev in read]
+    return [(name, name, mmlu_task(name, test, dev, shots=shots)) for name, test, dev in read]
 
 
 def _fits(tokenizer: Any, limit: int, question: Question) -> bool:

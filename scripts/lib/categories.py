@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 
-CategoryMap = Literal["hendrycks", "lm-eval", "column", "none"]
+CategoryMap = Literal["hendrycks", "lm-eval", "column", "tasks", "none"]
 
 AVERAGE = "Average"
 # Display order of every table; Average is over questions, not over the four categories.
@@ -134,15 +134,15 @@ def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tu
     Args:
         subjects: The subjects at hand; a part of MMLU is fine.
         category_map: `hendrycks`, `lm-eval`, `column` (every subject is a category of its own),
-            or `none` (everything is Average only).
+            `tasks` (the same where there are several), or `none` (everything is Average only).
 
     Raises:
         ScoreError: A subject is unknown to the map.
     """
     groups: dict[str, tuple[str, ...]] = {AVERAGE: tuple(sorted(subjects))}
-    if category_map == "none":
+    if category_map == "none" or (category_map == "tasks" and len(subjects) == 1):
         return groups
-    if category_map == "column":
+    if category_map in ("column", "tasks"):
         return groups | {subject: (subject,) for subject in groups[AVERAGE]}
     members = {subject: category_of(subject, category_map) for subject in groups[AVERAGE]}
     for category in CATEGORY_ORDER[1:]:

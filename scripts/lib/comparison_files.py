@@ -10,7 +10,7 @@ from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
-from scripts.lib.metrics import Metric
+from scripts.lib.metrics import AnyMetric, metric_from_json
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
 
 _COLUMNS = (
@@ -69,18 +69,18 @@ def read_categories(
 def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
     """Return the categories that a benchmark can have, Average first."""
     document = _average(folder, benchmark)
-    if document["category_map"] == "column":
+    if document["category_map"] in ("column", "tasks"):
         return (CATEGORY_ORDER[0], *document["subjects"])
     return CATEGORY_ORDER
 
 
-def read_metric(folder: Path, benchmark: str) -> Metric | None:
+def read_metric(folder: Path, benchmark: str) -> AnyMetric | None:
     """Return how the generated answers behind category scores were judged, if they were.
 
     Raises:
         ScoreError: There is no average.
     """
-    return Metric.from_json(_average(folder, benchmark)["protocol"].get("metric"))
+    return metric_from_json(_average(folder, benchmark)["protocol"].get("metric"))
 
 
 def _average(folder: Path, benchmark: str) -> Mapping[str, Any]:

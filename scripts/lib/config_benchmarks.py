@@ -17,6 +17,7 @@ from scripts.lib.config_fields import (
     refusal,
     setting,
 )
+from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import COMMIT, given_keys
 
 
@@ -147,7 +148,11 @@ def _benchmark_form(value: object) -> str | None:
     if kind == "mmlu":
         keys = given_keys(value)
         return "HubMmlu" if keys & {"hub", "revision"} else "LocalMmlu" if "path" in keys else None
-    forms = {"multiple_choice": "MultipleChoice", "exact_match": "ExactMatch"}
+    forms = {
+        "multiple_choice": "MultipleChoice",
+        "exact_match": "ExactMatch",
+        "lm_eval": "LmEval",
+    }
     return forms.get(str(kind))
 
 
@@ -155,11 +160,13 @@ Benchmark: TypeAlias = Annotated[
     Annotated[LocalMmlu, Tag("LocalMmlu")]
     | Annotated[HubMmlu, Tag("HubMmlu")]
     | Annotated[MultipleChoice, Tag("MultipleChoice")]
-    | Annotated[ExactMatch, Tag("ExactMatch")],
+    | Annotated[ExactMatch, Tag("ExactMatch")]
+    | Annotated[LmEval, Tag("LmEval")],
     Discriminator(
         _benchmark_form,
         custom_error_type="form_of_benchmark",
         custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
-        " revision; or kind multiple_choice or exact_match with path",
+        " revision; kind multiple_choice or exact_match with path; or kind lm_eval with tasks or"
+        " path",
     ),
 ]

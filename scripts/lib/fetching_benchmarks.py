@@ -30,6 +30,11 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
     Raises:
         ConfigError: A file is no longer the planned one, or a row is no question.
     """
+    if spec["kind"] == "lm_eval":
+        # It imports lm-eval, which takes seconds that the other kinds need not wait.
+        from scripts.lib.lm_eval_fetch import fetch_tasks
+
+        return fetch_tasks(spec, dict(zip(spec["files"], sources, strict=True)), out)
     if spec["kind"] == "multiple_choice":
         _write_choices(spec, dict(zip(spec["files"], sources, strict=True)), out)
     elif spec["source"] == "path":

@@ -6,14 +6,16 @@ from typing import Any
 from scripts.lib.errors import GateError
 
 
-def check_gate(kind: str, artifact: str, facts: Mapping[str, Any], limit: float | None) -> None:
+def check_gate(
+    kind: str, artifact: str, facts: Mapping[str, Any], limit: float | str | None
+) -> None:
     """Refuse when the finding in *facts* forbids to go on.
 
     Args:
-        kind: `ledger`, `contract`, `verdict` or `proof`.
+        kind: `ledger`, `contract`, `verdict`, `proof`, `unsafe_code` or `metric`.
         artifact: Id of the artifact that holds the finding.
         facts: The facts in its manifest.
-        limit: Largest share of dropped rows (ledger only).
+        limit: Largest share of dropped rows, or the metric that is asked for.
 
     Raises:
         GateError: with the evidence and what to do.
@@ -22,7 +24,7 @@ def check_gate(kind: str, artifact: str, facts: Mapping[str, Any], limit: float 
         summary = facts["summary"]
         # A repetition is no defect of the row that is kept.
         bad = summary["dropped"] - summary["by_reason"].get("duplicate", 0)
-        if limit is not None and bad > limit * summary["rows"]:
+        if isinstance(limit, float | int) and bad > limit * summary["rows"]:
             raise GateError(
                 f"{artifact}: {bad} of {summary['rows']} rows had to be dropped"
                 f" ({summary['by_reason']}), more than max_dropped_fraction = {limit:g} allows."
@@ -44,5 +46,19 @@ def check_gate(kind: str, artifact: str, facts: Mapping[str, Any], limit: float 
                 if not check["passed"]
             )
             raise GateError(f"{artifact}: the {kind} does not hold: {failed}")
+    elif kind == "unsafe_code":
+        if facts["unsafe_code"]:
+            raise GateError(
+                f"{artifact}: {', '.join(facts['unsafe_code'])} would run programs that the model"
+                " writes. Set `run_generated_code: true` for this benchmark to let them"
+            )
+    elif kind == "metric":
+        name = str(limit).partition(",")[0]
+        for task, metrics in facts["tasks"].items():
+            if name not in metrics:
+                raise GateError(
+                    f"{artifact}: the task {task} has no metric {name!r} that is a mean over"
+                    f" questions; it has {', '.join(metrics)}"
+                )
     else:
         raise GateError(f"{artifact}: there is no gate {kind!r}")

@@ -17,7 +17,7 @@ from scripts.lib.pins import select
 from scripts.lib.stages import STAGES, libraries_of
 
 CandidateKind = Literal["base", "run", "combination"]
-GateKind = Literal["ledger", "contract", "verdict", "proof"]
+GateKind = Literal["ledger", "contract", "verdict", "proof", "unsafe_code", "metric"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Gate:
     Attributes:
         kind: Which finding.
         artifact: Id of the artifact whose manifest holds it.
-        limit: What the finding is held against, where it is a number.
+        limit: What the finding is held against: a number, or the name of a metric.
     """
 
     kind: GateKind
     artifact: str
-    limit: float | None = None
+    limit: float | str | None = None
 
 
 @dataclass(frozen=True)

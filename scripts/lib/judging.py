@@ -64,4 +64,5 @@ def _answer_row(
         "response": response,
         "prompt_hash": question.prompt_hash,
         "shots": question.shots,
+        "metrics": None,
     }

@@ -18,6 +18,7 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.lm_eval_leaves import Leaf, find_leaves, import_from, reason_of
 from scripts.lib.lm_eval_metrics import usable_metrics
+from scripts.lib.lm_eval_own import DATA, LOCAL, OWN
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows, splits_of, write_rows
 from scripts.lib.lm_eval_tasks import (
     OWN_FOLDER,
@@ -27,9 +28,6 @@ from scripts.lib.lm_eval_tasks import (
     build_task,
     described,
 )
-
-# First parts of the names of a spec's files.
-OWN, LOCAL, DATA = "own/", "local/", "data/"
 
 
 def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -66,8 +64,7 @@ def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) 
     document = {
         "lm_eval": lm_eval.__version__,
         "tasks": [
-            {**task.leaf.to_json(own), "rows": task.rows, "splits": task.splits}
-            for task in fetched
+            {**task.leaf.to_json(own), "rows": task.rows, "splits": task.splits} for task in fetched
         ],
     }
     text = json.dumps(document, indent=2, ensure_ascii=False)
@@ -99,10 +96,10 @@ def _fetch_rows(
         known = wanted.setdefault(source.key, (source, []))[1]
         known += [split for split in splits if split not in known]
     read, failed = {}, set()
-    for key, (source, splits) in wanted.items():
+    for key, (source, needed) in wanted.items():
         try:
-            rows, origin = load_rows(source, splits, places)
-            write_rows(rows, splits, out / ROWS_FOLDER / key)
+            rows, origin = load_rows(source, needed, places)
+            write_rows(rows, needed, out / ROWS_FOLDER / key)
             read[source.words()] = origin
         except ConfigError as error:
             failed.add(key)

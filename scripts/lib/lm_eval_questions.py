@@ -21,23 +21,23 @@ from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.lm_eval_metrics import barred_metrics
 from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
+from scripts.lib.prompts import chat_renderer
 from scripts.lib.questions import Answer, Question
 from scripts.lib.score_spec import ScoreSpec
 
 
-def task_questions(
-    spec: ScoreSpec, benchmark: Path, chat: Callable[..., str] | None
-) -> Iterator[Question]:
+def task_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
     """Yield every question of every task, in the order of tasks and rows.
 
     Args:
         spec: How to ask.
         benchmark: Folder of a fetched benchmark.
-        chat: Renders a conversation; None for plain text.
+        tokenizer: The tokenizer of the model that will be asked.
 
     Raises:
         ScoreError: A task has no question, or cannot be built.
     """
+    chat = chat_renderer(tokenizer) if spec.chat_template else None
     for fetched in read_tasks(benchmark):
         name = fetched.leaf.name
         task = build_task(fetched, benchmark, shots=spec.shots)
@@ -50,15 +50,13 @@ def task_questions(
             raise ScoreError(f"The task {name} of {benchmark} asks nothing. Check its rows.")
 
 
-def stated_tasks(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+def stated_tasks(questions: Sequence[Question]) -> dict[str, Any]:
     """Return what the protocol says of every task that was asked."""
     tasks = {question.subject: question.task for question in questions}
     return {"tasks": {name: stated(task) for name, task in tasks.items()}}
 
 
-def judge_task(
-    barred: Mapping[str, str], question: Question, replies: Sequence[Any]
-) -> Answer:
+def judge_task(barred: Mapping[str, str], question: Question, replies: Sequence[Any]) -> Answer:
     """Return the answer with the values of all metrics that are means over questions.
 
     Args:

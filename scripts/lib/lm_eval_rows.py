@@ -175,17 +175,26 @@ def _rows_of_library(
     source: Source, splits: Sequence[str], places: RowSources
 ) -> tuple[DatasetDict, str]:
     options = dict(source.options)
-    path = str(places.local.get(str(source.path), source.path))
+    written = str(source.path)
+    path = _folder(written, places.local)
     if files := options.get("data_files"):
         options["data_files"] = _located(files, places.local)
-    if source.path in places.revisions:
-        options["revision"] = places.revisions[source.path]
+    if written in places.revisions:
+        options["revision"] = places.revisions[written]
     rows = load_dataset(path, source.name, **options)
     if not isinstance(rows, dict):
         raise ConfigError("comes without splits")
     sums = [str(url) for split in rows.values() for url in split.info.download_checksums or {}]
     commits = sorted({match[1] for url in sums if (match := _COMMIT.search(url))})
     return rows, ", ".join(commits) or "local"
+
+
+def _folder(written: str, local: Mapping[str, Path]) -> str:
+    """Return where a local folder of rows is; what is none stays as it is."""
+    for name, place in local.items():
+        if name.startswith(f"{written}/"):
+            return str(place).removesuffix(name.removeprefix(written))
+    return written
 
 
 def _located(files: Any, local: Mapping[str, Path]) -> Any:

@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.task_metrics import TaskMetric
 
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
 
@@ -41,10 +42,15 @@ class Metric:
     pattern: str | None
     ignore_case: bool
 
-    @classmethod
-    def from_json(cls, mapping: Mapping[str, Any] | None) -> "Metric | None":
-        """Build the metric from parsed JSON; None stays None."""
-        return None if mapping is None else cls(**mapping)
+
+AnyMetric: TypeAlias = Metric | TaskMetric
+
+
+def metric_from_json(mapping: Mapping[str, Any] | None) -> AnyMetric | None:
+    """Build a metric from parsed JSON; None stays None."""
+    if mapping is None:
+        return None
+    return TaskMetric(**mapping) if "task_metric" in mapping else Metric(**mapping)
 
 
 def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:

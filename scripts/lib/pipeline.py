@@ -12,6 +12,7 @@ from scripts.lib.categories import refinement
 from scripts.lib.config import Config
 from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MmluOptions, MultipleChoice
 from scripts.lib.config_candidates import Combination
+from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
@@ -130,7 +131,7 @@ class _Shared:
                     "-".join(filter(None, (slug, place.slug, cell))),
                     {**_protocol(benchmark), **place.backend, "subjects": subjects},
                     reads={**reads, "benchmark": place.id},
-                    gates=gates,
+                    gates=(*gates, *_task_gates(benchmark, place)),
                 )
                 for cell, subjects in _cells(benchmark, place)
             )
@@ -159,8 +160,19 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
     return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}
 
 
+def _task_gates(benchmark: Benchmark, place: Place) -> tuple[Gate, ...]:
+    """Return what of lm-eval's tasks may forbid to ask them."""
+    if not isinstance(benchmark, LmEval):
+        return ()
+    code = () if benchmark.run_generated_code else (Gate("unsafe_code", place.id),)
+    metric = (Gate("metric", place.id, benchmark.metric),) if benchmark.metric else ()
+    return (*code, *metric)
+
+
 def _metric(benchmark: Benchmark) -> dict[str, Any] | None:
-    """Return how the generated answers of a benchmark are judged."""
+    """Return how the generated answers of a benchmark are judged, or which metric counts."""
+    if isinstance(benchmark, LmEval):
+        return {"task_metric": benchmark.metric}
     if not isinstance(benchmark, ExactMatch):
         return None
     return {
@@ -174,6 +186,8 @@ def _category_map(benchmark: Benchmark) -> str:
     """Return how the scores of a benchmark are summed up."""
     if isinstance(benchmark, MultipleChoice):
         return "column" if benchmark.category_column else "none"
+    if isinstance(benchmark, LmEval):
+        return "tasks"
     return str(getattr(benchmark, "categories", "none"))
 
 

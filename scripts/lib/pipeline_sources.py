@@ -15,6 +15,7 @@ from scripts.lib.config_benchmarks import (
     LocalMmlu,
     MultipleChoice,
 )
+from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import (
     Dataset,
     HubDataset,
@@ -28,6 +29,7 @@ from scripts.lib.config_sources import (
 )
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Graph, slug_of_path, slugify
+from scripts.lib.lm_eval_own import task_files
 from scripts.lib.sources import LocalSources, column_names
 
 SPLITS = ("train", "valid", "test")
@@ -161,6 +163,8 @@ def _add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) ->
         return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)
     elif isinstance(benchmark, MultipleChoice):
         return _add_choices(graph, sources, benchmark)
+    elif isinstance(benchmark, LmEval):
+        return _add_tasks(graph, sources, benchmark)
     else:
         assert_never(benchmark)
     unknown = sorted(set(benchmark.subjects or ()) - set(place.subjects))
@@ -200,6 +204,22 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
     }
     slug = slug_of_path(benchmark.path)
     return Place(graph.add("benchmarks", slug, spec, sources=map(str, places.values())), slug)
+
+
+def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
+    """Add the artifact of lm-eval's tasks and their rows."""
+    own, places = task_files(sources, benchmark)
+    spec = {
+        "source": "lm_eval",
+        "kind": "lm_eval",
+        "tasks": benchmark.tasks or (),
+        "own": own,
+        "data": benchmark.data is not None,
+        "revisions": dict(benchmark.revisions),
+        "files": {name: sources.sha256(place) for name, place in places.items()},
+    }
+    words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
+    return Place(graph.add("benchmarks", words, spec, sources=map(str, places.values())), words)
 
 
 def _check_columns(place: Path, category: str | None) -> None:

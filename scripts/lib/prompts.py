@@ -14,10 +14,10 @@ from typing import Any
 from jinja2 import TemplateError as JinjaError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.models.utils import resolve_max_length
+from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
+from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
-from scripts.lib.answering import GreedyRequest
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_choices
 from scripts.lib.question_rows import Message, Row
@@ -56,7 +56,7 @@ def ask(
     Args:
         task_config: From `scripts.lib.tasks`.
         subject: The subject that names the questions.
-        chat: Renders a conversation (`mmlu_renderer`), or None for plain text. Worked examples
+        chat: Renders a conversation (`chat_renderer`), or None for plain text. Worked examples
             then become turns, which is lm-eval's default.
         judge: Turns the model's replies to a question into an answer.
         fits: Says whether a question may stay as it is; the last worked example is left out until
@@ -100,8 +100,16 @@ def _question(
     )
 
 
-def render(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """Return a conversation as text, ending where the assistant's turn begins.
+def render(
+    tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = True
+) -> str:
+    """Return a conversation as text.
+
+    Args:
+        tokenizer: Its template is used.
+        messages: The turns.
+        add_generation_prompt: Whether the text ends where the assistant's next turn begins; else
+            within its last turn, which the model goes on with.
 
     Raises:
         ScoreError: The template refuses the conversation.
@@ -109,7 +117,10 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
+                list(messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
             )
         )
     except JinjaError as error:
@@ -120,7 +131,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
         ) from error
 
 
-def mmlu_renderer(tokenizer: Any) -> Callable[..., str]:
+def chat_renderer(tokenizer: Any) -> Callable[..., str]:
     """Return the renderer that lm-eval's `hf` model would bring.
 
     Like that one it leaves the first line of the prompt out when the template knows no system
@@ -128,15 +139,15 @@ def mmlu_renderer(tokenizer: Any) -> Callable[..., str]:
     """
     told = False
 
-    def chat(messages: list[Message], **_: object) -> str:
+    def chat(messages: list[Message], *, add_generation_prompt: bool = True) -> str:
         nonlocal told
         try:
-            return render(tokenizer, messages)
+            return render(tokenizer, messages, add_generation_prompt=add_generation_prompt)
         except ScoreError:
             turns = [message for message in messages if message["role"] != "system"]
             if len(turns) == len(messages):
                 raise
-            text = render(tokenizer, turns)
+            text = render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
         if not told:
             told = True
             print("The template has no system turn: asking without it.", file=sys.stderr)
@@ -183,15 +194,26 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
 
 
 def tokens_needed(question: Question, tokenizer: Any) -> int:
-    """Return how long the model's input becomes, counted as lm-eval's `hf` model counts."""
-    text, *rest = question.requests[-1].args
-    generation = isinstance(rest[0], dict)
-    if not generation:
-        text += max((request.args[1] for request in question.requests), key=len)
+    """Return how long the model's input becomes, counted as lm-eval's `hf` model counts.
+
+    A text of which every token counts (`loglikelihood_rolling`) is read in windows: it always fits.
+    """
+    kind = question.requests[0].request_type
+    if kind == "loglikelihood_rolling":
+        return 0
+    generation = kind == "generate_until"
+    text = max(
+        (r.args[0] if generation else r.args[0] + r.args[1] for r in question.requests), key=len
+    )
     prefix = tokenizer.bos_token or tokenizer.eos_token
-    # A rendered prompt is encoded as it is.
-    rendered = question.requests[-1].request_type == GreedyRequest.request_type
-    special = not rendered and not (prefix and text.startswith(prefix))
+    special = not (prefix and text.startswith(prefix))
     length = len(tokenizer.encode(text, add_special_tokens=special))
+    if generation:
+        return length + answer_tokens(question.requests[0].args[1])
     # The last token of a choice is only predicted, never read.
-    return length + int(rest[0]["max_gen_toks"]) if generation else length - 1
+    return length - 1
+
+
+def answer_tokens(options: Row) -> int:
+    """Return the longest answer in tokens that lm-eval's `hf` model generates."""
+    return int(normalize_gen_kwargs(dict(options), DEFAULT_MAX_GEN_TOKS)["max_gen_toks"])

@@ -9,7 +9,10 @@ from scripts.lib.question_rows import Row
 
 
 class Answer(TypedDict):
-    """What became of one question; the columns of `questions.parquet`."""
+    """What became of one question; the columns of `questions.parquet`.
+
+    `metrics` is JSON, `metric,filter` -> value, for the tasks of lm-eval.
+    """
 
     question_id: str
     subject: str
@@ -20,10 +23,11 @@ class Answer(TypedDict):
     response: str | None
     prompt_hash: str
     shots: int
+    metrics: str | None
 
 
 Judge: TypeAlias = "Callable[[Question, Sequence[Any]], Answer]"
-"""Turns the model's replies, one for each of a question's requests, into an answer."""
+"""Turns the model's replies, one for each of a question's requests in order, into an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class Question:
         prompt: The exact text before the answer.
         doc: Its row, as lm-eval's task keeps it.
         shots: Worked examples that the prompt shows.
-        requests: What lm-eval asks of the model: one request per choice, or one generation.
+        requests: What lm-eval asks of the model: one request per choice, or one generation; one
+            that is to be asked several times stands there as often.
         task: The lm-eval task that judges the responses.
         judge: Turns the replies to the requests into an answer.
     """

@@ -26,10 +26,13 @@ class Respondent:
         if self._lm is None:
             self._lm = load_backend(self._backend, self._loading)
         requests = [request for question in block for request in question.requests]
-        replies = dict[int, Any]()
+        replies: list[Any] = [None] * len(requests)
         for kind in dict.fromkeys(request.request_type for request in requests):
-            asked = [request for request in requests if request.request_type == kind]
+            places = [at for at, request in enumerate(requests) if request.request_type == kind]
             # lm-eval names its request types after the methods that answer them.
-            found = getattr(self._lm, kind)(asked, disable_tqdm=True)
-            replies.update(zip(map(id, asked), found, strict=True))
-        return [q.judge(q, [replies[id(request)] for request in q.requests]) for q in block]
+            ask = getattr(self._lm, kind)
+            found = ask([requests[at] for at in places], disable_tqdm=True)
+            for at, reply in zip(places, found, strict=True):
+                replies[at] = reply
+        heard = iter(replies)
+        return [q.judge(q, [next(heard) for _ in q.requests]) for q in block]

@@ -11,9 +11,11 @@ class ScoreSpec:
 
     Attributes:
         kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
-            choices) or `exact_match` (greedy generation).
-        subjects: The subjects of this job; empty for all that a user's own set has.
-        shots: Worked examples shown before each question; 0 for exact_match.
+            choices), `exact_match` (greedy generation) or `lm_eval` (whatever its tasks ask).
+        subjects: The subjects of this job; empty for all that a user's own set or lm-eval's tasks
+            have.
+        shots: Worked examples shown before each question; 0 for exact_match, None for each task's
+            own number.
         chat_template: Whether prompts go through the model's chat template.
         limit: Only the first so many questions per subject, or None for all.
         dtype: Precision of weights and arithmetic.
@@ -23,9 +25,9 @@ class ScoreSpec:
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
-    kind: Literal["mmlu", "multiple_choice", "exact_match"]
+    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval"]
     subjects: tuple[str, ...]
-    shots: int
+    shots: int | None
     chat_template: bool
     limit: int | None
     dtype: Literal["float32", "bfloat16"]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.backends import Loading, check_backend, context_of
-from scripts.lib.benchmark_questions import questions_of
+from scripts.lib.benchmark_questions import questions_of, stated_of
 from scripts.lib.journal import read_block, write_block
 from scripts.lib.prompts import check_lengths, context_limit, load_tokenizer, turn_end
 from scripts.lib.questions import Answer, Question
@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         ("response", pa.string()),
         ("prompt_hash", pa.string()),
         ("shots", pa.int64()),
+        ("metrics", pa.string()),
     ]
 )
 
@@ -98,8 +99,10 @@ def score_benchmark(
     respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
     pq.write_table(pa.Table.from_pylist(answers, schema=_SCHEMA), out / QUESTIONS_TABLE)
-    fewer = sum(answer["shots"] < spec.shots for answer in answers)
-    protocol = {**spec.protocol(), FEWER_SHOTS: fewer}
+    fewer = 0
+    if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
+        fewer = sum(answer["shots"] < spec.shots for answer in answers)
+    protocol = {**spec.protocol(), **stated_of(spec, questions), FEWER_SHOTS: fewer}
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)

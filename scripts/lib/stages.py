@@ -78,6 +78,7 @@ def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ())
 
     A fetched local folder is copied byte for byte and a model of a hub is downloaded as it is, so
     no library has a say; only dequantising and converting do. A user's own questions are read.
+    The tasks of lm-eval are what its version makes of their names.
     """
     copied = spec.get("source") in ("path", "hub") if stage == "models" else False
     if stage in ("raw", "benchmarks") and spec.get("source") == "path":
@@ -86,4 +87,6 @@ def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ())
         return ()
     own = STAGES[stage]
     more = [name for edge in edges for name in own.edge_libraries.get(edge, ())]
+    if stage == "benchmarks" and spec.get("kind") == "lm_eval":
+        more.append("lm-eval")
     return tuple(sorted({*own.libraries, *more}))

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from scripts.lib.fetching_models import fetch_model
 from scripts.lib.files import sha256_of
-from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
+from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.questions import Question
 from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import mmlu_task, read_subject
@@ -53,7 +53,7 @@ def questions_of(
     test, dev = read_subject(data, subject, shots=shots, limit=None)
     if count and count < len(test):
         test = [test[at * len(test) // count] for at in range(count)]
-    renderer = mmlu_renderer(tokenizer) if chat else None
+    renderer = chat_renderer(tokenizer) if chat else None
     return list(ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=renderer))
 
 

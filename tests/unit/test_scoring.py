@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import read_block
-from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
+from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.tasks import mmlu_task, read_subject
@@ -73,7 +73,7 @@ def test_prompts_and_answers_are_those_of_lm_eval(
     asked = spec(subjects=(subject,), shots=shots, chat_template=chat_template)
     _, ours = score(asked, model, benchmark_folder, tmp_path)
     tokenizer = load_tokenizer(model, chat_template=chat_template)
-    chat = mmlu_renderer(tokenizer) if chat_template else None
+    chat = chat_renderer(tokenizer) if chat_template else None
     questions = list(ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat))
     for sample, question, answer in zip(theirs, questions, ours, strict=True):
         assert sample["arguments"] == [request.args for request in question.requests]

@@ -28,7 +28,7 @@ from transformers import (
 from scripts.lib import shared_prefix
 from scripts.lib.packing import packs_on
 from scripts.lib.padding import shares_prefixes
-from scripts.lib.prompts import ask, load_tokenizer, mmlu_renderer
+from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.shared_prefix import SharedPrefixLM
 from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
@@ -124,7 +124,7 @@ def request(context, continuation):
 
 def mmlu_requests(tokenizer, *, shots, chat_template=False):
     """Return the requests of two subjects in turn, in lm-eval's words."""
-    chat = mmlu_renderer(tokenizer) if chat_template else None
+    chat = chat_renderer(tokenizer) if chat_template else None
     asked = []
     for subject, count in (("abstract_algebra", 4), ("botany", 3)):
         dev = rows(subject, 5, salt="Example of ")
@@ -384,7 +384,7 @@ def test_real_questions_of_every_subject_get_the_answers_of_hf(
     folder = os.environ.get("TUNESMITH_REAL_DATA")
     if not folder:
         pytest.skip("TUNESMITH_REAL_DATA does not name a folder with mmlu/test and mmlu/dev")
-    chat = mmlu_renderer(tokenizer) if chat else None
+    chat = chat_renderer(tokenizer) if chat else None
     subjects = sorted(file.stem for file in Path(folder).glob("mmlu/test/*.jsonl"))
     asked = []
     for subject in subjects:
