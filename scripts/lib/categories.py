@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 
-CategoryMap = Literal["hendrycks", "lm-eval", "column", "tasks", "none"]
+CategoryMap = Literal["hendrycks", "lm-eval", "column", "none", "tasks"]
 
 AVERAGE = "Average"
 # Display order of every table; Average is over questions, not over the four categories.

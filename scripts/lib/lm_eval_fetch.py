@@ -16,18 +16,11 @@ import lm_eval
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
+from scripts.lib.lm_eval_layout import DATA, LOCAL, OWN, OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
 from scripts.lib.lm_eval_leaves import Leaf, find_leaves, import_from, reason_of
 from scripts.lib.lm_eval_metrics import usable_metrics
-from scripts.lib.lm_eval_own import DATA, LOCAL, OWN
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows, splits_of, write_rows
-from scripts.lib.lm_eval_tasks import (
-    OWN_FOLDER,
-    ROWS_FOLDER,
-    TASKS_FILE,
-    FetchedTask,
-    build_task,
-    described,
-)
+from scripts.lib.lm_eval_tasks import FetchedTask, build_task, described
 
 
 def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:

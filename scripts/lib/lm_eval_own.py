@@ -13,13 +13,10 @@ from typing import Any
 
 import yaml
 
-from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import walk_files
+from scripts.lib.lm_eval_layout import DATA, LOCAL, OWN
 from scripts.lib.sources import LocalSources
-
-# First parts of the names that files have in a spec.
-OWN, LOCAL, DATA = "own/", "local/", "data/"
 
 
 class _Function(str):
@@ -39,12 +36,15 @@ def _function(loader: _Loader, node: Any) -> _Function:
 _Loader.add_constructor("!function", _function)
 
 
-def task_files(sources: LocalSources, benchmark: LmEval) -> tuple[tuple[str, ...], dict[str, Path]]:
+def task_files(
+    sources: LocalSources, paths: Sequence[str], data: str | None
+) -> tuple[tuple[str, ...], dict[str, Path]]:
     """Return the local files that a benchmark is made of.
 
     Args:
         sources: Finds and hashes local files.
-        benchmark: Its settings.
+        paths: YAML files of a user's own tasks.
+        data: A folder that stands in for the hub, or None.
 
     Returns:
         The names of the user's own task files below `own/`; and name -> place of every file, in
@@ -54,7 +54,7 @@ def task_files(sources: LocalSources, benchmark: LmEval) -> tuple[tuple[str, ...
     Raises:
         ConfigError: A file is missing, or is not what it should be.
     """
-    roots = [sources.locate(path).resolve() for path in benchmark.path or ()]
+    roots = [sources.locate(path).resolve() for path in paths]
     own: dict[Path, None] = {}
     local: dict[str, Path] = {}
     for root in roots:
@@ -64,8 +64,8 @@ def task_files(sources: LocalSources, benchmark: LmEval) -> tuple[tuple[str, ...
     start = Path(os.path.commonpath([place.parent for place in own])) if own else Path()
     places = {f"{OWN}{place.relative_to(start).as_posix()}": place for place in own}
     places |= {f"{LOCAL}{written}": place for written, place in local.items()}
-    if benchmark.data:
-        folder = sources.locate(benchmark.data)
+    if data:
+        folder = sources.locate(data)
         if not folder.is_dir():
             raise ConfigError(f"data: {folder} is no folder")
         places |= {f"{DATA}{p.relative_to(folder).as_posix()}": p for p in walk_files(folder)}

@@ -14,12 +14,9 @@ from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks._factory import TaskFactory
 
 from scripts.lib.errors import ConfigError
+from scripts.lib.lm_eval_layout import OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
 from scripts.lib.lm_eval_leaves import Leaf, import_from
 from scripts.lib.lm_eval_rows import read_rows
-
-TASKS_FILE = "tasks.json"
-OWN_FOLDER = "own"
-ROWS_FOLDER = "rows"
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
 
 def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
     """Add the artifact of lm-eval's tasks and their rows."""
-    own, places = task_files(sources, benchmark)
+    own, places = task_files(sources, benchmark.path or (), benchmark.data)
     spec = {
         "source": "lm_eval",
         "kind": "lm_eval",

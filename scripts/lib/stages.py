@@ -17,6 +17,7 @@ class Stage:
         libraries: Those whose versions decide the bytes; they enter the key.
         publishing: What a shared cache gets.
         edge_libraries: Edge -> libraries that decide bytes too where an artifact has that edge.
+        kind_libraries: Kind of benchmark -> libraries that decide bytes too for that kind.
     """
 
     name: str
@@ -24,6 +25,24 @@ class Stage:
     libraries: tuple[str, ...]
     publishing: Publishing = "files"
     edge_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kind_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+JUDGING_LIBRARIES = (
+    "antlr4-python3-runtime",
+    "evaluate",
+    "immutabledict",
+    "langdetect",
+    "latex2sympy2-extended",
+    "math-verify",
+    "nltk",
+    "numpy",
+    "rouge-score",
+    "sacrebleu",
+    "scikit-learn",
+    "sympy",
+)
+"""What tasks of lm-eval judge with: their own code and its metrics import these."""
 
 
 STAGES = {
@@ -33,7 +52,12 @@ STAGES = {
             "models", "fetch_model", ("gguf", "safetensors", "tokenizers", "torch", "transformers")
         ),
         Stage("raw", "fetch_dataset", ("datasets", "pyarrow")),
-        Stage("benchmarks", "fetch_benchmark", ("datasets", "pandas", "pyarrow")),
+        Stage(
+            "benchmarks",
+            "fetch_benchmark",
+            ("datasets", "pandas", "pyarrow"),
+            kind_libraries={"lm_eval": ("lm-eval",)},
+        ),
         Stage("chat", "format_chat", ("pyarrow",)),
         Stage("shards", "render_shards", ("jinja2", "pyarrow", "tokenizers", "transformers")),
         Stage(
@@ -54,6 +78,7 @@ STAGES = {
             "score_benchmark",
             ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
             edge_libraries={"adapter": ("peft", "safetensors")},
+            kind_libraries={"lm_eval": JUDGING_LIBRARIES},
         ),
         Stage("categories", "aggregate_scores", ("pyarrow",)),
         Stage(
@@ -87,6 +112,5 @@ def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ())
         return ()
     own = STAGES[stage]
     more = [name for edge in edges for name in own.edge_libraries.get(edge, ())]
-    if stage == "benchmarks" and spec.get("kind") == "lm_eval":
-        more.append("lm-eval")
+    more += own.kind_libraries.get(str(spec.get("kind")), ())
     return tuple(sorted({*own.libraries, *more}))

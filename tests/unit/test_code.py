@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.code import PLUMBING, code_digest, imported_names, source_closure
-from scripts.lib.stages import STAGES
+from scripts.lib.stages import JUDGING_LIBRARIES, STAGES
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -38,6 +38,8 @@ DECIDE_NO_BYTE = {
 DECIDE_NO_BYTE_IN = {
     ("models", "datasets"): "fetching.py imports it for raw datasets and benchmarks",
     ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
+    ("benchmarks", "numpy"): "only starts a task's chance; the rows are written as they came",
+    ("benchmarks", "torch"): "only starts a task's chance; the rows are written as they came",
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
     ("merged", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
     ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
@@ -60,6 +62,7 @@ USED_BY_ANOTHER = {
     ("proofs", "safetensors"): "peft and transformers read adapter and models with it",
     ("scores", "safetensors"): "PEFT reads the adapter of an unmerged candidate with it",
     ("scores", "tokenizers"): "transformers splits prompts into tokens with it",
+    **{("scores", name): "tasks of lm-eval judge with it" for name in JUDGING_LIBRARIES},
 }
 """Pins of libraries that a stage's own files do not import, with who does."""
 
@@ -259,7 +262,8 @@ def test_every_pin_of_a_stage_is_a_library_that_it_uses(stage):
 
 def pinned(stage: str) -> set[str]:
     """Return the libraries that can be in a stage's key."""
-    more = (name for names in STAGES[stage].edge_libraries.values() for name in names)
+    special = (STAGES[stage].edge_libraries, STAGES[stage].kind_libraries)
+    more = (name for mapping in special for names in mapping.values() for name in names)
     return {*STAGES[stage].libraries, *more}
 
 

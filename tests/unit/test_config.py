@@ -184,8 +184,8 @@ def test_an_entry_of_no_known_form_is_told_the_forms_and_its_misspelt_key():
 
 def test_a_misspelt_kind_of_benchmark_brings_the_nearest():
     assert the_error_of("benchmarks/x", {"kind": "mmul", "path": "p"}) == (
-        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match, mmlu,"
-        " multiple_choice"
+        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match, lm_eval,"
+        " mmlu, multiple_choice"
     )
 
 
