@@ -1,6 +1,6 @@
 """Chat templates of the kinds that models ship, and small conversations."""
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.templates import Renderer, Template
 from tests.tiny_model import CHATML as TINY_TEMPLATE
 

@@ -2,6 +2,7 @@
 
 Writes  <out>/orders/train.jsonl                          conversations to learn from
         <out>/orders/valid.jsonl                          conversations to watch while learning
+        <out>/orders/test.jsonl                           conversations that no run sees
         <out>/orders_exact_match/questions.jsonl          held-out prompts with the one right ticket
 Try it  python resources/demo/make_orders.py --out resources/demo
 
@@ -20,6 +21,7 @@ from pathlib import Path
 SEED = 20
 TRAIN_ROWS = 256
 VALID_ROWS = 32
+TEST_ROWS = 32
 QUESTION_ROWS = 60
 
 # Singular and plural; the ticket always has the singular.
@@ -223,7 +225,7 @@ def as_conversation(prompt: str, ticket: str) -> dict[str, object]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the three files under --out."""
+    """Write the four files under --out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     out = parser.parse_args(argv).out
@@ -235,11 +237,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     unseen = draw_rows(rng, QUESTION_ROWS // 3, UNSEEN_PHRASINGS, used)
     train = draw_rows(rng, TRAIN_ROWS, PHRASINGS, used)
     valid = draw_rows(rng, VALID_ROWS, PHRASINGS, used)
+    test = draw_rows(rng, TEST_ROWS, PHRASINGS, used)
 
     questions = [{"prompt": prompt, "answer": ticket} for prompt, ticket in seen + unseen]
     write_jsonl(out / "orders_exact_match" / "questions.jsonl", questions)
     write_jsonl(out / "orders" / "train.jsonl", (as_conversation(*row) for row in train))
     write_jsonl(out / "orders" / "valid.jsonl", (as_conversation(*row) for row in valid))
+    write_jsonl(out / "orders" / "test.jsonl", (as_conversation(*row) for row in test))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Greedy answers to rendered prompts, each with whether it ended by itself."""
+"""What Tunesmith asks beside lm-eval's kinds of request: answers that say whether they ended."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +31,22 @@ class GreedyRequest:
     def args(self) -> tuple[str, dict[str, int]]:
         """The prompt and the length of the answer, as lm-eval's requests hold them."""
         return self.prompt, {"max_gen_toks": self.max_new_tokens}
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """How likely a given answer is, in the very tokens that training would see.
+
+    Attributes:
+        context: Tokens before the answer.
+        answer: Tokens of the answer and of what ends its turn.
+    """
+
+    context: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    request_type: ClassVar[str] = "reference_likelihoods"
+    """The method of the model class that answers it."""
 
 
 @dataclass(frozen=True)

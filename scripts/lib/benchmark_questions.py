@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.held_out_questions import held_out_questions
 from scripts.lib.judging import judge_text
 from scripts.lib.lm_eval_questions import stated_tasks, task_questions
 from scripts.lib.prompts import ask, chat_renderer, render, tokens_needed, turn_end
@@ -32,13 +33,16 @@ def questions_of(
 
     Args:
         spec: What to ask, and how.
-        benchmark: Folder with `test/` and `dev/`, or with `questions.jsonl`.
+        benchmark: Folder with `test/` and `dev/`, with `questions.jsonl`, or of conversations.
         tokenizer: The tokenizer of the model that will be asked.
         limit: How many tokens that model reads.
 
     Raises:
         ScoreError: The benchmark is empty or malformed.
     """
+    if spec.kind == "held_out":
+        yield from held_out_questions(spec, benchmark, tokenizer)
+        return
     if spec.kind == "exact_match":
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return

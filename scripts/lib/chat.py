@@ -7,12 +7,11 @@ Four layouts are understood: `messages` (the OpenAI and Hugging Face one), `shar
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from scripts.lib.conversation import Conversation, Message, Role
 from scripts.lib.unusable import UnusableRow
 
-Role = Literal["system", "user", "assistant", "tool"]
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"]
 Record = Mapping[str, Any]
 
@@ -32,72 +31,6 @@ SHAREGPT_SPEAKERS: dict[str, Role] = {
     "tool": "tool",
 }
 ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One turn of a conversation.
-
-    Attributes:
-        role: Who speaks.
-        content: What is said, white space untouched; empty beside tool calls.
-        name: Name of the tool that answers, if the data says so.
-        tool_calls: Calls as `{"type": "function", "function": {"name", "arguments": object}}`.
-    """
-
-    role: Role
-    content: str
-    name: str | None = None
-    tool_calls: tuple[Mapping[str, Any], ...] = ()
-
-    def for_template(self) -> dict[str, Any]:
-        """Return the message as chat templates expect it: absent keys rather than nulls."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content}
-        if self.name is not None:
-            message["name"] = self.name
-        if self.tool_calls:
-            message["tool_calls"] = list(self.tool_calls)
-        return message
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conversation:
-    """Turns in order, and the tools that the assistant may call.
-
-    Attributes:
-        messages: The turns, oldest first.
-        tools: JSON schemas as `{"type": "function", "function": {...}}`.
-    """
-
-    messages: tuple[Message, ...]
-    tools: tuple[Mapping[str, Any], ...] = ()
-
-    def row(self) -> dict[str, Any]:
-        """Return the columns `messages` and `tools` of the conversations table."""
-        messages = [
-            {
-                "role": message.role,
-                "content": message.content,
-                "name": message.name,
-                "tool_calls": _json(message.tool_calls) if message.tool_calls else None,
-            }
-            for message in self.messages
-        ]
-        return {"messages": messages, "tools": _json(self.tools) if self.tools else None}
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Conversation":
-        """Return the conversation that `row` wrote."""
-        messages = tuple(
-            Message(
-                role=message["role"],
-                content=message["content"],
-                name=message["name"],
-                tool_calls=tuple(json.loads(message["tool_calls"] or "[]")),
-            )
-            for message in row["messages"]
-        )
-        return cls(messages=messages, tools=tuple(json.loads(row["tools"] or "[]")))
 
 
 def to_conversation(record: object, layout: Format) -> Conversation:
@@ -298,7 +231,3 @@ def _parsed(value: Any, where: str, *, reason: str = "column_is_not_json") -> An
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise UnusableRow(reason, f"`{where}` is not JSON: {error}") from error
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -15,6 +15,7 @@ from scripts.lib.aggregation import Judged, load_answers, prompt_set, tally
 from scripts.lib.categories import AVERAGE
 from scripts.lib.chain import check_chain
 from scripts.lib.comparison_files import read_categories, read_metric, write_tables
+from scripts.lib.comparison_held_out import HeldOutScore, compare_held_out
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
 
@@ -50,10 +51,12 @@ class CompareSpec:
     Attributes:
         candidates: All of them, in the order of the config.
         benchmarks: Benchmark names, in the order of the tables.
+        held_out: Names of the benchmarks on held-out conversations, which have tables of their own.
     """
 
     candidates: tuple[Candidate, ...]
     benchmarks: tuple[str, ...]
+    held_out: tuple[str, ...]
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
@@ -69,7 +72,11 @@ class CompareSpec:
             )
             for item in mapping["candidates"]
         )
-        return cls(candidates=candidates, benchmarks=tuple(mapping["benchmarks"]))
+        return cls(
+            candidates=candidates,
+            benchmarks=tuple(mapping["benchmarks"]),
+            held_out=tuple(mapping["held_out"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +128,32 @@ def compare_runs(
         "benchmarks": {
             name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
         },
+        "held_out": {
+            name: compare_held_out(name, _held_out(spec.candidates, name, artifacts))
+            for name in spec.held_out
+        },
         "candidates": [
             {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
             for c in _beside_base(spec.candidates)
         ],
     }
     return {"rows": write_tables(document, out)}
+
+
+def _held_out(
+    candidates: Sequence[Candidate], benchmark: str, artifacts: Mapping[str, Path]
+) -> list[HeldOutScore]:
+    return [
+        HeldOutScore.read(
+            artifacts[c.categories[benchmark]],
+            benchmark,
+            name=c.name,
+            base=c.base,
+            unmerged=c.unmerged,
+        )
+        for c in _beside_base(candidates)
+        if benchmark in c.categories
+    ]
 
 
 def _beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:

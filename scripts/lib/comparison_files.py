@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib import held_out_tables
 from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
@@ -29,6 +30,8 @@ _COLUMNS = (
     "lost",
     "p_value",
     "verdict",
+    "perplexity",
+    "bits_per_byte",
 )
 
 
@@ -96,7 +99,7 @@ def write_tables(document: Mapping[str, Any], out: Path) -> int:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
-    rows = list(_tidy_rows(document))
+    rows = [*_tidy_rows(document), *held_out_tables.tidy_rows(document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -118,7 +121,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
-    return "\n".join(parts)
+    return "\n".join([*parts, *held_out_tables.markdown(document)])
 
 
 def _markdown_table(document: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[str]:

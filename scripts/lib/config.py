@@ -36,6 +36,7 @@ from scripts.lib.config_fields import (
     group,
     setting,
 )
+from scripts.lib.config_held_out import missing_split_problems, unknown_dataset_problems
 from scripts.lib.config_publish import publish_problems
 from scripts.lib.config_runs import Run, RunEntry
 from scripts.lib.config_sources import Dataset, Model
@@ -121,6 +122,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     file = _checked_file(mapping, problems)
     problems += reference_problems(mapping)
     problems += unknown_run_problems(mapping, runs)
+    problems += unknown_dataset_problems(mapping)
     problems += candidate_problems(mapping, runs)
     problems += benchmark_problems(mapping)
     if problems or file is None:
@@ -128,6 +130,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     sections = {key: getattr(file, key) for key in file.model_fields_set - {"runs"}}
     config = Config(**sections, runs={entry.name: entry.run for entry in runs})
     problems += _held_out_problems(config, runs)
+    problems += missing_split_problems(config.benchmarks, config.datasets)
     problems += combination_problems(config.candidates, config.runs)
     problems += _publish_problems(config, runs)
     if problems:

@@ -17,6 +17,7 @@ from scripts.lib.config_fields import (
     refusal,
     setting,
 )
+from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import COMMIT, given_keys
 
@@ -151,6 +152,7 @@ def _benchmark_form(value: object) -> str | None:
     forms = {
         "multiple_choice": "MultipleChoice",
         "exact_match": "ExactMatch",
+        "held_out": "HeldOut",
         "lm_eval": "LmEval",
     }
     return forms.get(str(kind))
@@ -161,12 +163,13 @@ Benchmark: TypeAlias = Annotated[
     | Annotated[HubMmlu, Tag("HubMmlu")]
     | Annotated[MultipleChoice, Tag("MultipleChoice")]
     | Annotated[ExactMatch, Tag("ExactMatch")]
-    | Annotated[LmEval, Tag("LmEval")],
+    | Annotated[LmEval, Tag("LmEval")]
+    | Annotated[HeldOut, Tag("HeldOut")],
     Discriminator(
         _benchmark_form,
         custom_error_type="form_of_benchmark",
         custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
-        " revision; kind multiple_choice or exact_match with path; or kind lm_eval with tasks or"
-        " path",
+        " revision; kind multiple_choice or exact_match with path; kind lm_eval with tasks or"
+        " path; or kind held_out with dataset",
     ),
 ]

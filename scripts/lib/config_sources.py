@@ -149,9 +149,14 @@ class DatasetOptions(Settings):
         return value
 
     @property
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return ("train",)
+
+    @property
     def has_valid_split(self) -> bool:
-        """Whether the source itself brings held-out rows."""
-        return False
+        """Whether the source itself brings rows to watch the loss on."""
+        return "valid" in self.given_splits
 
     @model_validator(mode="after")
     def _check_fractions(self) -> Self:
@@ -203,9 +208,9 @@ class LocalSplitDataset(DatasetOptions):
     files: Files = Field(description="Files of the splits.")
 
     @property
-    def has_valid_split(self) -> bool:
-        """Whether the source itself brings held-out rows."""
-        return self.files.valid is not None
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return tuple(split for split, source in self.files if source is not None)
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:
@@ -222,9 +227,9 @@ class HubDataset(DatasetOptions):
     splits: Splits = group("Names of the splits on the hub.", Splits)
 
     @property
-    def has_valid_split(self) -> bool:
-        """Whether the source itself brings held-out rows."""
-        return self.splits.valid is not None
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return tuple(split for split, source in self.splits if source is not None)
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

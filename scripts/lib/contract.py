@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.encoding import Encoded, Encoder, Span
 from scripts.lib.masking import (
     TrainOn,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from scripts.lib.chat import Conversation
+from scripts.lib.conversation import Conversation
 
 Span = tuple[int, int]  # characters: first, and one past the last
 ControlToken = tuple[int, Span]

@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from scripts.lib.chat import Conversation, Format, Message, to_conversation
+from scripts.lib.chat import Format, to_conversation
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.errors import RecordError
 from scripts.lib.records import SOURCES, RawRow, read_rows, source_files
 from scripts.lib.tables import TableWriter

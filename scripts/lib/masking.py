@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.encoding import Encoded, Span
 from scripts.lib.templates import Renderer, for_template
 from scripts.lib.unusable import UnusableRow

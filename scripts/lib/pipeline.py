@@ -12,6 +12,7 @@ from scripts.lib.categories import refinement
 from scripts.lib.config import Config
 from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MmluOptions, MultipleChoice
 from scripts.lib.config_candidates import Combination
+from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
@@ -39,8 +40,9 @@ def build_graph(
     problems: list[str] = []
     models = _each("models", config.models, problems, lambda m: add_model(graph, sources, m))
     datasets = _each("datasets", config.datasets, problems, lambda d: add_raw(graph, sources, d))
+    rows = {name: (config.datasets[name], raw) for name, raw in datasets.items()}
     benchmarks = _each(
-        "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b)
+        "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b, rows)
     )
     templates = _each("runs", config.runs, problems, lambda r: template_text(sources, r.template))
     if problems:
@@ -157,7 +159,10 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
             *("on_long_prompt", "backend"),
         }
     )
-    return {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error", **asked}
+    defaults = {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error"}
+    if isinstance(benchmark, HeldOut):
+        defaults |= {"chat_template": True, "backend": "shared-prefix"}
+    return {**defaults, **asked}
 
 
 def _task_gates(benchmark: Benchmark, place: Place) -> tuple[Gate, ...]:
@@ -184,6 +189,8 @@ def _metric(benchmark: Benchmark) -> dict[str, Any] | None:
 
 def _category_map(benchmark: Benchmark) -> str:
     """Return how the scores of a benchmark are summed up."""
+    if isinstance(benchmark, HeldOut):
+        return "held_out"
     if isinstance(benchmark, MultipleChoice):
         return "column" if benchmark.category_column else "none"
     if isinstance(benchmark, LmEval):
@@ -218,10 +225,15 @@ def _report(graph: Graph, config: Config) -> str:
         {**words, "artifacts": dict(c.artifacts), "scores": dict(c.scores)}
         for words, c in zip(named, graph.candidates, strict=True)
     ]
+    held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
     comparison = graph.add(
         "comparisons",
         "all",
-        {"candidates": scored, "benchmarks": list(config.benchmarks)},
+        {
+            "candidates": scored,
+            "benchmarks": [name for name in config.benchmarks if name not in held_out],
+            "held_out": held_out,
+        },
         reads={
             "scores": _unique(id for c in graph.candidates for v in c.scores.values() for id in v),
             "categories": _unique(id for c in graph.candidates for id in c.categories.values()),

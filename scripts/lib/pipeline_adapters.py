@@ -9,7 +9,7 @@ from scripts.lib.config import Config
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.graph import Gate, Graph
-from scripts.lib.pipeline_sources import Place
+from scripts.lib.pipeline_sources import Place, add_chat
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,7 @@ def tune(
 ) -> Adapter:
     """Add what one run makes, up to its adapter."""
     dataset = config.datasets[run.dataset]
-    chat = graph.add(
-        "chat",
-        raw.slug,
-        dataset.model_dump(
-            include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
-        ),
-        reads={"raw": raw.id},
-    )
+    chat = add_chat(graph, dataset, raw)
     shards = graph.add(
         "shards",
         f"{raw.slug}-{model.slug}",

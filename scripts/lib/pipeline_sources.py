@@ -15,6 +15,7 @@ from scripts.lib.config_benchmarks import (
     LocalMmlu,
     MultipleChoice,
 )
+from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import (
     Dataset,
@@ -118,8 +119,49 @@ def add_raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
     return Place(graph.add("raw", slug, spec, sources=map(str, files.values())), slug)
 
 
-def add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Place:
-    """Add the artifact of one benchmark's questions."""
+def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:
+    """Add the artifact of a dataset's conversations, one for all who read them; return its id."""
+    return graph.add(
+        "chat",
+        raw.slug,
+        dataset.model_dump(
+            include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
+        ),
+        reads={"raw": raw.id},
+    )
+
+
+def _add_held_out(
+    graph: Graph, benchmark: HeldOut, datasets: Mapping[str, tuple[Dataset, Place]]
+) -> Place:
+    """Add the conversations that a benchmark asks; its one subject is the split.
+
+    Raises:
+        ConfigError: when something is wrong with the dataset.
+    """
+    if benchmark.dataset not in datasets:
+        raise ConfigError(f"datasets.{benchmark.dataset}, which it asks, has problems of its own")
+    dataset, raw = datasets[benchmark.dataset]
+    slug = f"{raw.slug}-{benchmark.split}"
+    return Place(add_chat(graph, dataset, raw), slug, (benchmark.split,), in_one_job=True)
+
+
+def add_questions(
+    graph: Graph,
+    sources: LocalSources,
+    benchmark: Benchmark,
+    datasets: Mapping[str, tuple[Dataset, Place]],
+) -> Place:
+    """Add the artifact of one benchmark's questions.
+
+    Args:
+        graph: Gets the artifact.
+        sources: The local files.
+        benchmark: The benchmark.
+        datasets: The datasets whose raw rows are in the graph, by name.
+    """
+    if isinstance(benchmark, HeldOut):
+        return _add_held_out(graph, benchmark, datasets)
     place = _add_questions(graph, sources, benchmark)
     if getattr(benchmark, "backend", None) != "vllm":
         return place
@@ -127,7 +169,11 @@ def add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> 
     return dataclasses.replace(place, backend={"backend": f"vllm=={version}"})
 
 
-def _add_questions(graph: Graph, sources: LocalSources, benchmark: Benchmark) -> Place:
+def _add_questions(
+    graph: Graph,
+    sources: LocalSources,
+    benchmark: HubMmlu | LocalMmlu | ExactMatch | MultipleChoice | LmEval,
+) -> Place:
     if isinstance(benchmark, HubMmlu):
         slug = slugify(benchmark.hub.split("/")[-1])
         spec: dict[str, Any] = {

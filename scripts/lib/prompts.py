@@ -18,6 +18,7 @@ from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
 from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
+from scripts.lib.answering import GreedyRequest, ReferenceRequest
 from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_choices
 from scripts.lib.question_rows import Message, Row
@@ -201,6 +202,14 @@ def tokens_needed(question: Question, tokenizer: Any) -> int:
     kind = question.requests[0].request_type
     if kind == "loglikelihood_rolling":
         return 0
+    last = question.requests[-1]
+    if isinstance(last, GreedyRequest):
+        # A rendered prompt is encoded as it is.
+        read = len(tokenizer.encode(last.prompt, add_special_tokens=False))
+        given = [r for r in question.requests if isinstance(r, ReferenceRequest)]
+        # The last token of a given answer is only predicted, never read.
+        whole = [len(request.context) + len(request.answer) - 1 for request in given]
+        return max(read + last.max_new_tokens, *whole, 0)
     generation = kind == "generate_until"
     text = max(
         (r.args[0] if generation else r.args[0] + r.args[1] for r in question.requests), key=len

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypedDict, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.chat import Conversation
 from scripts.lib.contract import Findings, golden_conversation, prove_template
+from scripts.lib.conversation import Conversation
 from scripts.lib.encoding import Encoded, Encoder, Span
 from scripts.lib.errors import TemplateError
 from scripts.lib.masking import TrainOn, check_words, loss_mask, trained_turns, turn_spans

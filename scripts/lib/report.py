@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from scripts.lib.legacy_results import write_legacy
@@ -20,6 +20,7 @@ from scripts.lib.report_evidence import (
     total_time,
     trainings,
 )
+from scripts.lib.report_held_out import HELD_OUT, held_out_answers, held_out_views
 from scripts.lib.report_page import PAGE
 from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
 from scripts.lib.report_style import CSS
@@ -124,7 +125,7 @@ def write_report(
             place = out / "legacy" / legacy.benchmark / candidate.name
             write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
-    return {"runs": runs, "benchmarks": len(document["benchmarks"])}
+    return {"runs": runs, "benchmarks": len(document["benchmarks"]) + len(document["held_out"])}
 
 
 def render_page(
@@ -141,10 +142,11 @@ def render_page(
         "title": spec.title,
         "css": Markup(CSS),
         "significance": SIGNIFICANCE,
-        "answers": answers(document),
+        "answers": [*answers(document), *held_out_answers(document)],
         "notes": page_notes(document),
         "comparisons": count_words(document),
         "benchmarks": benchmark_views(document),
+        "held_out": held_out_views(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -153,14 +155,17 @@ def render_page(
         "costs": costs(spec.candidates, manifests),
         "total": total_time(spec.candidates, manifests),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=DictLoader({"held_out": HELD_OUT})
+    )
     return environment.from_string(PAGE).render(view, sections=_sections(view)) + "\n"
 
 
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
     present = {
         "answer": ("Answer", True),
-        "scores": ("Scores", True),
+        "held-out": ("Domain", view["held_out"]),
+        "scores": ("Scores", view["benchmarks"]),
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
         "proofs": ("Proofs", view["contracts"] or view["proofs"]),

@@ -47,10 +47,12 @@ PAGE = """\
 {% for note in notes %}<p class="note">{{ note }}</p>
 {% endfor %}{% if answers %}<p class="quiet">Differences are in percentage points, ± one standard
 error of the paired differences. <em>Better</em> and <em>worse</em> mean p &lt; {{ significance }}
-in the exact McNemar test on the questions that flipped. {{ comparisons }}</p>
+in the exact McNemar test on the questions that flipped{% if held_out %}, and for perplexity in a
+test that flips the signs of the conversations' differences{% endif %}. {{ comparisons }}</p>
 {% endif %}</section>
 
-<section id="scores" aria-labelledby="scores-title">
+{% if held_out %}{% include "held_out" %}{% endif %}
+{% if benchmarks %}<section id="scores" aria-labelledby="scores-title">
 <h2 id="scores-title">Scores</h2>
 {% for benchmark in benchmarks %}<div class="card">
 <h3>{{ benchmark.name }}</h3>
@@ -78,7 +80,7 @@ aria-label="Scores of {{ benchmark.name }}">
 </div>
 {% if benchmark.chart %}{{ benchmark.chart }}{% endif %}
 </div>
-{% endfor %}</section>
+{% endfor %}</section>{% endif %}
 
 {% if trainings %}<section id="training" aria-labelledby="training-title">
 <h2 id="training-title">Training</h2>

@@ -55,7 +55,8 @@ def page_notes(document: Mapping[str, Any]) -> list[str]:
     """Return what has to be known before the tables are read, benchmark by benchmark."""
     return [
         f"{name}: {note['text']}"
-        for name, benchmark in document["benchmarks"].items()
+        for section in ("benchmarks", "held_out")
+        for name, benchmark in document[section].items()
         for note in benchmark["notes"]
     ]
 
@@ -66,6 +67,13 @@ def count_words(document: Mapping[str, Any]) -> str:
         len(categories)
         for benchmark in document["benchmarks"].values()
         for categories in benchmark["differences"].values()
+    )
+    made += sum(
+        change is not None
+        for view in document["held_out"].values()
+        for changes in view["differences"].values()
+        for measure, change in changes.items()
+        if measure != "base"
     )
     if made < 2:
         return ""
@@ -129,7 +137,7 @@ def _benchmark(document: Mapping[str, Any], name: str) -> View:
         "protocol": f"{_sentence(protocol_words(view['protocol']))}; "
         f"{map_words(view['category_map'])}. Averages are over questions.",
         "notes": [note["text"] for note in view["notes"]],
-        "columns": [{"name": c["name"], "role": _role(c)} for c in shown],
+        "columns": [{"name": c["name"], "role": role(c)} for c in shown],
         "rows": list(_rows(view, [c["name"] for c in shown])),
         # The chart is finished markup: matplotlib has escaped the names in it.
         "chart": Markup(chart) if chart else None,
@@ -158,15 +166,17 @@ def _cell(view: Mapping[str, Any], name: str, category: str) -> View:
         cell["change"] = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
         cell["verdict"] = verdict_mark(change["verdict"])
         flips = f"{change['gained']:,} gained, {change['lost']:,} lost"
-        cell["flips"] = f"{flips}, {_p(change['p_value'])}"
+        cell["flips"] = f"{flips}, {p_words(change['p_value'])}"
     return cell
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
+    """Return a p-value as it is said."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _role(candidate: Mapping[str, Any]) -> str:
+def role(candidate: Mapping[str, Any]) -> str:
+    """Say what a candidate is in a table."""
     if candidate["kind"] == "base":
         return "base"
     words = f"against {candidate['base']}" if candidate["base"] else candidate["kind"]

@@ -11,9 +11,11 @@ class ScoreSpec:
 
     Attributes:
         kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
-            choices), `exact_match` (greedy generation) or `lm_eval` (whatever its tasks ask).
+            choices), `exact_match` (greedy generation), `lm_eval` (whatever its tasks ask) or
+            `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
+            generation).
         subjects: The subjects of this job; empty for all that a user's own set or lm-eval's tasks
-            have.
+            have; the split of held_out.
         shots: Worked examples shown before each question; 0 for exact_match, None for each task's
             own number.
         chat_template: Whether prompts go through the model's chat template.
@@ -25,7 +27,7 @@ class ScoreSpec:
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
-    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval"]
+    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out"]
     subjects: tuple[str, ...]
     shots: int | None
     chat_template: bool

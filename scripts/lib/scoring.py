@@ -47,6 +47,12 @@ _SCHEMA = pa.schema(
         ("metrics", pa.string()),
     ]
 )
+_HELD_OUT_COLUMNS = (
+    pa.field("reference_tokens", pa.int64()),
+    pa.field("response_tokens", pa.int64()),
+    pa.field("ended", pa.bool_()),
+    pa.field("markers", pa.list_(pa.string())),
+)
 
 
 def score_benchmark(
@@ -64,7 +70,7 @@ def score_benchmark(
     Args:
         spec: What to ask, and how.
         model: Hugging Face model folder.
-        benchmark: Folder with `test/` and `dev/`, or with `questions.jsonl`.
+        benchmark: Folder with `test/` and `dev/`, with `questions.jsonl`, or of conversations.
         out: Existing empty folder.
         batch_size: Most sequences per forward pass where they are not packed by tokens; halved
             when memory runs out.
@@ -98,7 +104,9 @@ def score_benchmark(
     )
     respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
-    pq.write_table(pa.Table.from_pylist(answers, schema=_SCHEMA), out / QUESTIONS_TABLE)
+    more = _HELD_OUT_COLUMNS if spec.kind == "held_out" else ()
+    schema = pa.schema([*_SCHEMA, *more])
+    pq.write_table(pa.Table.from_pylist(answers, schema=schema), out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)

@@ -26,7 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
-from scripts.lib.answering import GreedyAnswer, GreedyRequest, greedy_answers
+from scripts.lib.answering import GreedyAnswer, GreedyRequest, ReferenceRequest, greedy_answers
 from scripts.lib.memory import Limits, free_bytes, is_out_of_memory, limits_of
 from scripts.lib.packing import (
     Beginning,
@@ -104,6 +104,18 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """Generate as `hf` does; when memory runs out, again with half the batch."""
         inherited = super().generate_until
         return self._until_it_fits(lambda: inherited(requests, disable_tqdm=disable_tqdm))
+
+    def reference_likelihoods(
+        self, requests: Sequence[ReferenceRequest], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Return the log-probability (nats) of each given answer.
+
+        Args:
+            requests: Tokens of contexts and answers.
+            disable_tqdm: As for `hf`.
+        """
+        tokens: list[Request] = [(None, list(r.context), list(r.answer)) for r in requests]
+        return [logprob for logprob, _ in self._loglikelihood_tokens(tokens, disable_tqdm)]
 
     def greedy_answers(
         self, requests: Sequence[GreedyRequest], disable_tqdm: bool = False

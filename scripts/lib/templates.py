@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.errors import TemplateError
 
 # ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) without a default system

@@ -13,6 +13,7 @@ from tests.identity.world import (
     World,
     make_blend_world,
     make_choice_world,
+    make_held_out_world,
     make_hub_world,
     make_local_world,
 )
@@ -44,7 +45,8 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     local, hub = make_local_world(folder / "local"), make_hub_world(folder / "hub")
     blend = make_blend_world(folder / "blend")
     choice = make_choice_world(folder / "choice")
-    for world in (local, hub, blend, choice):
+    held_out = make_held_out_world(folder / "held_out")
+    for world in (local, hub, blend, choice, held_out):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -52,6 +54,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "hub": hub,
         "blend": blend,
         "choice": choice,
+        "held_out": held_out,
         "shared": shared,
         "clone": shared.copy(folder / "clone", results=False),
     }

@@ -14,10 +14,11 @@ from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
+from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import failures
 
-ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *DISK_ROWS]
+ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *HELD_OUT_ROWS, *DISK_ROWS]
 
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
@@ -66,6 +67,11 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.
     ("comparisons", "spec", "benchmarks"): (
+        ("comparisons", "edge", "scores"),
+        ("comparisons", "edge", "categories"),
+        ("comparisons", "edge", "chain"),
+    ),
+    ("comparisons", "spec", "held_out"): (
         ("comparisons", "edge", "scores"),
         ("comparisons", "edge", "categories"),
         ("comparisons", "edge", "chain"),

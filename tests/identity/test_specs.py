@@ -12,6 +12,7 @@ from tests.identity.mutants import leaves
 from tests.identity.world import (
     make_blend_world,
     make_choice_world,
+    make_held_out_world,
     make_hub_world,
     make_local_world,
 )
@@ -31,12 +32,21 @@ SPECS = {
 """Stage -> module, dataclass, and how its program makes one; the fetching stages have none."""
 
 
+WORLDS = (
+    make_local_world,
+    make_hub_world,
+    make_blend_world,
+    make_choice_world,
+    make_held_out_world,
+)
+
+
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory) -> dict[str, list[dict]]:
     """Every spec of the worlds by stage, as a job reads it."""
     folder = tmp_path_factory.mktemp("specs")
     found: dict[str, list[dict]] = {}
-    for make in (make_local_world, make_hub_world, make_blend_world, make_choice_world):
+    for make in WORLDS:
         world = make(folder / make.__name__)
         for artifact in world.graph().artifacts.values():
             spec = json.loads(canonical_json(artifact.spec))

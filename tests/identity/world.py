@@ -405,6 +405,28 @@ def make_choice_world(base: Path) -> World:
     return world
 
 
+def make_held_out_world(base: Path) -> World:
+    """Make the world of held-out conversations: one model, two datasets that no run uses."""
+    world = make_local_world(base)
+    files = {split: f"data/orders/{split}.jsonl" for split in ("train", "test")}
+    files["valid"] = "data/orders/held_out.jsonl"
+    world.write("data/orders/test.jsonl", jsonl({"prompt": "e", "completion": "f"}))
+    domain = {"kind": "held_out", "dataset": "orders", "max_new_tokens": 4}
+    world.config = {
+        "models": world.config["models"],
+        "datasets": {
+            "orders": {"files": files},
+            "chats": {"path": "data/chats.jsonl", "test_fraction": 0.5},
+        },
+        "benchmarks": {
+            "domain": domain,
+            "seen": {**domain, "split": "valid", "max_new_tokens": 5},
+            "spare": {**domain, "dataset": "chats", "max_new_tokens": 6},
+        },
+    }
+    return world
+
+
 def make_blend_world(base: Path) -> World:
     """Make the world of other candidates: one unmerged run, two combinations, one of them unmerged.
 

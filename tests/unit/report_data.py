@@ -89,6 +89,7 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
                 },
             ),
         },
+        "held_out": {},
         "candidates": [
             {"name": base, "kind": "base", "base": None, "unmerged": False},
             {"name": gentle, "kind": "run", "base": base, "unmerged": False},

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.chat import Conversation, detect_format, to_conversation
+from scripts.lib.chat import detect_format, to_conversation
+from scripts.lib.conversation import Conversation
 from scripts.lib.unusable import UnusableRow
 
 DATA = Path(__file__).parents[1] / "data" / "chat"

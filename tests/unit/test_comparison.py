@@ -88,7 +88,8 @@ class Bench:
 
     def spec(self):
         benchmarks = list(dict.fromkeys(b for c in self.candidates for b in c["scores"]))
-        return CompareSpec.from_json({"candidates": self.candidates, "benchmarks": benchmarks})
+        spec = {"candidates": self.candidates, "benchmarks": benchmarks, "held_out": []}
+        return CompareSpec.from_json(spec)
 
     def compare(self, manifests=None):
         out = self.root / "out"

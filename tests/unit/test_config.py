@@ -184,8 +184,8 @@ def test_an_entry_of_no_known_form_is_told_the_forms_and_its_misspelt_key():
 
 def test_a_misspelt_kind_of_benchmark_brings_the_nearest():
     assert the_error_of("benchmarks/x", {"kind": "mmul", "path": "p"}) == (
-        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match, lm_eval,"
-        " mmlu, multiple_choice"
+        "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match,"
+        " held_out, lm_eval, mmlu, multiple_choice"
     )
 
 
@@ -376,3 +376,48 @@ def test_a_broken_file_is_named(tmp_path, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nothing"):
         read_config_file(tmp_path / "nothing.yaml")
+
+
+HELD_OUT = {"kind": "held_out", "dataset": "orders"}
+
+
+def test_held_out_conversations_of_a_dataset_are_a_benchmark():
+    mapping = changed("benchmarks/domain", HELD_OUT)
+    mapping["datasets"]["orders"]["test_fraction"] = 0.1
+    domain = load_config(mapping).benchmarks["domain"]
+    assert (domain.split, domain.max_new_tokens, domain.limit) == ("test", 256, None)
+
+
+def test_a_held_out_dataset_must_be_declared():
+    error = the_error_of("benchmarks/domain", {**HELD_OUT, "dataset": "order", "split": "valid"})
+    assert error.startswith("benchmarks.domain.dataset: ")
+    assert "orders" in error
+
+
+@pytest.mark.parametrize(
+    ("split", "dataset", "there"),
+    [
+        ("test", {"path": "o.jsonl"}, False),
+        ("test", {"path": "o.jsonl", "test_fraction": 0.1}, True),
+        ("test", {"files": {"train": "a", "test": "b"}}, True),
+        ("test", {"hub": "o/o", "revision": HASH, "splits": {"valid": "v"}}, False),
+        ("test", {"hub": "o/o", "revision": HASH, "splits": {"test": "t"}}, True),
+        ("valid", {"path": "o.jsonl"}, True),
+        ("valid", {"path": "o.jsonl", "valid_fraction": 0.0}, False),
+        ("valid", {"files": {"train": "a", "valid": "b"}}, True),
+    ],
+)
+def test_a_split_that_the_dataset_does_not_hold_out_is_refused(split, dataset, there):
+    mapping = changed("benchmarks/domain", {**HELD_OUT, "split": split})
+    mapping["datasets"]["orders"] = dataset
+    if there:
+        assert load_config(mapping).benchmarks["domain"].split == split
+        return
+    (line,) = errors_of(mapping)
+    assert line.startswith("benchmarks.domain.split: ")
+    assert f"a {split}_fraction above 0" in line
+
+
+def test_the_training_rows_are_no_held_out_split():
+    line = the_error_of("benchmarks/domain", {**HELD_OUT, "split": "train"})
+    assert "benchmarks.domain.split" in line and "test" in line

@@ -96,7 +96,8 @@ def held_out() -> list[tuple[str, str]]:
 
 
 def all_orders() -> list[tuple[str, str]]:
-    return [*conversations("train"), *conversations("valid"), *held_out()]
+    splits = ("train", "valid", "test")
+    return [*(pair for split in splits for pair in conversations(split)), *held_out()]
 
 
 def items_of(ticket: str) -> str:
@@ -126,7 +127,7 @@ def test_every_ticket_follows_from_the_words_of_its_prompt():
 
 def test_order_counts_are_those_of_the_readme():
     assert len(conversations("train")) == 256
-    assert len(conversations("valid")) == 32
+    assert len(conversations("valid")) == len(conversations("test")) == 32
     assert len(held_out()) == 60
 
 
@@ -169,6 +170,7 @@ def test_the_generator_reproduces_the_committed_files(tmp_path):
     subprocess.run(command, check=True)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jsonl"))
     assert [path.as_posix() for path in written] == [
+        "orders/test.jsonl",
         "orders/train.jsonl",
         "orders/valid.jsonl",
         "orders_exact_match/questions.jsonl",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.encoding import Encoded, Encoder
 from scripts.lib.masking import check_words, loss_mask, trained_turns, turn_spans
 from scripts.lib.templates import CHATML, load_tokenizer

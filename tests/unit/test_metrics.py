@@ -138,7 +138,9 @@ def test_kept_responses_are_judged_anew_up_to_the_comparison(tmp_path):
         | {"scores": {"sums": [f"scores/{name}"]}, "categories": {"sums": f"categories/{name}"}}
         for name, kind, base in (("base", "base", None), ("run", "run", "base"))
     ]
-    compared = CompareSpec.from_json({"candidates": candidates, "benchmarks": ["sums"]})
+    compared = CompareSpec.from_json(
+        {"candidates": candidates, "benchmarks": ["sums"], "held_out": []}
+    )
     (tmp_path / "table").mkdir()
     compare_runs(compared, places, {}, tmp_path / "table")
     document = json.loads((tmp_path / "table/comparison.json").read_text())["benchmarks"]["sums"]

@@ -126,7 +126,9 @@ def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions
         | {"scores": {"own": ["scores/x"]}, "categories": {"own": "categories/x"}}
         for name, kind, base in (("tiny", "base", None), ("tuned", "run", "tiny"))
     ]
-    compared = CompareSpec.from_json({"candidates": candidates, "benchmarks": ["own"]})
+    compared = CompareSpec.from_json(
+        {"candidates": candidates, "benchmarks": ["own"], "held_out": []}
+    )
     places = {"scores/x": tmp_path / "out", "categories/x": tmp_path / "sums"}
     (tmp_path / "table").mkdir()
     compare_runs(compared, places, {}, tmp_path / "table")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scripts.lib.chat import Conversation, Message
+from scripts.lib.conversation import Conversation, Message
 from scripts.lib.errors import TemplateError
 from scripts.lib.templates import CHATML, load_tokenizer, resolve_template
 from tests.chat_samples import NO_SYSTEM, TINY_TEMPLATE, renderer_of, talk

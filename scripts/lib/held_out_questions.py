@@ -1,0 +1,174 @@
+"""Held-out conversations -> questions: how likely the answer is, and what the model says itself.
+
+Prompts, tokens and the end of the turn are those that training sees: both come from the same
+rendering, and the mask of a trained last turn says which tokens are the answer.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from scripts.lib.answering import GreedyAnswer, GreedyRequest, ReferenceRequest
+from scripts.lib.conversation import Conversation
+from scripts.lib.encoding import Encoder
+from scripts.lib.errors import ScoreError, TemplateError
+from scripts.lib.masking import difference, loss_mask, prompt_of, through_turn
+from scripts.lib.questions import Answer, Question
+from scripts.lib.score_spec import ScoreSpec
+from scripts.lib.templates import Renderer, resolve_template
+
+# Words that no template changes; what stands between them is the template's own.
+_PROBES = ("tunesmith1", "tunesmith2", "tunesmith3", "tunesmith4")
+
+
+class HeldOutAnswer(Answer):
+    """What became of one conversation; more columns of `questions.parquet`.
+
+    `logprobs` holds the log-probability of the reference answer with the end of its turn, in nats.
+    """
+
+    reference_tokens: int
+    response_tokens: int
+    ended: bool
+    markers: list[str]
+
+
+def held_out_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
+    """Yield a question for every held-out conversation that the assistant ends.
+
+    Args:
+        spec: What to ask; its one subject is the split.
+        benchmark: Folder of `format_chat`.
+        tokenizer: The tokenizer of the model that will be asked.
+
+    Raises:
+        ScoreError: There is no such conversation, or the template does not render a prompt as the
+            beginning of its conversation.
+        TemplateError: There is no template or no fast tokenizer, or the template refuses a
+            conversation.
+    """
+    (split,) = spec.subjects
+    renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
+    encoder = Encoder(tokenizer)
+    markers = template_markers(renderer)
+    conversations = _conversations(benchmark, split)
+    for index, conversation in enumerate(islice(conversations, spec.limit)):
+        id_ = f"{split}:{index}"
+        prompt, reference = _tokens(renderer, encoder, conversation, id_)
+        yield Question(
+            id=id_,
+            subject=split,
+            prompt=prompt,
+            doc={"answer": _said(conversation, renderer, prompt)},
+            shots=0,
+            requests=(reference, GreedyRequest(prompt, spec.max_new_tokens or 0)),
+            task=None,
+            judge=partial(_judge, markers),
+        )
+
+
+def template_markers(renderer: Renderer) -> tuple[str, ...]:
+    """Return what a template writes around turns and no answer should hold.
+
+    That is every control token, and each line that stands between the turns of a conversation.
+    Example: `<|im_end|>`, `<|im_start|>assistant` and others for ChatML; `### Response:` elsewhere.
+    """
+    special = {token.content for token in _special_tokens(renderer.tokenizer)}
+    turns = [
+        {"role": role, "content": word}
+        for role, word in zip(("user", "assistant") * 2, _PROBES, strict=True)
+    ]
+    try:
+        text = renderer.render(turns)
+    except TemplateError:  # it may want other turns; its control tokens are known all the same
+        return tuple(sorted(special))
+    _, *between = re.split("|".join(_PROBES), text)
+    lines = {line.strip() for part in between for line in part.splitlines()}
+    return tuple(sorted(special | {line for line in lines if re.search(r"\w", line)}))
+
+
+def _special_tokens(tokenizer: Any) -> list[Any]:
+    return [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def _conversations(chat: Path, split: str) -> Iterator[Conversation]:
+    table = chat / f"{split}.parquet"
+    found = pq.read_table(table).to_pylist() if table.is_file() else []
+    conversations = [Conversation.from_row(row) for row in found]
+    ended = [one for one in conversations if one.messages[-1].role == "assistant"]
+    if not ended:
+        raise ScoreError(
+            f"{chat} holds no {split} conversations that end with an answer, so there is nothing"
+            f" held out to ask. Give the dataset more rows or a larger {split}_fraction, or name"
+            " another `split` of this benchmark; results/runs/*/chat/summary.json counts the rows."
+        )
+    yield from ended
+
+
+def _tokens(
+    renderer: Renderer, encoder: Encoder, conversation: Conversation, id_: str
+) -> tuple[str, ReferenceRequest]:
+    """Return the prompt of the last turn, and the tokens up to the turn and of it."""
+    last = len(conversation.messages) - 1
+    prompt = prompt_of(renderer, conversation, last)
+    text = through_turn(renderer, conversation, last)
+    if not text.startswith(prompt):
+        raise ScoreError(
+            f"Held-out conversation {id_}: the chat template does not render the prompt of the"
+            f" last answer as the beginning of the conversation ({difference(prompt, text)}), so"
+            " the answer's likelihood has no meaning. Give the runs another `template`, or leave"
+            " this benchmark out for such models."
+        )
+    (encoded,) = encoder.encode([text])
+    mask = loss_mask(encoded, text, [(len(prompt), len(text))], encoder.special_ids).mask
+    if not any(mask):
+        raise ScoreError(
+            f"Held-out conversation {id_}: the chat template renders no token of the last answer."
+            " Give the runs another `template`."
+        )
+    first = mask.index(1)
+    ids = encoded.ids[: first + sum(mask)]
+    return prompt, ReferenceRequest(tuple(ids[:first]), tuple(ids[first:]))
+
+
+def _said(conversation: Conversation, renderer: Renderer, prompt: str) -> str:
+    """Return the reference answer: its words, or the rendering of its tool calls."""
+    answer = conversation.messages[-1]
+    if not answer.tool_calls:
+        return answer.content
+    return through_turn(renderer, conversation, len(conversation.messages) - 1)[len(prompt) :]
+
+
+def _judge(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:
+    """Keep all that adherence is judged from later, without a model."""
+    logprob: float = replies[0]
+    said: GreedyAnswer = replies[1]
+    if math.isnan(logprob):
+        raise ScoreError(
+            f"The model's log-probability of {question.id} is not a number. Score it in float32; if"
+            " that does not help, its weights are damaged: look at the run's verdict and merge"
+            " proof."
+        )
+    answer = question.doc["answer"]
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": said.text.strip(),
+        "answer": answer,
+        "correct": said.text.strip() == answer.strip(),
+        "logprobs": [logprob],
+        "response": said.text,
+        "prompt_hash": question.prompt_hash,
+        "shots": 0,
+        "metrics": None,
+        "reference_tokens": len(question.requests[0].answer),
+        "response_tokens": said.tokens,
+        "ended": said.ended,
+        "markers": list(markers),
+    }

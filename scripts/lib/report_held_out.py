@@ -1,0 +1,117 @@
+"""What the report says about a dataset's held-out conversations: the domain itself."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scripts.lib import held_out_tables as tables
+from scripts.lib.report_scores import View, p_words, role, verdict_mark
+from scripts.lib.wording import plus_minus
+
+HELD_OUT = """\
+<section id="held-out" aria-labelledby="held-out-title">
+<h2 id="held-out-title">Domain</h2>
+<p class="quiet">How the fine-tunes do on conversations that were held out of training, in what they
+were trained for. What was forgotten elsewhere stands under Scores.</p>
+{% for benchmark in held_out %}<div class="card">
+<h3>{{ benchmark.name }}</h3>
+{% for sentence in benchmark.sentences %}<p>{{ sentence }}</p>
+{% endfor %}<p class="quiet">{{ benchmark.about }}</p>
+{% for note in benchmark.notes %}<p class="note">{{ note }}</p>
+{% endfor %}<div class="scroll" role="region" tabindex="0"
+aria-label="Held-out results of {{ benchmark.name }}">
+<table>
+<caption>Loss on the reference answers, and how many of the model's own answers keep to the
+domain</caption>
+<thead><tr><th scope="col">Measure</th>
+{% for column in benchmark.columns %}<th scope="col">{{ column.name }}
+<small>{{ column.role }}</small></th>
+{% endfor %}</tr></thead>
+<tbody>
+{% for row in benchmark.rows %}<tr>
+<th scope="row">{{ row.label }} <small>{{ row.judged }}</small></th>
+{% for cell in row.cells %}<td><span class="score">{{ cell.value }}</span>
+{% if cell.change %}<small>{{ cell.change }} {{ mark(cell.verdict) }}</small>
+<small>{{ cell.moved }}</small>
+{% elif cell.error %}<small>{{ cell.error }}</small>
+{% endif %}</td>
+{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+</div></div>
+{% endfor %}</section>
+"""
+
+
+def held_out_answers(document: Mapping[str, Any]) -> Iterator[View]:
+    """Yield for each fine-tune what became of it on the domain, in words and in numbers.
+
+    Args:
+        document: The parsed `comparison.json`.
+    """
+    for name, view in document["held_out"].items():
+        for run, change in view["differences"].items():
+            base, own = view["candidates"][change["base"]], view["candidates"][run]
+            before, after = (tables.number(c["perplexity"]) for c in (base, own))
+            loss = change["loss"]
+            yield {
+                "words": tables.sentence(view, run),
+                "numbers": f"{name}: perplexity {before} → {after} "
+                f"({tables.change_words('perplexity', loss)} per token, {loss['verdict']}).",
+            }
+
+
+def held_out_views(document: Mapping[str, Any]) -> list[View]:
+    """Return the table of each held-out benchmark."""
+    return [
+        {
+            "name": name,
+            "sentences": [tables.sentence(view, run) for run in view["differences"]],
+            "about": tables.about(view),
+            "notes": [note["text"] for note in view["notes"]],
+            "columns": [
+                {"name": c["name"], "role": role(c)}
+                for c in document["candidates"]
+                if c["name"] in view["candidates"]
+            ],
+            "rows": [
+                {
+                    "label": tables.label(row),
+                    "judged": _judged(view, row),
+                    "cells": [
+                        _cell(view, c["name"], row)
+                        for c in document["candidates"]
+                        if c["name"] in view["candidates"]
+                    ],
+                }
+                for row in tables.rows(view)
+            ],
+        }
+        for name, view in document["held_out"].items()
+    ]
+
+
+def _judged(view: Mapping[str, Any], row: str) -> str:
+    first = next(iter(view["candidates"].values()))
+    if row in tables.ROWS:
+        return f"{first['adherence'][row]['n']:,} answers"
+    return f"{first['n']:,} reference answers"
+
+
+def _cell(view: Mapping[str, Any], name: str, row: str) -> View:
+    rate = view["candidates"][name]["adherence"].get(row)
+    stderr = rate["stderr"] if rate else None
+    cell: View = {
+        "value": tables.value(view, name, row),
+        "error": plus_minus(None if stderr is None else 100 * stderr).strip(),
+        "change": None,
+    }
+    change = tables.change_of(view, name, row)
+    if change is None:
+        return cell
+    moved = ("gained", "lost") if row in tables.ROWS else ("improved", "worsened")
+    counts = ", ".join(f"{change[word]:,} {word}" for word in moved)
+    return cell | {
+        "change": tables.change_words(row, change),
+        "verdict": verdict_mark(change["verdict"]),
+        "moved": f"{counts}, {p_words(change['p_value'])}",
+    }

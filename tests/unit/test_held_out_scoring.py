@@ -1,0 +1,162 @@
+"""Scores on held-out conversations, with plain transformers as the yardstick."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.formatting import FormatSpec, format_chat
+from scripts.lib.held_out import aggregate_held_out
+from scripts.lib.held_out_questions import template_markers
+from scripts.lib.templates import CHATML, Renderer, Template
+from tests.tiny_model import make_tiny_model
+from tests.unit.scoring_data import score, spec, write_rows
+
+LENGTH = 6
+TURNS = ("user", "assistant", "user", "assistant")
+
+
+def conversation(n):
+    """Return one of several kinds: a plain one, one with a system turn, one of several turns."""
+    words = [f"Say {'the answer ' * n}", "é" * n or "nothing", "and again?", f"again {n}"]
+    turns = list(zip(TURNS, words, strict=True))[: 2 if n % 2 else 4]
+    system = [("system", "Be brief.")] if n % 3 == 0 else []
+    return {"messages": [{"role": r, "content": c} for r, c in [*system, *turns]]}
+
+
+CONVERSATIONS = [conversation(n) for n in range(1, 8)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def chat(tmp_path):
+    """The conversations, all of them the test split, as the format stage writes them."""
+    write_rows(tmp_path / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
+    write_rows(tmp_path / "raw/test.jsonl", CONVERSATIONS)
+    options = {"format": "auto", "system": None, "split_seed": 0, "limit": None}
+    out = tmp_path / "chat"
+    out.mkdir()
+    fractions = {"valid_fraction": 0.0, "test_fraction": 0.0}
+    format_chat(FormatSpec(**options, **fractions), tmp_path / "raw", out)
+    return out
+
+
+def held_out(**changes):
+    values = {
+        "kind": "held_out",
+        "subjects": ("test",),
+        "shots": 0,
+        "chat_template": True,
+        "max_new_tokens": LENGTH,
+    }
+    return spec(**{**values, **changes})
+
+
+def by_hand(model, messages):
+    """Return loss and tokens of the last answer, and the greedy one, by transformers alone."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    options = {"tokenize": True, "return_dict": False}
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **options)
+    whole = tokenizer.apply_chat_template(messages, **options)
+    end = len(whole) - whole[::-1].index(tokenizer.eos_token_id)
+    with torch.inference_mode():
+        logprobs = network(torch.tensor([whole])).logits[0].log_softmax(-1)
+        nats = -sum(logprobs[at - 1, whole[at]].item() for at in range(len(prompt), end))
+        said = list(prompt)
+        while (
+            len(said) < len(prompt) + LENGTH and tokenizer.eos_token_id not in said[len(prompt) :]
+        ):
+            said.append(int(network(torch.tensor([said])).logits[0, -1].argmax()))
+    new = said[len(prompt) :]
+    ended = tokenizer.eos_token_id in new
+    return nats, end - len(prompt), tokenizer.decode(new[:-1] if ended else new), ended
+
+
+def test_loss_and_answers_are_those_of_plain_transformers(model, chat, tmp_path):
+    facts, rows = score(held_out(), model, chat, tmp_path, batch_size=3)
+    expected = [by_hand(model, one["messages"]) for one in CONVERSATIONS]
+    assert facts["n"] == len(CONVERSATIONS)
+    assert [row["reference_tokens"] for row in rows] == [tokens for _, tokens, _, _ in expected]
+    assert [(row["response"], row["ended"]) for row in rows] == [e[2:] for e in expected]
+    assert [row["answer"] for row in rows] == [c["messages"][-1]["content"] for c in CONVERSATIONS]
+    for row, (nats, *_) in zip(rows, expected, strict=True):
+        assert -row["logprobs"][0] == pytest.approx(nats, rel=1e-4)
+    out = tmp_path / "sums"
+    out.mkdir()
+    aggregate_held_out("domain", [tmp_path / "out"], out)
+    found = json.loads((out / "domain.held_out.json").read_text())
+    nats, tokens = sum(e[0] for e in expected), sum(e[1] for e in expected)
+    size = sum(len(c["messages"][-1]["content"].encode()) for c in CONVERSATIONS)
+    assert found["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-4)
+    assert (found["n"], found["split"]) == (len(CONVERSATIONS), "test")
+    assert found["references_over_limit"] == sum(tokens > LENGTH for _, tokens, _, _ in expected)
+    assert found["protocol"]["max_new_tokens"] == LENGTH
+    assert found["made_of"] == {"model": model.name}
+    lines = (out / "domain.held_out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stops"] for line in lines] == [float(e[3]) for e in expected]
+
+
+def test_a_job_that_is_started_again_asks_nothing_twice(model, chat, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    _, first = score(held_out(), copy, chat, tmp_path)
+    (copy / "model.safetensors").unlink()
+    _, second = score(held_out(), copy, chat, tmp_path)
+    assert second == first
+
+
+def test_a_limit_asks_the_first_conversations(model, chat, tmp_path):
+    _, rows = score(held_out(limit=2), model, chat, tmp_path)
+    assert [row["question_id"] for row in rows] == ["test:0", "test:1"]
+
+
+def test_a_conversation_too_long_is_refused_before_the_model_is_loaded(model, chat, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ScoreError, match=r"Question test:0 needs .* Lower `max_new_tokens`"):
+        score(held_out(max_new_tokens=5000), copy, chat, tmp_path)
+
+
+def test_a_long_reference_counts_even_where_answers_are_short(model, chat, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    settings = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 45}))
+    with pytest.raises(ScoreError, match=r"Question test:\d needs \d+ tokens with its answer"):
+        score(held_out(max_new_tokens=1), copy, chat, tmp_path)
+
+
+def test_a_split_without_conversations_is_an_error_with_a_remedy(model, chat, tmp_path):
+    with pytest.raises(ScoreError, match=r"no valid conversations .* a larger valid_fraction"):
+        score(held_out(subjects=("valid",)), model, chat, tmp_path)
+
+
+def test_a_template_whose_prompt_is_no_beginning_is_refused(model, chat, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    template = CHATML.replace("'<|im_start|>assistant\\n' }}", "'<|im_start|>assistant\\nHm ' }}")
+    assert template != CHATML
+    (copy / "chat_template.jinja").write_text(template)
+    with pytest.raises(ScoreError, match="does not render the prompt of the last answer as the"):
+        score(held_out(), copy, chat, tmp_path)
+
+
+def test_markers_are_control_tokens_and_the_lines_between_turns(model):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    plain = (
+        "{% for m in messages %}{{ '### ' + m.role + ':\\n' + m.content + '\\n\\n' }}{% endfor %}"
+    )
+    renderer = Renderer(tokenizer, Template(source="custom", text=plain))
+    control = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
+    assert set(template_markers(renderer)) == control | {"### user:", "### assistant:"}
+    strict = "{% if messages|length > 2 %}{{ raise_exception('no') }}{% endif %}"
+    renderer = Renderer(tokenizer, Template(source="custom", text=strict))
+    assert set(template_markers(renderer)) == control
