@@ -15,6 +15,9 @@ from scripts.lib.held_out_judging import Kept, judge_all
 from scripts.lib.provenance import read_provenance
 from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
+# More nats per token than this make a perplexity that no float holds; such a model is broken.
+_MOST_NATS = 700.0
+
 # Ways in which an answer can keep to the domain, in the order of tables.
 ADHERENCE = ("stops", "format", "language")
 
@@ -91,7 +94,7 @@ def summary(kept: Sequence[Kept]) -> dict[str, Any]:
         "tokens": tokens,
         "bytes": size,
         "loss": nats / tokens,
-        "perplexity": math.exp(nats / tokens),
+        "perplexity": math.exp(min(nats / tokens, _MOST_NATS)),
         "bits_per_byte": nats / math.log(2) / size,
         "adherence": {name: _rate(values_of(kept, name)) for name in ADHERENCE},
     }

@@ -149,11 +149,11 @@ def _judge(markers: Sequence[str], question: Question, replies: Sequence[Any]) -
     """Keep all that adherence is judged from later, without a model."""
     logprob: float = replies[0]
     said: GreedyAnswer = replies[1]
-    if math.isnan(logprob):
+    if not math.isfinite(logprob):
         raise ScoreError(
-            f"The model's log-probability of {question.id} is not a number. Score it in float32; if"
-            " that does not help, its weights are damaged: look at the run's verdict and merge"
-            " proof."
+            f"The model's log-probability of {question.id} is no finite number. Score it in"
+            " float32; if that does not help, its weights are damaged: look at the run's verdict"
+            " and merge proof."
         )
     answer = question.doc["answer"]
     return {

@@ -83,6 +83,11 @@ def test_the_difference_of_losses_is_the_log_of_the_ratio_of_perplexities():
     assert change["p_value"] < SIGNIFICANCE
 
 
+def test_a_model_that_broke_has_a_perplexity_that_json_can_hold():
+    found = summary(lines(lambda n: 1e9, lambda n: False))
+    assert json.loads(json.dumps(found, allow_nan=False))["perplexity"] > 1e300
+
+
 def test_a_greater_loss_is_worse():
     scores = [score("base", AFTER), score("run", BEFORE, base="base")]
     change = compare_held_out("domain", scores)["differences"]["run"]["loss"]

@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts.lib.answering import GreedyAnswer
 from scripts.lib.errors import ScoreError
 from scripts.lib.formatting import FormatSpec, format_chat
 from scripts.lib.held_out import aggregate_held_out
-from scripts.lib.held_out_questions import template_markers
+from scripts.lib.held_out_questions import held_out_questions, template_markers
 from scripts.lib.templates import CHATML, Renderer, Template
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_rows
@@ -160,3 +161,11 @@ def test_markers_are_control_tokens_and_the_lines_between_turns(model):
     strict = "{% if messages|length > 2 %}{{ raise_exception('no') }}{% endif %}"
     renderer = Renderer(tokenizer, Template(source="custom", text=strict))
     assert set(template_markers(renderer)) == control
+
+
+@pytest.mark.parametrize("logprob", [math.nan, -math.inf])
+def test_a_broken_model_s_loss_is_an_error(model, chat, logprob):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    question = next(held_out_questions(held_out(), chat, tokenizer))
+    with pytest.raises(ScoreError, match="log-probability of test:0 is no finite number"):
+        question.judge(question, [logprob, GreedyAnswer("", False, 0)])
