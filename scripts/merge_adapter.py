@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.job import Job, run_job
-from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.merging import merge_adapter
 from scripts.lib.model_card import CardSpec, write_card
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     facts = merge_adapter(
-        MergeSpec(),
         job.folder("model"),
         job.folder("adapter"),
         job.out,

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.job import Job, run_job
-from scripts.lib.proving import ProofSpec, prove_merge
+from scripts.lib.proving import prove_merge
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     return prove_merge(
-        ProofSpec(**job.spec),
         job.folder("model"),
         job.folder("adapter"),
         job.folder("merged"),

@@ -1,6 +1,6 @@
 """Merge a LoRA adapter into its base in the memory of one tensor.
 
-    merge_adapter(MergeSpec(), model, adapter, out)
+    merge_adapter(model, adapter, out)
 
 The base's bytes are streamed to the merged model. What the adapter does not touch is copied; what
 it does touch passes through memory in blocks of rows, where W becomes W + scale * (B @ A), added in
@@ -14,9 +14,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,27 +30,13 @@ COPY_BYTES = 1 << 26
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MergeSpec:
-    """How to merge.
-
-    Args:
-        dtype: "base" keeps each tensor's dtype.
-    """
-
-    dtype: Literal["base"] = "base"
-
-
-def merge_adapter(
-    spec: MergeSpec, model: Path, adapter: Path, out: Path, *, threads: int = 1
-) -> dict[str, Any]:
-    """Write base + adapter to *out* as a complete Hugging Face model.
+def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) -> dict[str, Any]:
+    """Write base + adapter to *out* as a complete Hugging Face model, each tensor in its own dtype.
 
     Config and generation config are the base's, tokenizer and chat template the adapter's. All that
     can be wrong with the inputs is found before anything is written.
 
     Args:
-        spec: How to merge.
         model: Folder of the base model (safetensors, not quantised).
         adapter: Folder of the adapter, with its tokenizer.
         out: Empty folder.

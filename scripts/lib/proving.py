@@ -1,6 +1,6 @@
 """Prove that a merged model is what base + adapter were.
 
-    prove_merge(ProofSpec(), model, adapter, merged, out)["proof"]["passed"]
+    prove_merge(model, adapter, merged, out)["proof"]["passed"]
 
 Two looks at the weights, neither of which uses the merger's arithmetic. PEFT merges the adapter
 anew, in float32, and each merged weight must be that sum, rounded once. And base + adapter and the
@@ -14,7 +14,6 @@ import gc
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,29 +42,13 @@ PROMPTS = "prompts.json"
 # that is wrong by 5 % passes here and fails there. float16 rounds 8 times finer; in float32 only
 # the order of sums differs.
 MAX_LOGIT_DIFF: Mapping[str, float] = {"F32": 5e-3, "F16": 0.4, "BF16": 2.5}
+# Mean divergence of the next-token distributions, in nats.
 MAX_MEAN_KL: Mapping[str, float] = {"F32": 1e-6, "F16": 1e-3, "BF16": 2e-2}
+# Part of the positions where the likeliest token is the same, 0-1.
 MIN_TOP1_AGREEMENT: Mapping[str, float] = {"F32": 0.995, "F16": 0.97, "BF16": 0.9}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProofSpec:
-    """What a merge has to keep; limits by the dtype of the merged weights (F32, F16, BF16).
-
-    Args:
-        max_logit_diff: Largest absolute difference of any logit.
-        max_mean_kl: Mean divergence of the next-token distributions, in nats.
-        min_top1_agreement: Part of the positions where the likeliest token is the same, 0-1.
-    """
-
-    max_logit_diff: Mapping[str, float] = field(default_factory=lambda: dict(MAX_LOGIT_DIFF))
-    max_mean_kl: Mapping[str, float] = field(default_factory=lambda: dict(MAX_MEAN_KL))
-    min_top1_agreement: Mapping[str, float] = field(
-        default_factory=lambda: dict(MIN_TOP1_AGREEMENT)
-    )
-
-
 def prove_merge(
-    spec: ProofSpec,
     model: Path,
     adapter: Path,
     merged: Path,
@@ -78,7 +61,6 @@ def prove_merge(
     A failed check is a finding, not an error.
 
     Args:
-        spec: The limits.
         model: Folder of the base model.
         adapter: Folder of the adapter, with `prompts.json`.
         merged: Folder of the merged model.
@@ -100,7 +82,7 @@ def prove_merge(
         loads, got = _answers(merged, prompts, out, free)
         numbers = _logit_numbers(expected, got, base_logits)
         checks += [*weights, loads]
-        checks += _check_logits(spec, numbers, main_dtype(stored_tensors(merged)))
+        checks += _check_logits(numbers, main_dtype(stored_tensors(merged)))
     proof = {
         "passed": all(check["passed"] for check in checks),
         "checks": checks,
@@ -200,11 +182,11 @@ def _mean_kl(wanted: torch.Tensor, got: torch.Tensor) -> float:
     return float((wanted.exp() * (wanted - got)).sum(-1).mean())
 
 
-def _check_logits(spec: ProofSpec, numbers: Mapping[str, Any], dtype: str) -> list[Check]:
+def _check_logits(numbers: Mapping[str, Any], dtype: str) -> list[Check]:
     """The merged model answers as base + adapter, within the limits of its dtype."""
     difference, kl = numbers["max_logit_diff"], numbers["mean_kl"]
     agreement = numbers["top1_agreement"]
-    limits = spec.max_logit_diff[dtype], spec.max_mean_kl[dtype], spec.min_top1_agreement[dtype]
+    limits = MAX_LOGIT_DIFF[dtype], MAX_MEAN_KL[dtype], MIN_TOP1_AGREEMENT[dtype]
     scale = f"over {numbers['positions']} positions; the base itself is"
     return [
         make_check(

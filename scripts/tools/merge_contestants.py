@@ -16,9 +16,9 @@ from pathlib import Path
 
 def ours(model: Path, adapter: Path, out: Path, threads: int) -> None:
     """Merge as the merge program does."""
-    from scripts.lib.merging import MergeSpec, merge_adapter
+    from scripts.lib.merging import merge_adapter
 
-    facts = merge_adapter(MergeSpec(), model, adapter, out, threads=threads)
+    facts = merge_adapter(model, adapter, out, threads=threads)
     if facts["method"] != "stream":
         sys.exit(f"not streamed: {facts['reason']}")
 

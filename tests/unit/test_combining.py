@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.combining import CombineSpec, combine_adapters
 from scripts.lib.config_candidates import Method
 from scripts.lib.errors import MergeError
-from scripts.lib.merging import MergeSpec, merge_adapter
-from scripts.lib.proving import ProofSpec, prove_merge
+from scripts.lib.merging import merge_adapter
+from scripts.lib.proving import prove_merge
 from tests.tiny_model import make_tiny_model
 from tests.unit.test_merging import make_adapter
 
@@ -170,10 +170,8 @@ def test_a_combination_merges_and_is_proved_like_any_adapter(tmp_path, model, pa
     combine(tmp_path / "sum", model, parts, spec(weights=(0.02, 0.01)))
     for name in ("merged", "proof"):
         (tmp_path / name).mkdir()
-    merge_adapter(MergeSpec(), model, tmp_path / "sum", tmp_path / "merged")
-    found = prove_merge(
-        ProofSpec(), model, tmp_path / "sum", tmp_path / "merged", tmp_path / "proof"
-    )
+    merge_adapter(model, tmp_path / "sum", tmp_path / "merged")
+    found = prove_merge(model, tmp_path / "sum", tmp_path / "merged", tmp_path / "proof")
     assert found["proof"]["passed"], found
     assert (tmp_path / "merged/tokenizer.json").read_bytes() == (
         model / "tokenizer.json"

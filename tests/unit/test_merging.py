@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.merging import merge_adapter
 from tests.tiny_model import make_tiny_model
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -32,7 +32,7 @@ def make_adapter(folder, model, *, dtype=torch.bfloat16, scale=0.3, **options):
 
 def merge(model, adapter, out):
     out.mkdir()
-    return merge_adapter(MergeSpec(), model, adapter, out)
+    return merge_adapter(model, adapter, out)
 
 
 def peft_merge(model, adapter, dtype=torch.bfloat16):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.merging import merge_adapter
 from scripts.lib.weight_files import read_weight_file
 from tests.merge_kinds import make_kind
 from tests.tiny_architectures import make_architecture
@@ -162,13 +162,13 @@ def test_a_wrong_input_is_named_and_leaves_nothing(sources, tmp_path, wrong):
     spoil, named = WRONG[wrong]
     spoil(model, adapter)
     with pytest.raises(MergeError, match=named):
-        merge_adapter(MergeSpec(), model, adapter, out)
+        merge_adapter(model, adapter, out)
     assert not list(out.iterdir())
 
 
 def test_the_untouched_pair_merges_into_the_bases_files(sources, tmp_path):
     model, adapter = sources
-    merge_adapter(MergeSpec(), model, adapter, tmp_path, threads=2)
+    merge_adapter(model, adapter, tmp_path, threads=2)
     for file in model.glob("*.safetensors"):
         merged = read_weight_file(tmp_path / file.name)
         assert merged.header == read_weight_file(file).header
@@ -184,7 +184,7 @@ def test_a_changed_layout_has_a_right_index(tmp_path, kind):
     outs = [tmp_path / "sharded", tmp_path / "whole"]
     for source, out in zip((model, single), outs, strict=True):
         out.mkdir()
-        merge_adapter(MergeSpec(), source, adapter, out)
+        merge_adapter(source, adapter, out)
     index = json.loads((outs[0] / "model.safetensors.index.json").read_text())
     whole = load_file(outs[1] / WEIGHTS)
     found = {name: load_file(outs[0] / file)[name] for name, file in index["weight_map"].items()}
@@ -202,7 +202,7 @@ def test_names_without_the_first_part_as_in_old_files_are_found(tmp_path):
     save_file(tensors, old / WEIGHTS, metadata={"format": "pt"})
     for source, out in ((model, tmp_path / "one"), (old, tmp_path / "two")):
         out.mkdir()
-        merge_adapter(MergeSpec(), source, adapter, out)
+        merge_adapter(source, adapter, out)
     after = load_file(tmp_path / "two" / WEIGHTS)
     for name, tensor in load_file(tmp_path / "one" / WEIGHTS).items():
         assert torch.equal(after[name.removeprefix("transformer.")], tensor)
@@ -214,7 +214,7 @@ def test_threads_do_not_change_a_byte(sources, tmp_path):
     for threads in (1, 3):
         out = tmp_path / str(threads)
         out.mkdir()
-        facts.append(merge_adapter(MergeSpec(), model, adapter, out, threads=threads))
+        facts.append(merge_adapter(model, adapter, out, threads=threads))
     assert facts[0] == facts[1]
     for file in (tmp_path / "1").iterdir():
         assert file.read_bytes() == (tmp_path / "3" / file.name).read_bytes()
@@ -225,6 +225,6 @@ def test_a_generation_config_of_the_run_is_carried(sources, tmp_path):
     adapter = shutil.copytree(adapter, tmp_path / "adapter")
     (adapter / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
     (tmp_path / "out").mkdir()
-    merge_adapter(MergeSpec(), model, adapter, tmp_path / "out")
+    merge_adapter(model, adapter, tmp_path / "out")
     carried = (tmp_path / "out" / "generation_config.json").read_text()
     assert carried == '{"eos_token_id": [2, 0]}'

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from scripts.lib.errors import MergeError
 from scripts.lib.merge_layout import embedding_name
-from scripts.lib.merging import MergeSpec, merge_adapter
-from scripts.lib.proving import ProofSpec, prove_merge
+from scripts.lib.merging import merge_adapter
+from scripts.lib.proving import prove_merge
 from tests.merge_kinds import KINDS, make_kind, merge_by_peft
 from tests.tiny_architectures import make_architecture
 
@@ -95,10 +95,10 @@ def test_a_merge_has_the_bits_of_pefts(bases, tmp_path, kind, architecture, cell
     out.mkdir()
     if cell == "refused":
         with pytest.raises(MergeError, match="has no bias"):
-            merge_adapter(MergeSpec(), model, adapter, out)
+            merge_adapter(model, adapter, out)
         assert not list(out.iterdir())
         return
-    facts = merge_adapter(MergeSpec(), model, adapter, out, threads=2)
+    facts = merge_adapter(model, adapter, out, threads=2)
     method, _, unties = cell.partition(", ")
     assert (facts["method"], facts["untied"]) == (method, bool(unties))
     assert bool(facts["reason"]) == (method == "peft")
@@ -120,8 +120,8 @@ def prove(bases, folder, kind, architecture):
     adapter = make_kind(kind, architecture, model, folder / "adapter")
     for name in ("merged", "proof"):
         (folder / name).mkdir()
-    merge_adapter(MergeSpec(), model, adapter, folder / "merged")
-    facts = prove_merge(ProofSpec(), model, adapter, folder / "merged", folder / "proof")
+    merge_adapter(model, adapter, folder / "merged")
+    facts = prove_merge(model, adapter, folder / "merged", folder / "proof")
     assert [file.name for file in (folder / "proof").iterdir()] == ["proof.json"]
     return {
         check["name"]: check["evidence"]

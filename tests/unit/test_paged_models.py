@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.merging import merge_adapter
 from scripts.lib.paged_models import fits, load_float32
-from scripts.lib.proving import ProofSpec, prove_merge
+from scripts.lib.proving import prove_merge
 from scripts.lib.weight_files import read_model
 from tests.merge_kinds import make_kind
 from tests.tiny_architectures import make_architecture
@@ -29,7 +29,7 @@ def chain(tmp_path):
         (adapter / "prompts.json").write_text(json.dumps([[7, 30, 41, 5], list(range(4, 30))]))
         merged = tmp_path / "merged"
         merged.mkdir()
-        merge_adapter(MergeSpec(), model, adapter, merged)
+        merge_adapter(model, adapter, merged)
         return model, adapter, merged
 
     return make
@@ -42,7 +42,7 @@ def test_a_proof_from_disk_is_the_proof_from_memory(chain, tmp_path, architectur
     for free in (None, NO_MEMORY):
         out = tmp_path / f"proof-{free}"
         out.mkdir()
-        proofs.append(prove_merge(ProofSpec(), *folders, out, free=free))
+        proofs.append(prove_merge(*folders, out, free=free))
         assert [place.name for place in out.iterdir()] == ["proof.json"]
     assert proofs[0] == proofs[1]
     assert proofs[0]["proof"]["passed"]

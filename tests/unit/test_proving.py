@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scripts.lib.merging import MergeSpec, merge_adapter
-from scripts.lib.proving import ProofSpec, prove_merge
+from scripts.lib.merging import merge_adapter
+from scripts.lib.proving import prove_merge
 from tests.tiny_model import make_tiny_model
 from tests.unit.test_merging import make_adapter
 
@@ -21,7 +21,7 @@ def chain(tmp_path_factory):
     adapter = make_adapter(folder / "adapter", model, scale=0.05)
     (adapter / "prompts.json").write_text(json.dumps(PROMPTS))
     (folder / "merged").mkdir()
-    merge_adapter(MergeSpec(), model, adapter, folder / "merged")
+    merge_adapter(model, adapter, folder / "merged")
     return model, adapter, folder / "merged"
 
 
@@ -30,7 +30,7 @@ def prove(chain, tmp_path, **parts):
     out = tmp_path / "proof"
     out.mkdir()
     paths = {"model": model, "adapter": adapter, "merged": merged} | parts
-    facts = prove_merge(ProofSpec(), paths["model"], paths["adapter"], paths["merged"], out)
+    facts = prove_merge(paths["model"], paths["adapter"], paths["merged"], out)
     assert json.loads((out / "proof.json").read_text()) == facts["proof"]
     return facts["proof"]
 
@@ -82,7 +82,7 @@ def test_a_right_merge_of_another_kind_passes(chain, tmp_path, options):
     adapter = make_adapter(tmp_path / "adapter", model, scale=0.05, **options)
     (adapter / "prompts.json").write_text(json.dumps(PROMPTS))
     (tmp_path / "merged").mkdir()
-    merge_adapter(MergeSpec(), model, adapter, tmp_path / "merged")
+    merge_adapter(model, adapter, tmp_path / "merged")
     assert prove((model, adapter, tmp_path / "merged"), tmp_path)["passed"]
 
 
@@ -91,7 +91,7 @@ def test_a_right_merge_in_float32_passes(chain, tmp_path):
     tensors = {n: t.float() for n, t in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "merged").mkdir()
-    merge_adapter(MergeSpec(), base, chain[1], tmp_path / "merged")
+    merge_adapter(base, chain[1], tmp_path / "merged")
     proof = prove((base, chain[1], tmp_path / "merged"), tmp_path)
     assert failed(proof) == set()
     assert proof["numbers"]["max_logit_diff"] < 1e-4
@@ -102,7 +102,7 @@ def test_a_doubled_scale_shows_in_the_answers_as_well(chain, tmp_path):
     adapter = make_adapter(tmp_path / "adapter", model, scale=0.5)
     (adapter / "prompts.json").write_text(json.dumps(PROMPTS))
     (tmp_path / "merged").mkdir()
-    merge_adapter(MergeSpec(), model, with_alpha(adapter, tmp_path / "w", 2), tmp_path / "merged")
+    merge_adapter(model, with_alpha(adapter, tmp_path / "w", 2), tmp_path / "merged")
     found = failed(prove((model, adapter, tmp_path / "merged"), tmp_path))
     assert {"weights", "top1_agreement"} <= found
 
@@ -112,7 +112,7 @@ def test_a_wrong_scale_fails(chain, tmp_path, factor):
     model, adapter, _ = chain
     (tmp_path / "merged").mkdir()
     wrong = with_alpha(adapter, tmp_path / "wrong", factor)
-    merge_adapter(MergeSpec(), model, wrong, tmp_path / "merged")
+    merge_adapter(model, wrong, tmp_path / "merged")
     assert "weights" in failed(prove(chain, tmp_path, merged=tmp_path / "merged"))
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_scale_fails_even_where_the_update_hardly_moves_the_logits(chain
     adapter = make_adapter(tmp_path / "adapter", model, scale=0.002)
     (adapter / "prompts.json").write_text(json.dumps(PROMPTS))
     (tmp_path / "merged").mkdir()
-    merge_adapter(MergeSpec(), model, with_alpha(adapter, tmp_path / "w", 2), tmp_path / "merged")
+    merge_adapter(model, with_alpha(adapter, tmp_path / "w", 2), tmp_path / "merged")
     proof = prove((model, adapter, tmp_path / "merged"), tmp_path)
     assert failed(proof) == {"weights"}
 

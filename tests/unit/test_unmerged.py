@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import ScoreError
-from scripts.lib.merging import MergeSpec, merge_adapter
+from scripts.lib.merging import merge_adapter
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 from tests.unit.test_merging import make_adapter
@@ -43,7 +43,7 @@ def test_model_and_adapter_answer_as_the_merged_model(
 ):
     merged = tmp_path / "merged"
     merged.mkdir()
-    merge_adapter(MergeSpec(), base, adapter, merged)
+    merge_adapter(base, adapter, merged)
     asked = spec(**changes)
     facts, beside = score(asked, base, benchmark_folder, tmp_path / "one", adapter=adapter)
     same, after = score(asked, merged, benchmark_folder, tmp_path / "two")
