@@ -7,12 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-
 from scripts.lib.adapters import Adapter
 from scripts.lib.errors import MergeError
 from scripts.lib.merge_layout import FLOATS, Layout, changed_config
+from scripts.lib.paged_models import hollow_model
 from scripts.lib.peft_models import load_tuned
 from scripts.lib.weight_files import (
     TORCH_DTYPES,
@@ -75,8 +73,7 @@ def _check_modules(model: Path, adapter: Adapter) -> None:
     Raises:
         MergeError: naming the first tensor that has no place.
     """
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    empty = hollow_model(model)
     known = {name for name, _ in empty.named_modules()}
     known |= {name for name, _ in empty.named_parameters()}
     for name in adapter.updates:

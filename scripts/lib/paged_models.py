@@ -6,8 +6,10 @@ place included, works on it, only slower.
 """
 
 import math
+import os
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import init_empty_weights
@@ -15,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from scripts.lib.errors import MergeError
 from scripts.lib.memory import free_bytes
-from scripts.lib.weight_files import read_model, read_tensor
+from scripts.lib.weight_files import StoredTensor, read_model, read_tensor
 
 FLOAT32_BYTES = 4
 ROOM = 1.25
@@ -23,10 +25,27 @@ ROOM = 1.25
 
 
 class Loaded(NamedTuple):
-    """A model, and the names of weights that were missing, left over or of another shape."""
+    """A model, and the names of weights that were missing, left over or of another shape.
+
+    What Transformers leaves out in silence is not among them: buffers that models of today compute
+    by themselves (causal masks, rotary frequencies).
+    """
 
     model: PreTrainedModel
     odd: list[str]
+
+
+def hollow_model(folder: Path) -> PreTrainedModel:
+    """Return the causal language model that the config in *folder* tells of, without its weights.
+
+    Each weight is on the device "meta": it has a shape and takes no memory.
+    """
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(folder), dtype=torch.float32
+        )
+    model.tie_weights()
+    return model
 
 
 def load_float32(folder: Path, scratch: Path | None, free: int | None = None) -> Loaded:
@@ -39,8 +58,13 @@ def load_float32(folder: Path, scratch: Path | None, free: int | None = None) ->
     """
     if scratch is not None and not fits(folder, free):
         return _load_paged(folder, scratch)
+    return _load(folder, {})
+
+
+def _load(folder: Path, options: Mapping[str, Any]) -> Loaded:
+    """Load a model by Transformers, with *options*."""
     model, found = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
+        folder, dtype=torch.float32, output_loading_info=True, **options
     )
     return Loaded(model.eval(), [str(name) for names in found.values() for name in names])
 
@@ -59,23 +83,14 @@ def _load_paged(folder: Path, scratch: Path) -> Loaded:
         MergeError: when Transformers builds its weights from those of the files in another form
             (experts of a mixture, old names), which needs them in memory.
     """
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(folder), dtype=torch.float32
-        )
+    model = hollow_model(folder)
     known = model.state_dict()
     weights: dict[str, torch.Tensor] = {}
     for tensor in (tensor for file in read_model(folder) for tensor in file.tensors):
-        inner = f"{model.base_model_prefix}.{tensor.name}"
-        name = tensor.name if tensor.name in known else inner
-        weights[name] = torch.from_file(
-            str(scratch / f"{len(weights)}.weight"),
-            shared=True,
-            size=math.prod(tensor.shape),
-            dtype=torch.float32,
-        ).view(tensor.shape)
-        weights[name].copy_(read_tensor(tensor))
-    found = model.load_state_dict(weights, strict=False, assign=True)
+        name = memory_name(tensor.name, known, model.base_model_prefix)
+        if name:
+            weights[name] = _paged(scratch / f"{len(weights)}.weight", tensor)
+    model.load_state_dict(weights, strict=False, assign=True)
     model.tie_weights()
     empty = [name for name, weight in model.named_parameters() if weight.is_meta]
     if empty:
@@ -84,4 +99,35 @@ def _load_paged(folder: Path, scratch: Path) -> Loaded:
             " used, so that it cannot be proved from disk: give prove_merge more memory"
             " (--set-resources prove_merge:mem_mb=...)."
         )
-    return Loaded(model.eval(), list(found.unexpected_keys))
+    return Loaded(model.eval(), _load(folder, {"device_map": {"": "meta"}}).odd)
+
+
+def _paged(file: Path, tensor: StoredTensor) -> torch.Tensor:
+    """Return *tensor* in float32, in a new file.
+
+    Raises:
+        MergeError: when the disk is full.
+    """
+    size = math.prod(tensor.shape)
+    try:
+        # Before it is mapped: who writes to a mapped file that finds no room is killed by a signal.
+        with file.open("wb") as new:
+            os.posix_fallocate(new.fileno(), 0, max(1, size * FLOAT32_BYTES))
+    except OSError as error:
+        raise MergeError(
+            f"{file.parent} has no room for a model that does not fit in memory ({error.strerror}):"
+            " make room, or give prove_merge more memory (--set-resources prove_merge:mem_mb=...)."
+        ) from error
+    paged = torch.from_file(str(file), shared=True, size=size, dtype=torch.float32)
+    return paged.view(tensor.shape).copy_(read_tensor(tensor))
+
+
+def memory_name(stored: str, known: Container[str], prefix: str) -> str:
+    """Return what a model in memory calls a tensor of its files, or nothing where it has none.
+
+    Args:
+        stored: The tensor's name in the files.
+        known: The names that the model has.
+        prefix: Its `base_model_prefix`: old files were saved from the inner model.
+    """
+    return next((name for name in (stored, f"{prefix}.{stored}") if name in known), "")

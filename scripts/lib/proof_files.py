@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from transformers import GenerationConfig
 
 from scripts.lib.adapters import GENERATION_CONFIG, carried_files, largest_token_id
-from scripts.lib.merge_layout import OUTPUT_NAMES, embedding_name, output_name
+from scripts.lib.merge_layout import FLOATS, OUTPUT_NAMES, embedding_name, output_name
 from scripts.lib.weight_files import StoredTensor, read_model
 
 
@@ -139,7 +139,7 @@ def _pad_stops(folder: Path) -> bool:
     return config.pad_token_id is not None and config.pad_token_id in stops
 
 
-def main_dtype(tensors: Mapping[str, Any]) -> str:
-    """Return the commonest dtype of *tensors*, as safetensors names it."""
-    found = [tensor.dtype for tensor in tensors.values()]
+def main_dtype(tensors: Mapping[str, StoredTensor]) -> str:
+    """Return the commonest float dtype of *tensors*, as safetensors names it."""
+    found = [tensor.dtype for tensor in tensors.values() if tensor.dtype in FLOATS]
     return str(max(sorted(set(found)), key=found.count))

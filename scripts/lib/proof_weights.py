@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from scripts.lib.paged_models import memory_name
 from scripts.lib.proof_files import Check, make_check, stored_tensors
-from scripts.lib.weight_files import StoredTensor, read_tensor
+from scripts.lib.weight_files import StoredTensor, read_bytes, read_tensor
 
 # How far a merged weight may be from PEFT's float32 sum, in steps of its dtype: rounding once costs
 # half a step; the rest is for sums in another order, which in float32 are a few steps apart.
@@ -18,49 +19,58 @@ MAX_ROUNDING_STEPS: Mapping[str, float] = {"F32": 100.0, "F16": 0.75, "BF16": 0.
 SMALLEST_PART = 0.01
 
 
-def check_weights(expected: PreTrainedModel, merged: Path, scratch: Path) -> list[Check]:
+def check_weights(
+    expected: PreTrainedModel, model: Path, merged: Path, scratch: Path
+) -> list[Check]:
     """Each merged weight is PEFT's float32 sum, rounded once to the stored dtype.
+
+    A tensor that the model in memory has not (a mask or frequencies, in old files) must have the
+    base's bytes.
 
     Args:
         expected: PEFT's merged model, in float32.
+        model: Folder of the base model.
         merged: Folder of the merged model.
         scratch: A folder with room for the model in float32, for mixtures of experts only.
 
     Returns:
         The checks "finite" and "weights"; a failed one names a tensor.
     """
-    stored = stored_tensors(merged)
+    stored, base = stored_tensors(merged), stored_tensors(model)
     sums = expected.state_dict()
-    names = {name: _memory_name(name, sums, expected.base_model_prefix) for name in stored}
-    if all(names.values()):
-        return _compare(stored, lambda name: sums[names[name]])
+    names = {name: memory_name(name, sums, expected.base_model_prefix) for name in stored}
+    seen = {sums[name].data_ptr() for name in names.values() if name}  # a tied weight has two names
+    if all(weight.data_ptr() in seen for weight in sums.values()):
+        return _compare(stored, base, lambda name: sums.get(names[name]))
     # The files hold the experts of a mixture one by one, the model in memory holds them together.
     # It is brought to the form of the files on disk, as two models may not fit in memory.
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         expected.save_pretrained(folder)
         saved = stored_tensors(Path(folder))
-        return _compare(stored, lambda name: read_tensor(saved[name]) if name in saved else None)
-
-
-def _memory_name(name: str, sums: Mapping[str, torch.Tensor], prefix: str) -> str:
-    """Return what the model in memory calls the stored tensor *name*, or nothing."""
-    # Old files were saved from the inner model.
-    return next((known for known in (name, f"{prefix}.{name}") if known in sums), "")
+        return _compare(
+            stored, base, lambda name: read_tensor(saved[name]) if name in saved else None
+        )
 
 
 def _compare(
-    stored: Mapping[str, StoredTensor], sum_of: Callable[[str], torch.Tensor | None]
+    stored: Mapping[str, StoredTensor],
+    base: Mapping[str, StoredTensor],
+    sum_of: Callable[[str], torch.Tensor | None],
 ) -> list[Check]:
     """Return the checks of all *stored* tensors, of which one is in memory at a time."""
     odd: list[str] = []
     broken: list[str] = []
     worst = 0.0
     for name, place in stored.items():
+        exact = sum_of(name)
+        if exact is None or place.dtype not in MAX_ROUNDING_STEPS:
+            if name not in base or read_bytes(place) != read_bytes(base[name]):
+                odd.append(name)
+            continue
         tensor = read_tensor(place)
         if not bool(torch.isfinite(tensor).all()):
             broken.append(name)
-        exact = sum_of(name)
-        if exact is None or exact.shape != tensor.shape:
+        if exact.shape != tensor.shape:
             odd.append(name)
             continue
         steps = _rounding_steps(tensor, exact)

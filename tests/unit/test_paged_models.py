@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -74,3 +76,17 @@ def test_a_mixture_that_does_not_fit_says_what_to_do(tmp_path):
     model = make_architecture("mixtral", tmp_path / "model")
     with pytest.raises(MergeError, match="prove_merge:mem_mb"):
         load_float32(model, tmp_path, NO_MEMORY)
+
+
+def test_a_disk_without_room_for_the_weights_is_told(tmp_path):
+    """Before they are written to a mapped file, which would kill the job by a signal."""
+    model = make_architecture("llama_untied", tmp_path / "model")
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from scripts.lib.paged_models import load_float32;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024));"
+        "load_float32(Path(sys.argv[1]), Path(sys.argv[2]), 0)"
+    )
+    command = [sys.executable, "-c", code, str(model), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "MergeError" in done.stderr and "has no room" in done.stderr

@@ -7,6 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.merging import merge_adapter
 from scripts.lib.proving import prove_merge
+from tests.merge_kinds import make_kind
+from tests.tiny_architectures import make_architecture
 from tests.tiny_model import make_tiny_model
 from tests.unit.test_merging import make_adapter
 
@@ -183,3 +185,65 @@ def test_padding_that_stops_the_model_fails_unless_it_did_so_in_the_base(chain, 
     (tmp_path / "second").mkdir()
     base = stop_at_padding(chain[0], tmp_path / "base")
     assert prove(chain, tmp_path / "second", model=base, merged=merged)["passed"]
+
+
+def old_buffers(architecture):
+    """What checkpoints of years ago hold besides their weights, and today's models compute."""
+    mask = torch.ones(1, 1, 8, 8, dtype=torch.bool).tril()
+    if architecture == "gpt2":
+        return {f"transformer.h.{layer}.attn.bias": mask.bfloat16() for layer in range(2)}
+    if architecture == "llama_tied":
+        return {f"model.layers.{n}.self_attn.rotary_emb.inv_freq": torch.rand(4) for n in range(2)}
+    place = "gpt_neox.layers.{}.attention"
+    return {
+        f"{place.format(layer)}.{name}": value.clone()
+        for layer in range(2)
+        for name, value in {
+            "bias": mask,
+            "masked_bias": torch.tensor(-1e9).half(),  # which is no finite number
+            "rotary_emb.inv_freq": torch.rand(4),
+        }.items()
+    }
+
+
+@pytest.fixture
+def old(request, tmp_path):
+    """Base, adapter and merged model of a checkpoint that holds more than the model's weights."""
+    twice = request.param == "stored twice"
+    architecture = "llama_tied" if twice else request.param
+    model = make_architecture(architecture, tmp_path / "model")
+    file = model / "model.safetensors"
+    tensors = load_file(file)
+    more = {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()} if twice else None
+    save_file(tensors | (more or old_buffers(architecture)), file, metadata={"format": "pt"})
+    adapter = make_kind("LoRA", architecture, model, tmp_path / "adapter")
+    (tmp_path / "merged").mkdir()
+    merge_adapter(model, adapter, tmp_path / "merged")
+    return model, adapter, tmp_path / "merged"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize(
+    ("old", "free"),
+    [
+        *((name, None) for name in ("gpt2", "gpt_neox", "llama_tied", "stored twice")),
+        *((name, 0) for name in ("gpt2", "llama_tied")),  # from disk
+    ],
+    indirect=["old"],
+)
+def test_a_merge_of_an_old_checkpoint_passes(old, tmp_path, free):
+    """As those of GPT-2, Pythia and early Llamas are: with masks and frequencies in them."""
+    (tmp_path / "proof").mkdir()
+    proof = prove_merge(*old, tmp_path / "proof", free=free)["proof"]
+    assert failed(proof) == set(), proof
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("old", ["gpt2", "gpt_neox"], indirect=True)
+def test_what_the_model_computes_by_itself_must_be_the_bases(old, tmp_path):
+    def flip(tensors):
+        name = next(name for name in tensors if name.endswith((".attn.bias", "attention.bias")))
+        tensors[name] = ~tensors[name] if tensors[name].dtype == torch.bool else -tensors[name]
+
+    changed = change_weights(old[2], tmp_path / "changed", flip)
+    assert failed(prove(old, tmp_path, merged=changed)) == {"weights"}
