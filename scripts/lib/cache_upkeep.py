@@ -13,8 +13,11 @@ a lock:
   do files of readers that cannot show their use, since they may only read the cache.
 
 What killed writers left (`.part-*`), what was put into quarantine and index entries that lead
-nowhere go after one grace. A writer
-is not killed while something below its folder is younger than that.
+nowhere go after one grace. A writer is taken to be killed when nothing below its folder is younger
+than that.
+
+Only what has the form that a cache gives it is looked at, an entry by its manifest: a folder that
+was named by mistake loses nothing.
 """
 
 import contextlib
@@ -25,6 +28,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from scripts.lib.stages import STAGES
 
 GRACE_SECONDS = 24 * 3600.0
 """A day: far longer than a reader's beat, and a night's queue."""
@@ -53,11 +58,6 @@ class Item:
     bytes: int
     freed_bytes: int
     used: float
-
-    @property
-    def id(self) -> str:
-        """Stage and name."""
-        return f"{self.path.parent.name}/{self.path.name}"
 
 
 def items(cache: Path) -> Iterator[Item]:
@@ -170,11 +170,9 @@ def _unindex(stage: Path, names: Collection[str]) -> None:
 
 def _places(cache: Path) -> Iterator[tuple[Path, Kind]]:
     """Yield every path of a cache that an `Item` stands for."""
-    for stage in _children(cache):
-        if stage.name.startswith(".part-"):
-            yield stage, "leftover"
-            continue
-        for path in _children(stage):
+    for name in STAGES:
+        yield from ((part, "leftover") for part in sorted(cache.glob(f".part-{name}-*")))
+        for path in _children(cache / name):
             if path.name == ".quarantine":
                 yield from ((bad, "quarantine") for bad in _children(path))
             elif path.name == ".index":
@@ -183,7 +181,7 @@ def _places(cache: Path) -> Iterator[tuple[Path, Kind]]:
                 yield path, "leftover"
             elif path.name.startswith(".trash-"):
                 yield path, "trash"
-            elif path.name[0] != "." and path.is_dir():
+            elif path.name[0] != "." and (path / f"{path.name}.json").is_file():
                 yield path, "entry"
 
 

@@ -125,6 +125,18 @@ def test_listing_shows_everything_and_changes_nothing(cache, capsys):
     assert "to remove with --remove" in said
 
 
+def test_a_folder_that_is_no_entry_is_never_touched(tmp_path, capsys):
+    """CACHE=/project where /project/tunesmith was meant: its neighbours are somebody's work."""
+    for name in ("thesis/chapters", "models/llama", ".part-whole", "models/.cache/x"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("years")
+    age(tmp_path, 400)
+    before = sorted(tmp_path.rglob("*"))
+    tidy(tmp_path, capsys, "--older-than", "30d", "--remove")
+    tidy(tmp_path, capsys, "--keep", "0", "--remove")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_bytes_that_a_result_still_holds_are_not_freed(cache):
     found = {item.path.name: item for item in cache_upkeep.items(cache)}
     assert (found["alone-11"].bytes, found["alone-11"].freed_bytes) == (3_002, 3_002)
