@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError
+
+# The base of what its HTTP client raises, too, when nobody answers; versions differ in the client.
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from scripts.lib.canonical import digest
@@ -120,7 +122,7 @@ def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfAp
             commit_message="Publish a merged model",
             revision=wanted.revision,
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise PublishError(
             f"{wanted.repo_id} could not be pushed: {error}. Nothing was recorded; look at the"
             " repository's name and the token's rights, then run `publish` again"

@@ -64,6 +64,11 @@ def recover(folder: Path, locks: Path) -> None:
         RecoveryError: when jobs of a workflow that is gone cannot be seen, or do not end.
     """
     notes = dict(_notes(folder))
+    for host in sorted({note["host"] for note in notes.values()} - {socket.gethostname()}):
+        _say(
+            f"a workflow that was started on {host} is at work in this folder, or was killed: if it"
+            f" was, start again on {host}, where its lock is released and its jobs are cancelled"
+        )
     gone = [token for token, note in notes.items() if _is_gone(note)]
     if not gone:
         return
@@ -116,6 +121,11 @@ def _is_gone(note: Mapping[str, Any]) -> bool:
 
 def _jobs(names: list[str]) -> list[str]:
     """Return the ids of the jobs of these names that have not ended."""
+    if shutil.which("squeue") is None:
+        raise RecoveryError(
+            "squeue is not on the PATH; Slurm jobs of an earlier workflow, which was killed, may"
+            " still run, so nothing was started: load Slurm's module and try again"
+        )
     result = subprocess.run(
         ["squeue", "-h", "--me", "-t", "PD,R,CG,S,CF,SO", "-n", ",".join(names), "-o", "%i"],
         capture_output=True,

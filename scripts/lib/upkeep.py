@@ -22,8 +22,10 @@ DAY_SECONDS = 24 * 60 * 60
 def evict_merged(graph: Graph, store: Store) -> list[Path]:
     """Remove the merged models with `keep_merged: false` whose proof and scores are there.
 
-    The manifests stay, so nothing is planned because of it. A model that another run keeps stays.
+    The manifests stay, so nothing is planned because of it. A model that another run keeps stays,
+    and so does one that another workflow uses now.
     """
+    used = usage.in_use(store.results, time.time())
     kept = {c.artifacts.get("merged") for c in graph.candidates if c.keep_merged}
     removed = []
     for candidate in graph.candidates:
@@ -37,6 +39,7 @@ def evict_merged(graph: Graph, store: Store) -> list[Path]:
         if (
             folder
             and folder.is_relative_to(store.results)
+            and not _names(store, folder) & used
             and all(_look(store, other) for other in needed)
         ):
             shutil.rmtree(folder)
@@ -53,7 +56,7 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     """Yield each path under results/ that the config no longer reaches, with its bytes.
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
-    put aside, and scratch folders of finished work; and, older than a day, plans and the temporary
+    put aside, and scratch folders of such artifacts; and, older than a day, plans and the temporary
     folders of killed jobs. What a job or another workflow uses now (usage.py) is left out.
     """
     now = time.time()

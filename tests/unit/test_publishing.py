@@ -187,3 +187,12 @@ def test_a_wrong_token_pushes_nothing_and_is_not_told(folder):
         assert "401" in done.stdout and token not in done.stdout
         assert server.commits == []
     assert not (folder.root / "results/published").exists()
+
+
+def test_a_hub_that_does_not_answer_is_said_without_a_traceback(folder):
+    with hub(TOKEN) as server:
+        nobody_there = server.url
+    run = folder.run(HF_TOKEN=TOKEN, HF_ENDPOINT=nobody_there)
+    assert run.returncode == 1
+    assert "could not be pushed" in run.stdout and "Traceback" not in run.stdout
+    assert TOKEN not in run.stdout

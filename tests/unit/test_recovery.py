@@ -69,12 +69,14 @@ def test_the_lock_stays_while_another_workflow_lives(folder):
     assert len(list((folder / "notes").iterdir())) == 1
 
 
-def test_a_workflow_on_another_machine_is_taken_to_be_alive(folder):
+def test_a_workflow_on_another_machine_is_taken_to_be_alive_and_told(folder, capsys):
+    """After a kill on another login node: only there it can be seen that it is gone."""
     token = note_of_the_dead(folder / "notes")
     path = folder / "notes" / f"{token}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere"}))
     recovery.recover(folder / "notes", folder / "locks")
     assert path.exists() and (folder / "locks").exists()
+    assert "elsewhere" in capsys.readouterr().err
 
 
 def test_a_process_id_that_another_process_got_since_is_no_owner(folder):
@@ -105,6 +107,15 @@ def test_a_slurm_that_does_not_answer_stops_the_start(folder, slurm):
     squeue = slurm.parent / "bin" / "squeue"
     squeue.write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
     with pytest.raises(RecoveryError, match="no controller"):
+        recovery.recover(folder / "notes", folder / "locks")
+    assert len(list((folder / "notes").iterdir())) == 1
+
+
+def test_without_slurm_s_commands_it_is_said_what_may_still_run(folder, monkeypatch):
+    """Started again on a machine that has them not, or before their module is loaded."""
+    note_of_the_dead(folder / "notes", "tunesmith_dead")
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(RecoveryError, match="squeue is not on the PATH"):
         recovery.recover(folder / "notes", folder / "locks")
     assert len(list((folder / "notes").iterdir())) == 1
 

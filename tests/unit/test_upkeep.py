@@ -247,6 +247,14 @@ def test_a_merged_model_goes_under_whatever_words_it_lies(world):
     assert evict(world) == [f"results/{id}"]
 
 
+def test_a_merged_model_stays_while_a_workflow_of_another_config_uses_it(world):
+    put("runs/gentle/keep_merged", False)(world)
+    id = world.id("merged:gentle")
+    with world.inside(), usage.Use(Path("results"), [id], []):
+        assert evict(world) == []
+    assert evict(world) == [f"results/{id}"]
+
+
 def test_a_shared_cache_is_never_evicted_from(world):
     world.caches = ("cache",)
     shutil.rmtree(world.results)
