@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from scripts.lib import files, sharing
+from scripts.lib import files, moves, sharing
 from scripts.lib.canonical import digest
 from scripts.lib.errors import StoreError
 
@@ -87,7 +87,7 @@ class Store:
             if whole != folder:
                 os.utime(whole)
         memory = self.results / ".verified" / f"{_path_digest(folder)}.json"
-        seen = _inode(whole)
+        seen = moves.inode(whole)
         try:
             stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
             with contextlib.suppress(OSError, ValueError):
@@ -96,6 +96,12 @@ class Store:
             bad = next(
                 (f for f in _listed(found) if files.sha256_of(folder / f.path) != f.sha256), None
             )
+        except PermissionError as error:
+            raise StoreError(
+                f"{error.filename} cannot be read by you: have its owner open it (docs/cache.md"
+                " says how rights are meant), or take its cache out of TUNESMITH_CACHE; then run"
+                " again"
+            ) from error
         except OSError as error:
             raise StoreError(f"{found.id} has lost files ({error}): run again") from error
         if bad:
@@ -170,12 +176,12 @@ class Store:
             # Before and after: whoever is killed in between leaves an entry that is found by its
             # keys all the same, and whoever loses the race leaves the winner's keys alone.
             _index(cache, manifest, shared=True, new_only=True)
-            while not _renamed(part, entry):
-                seen = _inode(entry)
+            while not moves.move_in(part, entry):
+                seen = moves.inode(entry)
                 winner = _read(id, entry / f"{name}.json")
                 if winner and (winner.folder or what == "manifest") and not replace:
                     return winner
-                aside = _quarantine(entry, seen, cache)
+                aside = moves.put_aside(entry, seen, cache)
                 if aside and not replace:
                     print(f"{id}: the cache's entry was damaged; moved to {aside}", file=sys.stderr)
             _index(cache, manifest, shared=True)
@@ -214,7 +220,7 @@ class Store:
         local = whole == found.folder
         text = f"{bad} is not what its manifest says; "
         try:
-            aside = _quarantine(whole, seen, None if local else whole.parents[1])
+            aside = moves.put_aside(whole, seen, None if local else whole.parents[1])
         except OSError as error:  # a colleague's cache that is only read
             return (
                 f"{text}it could not be moved away ({error}): have {whole} removed, or take its"
@@ -270,57 +276,6 @@ def _has_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except OSError:
         return False
-
-
-def _renamed(part: Path, entry: Path) -> bool:
-    """Move *part* to *entry* unless something is there; the move is one step."""
-    try:
-        os.rename(part, entry)
-    except OSError:
-        if entry.is_dir():
-            return False
-        raise
-    return True
-
-
-def _quarantine(folder: Path, seen: int | None, cache: Path | None) -> Path | None:
-    """Move *folder* out of the way, under a name that no plan looks for.
-
-    Args:
-        folder: What was found bad.
-        seen: Its inode then. Another process may have put a good one in its place since: that one
-            is put back.
-        cache: The cache that it lies in.
-
-    Returns:
-        Where it went; None when another process was first.
-    """
-    aside = folder.parent / ".quarantine" / f"{folder.name}-{secrets.token_hex(4)}"
-    if cache:
-        sharing.make_folder(aside.parent, cache)
-    else:
-        aside.parent.mkdir(exist_ok=True)
-    if _inode(folder) != seen:
-        return None
-    try:
-        os.rename(folder, aside)
-    except FileNotFoundError:
-        return None
-    if _inode(aside) != seen:
-        with contextlib.suppress(OSError):  # a third one took its place already
-            os.rename(aside, folder)
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(aside)  # its age in quarantine counts from now
-    return aside
-
-
-def _inode(path: Path) -> int | None:
-    """Return the inode of *path*: what is renamed into a place has another one."""
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
 
 
 def _path_digest(path: Path) -> str:

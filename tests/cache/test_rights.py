@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib import cache_upkeep, files
+from scripts.lib.errors import StoreError
 from scripts.lib.store import Store
 from tests.cache.people import RESULTS, TEAM, graph_of, make_cache, workflow
 
@@ -155,3 +156,20 @@ def _publish_all(home: Path, project: Path, cache: Path) -> None:
         found = store.look(id)
         if found and found.folder:
             store.publish(found.folder, found.manifest, what="files")
+
+
+def test_a_file_that_one_may_not_read_is_said_with_what_to_do(cache, project, users, commons):
+    """`run again` would meet the same file again."""
+    ann, bob, _ = users
+    assert ann.do(workflow, ann.home(commons), project, cache, "ann") == 0
+    for path in cache.glob("raw/[!.]*/*/part/0.jsonl"):
+        path.chmod(0o400)
+    assert bob.do(_expect_advice, bob.home(commons), project, cache) == 0
+
+
+def _expect_advice(home: Path, project: Path, cache: Path) -> None:
+    """See what is said of an artifact with a file that is closed to this user."""
+    store = Store(home / RESULTS, (cache,))
+    found = store.look(next(iter(graph_of(project).artifacts)))
+    with pytest.raises(StoreError, match=r"cannot be read by you.*take its cache out"):
+        store.verify(found)
