@@ -1,19 +1,15 @@
-"""A base with an adapter on it, as PEFT loads them; what does not fit is an error, not a warning.
+"""A base with an adapter on it, in float32, for PEFT to merge; what does not fit is an error."""
 
-PEFT leaves out what it does not find a place for and says so in a warning only, so a model that is
-loaded without looking may be the base itself.
-"""
-
-import warnings
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel, PeftModelForCausalLM
+from peft import PeftModel
 
 from scripts.lib.adapters import ADAPTER_WEIGHTS
 from scripts.lib.errors import MergeError
 from scripts.lib.merge_layout import EMBEDDING_ENDINGS, embedding_name
 from scripts.lib.paged_models import load_float32
+from scripts.lib.unmerged import attach
 from scripts.lib.weight_files import read_bytes, read_weight_file
 
 # How PEFT names an embedding that it also adds to.
@@ -54,16 +50,11 @@ def load_tuned(
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
         base.config.tie_word_embeddings = False
     hint = f"The adapter {adapter} was trained on another base than {model}; give the one it names."
-    with warnings.catch_warnings():
-        # Tied embeddings and what is missing are looked at here.
-        warnings.filterwarnings("ignore", category=UserWarning, module="peft")
-        try:
-            tuned = PeftModelForCausalLM(base, PeftConfig.from_pretrained(adapter))
-            found = tuned.load_adapter(str(adapter), "default")
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            raise MergeError(f"PEFT cannot put the adapter on its base: {error} {hint}") from error
-    unexpected = [name for name in found.unexpected_keys if not _is_tied_copy(name, adapter)]
-    if odd := [*unexpected, *found.missing_keys]:
+    try:
+        tuned, left = attach(base, adapter)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise MergeError(f"PEFT cannot put the adapter on its base: {error} {hint}") from error
+    if odd := [name for name in left if not _is_tied_copy(name, adapter)]:
         names = ", ".join(odd[:3])
         raise MergeError(f"the base has no place for {names} ({len(odd)} in all). {hint}")
     return tuned.eval()

@@ -1,8 +1,9 @@
 """Put a LoRA adapter on a loaded model without merging it."""
 
+import warnings
 from pathlib import Path
 
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM
 from transformers import PreTrainedModel
 
 from scripts.lib.errors import ScoreError
@@ -22,8 +23,27 @@ def put_on(model: PreTrainedModel, adapter: Path) -> None:
         ScoreError: The adapter does not fit the model.
     """
     try:
-        PeftModel.from_pretrained(model, adapter, torch_device=str(model.device))
+        _, odd = attach(model, adapter)
+        if odd:
+            raise ValueError(f"{odd[0]} has no place or is missing ({len(odd)} in all)")
     except (RuntimeError, ValueError) as error:
         raise ScoreError(
             f"The adapter in {adapter} does not fit its model: {error}. Train it again on this one."
         ) from error
+
+
+def attach(model: PreTrainedModel, adapter: Path) -> tuple[PeftModel, list[str]]:
+    """Put *adapter* on *model*; what does not fit is returned, which PEFT only warns of, if at all.
+
+    Returns:
+        PEFT's model, and the names of the adapter's tensors that have no place or are missing.
+
+    Raises:
+        RuntimeError, ValueError, NotImplementedError: PEFT cannot do it.
+    """
+    with warnings.catch_warnings():
+        # Tied embeddings and what is missing are for the callers to look at.
+        warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+        tuned = PeftModelForCausalLM(model, PeftConfig.from_pretrained(adapter))
+        found = tuned.load_adapter(str(adapter), "default", torch_device=str(model.device))
+    return tuned, [*found.unexpected_keys, *found.missing_keys]

@@ -85,3 +85,17 @@ def test_an_adapter_of_another_model_is_refused(tmp_path, base, adapter, benchma
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(ScoreError, match="does not fit its model"):
         score(spec(), other, benchmark_folder, tmp_path / "out", adapter=adapter)
+
+
+@pytest.mark.parametrize("change", ["too many", "too few"])
+def test_an_adapter_of_other_layers_is_refused(tmp_path, base, adapter, benchmark_folder, change):
+    """PEFT leaves out what has no place, and scores would be those of half an adapter."""
+    odd = shutil.copytree(adapter, tmp_path / "odd")
+    tensors = load_file(odd / "adapter_model.safetensors")
+    other = {n.replace("layers.1.", "layers.7."): part.clone() for n, part in tensors.items()}
+    kept = (
+        tensors | other if change == "too many" else {n: tensors[n] for n in tensors if "s.0" in n}
+    )
+    save_file(kept, odd / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ScoreError, match="does not fit its model: .*layers"):
+        score(spec(), base, benchmark_folder, tmp_path / "out", adapter=odd)
