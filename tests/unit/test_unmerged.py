@@ -97,5 +97,5 @@ def test_an_adapter_of_other_layers_is_refused(tmp_path, base, adapter, benchmar
         tensors | other if change == "too many" else {n: tensors[n] for n in tensors if "s.0" in n}
     )
     save_file(kept, odd / "adapter_model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ScoreError, match="does not fit its model: .*layers"):
+    with pytest.raises(ScoreError, match=r"does not fit its model: .*layers"):
         score(spec(), base, benchmark_folder, tmp_path / "out", adapter=odd)
