@@ -55,6 +55,18 @@ def test_the_tuned_model_learnt_what_the_base_cannot(comparison: dict) -> None:
 
 
 @pytest.mark.e2e
+def test_the_tuned_model_is_better_on_the_domain_itself(demo: Path, comparison: dict) -> None:
+    domain = comparison["held_out"]["domain"]
+    base, strong = (domain["candidates"][name] for name in ("smollm2", "strong"))
+    assert strong["perplexity"] < base["perplexity"] / 2
+    assert strong["adherence"]["format"]["rate"] > base["adherence"]["format"]["rate"]
+    assert domain["differences"]["strong"]["loss"]["verdict"] == "better"
+    assert domain["forms"] == ["one line", "the sign |"]
+    own = json.loads((demo / "results/runs/strong/scores/domain.held_out.json").read_text())
+    assert own["perplexity"] == strong["perplexity"]
+
+
+@pytest.mark.e2e
 def test_the_files_say_the_same_numbers(demo: Path, comparison: dict) -> None:
     table = (demo / "results/report/comparison.md").read_text()
     for benchmark in comparison["benchmarks"].values():
