@@ -53,12 +53,13 @@ def check_gate(
                 " writes. Set `run_generated_code: true` for this benchmark to let them"
             )
     elif kind == "metric":
-        name = str(limit).partition(",")[0]
-        for task, metrics in facts["tasks"].items():
-            if name not in metrics:
+        for task, values in facts["tasks"].items():
+            if values is not None and not any(
+                limit in (value, value.partition(",")[0]) for value in values
+            ):
                 raise GateError(
-                    f"{artifact}: the task {task} has no metric {name!r} that is a mean over"
-                    f" questions; it has {', '.join(metrics)}"
+                    f"{artifact}: the task {task} gives no value {limit!r} that is a mean over"
+                    f" questions; it gives {', '.join(values)}"
                 )
     else:
         raise GateError(f"{artifact}: there is no gate {kind!r}")

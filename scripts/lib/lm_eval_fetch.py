@@ -17,9 +17,11 @@ from scripts.lib.category_names import file_name
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.lm_eval_layout import DATA, LOCAL, OWN, OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
-from scripts.lib.lm_eval_leaves import Leaf, find_leaves, import_from, reason_of
-from scripts.lib.lm_eval_metrics import usable_metrics
+from scripts.lib.lm_eval_leaves import Leaf, find_leaves, reading, reason_of
+from scripts.lib.lm_eval_metrics import check_metrics
+from scripts.lib.lm_eval_questions import judge_task, questions_of_task
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows, splits_of, write_rows
+from scripts.lib.lm_eval_surroundings import keep_data
 from scripts.lib.lm_eval_tasks import FetchedTask, build_task, described
 
 
@@ -48,8 +50,13 @@ def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) 
         revisions=spec["revisions"],
     )
     problems: list[str] = []
-    leaves = find_leaves(spec["tasks"], [own / name for name in spec["own"]], own, problems)
-    fetched, read = _fetch_rows(leaves, rows, out, problems)
+    with reading(out):
+        leaves = find_leaves(spec["tasks"], [own / name for name in spec["own"]], own, problems)
+        fetched, read = _fetch_rows(leaves, rows, out, problems)
+    try:
+        keep_data(out)
+    except ConfigError as error:
+        problems.append(str(error))
     _check_names(fetched, problems)
     facts = _try_all(fetched, out, problems)
     if problems:
@@ -119,19 +126,33 @@ def _check_names(fetched: Sequence[FetchedTask], problems: list[str]) -> None:
 
 def _try_all(fetched: Sequence[FetchedTask], out: Path, problems: list[str]) -> dict[str, Any]:
     """Build every task, ask its first question of nobody, and return what is to be known of it."""
-    metrics: dict[str, list[str]] = {}
+    metrics: dict[str, list[str] | None] = {}
     unsafe = []
     for item in fetched:
         name = item.leaf.name
         try:
-            with import_from(out / OWN_FOLDER):
-                task = build_task(item, out, shots=None)
-                if getattr(task, "MULTIMODAL", False):
-                    raise ConfigError("shows images or sounds, which is not supported")
-                if getattr(task, "UNSAFE_CODE", False):
-                    unsafe.append(name)
-                metrics[name] = usable_metrics(task)
+            task = build_task(item, out, shots=None)
+            if getattr(task, "MULTIMODAL", False):
+                raise ConfigError("shows images or sounds, which is not supported")
+            check_metrics(task)
+            if getattr(task, "UNSAFE_CODE", False):
+                unsafe.append(name)
+            metrics[name] = _metrics(task, name)
         # As above: it is the task's own code that runs.
         except Exception as error:
             problems.append(f"{name}: {reason_of(error)}")
     return {"tasks": metrics, "unsafe_code": unsafe}
+
+
+def _metrics(task: Any, name: str) -> list[str] | None:
+    """Return the values that the task gives for an answer; None if that cannot be told."""
+    question = next(questions_of_task(task, name, limit=1, chat=None))
+    if getattr(task, "UNSAFE_CODE", False):
+        return None
+    said = {"loglikelihood": (-1.0, False), "loglikelihood_rolling": -1.0, "generate_until": ""}
+    try:
+        answer = judge_task(question, [said[request.request_type] for request in question.requests])
+    # Of a model that says nothing a task may make nothing; one that says something it may judge.
+    except Exception:
+        return None
+    return list(json.loads(answer["metrics"] or "{}"))

@@ -17,9 +17,12 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.config.task import TaskConfig
 from lm_eval.tasks import _factory
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
+from lm_eval.tasks._yaml_loader import _load_module_with_cache, load_yaml
 
 from scripts.lib.errors import ConfigError
 from scripts.lib.lm_eval_index import TASKS_FOLDER, NameIndex
+from scripts.lib.lm_eval_layout import OWN_FOLDER
+from scripts.lib.lm_eval_surroundings import surroundings
 
 _FUNCTION = "!function"
 
@@ -97,7 +100,7 @@ class _Factory(_factory.TaskFactory):  # type: ignore[misc]
 def find_leaves(
     names: Sequence[str], files: Sequence[Path], own: Path, problems: list[str]
 ) -> list[Leaf]:
-    """Return the tasks behind names and files, each once.
+    """Return the tasks behind names and files, each once; use it in `reading`.
 
     Args:
         names: Tasks, groups and tags that lm-eval brings.
@@ -107,12 +110,10 @@ def find_leaves(
     """
     index, factory = NameIndex(), _Factory()
     entries: dict[str, Entry] = {}
-    with _describing(), import_from(own):
+    with _describing():
         for file in files:
             try:
-                entry = TaskIndex.entry_from_path(file)
-                if entry is None:
-                    raise ConfigError("names no task and no group")
+                entry = _entry_of(file)
                 entries[entry.name] = index[entry.name] = entry
             except Exception as error:
                 problems.append(f"{file.relative_to(own)}: {reason_of(error)}")
@@ -133,15 +134,38 @@ def find_leaves(
     return list(found.values())
 
 
+def _entry_of(file: Path) -> Entry:
+    """Return the entry of a user's own file.
+
+    Not by lm-eval's `entry_from_path`: that takes a group's list of tasks for its name.
+
+    Raises:
+        ConfigError: It names no task and no group.
+    """
+    config = load_yaml(file, resolve_func=False)
+    kind = TaskIndex._kind_of(config)
+    name = config.get("group" if kind is Kind.GROUP else "task")
+    if not isinstance(name, str):
+        raise ConfigError("names no task and no group")
+    return Entry(name, kind, file.resolve())
+
+
 @contextmanager
-def import_from(own: Path) -> Iterator[None]:
-    """Let the modules of a user's tasks import those beside them; leave nothing beside them."""
+def reading(benchmark: Path) -> Iterator[None]:
+    """Let tasks that are read meanwhile find what they need, and leave nothing beside them.
+
+    Args:
+        benchmark: Folder of the fetched benchmark; the modules of a user's own tasks in it can
+            import those beside them.
+    """
+    own = benchmark / OWN_FOLDER
     folders = sorted({str(place.parent) for place in own.rglob("*.py")}) if own.is_dir() else []
     before, sys.dont_write_bytecode = (list(sys.path), sys.dont_write_bytecode), True
     sys.path[:0] = folders
     importlib.invalidate_caches()
     try:
-        yield
+        with surroundings(benchmark):
+            yield
     finally:
         sys.path[:], sys.dont_write_bytecode = before
 
@@ -205,8 +229,6 @@ def _place_of(function: Callable[..., Any], own: Path) -> list[str]:
 
 
 def _decoded(value: Any, own: Path) -> Any:
-    from lm_eval.tasks._yaml_loader import _load_module_with_cache
-
     if isinstance(value, Mapping):
         if set(value) == {_FUNCTION}:
             folder, path, name = value[_FUNCTION]

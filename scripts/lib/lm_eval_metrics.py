@@ -20,15 +20,13 @@ def barred_metrics(task: Any) -> dict[str, str]:
     return barred
 
 
-def usable_metrics(task: Any) -> list[str]:
-    """Return the metrics that can be compared.
+def check_metrics(task: Any) -> None:
+    """Refuse a task of whose metrics none can be compared.
 
     Raises:
-        ConfigError: There is none; with what is wrong with each.
+        ConfigError: With what is wrong with each.
     """
     barred: Mapping[str, str] = barred_metrics(task)
-    usable = [name for name in task.aggregation() if name not in barred]
-    if not usable:
+    if not set(task.aggregation()) - set(barred):
         faults = ", ".join(f"{name} {fault}" for name, fault in barred.items())
         raise ConfigError(f"has no metric that can be compared question by question: {faults}")
-    return usable

@@ -8,7 +8,6 @@ at a time, which is all that filters look at.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from numbers import Real
 from pathlib import Path
@@ -39,15 +38,39 @@ def task_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator
     """
     chat = chat_renderer(tokenizer) if spec.chat_template else None
     for fetched in read_tasks(benchmark):
-        name = fetched.leaf.name
         task = build_task(fetched, benchmark, shots=spec.shots)
-        judge = partial(judge_task, barred_metrics(task))
-        docs = islice(task.eval_docs, spec.limit)
-        number = -1
-        for number, doc in enumerate(docs):
-            yield _question(task, name, number, doc, judge, chat)
-        if number < 0:
-            raise ScoreError(f"The task {name} of {benchmark} asks nothing. Check its rows.")
+        yield from questions_of_task(task, fetched.leaf.name, limit=spec.limit, chat=chat)
+
+
+def questions_of_task(
+    task: Any, name: str, *, limit: int | None, chat: Callable[..., str] | None
+) -> Iterator[Question]:
+    """Yield the questions of one task.
+
+    Args:
+        task: lm-eval's, from `build_task`, not asked before: it draws worked examples in order.
+        name: Its name.
+        limit: Only the first so many, or None for all.
+        chat: Renders a conversation; None for plain text.
+
+    Raises:
+        ScoreError: It has none, or a prompt cannot be built.
+    """
+    number = -1
+    for number, doc in enumerate(islice(task.eval_docs, limit)):
+        try:
+            yield _question(task, name, number, doc, chat)
+        except ScoreError:
+            raise
+        # The task's own code makes the prompt, from rows that anyone may have written.
+        except Exception as error:
+            raise ScoreError(
+                f"lm-eval cannot build question {number} of the task {name}"
+                f" ({type(error).__name__}: {error}). Check its rows, and whether there are enough"
+                " for the worked examples."
+            ) from error
+    if number < 0:
+        raise ScoreError(f"The task {name} asks nothing. Check its rows.")
 
 
 def stated_tasks(questions: Sequence[Question]) -> dict[str, Any]:
@@ -56,11 +79,10 @@ def stated_tasks(questions: Sequence[Question]) -> dict[str, Any]:
     return {"tasks": {name: stated(task) for name, task in tasks.items()}}
 
 
-def judge_task(barred: Mapping[str, str], question: Question, replies: Sequence[Any]) -> Answer:
+def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
     """Return the answer with the values of all metrics that are means over questions.
 
     Args:
-        barred: Metrics to leave out.
         question: One of `task_questions`.
         replies: What the model said to each of its requests.
 
@@ -77,13 +99,7 @@ def judge_task(barred: Mapping[str, str], question: Question, replies: Sequence[
     instances = _with_replies(question.requests, replies)
     for ensemble in question.task._filters:
         ensemble.apply(instances)
-    values: dict[str, float | None] = {}
-    for name in instances[0].filtered_resps:
-        filtered = [instance.filtered_resps[name] for instance in instances]
-        for metric, value in question.task.process_results(question.doc, filtered).items():
-            if metric not in barred and isinstance(value, Real | np.bool_):
-                number = float(value)
-                values[f"{metric},{name}"] = number if math.isfinite(number) else None
+    values = _values(question, instances)
     first = next(iter(instances[0].filtered_resps))
     texts = [reply for reply in replies if isinstance(reply, str)]
     return {
@@ -100,12 +116,25 @@ def judge_task(barred: Mapping[str, str], question: Question, replies: Sequence[
     }
 
 
+def _values(question: Question, instances: Sequence[Instance]) -> dict[str, float | None]:
+    """Return `metric,filter` -> value; None where that is not a number."""
+    values: dict[str, float | None] = {}
+    for name in instances[0].filtered_resps:
+        filtered = [instance.filtered_resps[name] for instance in instances]
+        found = question.task.process_results(question.doc, filtered)
+        barred = barred_metrics(question.task)
+        for metric, value in found.items():
+            if metric not in barred and isinstance(value, Real | np.bool_):
+                number = float(value)
+                values[f"{metric},{name}"] = number if math.isfinite(number) else None
+    return values
+
+
 def _question(
     task: Any,
     name: str,
     number: int,
     doc: Mapping[str, Any],
-    judge: Any,
     chat: Callable[..., str] | None,
 ) -> Question:
     shots = task.config.num_fewshot
@@ -129,7 +158,7 @@ def _question(
         shots=shots,
         requests=tuple(request for request in requests for _ in range(request.repeats or 1)),
         task=task,
-        judge=judge,
+        judge=judge_task,
     )
 
 

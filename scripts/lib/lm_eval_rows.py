@@ -108,7 +108,7 @@ def load_rows(source: Source, splits: Sequence[str], places: RowSources) -> tupl
     try:
         if source.make:
             return source.make(**source.options), "made by the task"
-        if places.data is not None:
+        if places.data is not None and not _is_local(source, places.local):
             return _rows_of_folder(source, splits, places.data), "data"
         return _rows_of_library(source, splits, places)
     except ConfigError:
@@ -189,6 +189,12 @@ def _rows_of_library(
     return rows, ", ".join(commits) or "local"
 
 
+def _is_local(source: Source, local: Mapping[str, Path]) -> bool:
+    """Tell whether a task's file itself names the rows."""
+    files = source.options.get("data_files")
+    return _located(files, local) != files or _folder(str(source.path), local) != source.path
+
+
 def _folder(written: str, local: Mapping[str, Path]) -> str:
     """Return where a local folder of rows is; what is none stays as it is."""
     for name, place in local.items():
@@ -203,4 +209,4 @@ def _located(files: Any, local: Mapping[str, Path]) -> Any:
         return {key: _located(value, local) for key, value in files.items()}
     if isinstance(files, list | tuple):
         return [_located(value, local) for value in files]
-    return str(local.get(files, files))
+    return str(local[files]) if files in local else files

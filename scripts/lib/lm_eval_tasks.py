@@ -15,7 +15,7 @@ from lm_eval.tasks._factory import TaskFactory
 
 from scripts.lib.errors import ConfigError
 from scripts.lib.lm_eval_layout import OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
-from scripts.lib.lm_eval_leaves import Leaf, import_from
+from scripts.lib.lm_eval_leaves import Leaf, reading
 from scripts.lib.lm_eval_rows import read_rows
 
 
@@ -38,7 +38,7 @@ def read_tasks(benchmark: Path) -> list[FetchedTask]:
     """Return the tasks of a fetched benchmark, in order."""
     document = json.loads((benchmark / TASKS_FILE).read_text(encoding="utf-8"))
     own = benchmark / OWN_FOLDER
-    with import_from(own):
+    with reading(benchmark):
         return [
             FetchedTask(Leaf.from_json(item, own), item["rows"], tuple(item["splits"]))
             for item in document["tasks"]
@@ -46,15 +46,14 @@ def read_tasks(benchmark: Path) -> list[FetchedTask]:
 
 
 def described(leaf: Leaf, own: Path) -> TaskConfig:
-    """Return the config of a task, read but not built.
+    """Return the config of a task, read but not built; use it in `reading`.
 
     Raises:
         ConfigError: Its file could not be read when it was found.
     """
     if leaf.error:
         raise ConfigError(leaf.error)
-    with import_from(own):
-        config = TaskFactory()._load_full_config(leaf.entry(own), dict(leaf.overrides))
+    config = TaskFactory()._load_full_config(leaf.entry(own), dict(leaf.overrides))
     for key in ("tag", "group", "task_list"):
         config.pop(key, None)
     return TaskConfig(**config)
@@ -78,7 +77,7 @@ def build_task(fetched: FetchedTask, benchmark: Path, *, shots: int | None) -> A
     random.seed(DEFAULT_RANDOM_SEED)
     np.random.seed(DEFAULT_OTHER_SEED)
     torch.manual_seed(DEFAULT_OTHER_SEED)
-    with import_from(own):
+    with reading(benchmark):
         task = TaskFactory().build(
             fetched.leaf.entry(own),
             overrides={**fetched.leaf.overrides, "custom_dataset": lambda **_: rows},

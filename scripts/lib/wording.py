@@ -42,20 +42,38 @@ def plus_minus(stderr: float | None, *, decimals: int = 2) -> str:
 def protocol_words(protocol: Mapping[str, Any]) -> str:
     """Say how a benchmark was asked, such as `5-shot, plain text, float32`."""
     generated = protocol["kind"] == "exact_match"
-    parts = [
-        _metric_words(protocol.get("metric")) if generated else f"{protocol['shots']}-shot",
+    tasks = protocol.get("tasks")
+    if generated:
+        parts = [_metric_words(protocol.get("metric"))]
+    elif tasks:
+        parts = [_counted_words(protocol["counted"]), _shots_words(tasks)]
+    else:
+        parts = [f"{protocol['shots']}-shot"]
+    parts += [
         "chat template" if protocol["chat_template"] else "plain text without chat template",
         str(protocol["dtype"]),
     ]
     if generated:
         parts.append(f"at most {protocol['max_new_tokens']} new tokens")
     if protocol["limit"] is not None:
-        parts.append(f"only the first {protocol['limit']} questions of each subject")
+        each = "task" if tasks else "subject"
+        parts.append(f"only the first {protocol['limit']} questions of each {each}")
     if protocol.get("backend", _USUAL_BACKEND) != _USUAL_BACKEND:
         parts.append(f"asked through {protocol['backend']}")
     if protocol.get(FEWER_SHOTS):
         parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
     return ", ".join(parts)
+
+
+def _counted_words(counted: Mapping[str, str]) -> str:
+    """Say which metrics of lm-eval's tasks count, with their filters where they have a name."""
+    names = dict.fromkeys(name.removesuffix(",none") for name in counted.values())
+    return " or ".join(name.replace(",", " after ") for name in names)
+
+
+def _shots_words(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    shots = sorted({task["shots"] for task in tasks.values()})
+    return f"{shots[0]}-shot" if len(shots) == 1 else f"{shots[0]}- to {shots[-1]}-shot"
 
 
 def _metric_words(metric: Mapping[str, Any] | None) -> str:
@@ -74,4 +92,6 @@ def map_words(category_map: str) -> str:
         return "categories as in lm-eval (anatomy is STEM)"
     if category_map == "column":
         return "categories as the questions name them"
+    if category_map == "tasks":
+        return "by task of lm-eval"
     return "no categories"

@@ -1,0 +1,237 @@
+"""What is told before a model is loaded, a user's own tasks, and what another metric costs."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoTokenizer
+
+from scripts.lib import scoring
+from scripts.lib.benchmark_questions import questions_of
+from scripts.lib.errors import ConfigError, GateError, ScoreError
+from scripts.lib.gates import check_gate
+from scripts.lib.wording import protocol_words
+from tests.tiny_model import make_tiny_model
+from tests.unit.lm_eval_data import fetch, write_data
+from tests.unit.scoring_data import score
+from tests.unit.test_lm_eval_scoring import counted, lm_eval_spec
+
+OWN = {
+    "tasks/mine.yaml": """\
+include: ../common/base.yaml
+task: mine
+doc_to_text: !function shaping.text
+process_results: !function shaping.results
+metric_list:
+  - {metric: length, aggregation: mean, higher_is_better: true}
+  - {metric: right, aggregation: mean, higher_is_better: true}
+  - {metric: spread, aggregation: !function shaping.spread, higher_is_better: true}
+  - {metric: loss, aggregation: mean, higher_is_better: false}
+""",
+    "common/base.yaml": """\
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: rows/test.jsonl
+output_type: generate_until
+test_split: test
+doc_to_target: answer
+generation_kwargs: {until: ["\\n"], max_gen_toks: 8, do_sample: false}
+metadata: {version: 7}
+""",
+    "tasks/shaping.py": """\
+from words import BEFORE
+
+
+def text(doc):
+    return BEFORE + doc["question"]
+
+
+def results(doc, replies):
+    reply = replies[0]
+    scores = {"length": len(reply) / 100, "right": float(reply == doc["answer"])}
+    return {**scores, "spread": len(reply), "loss": 1.0, "note": "no number"}
+
+
+def spread(values):
+    return max(values) - min(values)
+""",
+    "tasks/words.py": 'BEFORE = "Say: "\n',
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def refused(tmp_path, tasks, **options):
+    with pytest.raises(ConfigError) as error:
+        fetch(tmp_path / "out", tasks, **options)
+    return str(error.value)
+
+
+def own_files(folder, **changed):
+    """Write a user's own task; return the files as planning names them."""
+    files = {}
+    for name, text in (OWN | changed).items():
+        path = folder / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        files[f"own/{name}"] = path
+    rows = folder / "rows.jsonl"
+    rows.write_text("".join(f'{{"question": "{n}", "answer": "{n}"}}\n' for n in range(3)))
+    return files | {"local/rows/test.jsonl": rows}
+
+
+def test_one_error_names_everything_that_will_not_do(data, tmp_path):
+    text = refused(
+        tmp_path,
+        ["gsm8k", "gsm9k", "wikitext", "squadv2", "mmlu_anatomy", "mmmu_val_art"],
+        data=data,
+    )
+    lines = {line.split(":")[0].strip(): line for line in text.splitlines()}
+    assert "gsm8k" in lines["gsm9k"]
+    assert "word_perplexity is no mean over questions" in lines["wikitext"]
+    assert "written in Python" in lines["squadv2"]
+    assert "cais/mmlu/anatomy/test.{jsonl,csv,parquet}" in lines["mmlu_anatomy"]
+    assert "mmmu_val_art" in lines
+    assert "gsm8k" not in lines
+
+
+def test_a_group_gives_its_tasks_and_each_has_scores_of_its_own(model, data, tmp_path):
+    names = ["bbh_zeroshot_boolean_expressions", "bbh_zeroshot_navigate"]
+    (tmp_path / "group.yaml").write_text(
+        f"group: mine\ntask: [{names[0]}, {{task: {names[1]}, num_fewshot: 1}}]\n"
+    )
+    files = {"own/group.yaml": tmp_path / "group.yaml"}
+    facts = fetch(tmp_path / "fetched", data=data, own=["group.yaml"], files=files)
+    assert list(facts["tasks"]) == names
+    found, _ = score(lm_eval_spec(limit=2), model, tmp_path / "fetched", tmp_path / "s")
+    assert [task["shots"] for task in found["protocol"]["tasks"].values()] == [0, 1]
+    documents = counted(tmp_path / "s" / "out", tmp_path / "counted")
+    assert set(documents) == {f"b.{name}.json" for name in ("average", *names)}
+    average = documents["b.average.json"]
+    assert average["n"] == 4
+    words = protocol_words(average["protocol"])
+    assert "0- to 1-shot" in words
+    assert "the first 2 questions of each task" in words
+
+
+def test_a_task_of_ones_own_comes_with_includes_functions_and_rows(model, tmp_path):
+    facts = fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=own_files(tmp_path))
+    assert facts["tasks"] == {"mine": ["length,none", "right,none"]}
+    assert facts["datasets"] == {"json": "local"}
+    shutil.rmtree(tmp_path / "own")
+    (tmp_path / "rows.jsonl").unlink()
+    before = sorted(path for path in (tmp_path / "fetched").rglob("*"))
+    found, rows = score(lm_eval_spec(), model, tmp_path / "fetched", tmp_path / "s")
+    assert sorted((tmp_path / "fetched").rglob("*")) == before, "scoring leaves no file there"
+    assert found["protocol"]["tasks"]["mine"]["version"] == "7"
+    assert len(rows) == 3
+    for row in rows:
+        values = json.loads(row["metrics"])
+        assert values == {"length,none": len(row["response"]) / 100, "right,none": 0.0}
+    documents = counted(tmp_path / "s" / "out", tmp_path / "first")
+    assert set(documents) == {"b.average.json"}
+    mean = sum(len(row["response"]) for row in rows) / 300
+    assert documents["b.average.json"]["accuracy"] == pytest.approx(mean)
+    other = counted(tmp_path / "s" / "out", tmp_path / "other", metric="right")
+    assert other["b.average.json"]["accuracy"] == 0.0
+    assert other["b.average.json"]["protocol"]["counted"] == {"mine": "right,none"}
+
+
+def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
+    changed = {"tasks/shaping.py": "import a_package_that_nobody_has\n"}
+    text = refused(tmp_path, (), own=["tasks/mine.yaml"], files=own_files(tmp_path, **changed))
+    assert "mine: needs the package 'a_package_that_nobody_has'" in text
+
+
+def test_a_metric_that_no_task_gives_is_refused_before_a_model_is_asked(data, tmp_path):
+    facts = fetch(tmp_path / "out", ["gsm8k"], data=data)
+    for metric in ("exact_match", "exact_match,strict-match"):
+        check_gate("metric", "benchmarks/x", facts, metric)
+    for metric in ("acc", "exact_match,loose"):
+        with pytest.raises(GateError, match=r"exact_match,strict-match, exact_match,flexible"):
+            check_gate("metric", "benchmarks/x", facts, metric)
+
+
+def test_programs_of_the_model_run_only_where_that_is_asked_for(tmp_path):
+    changed = {"tasks/mine.yaml": OWN["tasks/mine.yaml"] + "unsafe_code: true\n"}
+    files = own_files(tmp_path, **changed)
+    facts = fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
+    assert facts["unsafe_code"] == ["mine"]
+    with pytest.raises(GateError, match=r"mine would run programs.*run_generated_code: true"):
+        check_gate("unsafe_code", "benchmarks/x", facts, None)
+
+
+def test_the_same_rows_give_the_same_bytes(data, tmp_path):
+    for name in ("one", "other"):
+        fetch(tmp_path / name, ["gsm8k", "arc_easy"], data=data)
+    one, other = (
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")}
+        for n in ("one", "other")
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "arc_easy", "winogrande", "lambada_openai"])
+def test_a_prompt_that_is_too_long_is_an_error_before_the_model_is_loaded(
+    task, model, data, tmp_path, monkeypatch
+):
+    fetch(tmp_path / "fetched", [task], data=data)
+    monkeypatch.setattr(scoring, "context_limit", lambda *_: 20)
+    monkeypatch.setattr(scoring, "Respondent", None)
+    with pytest.raises(ScoreError, match=f"{task}:0 needs .* but the model reads 20"):
+        score(lm_eval_spec(), model, tmp_path / "fetched", tmp_path / "s")
+
+
+def test_more_shots_than_rows_are_an_error_before_the_model_is_loaded(
+    model, data, tmp_path, monkeypatch
+):
+    fetch(tmp_path / "fetched", ["gsm8k"], data=data)
+    monkeypatch.setattr(scoring, "Respondent", None)
+    with pytest.raises(ScoreError, match="cannot build question 0 of the task gsm8k"):
+        score(lm_eval_spec(shots=50), model, tmp_path / "fetched", tmp_path / "s")
+
+
+def test_an_interrupted_job_goes_on_with_the_same_answers(model, data, tmp_path, monkeypatch):
+    files = own_files(tmp_path)
+    fetch(tmp_path / "fetched", ["truthfulqa_mc2"], data=data, own=["tasks/mine.yaml"], files=files)
+    spec = lm_eval_spec()
+    monkeypatch.setattr(scoring, "_BLOCK_QUESTIONS", 2)
+    _, whole = score(spec, model, tmp_path / "fetched", tmp_path / "whole")
+    written = []
+
+    def write(scratch, block, answers):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(block)
+        return honest(scratch, block, answers)
+
+    honest = scoring.write_block
+    with monkeypatch.context() as broken:
+        broken.setattr(scoring, "write_block", write)
+        with pytest.raises(KeyboardInterrupt):
+            score(spec, model, tmp_path / "fetched", tmp_path / "cut")
+    _, resumed = score(spec, model, tmp_path / "fetched", tmp_path / "cut")
+    assert [row["metrics"] for row in resumed] == [row["metrics"] for row in whole]
+    assert [row["response"] for row in resumed] == [row["response"] for row in whole]
+
+
+def test_a_model_starts_where_the_tasks_prefix_ends(model, tmp_path):
+    """With a chat template the assistant's turn has begun, as lm-eval's `hf` model has it."""
+    changed = {"tasks/mine.yaml": OWN["tasks/mine.yaml"] + 'gen_prefix: "It is"\n'}
+    files = own_files(tmp_path, **changed)
+    fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    spec = lm_eval_spec(chat_template=True)
+    (question, *_) = questions_of(spec, tmp_path / "fetched", tokenizer, 2048)
+    assert question.requests[0].args[0] == (
+        "<|im_start|>user\nSay: 0<|im_end|>\n<|im_start|>assistant\nIt is"
+    )
