@@ -17,7 +17,7 @@ from scripts.lib.category_names import file_name
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.lm_eval_layout import DATA, LOCAL, OWN, OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
-from scripts.lib.lm_eval_leaves import Leaf, find_leaves, reading, reason_of
+from scripts.lib.lm_eval_leaves import Leaf, find_leaves, reason_of
 from scripts.lib.lm_eval_metrics import check_metrics
 from scripts.lib.lm_eval_questions import judge_task, questions_of_task
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows, splits_of, write_rows
@@ -50,9 +50,8 @@ def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) 
         revisions=spec["revisions"],
     )
     problems: list[str] = []
-    with reading(out):
-        leaves = find_leaves(spec["tasks"], [own / name for name in spec["own"]], own, problems)
-        fetched, read = _fetch_rows(leaves, rows, out, problems)
+    leaves = find_leaves(spec["tasks"], [own / name for name in spec["own"]], own, problems)
+    fetched, read = _fetch_rows(leaves, rows, out, problems)
     try:
         keep_data(out)
     except ConfigError as error:
@@ -95,6 +94,12 @@ def _fetch_rows(
         fetched.append(FetchedTask(leaf, source.key, splits))
         known = wanted.setdefault(source.key, (source, []))[1]
         known += [split for split in splits if split not in known]
+    repositories = {str(source.path) for source, _ in wanted.values()}
+    problems += [
+        f"revisions: no task reads {name}; they read {', '.join(sorted(repositories))}"
+        for name in places.revisions
+        if name not in repositories
+    ]
     read, failed = {}, set()
     for key, (source, needed) in wanted.items():
         try:

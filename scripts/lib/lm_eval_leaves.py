@@ -100,7 +100,7 @@ class _Factory(_factory.TaskFactory):  # type: ignore[misc]
 def find_leaves(
     names: Sequence[str], files: Sequence[Path], own: Path, problems: list[str]
 ) -> list[Leaf]:
-    """Return the tasks behind names and files, each once; use it in `reading`.
+    """Return the tasks behind names and files, each once.
 
     Args:
         names: Tasks, groups and tags that lm-eval brings.
@@ -110,7 +110,7 @@ def find_leaves(
     """
     index, factory = NameIndex(), _Factory()
     entries: dict[str, Entry] = {}
-    with _describing():
+    with _describing(), reading(own.parent):
         for file in files:
             try:
                 entry = _entry_of(file)

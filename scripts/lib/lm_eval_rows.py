@@ -22,7 +22,8 @@ from scripts.lib.errors import ConfigError
 
 DATA_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
-_COMMIT = re.compile(r"@([0-9a-f]{40})/")
+# Rows of the hub lie in a cache folder that is named after their commit.
+_COMMIT = re.compile(r"/([0-9a-f]{40})/")
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ def write_rows(rows: Mapping[str, Any], splits: Sequence[str], folder: Path) -> 
         if not len(rows[split]):
             raise ConfigError(f"has no row in its split {split!r}")
         folder.mkdir(parents=True, exist_ok=True)
-        table = rows[split].with_format("arrow")[:]
-        features = rows[split].features.arrow_schema.metadata
+        part = rows[split]
+        part = part if isinstance(part, Dataset) else Dataset.from_list(list(part))
+        table = part.with_format("arrow")[:]
+        features = part.features.arrow_schema.metadata
         pq.write_table(table.replace_schema_metadata(features), folder / _file(split))
 
 
@@ -182,10 +185,10 @@ def _rows_of_library(
     if written in places.revisions:
         options["revision"] = places.revisions[written]
     rows = load_dataset(path, source.name, **options)
-    if not isinstance(rows, dict):
-        raise ConfigError("comes without splits")
-    sums = [str(url) for split in rows.values() for url in split.info.download_checksums or {}]
-    commits = sorted({match[1] for url in sums if (match := _COMMIT.search(url))})
+    if not isinstance(rows, DatasetDict):
+        raise ConfigError("comes as a stream or without splits, which is not supported")
+    caches = [file["filename"] for split in rows.values() for file in split.cache_files]
+    commits = sorted({match[1] for file in caches if (match := _COMMIT.search(file))})
     return rows, ", ".join(commits) or "local"
 
 

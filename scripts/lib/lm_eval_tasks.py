@@ -46,14 +46,15 @@ def read_tasks(benchmark: Path) -> list[FetchedTask]:
 
 
 def described(leaf: Leaf, own: Path) -> TaskConfig:
-    """Return the config of a task, read but not built; use it in `reading`.
+    """Return the config of a task, read but not built.
 
     Raises:
         ConfigError: Its file could not be read when it was found.
     """
     if leaf.error:
         raise ConfigError(leaf.error)
-    config = TaskFactory()._load_full_config(leaf.entry(own), dict(leaf.overrides))
+    with reading(own.parent):
+        config = TaskFactory()._load_full_config(leaf.entry(own), dict(leaf.overrides))
     for key in ("tag", "group", "task_list"):
         config.pop(key, None)
     return TaskConfig(**config)

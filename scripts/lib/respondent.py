@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from scripts.lib.backends import Loading, load_backend
 from scripts.lib.questions import Answer, Question
+
+# Of no meaning; lm-eval's own default.
+_SEED = 1234
 
 
 class Respondent:
@@ -25,6 +30,9 @@ class Respondent:
         """Ask a block of questions, those of a kind together."""
         if self._lm is None:
             self._lm = load_backend(self._backend, self._loading)
+        # Some tasks of lm-eval ask for sampled answers. A block draws the same ones whether or not
+        # the job was stopped before it.
+        torch.manual_seed(_SEED)
         requests = [request for question in block for request in question.requests]
         replies: list[Any] = [None] * len(requests)
         for kind in dict.fromkeys(request.request_type for request in requests):

@@ -68,7 +68,7 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
 def _counted_words(counted: Mapping[str, str]) -> str:
     """Say which metrics of lm-eval's tasks count, with their filters where they have a name."""
     names = dict.fromkeys(name.removesuffix(",none") for name in counted.values())
-    return " or ".join(name.replace(",", " after ") for name in names)
+    return f"metric {' or '.join(name.replace(',', ' after ') for name in names)}"
 
 
 def _shots_words(tasks: Mapping[str, Mapping[str, Any]]) -> str:

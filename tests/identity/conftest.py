@@ -9,6 +9,7 @@ import pytest
 from scripts.lib import hash_memory, pipeline_sources, planning
 from scripts.lib.code import code_digest
 from scripts.lib.pins import read_lock
+from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import (
     World,
     make_blend_world,
@@ -46,7 +47,8 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     blend = make_blend_world(folder / "blend")
     choice = make_choice_world(folder / "choice")
     held_out = make_held_out_world(folder / "held_out")
-    for world in (local, hub, blend, choice, held_out):
+    tasks = make_task_world(folder / "tasks")
+    for world in (local, hub, blend, choice, held_out, tasks):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -55,6 +57,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "blend": blend,
         "choice": choice,
         "held_out": held_out,
+        "tasks": tasks,
         "shared": shared,
         "clone": shared.copy(folder / "clone", results=False),
     }

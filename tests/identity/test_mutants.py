@@ -15,10 +15,11 @@ from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
+from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import failures
 
-ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *HELD_OUT_ROWS, *DISK_ROWS]
+ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *HELD_OUT_ROWS, *LM_EVAL_ROWS, *DISK_ROWS]
 
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
@@ -48,6 +49,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
     # The column of the solved questions' category is that of the questions' own, if they have it.
     ("benchmarks", "spec", "category"): (("benchmarks", "spec", "shots_category"),),
     ("benchmarks", "spec", "shots_category"): (("benchmarks", "spec", "files"),),
+    # A folder that stands in for the hub shows in its files.
+    ("benchmarks", "spec", "data"): (("benchmarks", "spec", "files"),),
     # A pattern goes with one metric only.
     ("categories", "spec", "metric.pattern"): (("categories", "spec", "metric.name"),),
     # Scores pin what counting them does, and more.

@@ -9,6 +9,7 @@ import pytest
 from scripts.lib.canonical import canonical_json
 from scripts.lib.stages import STAGES
 from tests.identity.mutants import leaves
+from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import (
     make_blend_world,
     make_choice_world,
@@ -37,6 +38,7 @@ WORLDS = (
     make_blend_world,
     make_choice_world,
     make_held_out_world,
+    make_task_world,
 )
 
 

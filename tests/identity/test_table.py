@@ -7,10 +7,19 @@ from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
+from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import Row, failures
 
-ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *HELD_OUT_ROWS, *DISK_ROWS, *RESULT_ROWS]
+ROWS = [
+    *CONFIG_ROWS,
+    *BLEND_ROWS,
+    *CHOICE_ROWS,
+    *HELD_OUT_ROWS,
+    *LM_EVAL_ROWS,
+    *DISK_ROWS,
+    *RESULT_ROWS,
+]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

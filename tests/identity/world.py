@@ -48,6 +48,7 @@ OPTIONS = {
 """Rule -> its execution arguments."""
 
 FACTS = {
+    "benchmarks": {"tasks": {}, "unsafe_code": []},
     "chat": {"summary": {"rows": 2, "dropped": 0, "by_reason": {}, "dropped_fraction": 0.0}},
     "shards": {"contract": {"passed": True, "checks": []}},
     "adapters": {"verdict": {"verdict": "healthy", "evidence": "", "remedy": ""}},

@@ -89,12 +89,12 @@ def _wikitext(number):
 
 
 ROWS = {
-    "openai/gsm8k/main": {"train": (_gsm8k, 9), "test": (_gsm8k, 4)},
+    "openai/gsm8k/main": {"train": (_gsm8k, 9), "test": (_gsm8k, 3)},
     "truthfulqa/truthful_qa/multiple_choice": {"validation": (_truthful, 5)},
     "allenai/ai2_arc/ARC-Easy": {"train": (_arc, 3), "validation": (_arc, 3), "test": (_arc, 6)},
     "Rowan/hellaswag/default": {"train": (_hellaswag, 5), "validation": (_hellaswag, 5)},
-    "SaylorTwift/bbh/boolean_expressions": {"test": (_bbh, 5)},
-    "SaylorTwift/bbh/navigate": {"test": (_bbh, 3)},
+    "SaylorTwift/bbh/boolean_expressions": {"test": (_bbh, 3)},
+    "SaylorTwift/bbh/navigate": {"test": (_bbh, 2)},
     "skt/kobest_v1/copa": {"train": (_kobest, 7), "test": (_kobest, 4)},
     "EleutherAI/lambada_openai/default": {"test": (_lambada, 4)},
     "allenai/winogrande/winogrande_xl": {"train": (_winogrande, 6), "validation": (_winogrande, 6)},

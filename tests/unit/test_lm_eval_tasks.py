@@ -3,10 +3,14 @@
 import json
 import shutil
 
+import lm_eval
 import pytest
+from datasets import Dataset, DatasetDict, load_from_disk
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from scripts.lib import scoring
+from scripts.lib import lm_eval_rows, scoring
 from scripts.lib.benchmark_questions import questions_of
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.gates import check_gate
@@ -234,4 +238,83 @@ def test_a_model_starts_where_the_tasks_prefix_ends(model, tmp_path):
     (question, *_) = questions_of(spec, tmp_path / "fetched", tokenizer, 2048)
     assert question.requests[0].args[0] == (
         "<|im_start|>user\nSay: 0<|im_end|>\n<|im_start|>assistant\nIt is"
+    )
+
+
+def test_rows_of_the_hub_are_read_at_their_commit_and_it_is_said_which(tmp_path, monkeypatch):
+    """The hub is out of reach here, so `load_dataset` is asked for what it was told."""
+    commit = "c" * 40
+    told = []
+
+    def load(path, name, **options):
+        told.append((path, name, options))
+        rows = Dataset.from_list([{"question": "q", "answer": "#### 1"}] * 6)
+        place = tmp_path / "cache" / options["revision"]
+        rows.save_to_disk(place)
+        return DatasetDict({"train": load_from_disk(place), "test": load_from_disk(place)})
+
+    monkeypatch.setattr(lm_eval_rows, "load_dataset", load)
+    facts = fetch(tmp_path / "out", ["gsm8k"], revisions={"openai/gsm8k": commit})
+    assert told == [("openai/gsm8k", "main", {"revision": commit})]
+    assert facts["datasets"] == {"openai/gsm8k (main)": commit}
+
+
+def test_a_pin_of_a_repository_that_no_task_reads_is_said(data, tmp_path):
+    text = refused(tmp_path, ["gsm8k"], data=data, revisions={"openai/gsm9k": "c" * 40})
+    assert "openai/gsm9k" in text
+    assert "openai/gsm8k" in text
+
+
+def test_sampled_answers_are_all_kept_and_the_same_every_time(model, tmp_path):
+    options = "{until: [], max_gen_toks: 8, do_sample: true, temperature: 1.0}"
+    sampled = f"repeats: 2\ngeneration_kwargs: {options}\n"
+    changed = {"tasks/mine.yaml": OWN["tasks/mine.yaml"] + sampled}
+    files = own_files(tmp_path, **changed)
+    fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
+    both = [score(lm_eval_spec(), model, tmp_path / "fetched", tmp_path / n)[1] for n in "ab"]
+    assert both[0] == both[1]
+    for row in both[0]:
+        one, other = json.loads(row["response"])
+        assert one != other
+
+
+ROLLING = """\
+task: rolling
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS}}
+output_type: loglikelihood_rolling
+test_split: test
+doc_to_text: ""
+doc_to_target: "{{text}}"
+process_results: !function rolling.results
+metric_list:
+  - {metric: loglikelihood, aggregation: mean, higher_is_better: true}
+metadata: {version: 1}
+"""
+
+
+def test_texts_of_any_length_get_lm_evals_loglikelihood(model, tmp_path):
+    task = tmp_path / "task"
+    task.mkdir()
+    rows = tmp_path / "rows.jsonl"
+    texts = ["short", "a longer one, " * 300, "the answer is A"]
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (task / "rolling.yaml").write_text(ROLLING.replace("ROWS", str(rows)))
+    (task / "rolling.py").write_text(
+        "def results(doc, replies):\n    return {'loglikelihood': replies[0]}\n"
+    )
+    files = {f"own/{path.name}": path for path in sorted(task.iterdir())}
+    files[f"local/{rows}"] = rows
+    fetch(tmp_path / "fetched", own=["rolling.yaml"], files=files)
+    _, asked = score(lm_eval_spec(), model, tmp_path / "fetched", tmp_path / "s")
+    manager = TaskManager(include_defaults=False, include_path=str(task))
+    lm = HFLM(pretrained=str(model), dtype="float32", batch_size=2, device="cpu")
+    theirs = lm_eval.simple_evaluate(
+        model=lm, tasks=["rolling"], task_manager=manager, bootstrap_iters=0
+    )
+    for row, sample in zip(asked, theirs["samples"]["rolling"], strict=True):
+        assert row["logprobs"] == pytest.approx([sample["loglikelihood"]], abs=1e-3)
+    documents = counted(tmp_path / "s" / "out", tmp_path / "counted")
+    assert documents["b.average.json"]["accuracy"] == pytest.approx(
+        theirs["results"]["rolling"]["loglikelihood,none"], abs=1e-3
     )
