@@ -8,7 +8,8 @@ from typing import Any
 from scripts.lib.errors import ScoreError
 from scripts.lib.held_out_questions import held_out_questions
 from scripts.lib.judging import judge_text
-from scripts.lib.lm_eval_questions import stated_tasks, task_questions
+from scripts.lib.lm_eval_questions import questions_of_task
+from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
 from scripts.lib.prompts import ask, chat_renderer, render, tokens_needed, turn_end
 from scripts.lib.question_rows import Row, messages_of
 from scripts.lib.questions import Question
@@ -47,7 +48,10 @@ def questions_of(
         yield from _exact_match_questions(spec, benchmark, tokenizer)
         return
     if spec.kind == "lm_eval":
-        yield from task_questions(spec, benchmark, tokenizer)
+        chat = chat_renderer(tokenizer) if spec.chat_template else None
+        for fetched in read_tasks(benchmark):
+            task = build_task(fetched, benchmark, shots=spec.shots)
+            yield from questions_of_task(task, fetched.leaf.name, limit=spec.limit, chat=chat)
         return
     chat = chat_renderer(tokenizer) if spec.chat_template else None
     fits = None
@@ -59,7 +63,10 @@ def questions_of(
 
 def stated_of(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
     """Return what has to be stated beside the scores and is not in the spec."""
-    return stated_tasks(questions) if spec.kind == "lm_eval" else {}
+    if spec.kind != "lm_eval":
+        return {}
+    tasks = {question.subject: question.task for question in questions}
+    return {"tasks": {name: stated(task) for name, task in tasks.items()}}
 
 
 def _choice_tasks(spec: ScoreSpec, benchmark: Path) -> list[tuple[str, str, Row]]:

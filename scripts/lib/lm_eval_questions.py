@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,27 +18,7 @@ from lm_eval.api.instance import Instance
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.lm_eval_metrics import barred_metrics
-from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
-from scripts.lib.prompts import chat_renderer
 from scripts.lib.questions import Answer, Question
-from scripts.lib.score_spec import ScoreSpec
-
-
-def task_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
-    """Yield every question of every task, in the order of tasks and rows.
-
-    Args:
-        spec: How to ask.
-        benchmark: Folder of a fetched benchmark.
-        tokenizer: The tokenizer of the model that will be asked.
-
-    Raises:
-        ScoreError: A task has no question, or cannot be built.
-    """
-    chat = chat_renderer(tokenizer) if spec.chat_template else None
-    for fetched in read_tasks(benchmark):
-        task = build_task(fetched, benchmark, shots=spec.shots)
-        yield from questions_of_task(task, fetched.leaf.name, limit=spec.limit, chat=chat)
 
 
 def questions_of_task(
@@ -73,17 +52,11 @@ def questions_of_task(
         raise ScoreError(f"The task {name} asks nothing. Check its rows.")
 
 
-def stated_tasks(questions: Sequence[Question]) -> dict[str, Any]:
-    """Return what the protocol says of every task that was asked."""
-    tasks = {question.subject: question.task for question in questions}
-    return {"tasks": {name: stated(task) for name, task in tasks.items()}}
-
-
 def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
     """Return the answer with the values of all metrics that are means over questions.
 
     Args:
-        question: One of `task_questions`.
+        question: One of `questions_of_task`.
         replies: What the model said to each of its requests.
 
     Raises:
