@@ -16,6 +16,7 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/merge.smk"
 include: "rules/score.smk"
+include: "rules/judge.smk"
 include: "rules/report.smk"
 include: "rules/publish.smk"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.held_out_questions import held_out_questions
+from scripts.lib.judged_questions import judged_questions
 from scripts.lib.judging import judge_text
 from scripts.lib.lm_eval_questions import questions_of_task
 from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
@@ -43,6 +44,9 @@ def questions_of(
     """
     if spec.kind == "held_out":
         yield from held_out_questions(spec, benchmark, tokenizer)
+        return
+    if spec.kind == "judged_pairs":
+        yield from judged_questions(spec, benchmark, tokenizer)
         return
     if spec.kind == "exact_match":
         yield from _exact_match_questions(spec, benchmark, tokenizer)

@@ -16,6 +16,7 @@ from scripts.lib.categories import AVERAGE
 from scripts.lib.chain import check_chain
 from scripts.lib.comparison_files import read_categories, read_metric, write_tables
 from scripts.lib.comparison_held_out import HeldOutScore, compare_held_out
+from scripts.lib.comparison_judged import compare_judged
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
 
@@ -34,6 +35,7 @@ class Candidate:
         unmerged: Whether model and adapter were scored side by side.
         scores: Artifact ids of the scoring jobs, per benchmark.
         categories: Artifact id of the category scores, per benchmark.
+        judgements: Artifact id of the judgements beside its base, per benchmark.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Candidate:
     unmerged: bool
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
+    judgements: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +55,13 @@ class CompareSpec:
         candidates: All of them, in the order of the config.
         benchmarks: Benchmark names, in the order of the tables.
         held_out: Names of the benchmarks on held-out conversations, which have tables of their own.
+        judged: Names of the benchmarks of judged pairs, which have a section of their own.
     """
 
     candidates: tuple[Candidate, ...]
     benchmarks: tuple[str, ...]
     held_out: tuple[str, ...]
+    judged: tuple[str, ...]
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
@@ -69,6 +74,7 @@ class CompareSpec:
                 unmerged=item["unmerged"],
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
                 categories=item["categories"],
+                judgements=item["judgements"],
             )
             for item in mapping["candidates"]
         )
@@ -76,6 +82,7 @@ class CompareSpec:
             candidates=candidates,
             benchmarks=tuple(mapping["benchmarks"]),
             held_out=tuple(mapping["held_out"]),
+            judged=tuple(mapping["judged"]),
         )
 
 
@@ -132,6 +139,10 @@ def compare_runs(
             name: compare_held_out(name, _held_out(spec.candidates, name, artifacts))
             for name in spec.held_out
         },
+        "judged": {
+            name: _compare_judged(name, spec.candidates, artifacts, manifests)
+            for name in spec.judged
+        },
         "candidates": [
             {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
             for c in _beside_base(spec.candidates)
@@ -154,6 +165,32 @@ def _held_out(
         for c in _beside_base(candidates)
         if benchmark in c.categories
     ]
+
+
+def _compare_judged(
+    benchmark: str,
+    candidates: Sequence[Candidate],
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    judged = [c for c in _beside_base(candidates) if benchmark in c.judgements]
+    answers = {c.name: c.scores[benchmark][0] for c in candidates if benchmark in c.scores}
+    inputs = {
+        c.name: {
+            edge: manifests[id_]["inputs"]
+            for edge, id_ in (
+                ("judgements", c.judgements[benchmark]),
+                ("base", answers[str(c.base)]),
+            )
+        }
+        for c in judged
+    }
+    return compare_judged(
+        benchmark,
+        {c.name: str(c.base) for c in judged},
+        {c.name: artifacts[c.categories[benchmark]] for c in judged},
+        inputs,
+    )
 
 
 def _beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -10,6 +10,7 @@ from scripts.lib import held_out_tables
 from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
+from scripts.lib.comparison_judged import judged_markdown
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import AnyMetric, metric_from_json
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
@@ -121,7 +122,8 @@ def markdown(document: Mapping[str, Any]) -> str:
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
-    return "\n".join([*parts, *held_out_tables.markdown(document)])
+    more = [*held_out_tables.markdown(document), *judged_markdown(document)]
+    return "\n".join([*parts, *more])
 
 
 def _markdown_table(document: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from scripts.lib.config_fields import (
     setting,
 )
 from scripts.lib.config_held_out import HeldOut
+from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import COMMIT, given_keys
 
@@ -154,6 +155,7 @@ def _benchmark_form(value: object) -> str | None:
         "exact_match": "ExactMatch",
         "held_out": "HeldOut",
         "lm_eval": "LmEval",
+        "judged_pairs": "JudgedPairs",
     }
     return forms.get(str(kind))
 
@@ -164,12 +166,13 @@ Benchmark: TypeAlias = Annotated[
     | Annotated[MultipleChoice, Tag("MultipleChoice")]
     | Annotated[ExactMatch, Tag("ExactMatch")]
     | Annotated[LmEval, Tag("LmEval")]
-    | Annotated[HeldOut, Tag("HeldOut")],
+    | Annotated[HeldOut, Tag("HeldOut")]
+    | Annotated[JudgedPairs, Tag("JudgedPairs")],
     Discriminator(
         _benchmark_form,
         custom_error_type="form_of_benchmark",
         custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
-        " revision; kind multiple_choice or exact_match with path; kind lm_eval with tasks or"
-        " path; or kind held_out with dataset",
+        " revision; kind multiple_choice, exact_match or judged_pairs with path; kind lm_eval with"
+        " tasks or path; or kind held_out with dataset",
     ),
 ]

@@ -166,13 +166,26 @@ def _name_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
 
 
 def reference_problems(raw: Raw) -> Iterator[Problem]:
-    """Yield the models and datasets that runs name and nobody declares."""
+    """Yield the models and datasets that runs and judges name and nobody declares."""
+    yield from _judge_problems(raw)
     for name, run in entries(raw, "runs"):
         for key in ("model", "dataset"):
             declared = [str(known) for known, _ in entries(raw, f"{key}s")]
             for path, value in _values_of(name, run, key):
                 if isinstance(value, str) and value not in declared:
                     yield Problem(path, is_unknown(value, key, declared))
+
+
+def _judge_problems(raw: Raw) -> Iterator[Problem]:
+    known = [str(name) for name, _ in entries(raw, "models")]
+    for name, benchmark in entries(raw, "benchmarks"):
+        judge = benchmark.get("judge") if isinstance(benchmark, Mapping) else None
+        if not isinstance(judge, Mapping) or judge.get("endpoint"):
+            continue
+        model = judge.get("model")
+        if isinstance(model, str) and model not in known:
+            path = ("benchmarks", name, "judge", "model")
+            yield Problem(path, is_unknown(model, "model", known))
 
 
 def _values_of(name: str, run: object, key: str) -> list[tuple[tuple[str | int, ...], object]]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from scripts.lib.config_fields import REFUSED
+from scripts.lib.config_fields import HIDDEN, REFUSED
 from scripts.lib.errors import ConfigError
 
 Schema = Mapping[str, Any]
@@ -107,6 +107,8 @@ def _problem(detail: ErrorDetails, schema: Schema) -> Problem:
     if kind == "missing":
         about = node.get("description", "").rstrip(".")
         return Problem(path, f"is missing ({about}); allowed: {allowed(node, schema)}")
+    if kind == HIDDEN:
+        return Problem(path, context["text"])
     if kind == REFUSED and context["key"] is not None:
         below = tuple(context["key"].split("."))
         given = value

@@ -34,6 +34,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 NAME_LIMIT = 60  # characters; a name is one part of a path, and sweeps make names longer
 REFUSED = "refused_setting"
+HIDDEN = "hidden_setting"
 
 T = TypeVar("T")
 
@@ -72,6 +73,15 @@ def refusal(text: str, key: str | None = None) -> PydanticCustomError:
         key: For errors about several keys at once, the key (below the group) to blame.
     """
     return PydanticCustomError(REFUSED, "{text}", {"text": text, "key": key})
+
+
+def secret_refusal(text: str) -> PydanticCustomError:
+    """Return the error to raise for a value that may be a secret: it is not shown.
+
+    Args:
+        text: Begins the sentence: "is no ...".
+    """
+    return PydanticCustomError(HIDDEN, "{text}", {"text": text})
 
 
 def _number(value: object) -> object:

@@ -50,7 +50,7 @@ def check_gpus(asked: int) -> None:
         raise DeviceError(
             f"the rule asked Slurm for {asked} GPU(s), and {visible} are visible in the job: look"
             " at `scontrol show job` and the site's gres.conf. On a cluster without GPUs add"
-            " --set-resources train_adapter:gpu=0 score_benchmark:gpu=0"
+            " --set-resources train_adapter:gpu=0 score_benchmark:gpu=0 judge_pairs:gpu=0"
         )
     if compute_device() == "cuda" and torch.cuda.device_count() != asked:
         raise DeviceError(

@@ -50,6 +50,7 @@ class Artifact:
         gates: Findings that may forbid the job.
         sources: Local files and folders outside results/ that the job reads.
         keys: Keys of the data inputs by edge.
+        execution: How the job is to do its work, where the config says so; never part of a key.
     """
 
     stage: str
@@ -62,6 +63,7 @@ class Artifact:
     gates: tuple[Gate, ...] = ()
     sources: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    execution: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def key(self) -> str:
@@ -102,6 +104,7 @@ class Candidate:
         artifacts: Stage -> id, for the stages that have one artifact for each candidate.
         scores: Benchmark -> ids of its scoring jobs.
         categories: Benchmark -> id of its categories.
+        judgements: Benchmark -> id of the judgements on its answers beside its base's.
         keep_merged: Whether the merged model stays when nothing needs it any more.
         publish: Repository, privacy and branch of the hub for the merged model, or nothing.
     """
@@ -112,6 +115,7 @@ class Candidate:
     artifacts: Mapping[str, str]
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
+    judgements: Mapping[str, str] = field(default_factory=dict)
     keep_merged: bool = True
     publish: Mapping[str, Any] | None = None
 
@@ -148,6 +152,7 @@ class Graph:
         knows: Mapping[str, str | Iterable[str]] | None = None,
         gates: Iterable[Gate] = (),
         sources: Iterable[str] = (),
+        execution: Mapping[str, Any] | None = None,
     ) -> str:
         """Add the artifact, or find the one that is the same work, and return its id.
 
@@ -168,6 +173,7 @@ class Graph:
                 edge: tuple(self.artifacts[id].key for id in ids)
                 for edge, ids in {**read, **known}.items()
             },
+            execution=execution or {},
         )
         key = artifact.key
         if (stage, key) in self._ids:

@@ -47,6 +47,7 @@ class Job:
         out: The temporary folder to fill.
         scratch: A folder of this identity that survives failures; not made yet.
         options: The execution arguments that the program declared.
+        execution: What the configuration says of how to do the work; no part of its identity.
     """
 
     spec: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Job:
     out: Path
     scratch: Path
     options: argparse.Namespace = field(default_factory=argparse.Namespace)
+    execution: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, name: str) -> Path:
         """Return the folder of an input that is one artifact."""
@@ -160,6 +162,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                     out=part,
                     scratch=scratch,
                     options=arguments,
+                    execution=entry["execution"],
                 )
                 facts = work(job)
                 execution = execution_facts(began, getattr(arguments, "threads", 1))

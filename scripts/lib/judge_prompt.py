@@ -26,6 +26,8 @@ class Pair:
         reference: An answer that the benchmark gives as a good one, or None.
         base: What the base model answered.
         run: What the tuned model answered.
+        base_ended: Whether the base's answer ended by itself, not at its longest length.
+        run_ended: Likewise of the run's.
     """
 
     id: str
@@ -34,6 +36,8 @@ class Pair:
     reference: str | None
     base: str
     run: str
+    base_ended: bool = True
+    run_ended: bool = True
 
     @property
     def equal(self) -> bool:

@@ -13,11 +13,13 @@ from scripts.lib.config import Config
 from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MmluOptions, MultipleChoice
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_held_out import HeldOut
+from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
 from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
+from scripts.lib.pipeline_judged import add_judgements
 from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw, template_text
 from scripts.lib.sources import LocalSources
 
@@ -47,7 +49,7 @@ def build_graph(
     templates = _each("runs", config.runs, problems, lambda r: template_text(sources, r.template))
     if problems:
         raise ConfigError("\n".join(problems))
-    shared = _Shared(graph, config, benchmarks)
+    shared = _Shared(graph, config, benchmarks, models)
     for name, model in models.items():
         shared.add_base(name, model)
     adapters = {
@@ -82,12 +84,22 @@ class _Shared:
     graph: Graph
     config: Config
     benchmarks: Mapping[str, Place]
+    models: Mapping[str, Place]
 
     def add_base(self, name: str, model: Place) -> None:
         """Add a base model as a candidate."""
-        scored = self._score(model.slug, {"model": model.id}, ())
+        # Answers to be judged are of no use where nothing stands beside them.
+        compared = any(run.model == name for run in self.config.runs.values())
+        scores = self._score(model.slug, {"model": model.id}, (), judged=compared)
         self.graph.candidates.append(
-            Candidate(name, "base", None, artifacts={"models": model.id}, **scored)
+            Candidate(
+                name,
+                "base",
+                None,
+                artifacts={"models": model.id},
+                scores=scores,
+                categories=self._sum_up(model.slug, scores, {}),
+            )
         )
 
     def add_tuned(
@@ -106,26 +118,35 @@ class _Shared:
             gates: tuple[Gate, ...] = (Gate("proof", artifacts["proofs"]),)
         else:
             reads, gates = {"model": adapter.model.id, "adapter": adapter.id}, adapter.gates
-        scored = self._score(adapter.slug, reads, gates)
+        scores = self._score(adapter.slug, reads, gates)
+        judgements = self._judge(adapter.slug, base, scores)
         self.graph.candidates.append(
             Candidate(
                 name,
                 kind,
                 base,
                 artifacts=artifacts,
+                scores=scores,
+                categories=self._sum_up(adapter.slug, scores, judgements),
+                judgements=judgements,
                 keep_merged=settings.keep_merged,
                 publish=settings.publish.model_dump() if settings.publish.repo_id else None,
-                **scored,
             )
         )
 
     def _score(
-        self, slug: str, reads: Mapping[str, str], gates: tuple[Gate, ...]
-    ) -> dict[str, Any]:
-        """Add the scores and categories of what *reads* names; return their ids by benchmark."""
+        self,
+        slug: str,
+        reads: Mapping[str, str],
+        gates: tuple[Gate, ...],
+        *,
+        judged: bool = True,
+    ) -> dict[str, tuple[str, ...]]:
+        """Add the scores of what *reads* names; return their ids by benchmark."""
         scores: dict[str, tuple[str, ...]] = {}
-        categories: dict[str, str] = {}
         for label, benchmark in self.config.benchmarks.items():
+            if isinstance(benchmark, JudgedPairs) and not judged:
+                continue
             place = self.benchmarks[label]
             scores[label] = tuple(
                 self.graph.add(
@@ -137,6 +158,39 @@ class _Shared:
                 )
                 for cell, subjects in _cells(benchmark, place)
             )
+        return scores
+
+    def _judge(self, slug: str, base: str, scores: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+        """Add the judgements on a tuned model beside its *base*; return their ids by benchmark."""
+        (beside,) = (c.scores for c in self.graph.candidates if c.name == base)
+        return {
+            label: add_judgements(
+                self.graph,
+                benchmark,
+                self.benchmarks[label],
+                self.models,
+                slug=slug,
+                base=beside[label],
+                run=scores[label],
+            )
+            for label, benchmark in self.config.benchmarks.items()
+            if isinstance(benchmark, JudgedPairs)
+        }
+
+    def _sum_up(
+        self,
+        slug: str,
+        scores: Mapping[str, tuple[str, ...]],
+        judgements: Mapping[str, str],
+    ) -> dict[str, str]:
+        """Add what sums up scores or judgements; return the ids by benchmark."""
+        categories: dict[str, str] = {}
+        for label, benchmark in self.config.benchmarks.items():
+            reads: dict[str, str | tuple[str, ...]] = {"scores": scores.get(label, ())}
+            if isinstance(benchmark, JudgedPairs):
+                if label not in judgements:
+                    continue
+                reads = {"judgements": judgements[label]}
             categories[label] = self.graph.add(
                 "categories",
                 f"{slug}-{label}",
@@ -146,9 +200,9 @@ class _Shared:
                     "subjects": getattr(benchmark, "subjects", None),
                     "metric": _metric(benchmark),
                 },
-                reads={"scores": scores[label]},
+                reads=reads,
             )
-        return {"scores": scores, "categories": categories}
+        return categories
 
 
 def _protocol(benchmark: Benchmark) -> dict[str, Any]:
@@ -159,10 +213,14 @@ def _protocol(benchmark: Benchmark) -> dict[str, Any]:
             *("on_long_prompt", "backend"),
         }
     )
-    defaults = {"shots": 0, "max_new_tokens": None, "on_long_prompt": "error"}
-    if isinstance(benchmark, HeldOut):
-        defaults |= {"chat_template": True, "backend": "shared-prefix"}
-    return {**defaults, **asked}
+    return {
+        "shots": 0,
+        "chat_template": True,
+        "max_new_tokens": None,
+        "on_long_prompt": "error",
+        "backend": "shared-prefix",
+        **asked,
+    }
 
 
 def _task_gates(benchmark: Benchmark, place: Place) -> tuple[Gate, ...]:
@@ -218,24 +276,37 @@ def _report(graph: Graph, config: Config) -> str:
         for c in graph.candidates
     ]
     scored = [
-        {**words, "scores": dict(c.scores), "categories": dict(c.categories)}
+        {
+            **words,
+            "scores": dict(c.scores),
+            "categories": dict(c.categories),
+            "judgements": dict(c.judgements),
+        }
         for words, c in zip(named, graph.candidates, strict=True)
     ]
     shown = [
-        {**words, "artifacts": dict(c.artifacts), "scores": dict(c.scores)}
+        {
+            **words,
+            "artifacts": dict(c.artifacts),
+            "scores": dict(c.scores),
+            "judgements": dict(c.judgements),
+        }
         for words, c in zip(named, graph.candidates, strict=True)
     ]
     held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
+    judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
+    counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
     comparison = graph.add(
         "comparisons",
         "all",
         {
             "candidates": scored,
-            "benchmarks": [name for name in config.benchmarks if name not in held_out],
+            "benchmarks": counted,
             "held_out": held_out,
+            "judged": judged,
         },
         reads={
-            "scores": _unique(id for c in graph.candidates for v in c.scores.values() for id in v),
+            "scores": _unique(id for c in graph.candidates for n in counted for id in c.scores[n]),
             "categories": _unique(id for c in graph.candidates for id in c.categories.values()),
         },
         knows={"chain": _chain(graph)},
@@ -264,6 +335,7 @@ def _chain(graph: Graph) -> tuple[str, ...]:
         for id in (
             *candidate.artifacts.values(),
             *(score for ids in candidate.scores.values() for score in ids),
+            *candidate.judgements.values(),
         )
     )
 

@@ -16,6 +16,7 @@ from scripts.lib.config_benchmarks import (
     MultipleChoice,
 )
 from scripts.lib.config_held_out import HeldOut
+from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_sources import (
     Dataset,
@@ -172,7 +173,7 @@ def add_questions(
 def _add_questions(
     graph: Graph,
     sources: LocalSources,
-    benchmark: HubMmlu | LocalMmlu | ExactMatch | MultipleChoice | LmEval,
+    benchmark: HubMmlu | LocalMmlu | ExactMatch | MultipleChoice | LmEval | JudgedPairs,
 ) -> Place:
     if isinstance(benchmark, HubMmlu):
         slug = slugify(benchmark.hub.split("/")[-1])
@@ -198,12 +199,12 @@ def _add_questions(
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
         small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
         place = Place(id, slug, subjects, in_one_job=small)
-    elif isinstance(benchmark, ExactMatch):
+    elif isinstance(benchmark, ExactMatch | JudgedPairs):
         file = sources.rows_file(benchmark.path)
         slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
         spec = {
             "source": "path",
-            "kind": "exact_match",
+            "kind": benchmark.kind,
             "files": {"questions.jsonl": sources.sha256(file)},
         }
         return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)

@@ -268,6 +268,7 @@ def _entry(
         ],
         "awaits": _awaits(plan.graph, artifact, made, full=full),
         "sources": [[path, list(stat_of(Path(path)))] for path in artifact.sources],
+        "execution": artifact.execution,
         "again": id in plan.again,
         "anew": os.path.exists(f"{results}/{id}") or os.path.exists(f"{results}/{id}.json"),
     }

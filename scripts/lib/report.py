@@ -21,6 +21,7 @@ from scripts.lib.report_evidence import (
     trainings,
 )
 from scripts.lib.report_held_out import HELD_OUT, held_out_answers, held_out_views
+from scripts.lib.report_judged import JUDGED, judged_answers, judged_views
 from scripts.lib.report_page import PAGE
 from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
 from scripts.lib.report_style import CSS
@@ -37,6 +38,7 @@ class ReportCandidate:
         unmerged: Whether model and adapter were scored side by side.
         artifacts: Stage -> artifact id.
         scores: Benchmark -> artifact ids of its scoring jobs.
+        judgements: Benchmark -> artifact id of the judgements beside its base.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ReportCandidate:
     unmerged: bool
     artifacts: Mapping[str, str]
     scores: Mapping[str, tuple[str, ...]]
+    judgements: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ class ReportSpec:
                 unmerged=item["unmerged"],
                 artifacts=item["artifacts"],
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
+                judgements=item["judgements"],
             )
             for item in mapping["candidates"]
         )
@@ -125,7 +129,8 @@ def write_report(
             place = out / "legacy" / legacy.benchmark / candidate.name
             write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
-    return {"runs": runs, "benchmarks": len(document["benchmarks"]) + len(document["held_out"])}
+    shown = sum(len(document[part]) for part in ("benchmarks", "held_out", "judged"))
+    return {"runs": runs, "benchmarks": shown}
 
 
 def render_page(
@@ -142,11 +147,16 @@ def render_page(
         "title": spec.title,
         "css": Markup(CSS),
         "significance": SIGNIFICANCE,
-        "answers": [*answers(document), *held_out_answers(document)],
+        "answers": [
+            *answers(document),
+            *held_out_answers(document),
+            *judged_answers(document),
+        ],
         "notes": page_notes(document),
         "comparisons": count_words(document),
         "benchmarks": benchmark_views(document),
         "held_out": held_out_views(document),
+        "judged": judged_views(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -156,7 +166,9 @@ def render_page(
         "total": total_time(spec.candidates, manifests),
     }
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=DictLoader({"held_out": HELD_OUT})
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=DictLoader({"held_out": HELD_OUT, "judged": JUDGED}),
     )
     return environment.from_string(PAGE).render(view, sections=_sections(view)) + "\n"
 
@@ -166,6 +178,7 @@ def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
         "answer": ("Answer", True),
         "held-out": ("Domain", view["held_out"]),
         "scores": ("Scores", view["benchmarks"]),
+        "judged": ("Judged pairs", view["judged"]),
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
         "proofs": ("Proofs", view["contracts"] or view["proofs"]),

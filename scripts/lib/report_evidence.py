@@ -22,6 +22,8 @@ _STAGES = {
     "merged": "Merge",
     "proofs": "Prove",
     "scores": "Score",
+    "judgements": "Judge",
+    "remote_judgements": "Judge",
 }
 _PASSED = {"word": "passed", "sign": "✓", "css": "passed"}
 _FAILED = {"word": "failed", "sign": "✗", "css": "failed"}
@@ -53,6 +55,10 @@ class Candidate(Protocol):
     @property
     def scores(self) -> Mapping[str, Sequence[str]]:
         """Benchmark -> ids of its scoring jobs."""
+
+    @property
+    def judgements(self) -> Mapping[str, str]:
+        """Benchmark -> id of the judgements beside its base."""
 
 
 def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
@@ -231,7 +237,8 @@ def _role(candidate: Candidate) -> str:
 
 def _made_of(candidate: Candidate) -> list[tuple[str, str]]:
     own = [(stage, candidate.artifacts[stage]) for stage in _STAGES if stage in candidate.artifacts]
-    return own + [("scores", id_) for ids in candidate.scores.values() for id_ in ids]
+    own += [("scores", id_) for ids in candidate.scores.values() for id_ in ids]
+    return own + [(id_.partition("/")[0], id_) for id_ in candidate.judgements.values()]
 
 
 def _executions(

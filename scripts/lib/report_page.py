@@ -48,7 +48,8 @@ PAGE = """\
 {% endfor %}{% if answers %}<p class="quiet">Differences are in percentage points, ± one standard
 error of the paired differences. <em>Better</em> and <em>worse</em> mean p &lt; {{ significance }}
 in the exact McNemar test on the questions that flipped{% if held_out %}, and for perplexity in a
-test that flips the signs of the conversations' differences{% endif %}. {{ comparisons }}</p>
+test that flips the signs of the conversations' differences{% endif %}{% if judged %}, and for
+judged pairs in the exact sign test of wins against losses{% endif %}. {{ comparisons }}</p>
 {% endif %}</section>
 
 {% if held_out %}{% include "held_out" %}{% endif %}
@@ -82,6 +83,7 @@ aria-label="Scores of {{ benchmark.name }}">
 </div>
 {% endfor %}</section>{% endif %}
 
+{% if judged %}{% include "judged" %}{% endif %}
 {% if trainings %}<section id="training" aria-labelledby="training-title">
 <h2 id="training-title">Training</h2>
 {% for training in trainings %}<div class="card pair">

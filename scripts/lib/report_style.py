@@ -79,6 +79,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; mar
   font-variant-numeric: tabular-nums; }
 dt { color: var(--muted); }
 dd { margin: 0; overflow-wrap: anywhere; }
+dd.text { white-space: pre-wrap; }
 details { margin: .2rem 0; }
 summary { cursor: pointer; padding: .25rem 0; }
 details[open] > summary { margin-bottom: .4rem; }

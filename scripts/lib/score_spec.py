@@ -13,7 +13,7 @@ class ScoreSpec:
         kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
             choices), `exact_match` (greedy generation), `lm_eval` (whatever its tasks ask) or
             `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
-            generation).
+            generation), `judged_pairs` (greedy answers that a judge compares with another model's).
         subjects: The subjects of this job; empty for all that a user's own set or lm-eval's tasks
             have; the split of held_out.
         shots: Worked examples shown before each question; 0 for exact_match, None for each task's
@@ -27,7 +27,7 @@ class ScoreSpec:
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
     """
 
-    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out"]
+    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out", "judged_pairs"]
     subjects: tuple[str, ...]
     shots: int | None
     chat_template: bool

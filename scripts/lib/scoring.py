@@ -47,12 +47,15 @@ _SCHEMA = pa.schema(
         ("metrics", pa.string()),
     ]
 )
-_HELD_OUT_COLUMNS = (
-    pa.field("reference_tokens", pa.int64()),
-    pa.field("response_tokens", pa.int64()),
-    pa.field("ended", pa.bool_()),
-    pa.field("markers", pa.list_(pa.string())),
-)
+_MORE_COLUMNS = {
+    "held_out": (
+        pa.field("reference_tokens", pa.int64()),
+        pa.field("response_tokens", pa.int64()),
+        pa.field("ended", pa.bool_()),
+        pa.field("markers", pa.list_(pa.string())),
+    ),
+    "judged_pairs": (pa.field("ended", pa.bool_()),),
+}
 
 
 def score_benchmark(
@@ -104,8 +107,7 @@ def score_benchmark(
     )
     respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
-    more = _HELD_OUT_COLUMNS if spec.kind == "held_out" else ()
-    schema = pa.schema([*_SCHEMA, *more])
+    schema = pa.schema([*_SCHEMA, *_MORE_COLUMNS.get(spec.kind, ())])
     pq.write_table(pa.Table.from_pylist(answers, schema=schema), out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":

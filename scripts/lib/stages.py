@@ -80,7 +80,18 @@ STAGES = {
             edge_libraries={"adapter": ("peft", "safetensors")},
             kind_libraries={"lm_eval": JUDGING_LIBRARIES},
         ),
-        Stage("categories", "aggregate_scores", ("pyarrow",)),
+        Stage(
+            "judgements",
+            "judge_pairs",
+            ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
+        ),
+        Stage("remote_judgements", "ask_judge", ("pyarrow",)),
+        Stage(
+            "categories",
+            "aggregate_scores",
+            ("pyarrow",),
+            edge_libraries={"judgements": ("numpy", "scipy")},
+        ),
         Stage(
             "comparisons",
             "compare_runs",

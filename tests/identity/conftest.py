@@ -17,6 +17,7 @@ from tests.identity.world import (
     make_held_out_world,
     make_hub_world,
     make_local_world,
+    make_pairs_world,
 )
 
 
@@ -48,7 +49,8 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     choice = make_choice_world(folder / "choice")
     held_out = make_held_out_world(folder / "held_out")
     tasks = make_task_world(folder / "tasks")
-    for world in (local, hub, blend, choice, held_out, tasks):
+    pairs = make_pairs_world(folder / "pairs")
+    for world in (local, hub, blend, choice, held_out, tasks, pairs):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -58,6 +60,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "choice": choice,
         "held_out": held_out,
         "tasks": tasks,
+        "pairs": pairs,
         "shared": shared,
         "clone": shared.copy(folder / "clone", results=False),
     }

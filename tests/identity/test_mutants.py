@@ -16,10 +16,19 @@ from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
+from tests.identity.rows_pairs import PAIRS_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import failures
 
-ROWS = [*CONFIG_ROWS, *BLEND_ROWS, *CHOICE_ROWS, *HELD_OUT_ROWS, *LM_EVAL_ROWS, *DISK_ROWS]
+ROWS = [
+    *CONFIG_ROWS,
+    *BLEND_ROWS,
+    *CHOICE_ROWS,
+    *HELD_OUT_ROWS,
+    *LM_EVAL_ROWS,
+    *PAIRS_ROWS,
+    *DISK_ROWS,
+]
 
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
@@ -53,8 +62,29 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("benchmarks", "spec", "data"): (("benchmarks", "spec", "files"),),
     # A pattern goes with one metric only.
     ("categories", "spec", "metric.pattern"): (("categories", "spec", "metric.name"),),
-    # Scores pin what counting them does, and more.
-    ("categories", "pins", ""): (("scores", "pins", ""),),
+    # Both answers follow from the prompts, and the run's from the base that is tuned.
+    ("judgements", "edge", "benchmark"): (
+        ("judgements", "edge", "base"),
+        ("judgements", "edge", "run"),
+    ),
+    ("judgements", "edge", "base"): (("judgements", "edge", "run"),),
+    ("judgements", "spec", "dtype"): (
+        ("judgements", "edge", "base"),
+        ("judgements", "edge", "run"),
+    ),
+    ("judgements", "pins", ""): (("scores", "pins", ""),),
+    ("remote_judgements", "edge", "benchmark"): (
+        ("remote_judgements", "edge", "base"),
+        ("remote_judgements", "edge", "run"),
+    ),
+    ("remote_judgements", "edge", "base"): (("remote_judgements", "edge", "run"),),
+    ("remote_judgements", "pins", ""): (("scores", "pins", ""),),
+    # The order of judged benchmarks is that of what sums them up, too.
+    ("comparisons", "spec", "judged"): (
+        ("comparisons", "edge", "categories"),
+        ("comparisons", "edge", "chain"),
+        ("comparisons", "spec", "candidates"),
+    ),
     # The names of the inputs, with their keys, stand in the spec of the comparison and the report.
     ("comparisons", "edge", "scores"): (
         ("comparisons", "edge", "chain"),

@@ -16,6 +16,7 @@ from tests.identity.world import (
     make_held_out_world,
     make_hub_world,
     make_local_world,
+    make_pairs_world,
 )
 
 SPECS = {
@@ -25,6 +26,8 @@ SPECS = {
     "combined": ("combining", "CombineSpec", "from_json"),
     "merged": ("model_card", "CardSpec", None),
     "scores": ("scoring", "ScoreSpec", None),
+    "judgements": ("local_judge", "JudgeSpec", None),
+    "remote_judgements": ("remote_judge", "RemoteJudgeSpec", None),
     "categories": ("aggregation", "AggregateSpec", "from_json"),
     "comparisons": ("comparison", "CompareSpec", "from_json"),
     "reports": ("report", "ReportSpec", "from_json"),
@@ -39,6 +42,7 @@ WORLDS = (
     make_choice_world,
     make_held_out_world,
     make_task_world,
+    make_pairs_world,
 )
 
 
@@ -77,7 +81,17 @@ def test_a_spec_is_frozen(stage, specs):
 
 
 @pytest.mark.parametrize(
-    "stage", ["chat", "shards", "adapters", "combined", "scores", "categories"]
+    "stage",
+    [
+        "chat",
+        "shards",
+        "adapters",
+        "combined",
+        "scores",
+        "judgements",
+        "remote_judgements",
+        "categories",
+    ],
 )
 def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
     """A field with a default that the graph leaves out would be identity without a key."""

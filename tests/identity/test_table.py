@@ -8,6 +8,7 @@ from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
+from tests.identity.rows_pairs import PAIRS_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.table import Row, failures
 
@@ -17,6 +18,7 @@ ROWS = [
     *CHOICE_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
+    *PAIRS_ROWS,
     *DISK_ROWS,
     *RESULT_ROWS,
 ]

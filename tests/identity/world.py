@@ -38,6 +38,8 @@ INPUTS = {
     "merge_adapter": ("model", "adapter"),
     "prove_merge": ("model", "adapter", "merged"),
     "score_benchmark": ("model", "benchmark"),
+    "judge_pairs": ("base", "run", "benchmark", "judge"),
+    "ask_judge": ("base", "run", "benchmark"),
 }
 """Rule -> the inputs that its command line names."""
 
@@ -279,8 +281,9 @@ def words_of(graph: Graph, id: str) -> set[str]:
     for candidate in graph.candidates:
         if candidate.artifacts.get(artifact.stage) == id:
             found.add(f"{artifact.stage}:{candidate.name}")
-        for label in candidate.categories:
-            if id in (*candidate.scores[label], candidate.categories[label]):
+        for label in candidate.scores:
+            one = [group.get(label) for group in (candidate.categories, candidate.judgements)]
+            if id in (*candidate.scores[label], *one):
                 found.add(f"{artifact.stage}:{candidate.name}/{label}")
     return found
 
@@ -446,4 +449,28 @@ def make_blend_world(base: Path) -> World:
         "away": {"combine": {"north": 1, "quick": -0.5}, "method": "svd", "merge": False},
     }
     del world.config["datasets"]["chats"], world.config["benchmarks"]["exact"]
+    return world
+
+
+def make_pairs_world(base: Path) -> World:
+    """Make the world of judged pairs: one run, two bases, a local judge and one behind a service.
+
+    The second base is the local judge; nothing was tuned from it.
+    """
+    world = make_local_world(base)
+    prompts = {"kind": "judged_pairs", "path": "data/prompts/questions.jsonl"}
+    service = {"model": "big", "endpoint": "https://judge.example/v1", "api_key_env": "KEY"}
+    world.config = {
+        "models": {**world.config["models"], "referee": {"path": "data/referee"}},
+        "datasets": {"orders": world.config["datasets"]["orders"]},
+        "runs": {"gentle": world.config["runs"]["gentle"]},
+        "benchmarks": {
+            "pairs": {**prompts, "judge": {"model": "referee"}},
+            "paid": {**prompts, "judge": service},
+        },
+    }
+    for name, text in {"config.json": "{}", "model.safetensors": "r" * 64}.items():
+        world.write(f"data/referee/{name}", text)
+    world.write("data/referee/tokenizer.json", '{"version": "1"}')
+    world.write("data/prompts/questions.jsonl", jsonl({"prompt": "Say one."}))
     return world

@@ -90,6 +90,7 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
             ),
         },
         "held_out": {},
+        "judged": {},
         "candidates": [
             {"name": base, "kind": "base", "base": None, "unmerged": False},
             {"name": gentle, "kind": "run", "base": base, "unmerged": False},
@@ -178,7 +179,7 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
     )
     manifests = {m["id"]: m for m in (model, raw, chat, shards, first, second)}
     candidates = [{"name": base, "kind": "base", "base": None, "unmerged": False}]
-    candidates[0] |= {"scores": {}, "artifacts": {"models": model["id"]}}
+    candidates[0] |= {"scores": {}, "judgements": {}, "artifacts": {"models": model["id"]}}
     for number, (name, adapter) in enumerate(((gentle, first), (eager, second)), start=3):
         merged = manifest("merged", adapter["slug"], number, {}, {}, 6.1, 1.1)
         proof = {
@@ -208,6 +209,7 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
                 "unmerged": False,
                 "scores": {"mmlu": [score["id"]]},
                 "categories": {},
+                "judgements": {},
                 "artifacts": artifacts,
             }
         )

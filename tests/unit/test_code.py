@@ -32,6 +32,8 @@ PLUMBING_REASONS = {
 DECIDE_NO_BYTE = {
     "huggingface_hub": "moves the bytes of a pinned commit, as they are",
     "packaging": "reads the lock's markers",
+    "requests": "carries words to a service and back",
+    "tenacity": "waits before a service is asked again",
 }
 """Third-party libraries that stages import and that are in nobody's key, with the reason."""
 
@@ -44,6 +46,8 @@ DECIDE_NO_BYTE_IN = {
     ("benchmarks", "numpy"): "only starts a task's chance; the rows are written as they came",
     ("benchmarks", "torch"): "only starts a task's chance; the rows are written as they came",
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
+    ("judgements", "accelerate"): "only tells an out-of-memory error from others",
+    ("judgements", "peft"): "puts adapters on candidates; a judge has none",
     ("merged", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
     ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
 }
@@ -64,6 +68,7 @@ USED_BY_ANOTHER = {
     ("merged", "safetensors"): "transformers writes what PEFT merges with it",
     ("proofs", "safetensors"): "peft and transformers read adapter and models with it",
     ("scores", "safetensors"): "PEFT reads the adapter of an unmerged candidate with it",
+    ("judgements", "tokenizers"): "transformers splits prompts into tokens with it",
     ("scores", "tokenizers"): "transformers splits prompts into tokens with it",
     **{("scores", name): "tasks of lm-eval judge with it" for name in JUDGING_LIBRARIES},
 }

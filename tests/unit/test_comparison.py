@@ -82,14 +82,15 @@ class Bench:
         if known is None:
             known = {"name": name, "kind": "run" if base else "base", "base": base}
             known |= {"unmerged": unmerged, "scores": {}, "categories": {}}
+            known["judgements"] = {}
             self.candidates.append(known)
         known["scores"][benchmark] = [score]
         known["categories"][benchmark] = categories
 
     def spec(self):
         benchmarks = list(dict.fromkeys(b for c in self.candidates for b in c["scores"]))
-        spec = {"candidates": self.candidates, "benchmarks": benchmarks, "held_out": []}
-        return CompareSpec.from_json(spec)
+        spec = {"candidates": self.candidates, "benchmarks": benchmarks}
+        return CompareSpec.from_json(spec | {"held_out": [], "judged": []})
 
     def compare(self, manifests=None):
         out = self.root / "out"

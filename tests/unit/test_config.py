@@ -185,7 +185,7 @@ def test_an_entry_of_no_known_form_is_told_the_forms_and_its_misspelt_key():
 def test_a_misspelt_kind_of_benchmark_brings_the_nearest():
     assert the_error_of("benchmarks/x", {"kind": "mmul", "path": "p"}) == (
         "benchmarks.x.kind: 'mmul' is refused; did you mean 'mmlu'? allowed: exact_match,"
-        " held_out, lm_eval, mmlu, multiple_choice"
+        " held_out, judged_pairs, lm_eval, mmlu, multiple_choice"
     )
 
 

@@ -23,9 +23,8 @@ def made(tmp_path_factory):
     bench.add("tuned", right=lambda n: n % 2 == 0, base="tiny")
     for name in ("comparison", "out"):
         (folder / name).mkdir()
-    spec = CompareSpec.from_json(
-        {"candidates": bench.candidates, "benchmarks": ["mmlu"], "held_out": []}
-    )
+    named = {"candidates": bench.candidates, "benchmarks": ["mmlu"]}
+    spec = CompareSpec.from_json(named | {"held_out": [], "judged": []})
     compare_runs(spec, bench.artifacts, {}, folder / "comparison")
     shown = [candidate | {"artifacts": {}} for candidate in bench.candidates]
     report = ReportSpec.from_json({"title": "T", "candidates": shown, "legacy": LEGACY})

@@ -136,10 +136,11 @@ def test_kept_responses_are_judged_anew_up_to_the_comparison(tmp_path):
     candidates = [
         {"name": name, "kind": kind, "base": base, "unmerged": False}
         | {"scores": {"sums": [f"scores/{name}"]}, "categories": {"sums": f"categories/{name}"}}
+        | {"judgements": {}}
         for name, kind, base in (("base", "base", None), ("run", "run", "base"))
     ]
     compared = CompareSpec.from_json(
-        {"candidates": candidates, "benchmarks": ["sums"], "held_out": []}
+        {"candidates": candidates, "benchmarks": ["sums"], "held_out": [], "judged": []}
     )
     (tmp_path / "table").mkdir()
     compare_runs(compared, places, {}, tmp_path / "table")

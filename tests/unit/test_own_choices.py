@@ -123,11 +123,11 @@ def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions
     assert names == ["own.art.json", "own.average.json", "own.public_law.json"]
     candidates = [
         {"name": name, "kind": kind, "base": base, "unmerged": False}
-        | {"scores": {"own": ["scores/x"]}, "categories": {"own": "categories/x"}}
+        | {"scores": {"own": ["scores/x"]}, "categories": {"own": "categories/x"}, "judgements": {}}
         for name, kind, base in (("tiny", "base", None), ("tuned", "run", "tiny"))
     ]
     compared = CompareSpec.from_json(
-        {"candidates": candidates, "benchmarks": ["own"], "held_out": []}
+        {"candidates": candidates, "benchmarks": ["own"], "held_out": [], "judged": []}
     )
     places = {"scores/x": tmp_path / "out", "categories/x": tmp_path / "sums"}
     (tmp_path / "table").mkdir()
@@ -162,11 +162,11 @@ def test_planning_names_the_missing_file_and_column(tmp_path):
     asked = {"kind": "multiple_choice", "path": "own.jsonl"}
     graph = Graph({}, {})
     with pytest.raises(ConfigError, match=r"'own\.jsonl' does not exist"):
-        add_questions(graph, sources, MultipleChoice(**asked))
+        add_questions(graph, sources, MultipleChoice(**asked), {})
     write_rows(tmp_path / "own.jsonl", own_rows(1))
     with pytest.raises(ConfigError, match=r"no column topic; its columns are question, choices,"):
-        add_questions(graph, sources, MultipleChoice(**asked, category_column="topic"))
+        add_questions(graph, sources, MultipleChoice(**asked, category_column="topic"), {})
     write_rows(tmp_path / "shots.jsonl", [{"question": "q", "A": "1", "B": "2"}])
     shown = asked | {"shots_path": "shots.jsonl", "shots": 1}
     with pytest.raises(ConfigError, match=r"shots\.jsonl has no column answer"):
-        add_questions(graph, sources, MultipleChoice(**shown))
+        add_questions(graph, sources, MultipleChoice(**shown), {})

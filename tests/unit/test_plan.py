@@ -156,7 +156,7 @@ def test_a_plan_has_no_place_for_threads_batches_or_devices(graph, tmp_path):
     for entry in content["artifacts"].values():
         assert set(entry) == {
             "stage", "slug", "key", "spec", "code", "pins", "reads", "knows", "gates", "awaits",
-            "sources", "again", "anew",
+            "sources", "execution", "again", "anew",
         }  # fmt: skip
 
 

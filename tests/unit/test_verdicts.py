@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +175,11 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         low, high = rate_with_ties(int(wins), int(losses), n)["interval"]
         hits += low <= 0.55 <= high
     assert hits / rounds == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_page_shows_what_the_judge_reads():
+    page = (Path(__file__).parents[2] / "docs/judged_pairs.md").read_text()
+    shown = " ".join(page.replace("\n>", "\n").replace("&lt;", "<").split())
+    text, _ = judge_prompts(Pair(**{**vars(PAIR), "reference": "Hello there"}), None)
+    for part in re.split(r"\n\n|\n(?:Say hi\.|Hello there|Hi|Ho)\n", text):
+        assert " ".join(part.split()) in shown, part

@@ -1,0 +1,36 @@
+"""Let a model behind a service judge the answers of a base model and of what was tuned from it.
+
+Reads   scores/<...> of both, benchmarks/<benchmark>; the key of the service (environment)
+Writes  <artifact>/judgements.parquet  one row per prompt: both answers, the reply in either order
+        <artifact>/protocol.json       who judged, and how the answers were made
+
+Try it  python -m scripts.ask_judge --help
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.chat_service import ChatService
+from scripts.lib.job import Job, run_job
+from scripts.lib.judgement_files import load_pairs, write_judgements
+from scripts.lib.remote_judge import RemoteJudgeSpec, judge_remotely
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    base, run, benchmark = (job.folder(name) for name in ("base", "run", "benchmark"))
+    spec = RemoteJudgeSpec(**job.spec)
+    service = ChatService(spec.endpoint, spec.model, job.execution["api_key_env"])
+    pairs = load_pairs(base, run, benchmark)
+    replies = judge_remotely(spec, pairs, service, job.scratch)
+    judge = {"kind": "endpoint", **vars(spec)}
+    return write_judgements(pairs, replies, judge, base, job.out)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    run_job("ask_judge", work, argv, inputs=("base", "run", "benchmark"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The part of a comparison that a judge decided: who answered better, and how far to trust it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.judged_scores import figures_file, prompts_file
+from scripts.lib.wording import percent
+
+EXAMPLES = 2
+"""Prompts of each decision that are shown: the first of the file, not the best."""
+
+# Readings of a judge without regard to order agree; below this rate the judge tells little.
+_LEAST_CONSISTENT = 0.5
+
+
+def compare_judged(
+    benchmark: str,
+    tuned: Mapping[str, str],
+    folders: Mapping[str, Path],
+    inputs: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the section of one benchmark of judged pairs.
+
+    Args:
+        benchmark: Its name.
+        tuned: Tuned candidate -> its base.
+        folders: Tuned candidate -> folder of what its judgements add up to.
+        inputs: Tuned candidate -> the `inputs` of the manifests of its `judgements` and of its
+            base's answers (`base`).
+
+    Returns:
+        `judge` and `answers` (how both were asked), empty without candidates; and for each of the
+        `candidates` its `base`, its figures, `notes` and `examples`.
+    """
+    found = {name: _read(folders[name], benchmark) for name in tuned}
+    first = next(iter(found.values()), {})
+    return {
+        "judge": {**_named(inputs), **first.get("judge", {})},
+        "answers": first.get("answers", {}),
+        "candidates": {
+            name: {
+                "base": base,
+                **{k: v for k, v in found[name].items() if k not in _SHARED},
+                "notes": list(_notes(name, found[name], inputs[name])),
+                "examples": list(_examples(folders[name], benchmark)),
+            }
+            for name, base in tuned.items()
+        },
+    }
+
+
+def _named(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the words for a local judge's model."""
+    judges = [one for edges in inputs.values() for one in edges["judgements"].get("judge", ())]
+    return {"model": _slug(judges[0]["id"])} if judges else {}
+
+
+def _slug(id_: str) -> str:
+    return id_.partition("/")[2].rpartition("-")[0]
+
+
+_SHARED = ("benchmark", "judge", "answers")
+
+
+def _read(folder: Path, benchmark: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (folder / figures_file(benchmark)).read_text(encoding="utf-8")
+    )
+    return found
+
+
+def _notes(
+    name: str, found: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Iterator[dict[str, str]]:
+    """Yield in words what the figures alone would hide."""
+    if own := _own_judge(found["judge"], name, inputs):
+        which = {"base": "the base model", "run": "the tuned model"}[own]
+        yield {
+            "code": "self_preference",
+            "text": f"The judge is {which} itself. Models tend to prefer their own answers"
+            f" (Panickssery et al., NeurIPS 2024), so this judge may lean to {which}.",
+        }
+    first, same = found["first_place"], found["consistency"]
+    if first["interval"] and not first["interval"][0] <= 0.5 <= first["interval"][1]:
+        place = "first" if first["rate"] > 0.5 else "second"
+        yield {
+            "code": "position_bias",
+            "text": f"The judge leans to the answer that stands {place}"
+            f" ({100 * first['rate']:.0f} % to the first place). Both orders were asked, so this"
+            " makes ties and not winners.",
+        }
+    if same["rate"] is not None and same["rate"] < _LEAST_CONSISTENT:
+        yield {
+            "code": "inconsistent",
+            "text": "When the answers change places, the judge agrees with itself in only"
+            f" {100 * same['rate']:.0f} % of the prompts: many ties are its doing, and a better"
+            " judge may decide otherwise.",
+        }
+    cut, longest = found["cut"], found["answers"]["max_new_tokens"]
+    if any(cut.values()):
+        yield {
+            "code": "cut",
+            "text": f"Cut at {longest} tokens: {cut['base']:,} answers of the base and"
+            f" {cut['run']:,} of the tuned model, of {found['n']:,} each. A judge may take a cut"
+            " answer for a bad one; see `max_new_tokens`.",
+        }
+    if found["unreadable"]:
+        yield {
+            "code": "unreadable",
+            "text": f"{found['unreadable']:,} of {found['readings']:,} replies of the judge held no"
+            " verdict that can be read. Their prompts count as ties.",
+        }
+
+
+def _own_judge(judge: Mapping[str, Any], run: str, inputs: Mapping[str, Any]) -> str | None:
+    """Return which of the two models the judge is, as far as bytes or names tell.
+
+    Args:
+        judge: What is known of the judge.
+        run: Name of the tuned candidate.
+        inputs: The inputs of the `judgements` and of the `base`'s answers.
+    """
+    (base,) = inputs["base"]["model"]
+    if judge["kind"] == "local":
+        (judging,) = inputs["judgements"]["judge"]
+        return "base" if judging["content"] == base["content"] else None
+    name = _plain(judge["model"].split("/")[-1])
+    return "base" if name == _plain(_slug(base["id"])) else "run" if name == _plain(run) else None
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _examples(folder: Path, benchmark: str) -> Iterator[dict[str, Any]]:
+    """Yield the first prompts of each decision, those that were not asked about left out."""
+    lines = (folder / prompts_file(benchmark)).read_text(encoding="utf-8").split("\n")
+    rows = [row for row in map(json.loads, filter(None, lines)) if not row["equal"]]
+    for decision in ("win", "loss", "tie"):
+        found: Sequence[Mapping[str, Any]] = [row for row in rows if row["decision"] == decision]
+        for row in found[:EXAMPLES]:
+            yield {key: row[key] for key in ("prompt_id", "decision", "request", "base", "run")} | {
+                order: row[order]["verdict"] for order in ("base_first", "run_first")
+            }
+
+
+def judged_markdown(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the parts of `comparison.md` on judged pairs."""
+    for name, benchmark in document["judged"].items():
+        if not benchmark["candidates"]:
+            continue
+        yield f"## {name}\n"
+        yield "| Candidate | Wins | Losses | Ties | Win rate | First place | Orders agree |"
+        yield f"|:---{'|---:' * 6}|"
+        for run, found in benchmark["candidates"].items():
+            cells = [
+                f"{run} against {found['base']}".replace("|", r"\|"),
+                *(f"{found[key]:,}" for key in ("wins", "losses", "ties")),
+                _with_interval(found["win_rate"], found["interval"]),
+                *(
+                    _with_interval(found[key]["rate"], found[key]["interval"])
+                    for key in ("first_place", "consistency")
+                ),
+            ]
+            yield f"| {' | '.join(cells)} |"
+        yield (
+            "\nOf the tuned model's answers beside its base's, judged in both orders; rates in %"
+            " with 95 % intervals, ties counted half.\n"
+        )
+        for run, found in benchmark["candidates"].items():
+            yield from (f"{run}: {note['text']}\n" for note in found["notes"])
+
+
+def _with_interval(rate: float | None, interval: Sequence[float] | None) -> str:
+    if rate is None or interval is None:
+        return "none"
+    return f"{percent(rate)} ({percent(interval[0])} to {percent(interval[1])})"

@@ -1,0 +1,129 @@
+"""Files around judgements: two models' answers become pairs, a judge's replies become a table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.judge_prompt import Pair, request_text
+from scripts.lib.judged_rows import prompt_id, read_judged_rows
+from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+
+JUDGEMENTS_TABLE = "judgements.parquet"
+
+_REPLIES = [(f"{order}_first", pa.string()) for order in ("base", "run")]
+_LOGPROBS = [(f"{order}_first_logprobs", pa.list_(pa.float64())) for order in ("base", "run")]
+_SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("category", pa.string()),
+        ("request", pa.string()),
+        ("reference", pa.string()),
+        ("base", pa.string()),
+        ("run", pa.string()),
+        ("base_ended", pa.bool_()),
+        ("run_ended", pa.bool_()),
+        ("equal", pa.bool_()),
+        *_REPLIES,
+        *_LOGPROBS,
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a judge said to one prompt.
+
+    Attributes:
+        text: Its words.
+        logprobs: Where the words were weighed and not generated, the log-probability (nats) of each
+            verdict in `VERDICTS`.
+    """
+
+    text: str
+    logprobs: tuple[float, ...] | None = None
+
+
+def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
+    """Return the answers of two models to the same prompts, side by side.
+
+    Args:
+        base: Folder of the base's answers.
+        run: Folder of the tuned model's answers.
+        benchmark: Folder of the prompts.
+
+    Raises:
+        ScoreError: The two were not asked the same prompts in the same way.
+    """
+    answers, others = _answers(base), _answers(run)
+    if answers.keys() != others.keys() or _protocol(base) != _protocol(run):
+        raise ScoreError(
+            f"{base} and {run} hold answers to other prompts, or under another protocol, so they"
+            " are no pairs. Remove both and run again."
+        )
+    rows = {prompt_id(index): row for index, row in enumerate(read_judged_rows(benchmark))}
+    return [
+        Pair(
+            id=name,
+            category=rows[name].category,
+            request=request_text(rows[name].messages),
+            reference=rows[name].reference,
+            base=answers[name]["response"],
+            run=others[name]["response"],
+            base_ended=answers[name]["ended"],
+            run_ended=others[name]["ended"],
+        )
+        for name in answers
+    ]
+
+
+def write_judgements(
+    pairs: Sequence[Pair],
+    replies: Mapping[str, tuple[Reply, Reply]],
+    judge: Mapping[str, Any],
+    answers: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Write `judgements.parquet`, and `protocol.json` with the judge and how answers were made.
+
+    Args:
+        pairs: All pairs, the equal ones included.
+        replies: Prompt -> the replies with the base's answer first and with the run's.
+        judge: What is to be known of the judge.
+        answers: Folder of one model's answers.
+        out: Existing empty folder.
+
+    Returns:
+        `{"prompts", "equal"}`, how many there are and of how many nobody was asked.
+    """
+    table = pa.Table.from_pylist([_row(pair, replies.get(pair.id)) for pair in pairs], _SCHEMA)
+    pq.write_table(table, out / JUDGEMENTS_TABLE)
+    protocol = {"judge": dict(judge), "answers": _protocol(answers)}
+    text = json.dumps(protocol, indent=2, sort_keys=True, ensure_ascii=False)
+    (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
+    return {"prompts": len(pairs), "equal": sum(pair.equal for pair in pairs)}
+
+
+def _row(pair: Pair, replies: tuple[Reply, Reply] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for order, reply in zip(("base", "run"), replies or (None, None), strict=True):
+        found[f"{order}_first"] = reply.text if reply else None
+        found[f"{order}_first_logprobs"] = reply.logprobs if reply else None
+    own = {key: value for key, value in vars(pair).items() if key != "id"}
+    return {"prompt_id": pair.id, "equal": pair.equal, **own, **found}
+
+
+def _answers(folder: Path) -> dict[str, dict[str, Any]]:
+    columns = ["question_id", "response", "ended"]
+    table = pq.read_table(folder / QUESTIONS_TABLE, columns=columns)
+    return {row["question_id"]: row for row in table.to_pylist()}
+
+
+def _protocol(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,174 @@
+"""What the report says of judged pairs: who was preferred, how sure that is, and a few examples."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scripts.lib.report_scores import View, p_words, verdict_mark
+from scripts.lib.wording import percent
+
+EXAMPLE_CHARACTERS = 1200
+"""Of a text in an example; what is longer is cut where a mark says so."""
+
+_WORDS = {
+    "better": "{run} is preferred to {base} on {name}.",
+    "worse": "{base} is preferred to {run} on {name}.",
+    "undecided": "On {name} the judge has no decided preference between {run} and {base}.",
+    "unchanged": "{run} answers {name} exactly as {base} does.",
+}
+
+JUDGED = """\
+<section id="judged" aria-labelledby="judged-title">
+<h2 id="judged-title">Judged pairs</h2>
+{% for benchmark in judged %}<div class="card">
+<h3>{{ benchmark.name }}</h3>
+<p class="quiet">{{ benchmark.protocol }}</p>
+{% for note in benchmark.notes %}<p class="note">{{ note }}</p>
+{% endfor %}<div class="scroll" role="region" tabindex="0"
+aria-label="Judged pairs of {{ benchmark.name }}">
+<table>
+<caption>Prompts on which the tuned model's answer was preferred to its base's</caption>
+<thead><tr><th scope="col">Candidate</th><th scope="col">Wins</th><th scope="col">Losses</th>
+<th scope="col">Ties</th><th scope="col">Win rate <small>ties count half</small></th>
+<th scope="col">To the first place</th><th scope="col">Orders agree</th></tr></thead>
+<tbody>
+{% for row in benchmark.rows %}<tr{% if row.total %} class="total"{% endif %}>
+<th scope="row">{{ row.who }} <small>{{ row.prompts }}</small></th>
+<td>{{ row.wins }}</td><td>{{ row.losses }}</td>
+<td>{{ row.ties }}<small>{{ row.equal }}</small></td>
+<td><span class="score">{{ row.rate }}</span><small>{{ row.interval }}</small>
+<small>{{ row.p }} {{ mark(row.verdict) }}</small></td>
+<td>{{ row.first.rate }}<small>{{ row.first.interval }}</small></td>
+<td>{{ row.same.rate }}<small>{{ row.same.interval }}</small></td></tr>
+{% endfor %}</tbody>
+</table>
+</div>
+{% for example in benchmark.examples %}<details>
+<summary>{{ example.title }} <span class="quiet">{{ example.verdicts }}</span></summary>
+<dl>{% for term, text in example.texts %}<dt>{{ term }}</dt>
+<dd class="text">{{ text }}</dd>{% endfor %}</dl>
+</details>
+{% endfor %}</div>
+{% endfor %}</section>
+"""
+"""The section as a Jinja template, included by that of the page."""
+
+
+def judged_answers(document: Mapping[str, Any]) -> list[View]:
+    """Return for each judged run one sentence in words and one in numbers.
+
+    Args:
+        document: The parsed `comparison.json`.
+    """
+    return [
+        {
+            "words": _WORDS[found["verdict"]].format(run=run, base=found["base"], name=name),
+            "numbers": f"{name}: {found['wins']:,} wins, {found['losses']:,} losses and"
+            f" {found['ties']:,} ties, win rate {_percent(found['win_rate'])} %"
+            f" ({_interval(found)}).",
+        }
+        for name, benchmark in document["judged"].items()
+        for run, found in benchmark["candidates"].items()
+    ]
+
+
+def judged_views(document: Mapping[str, Any]) -> list[View]:
+    """Return the table and the examples of each benchmark on which somebody was judged."""
+    return [
+        {
+            "name": name,
+            "protocol": protocol_sentence(benchmark),
+            "notes": [
+                f"{run}: {note['text']}"
+                for run, found in benchmark["candidates"].items()
+                for note in found["notes"]
+            ],
+            "rows": list(_rows(benchmark)),
+            "examples": list(_examples(benchmark)),
+        }
+        for name, benchmark in document["judged"].items()
+        if benchmark["candidates"]
+    ]
+
+
+def protocol_sentence(benchmark: Mapping[str, Any]) -> str:
+    """Say who judged what, by what, and how the figures are to be read."""
+    judge, answers = benchmark["judge"], benchmark["answers"]
+    who = (
+        f"{judge['model']} at {judge['endpoint']}"
+        if judge["kind"] == "endpoint"
+        else f"a local model ({judge['model']}, {judge['dtype']})"
+    )
+    first = "" if answers["limit"] is None else f"only the first {answers['limit']} prompts; "
+    told = "" if judge["criteria"] is None else f" It was told: {judge['criteria']}"
+    return (
+        f"Greedy answers of at most {answers['max_new_tokens']} tokens, {answers['dtype']};"
+        f" {first}judged by {who}, each pair in both orders. A win needs both orders, or one and a"
+        " tie. The interval is Tango's score interval (95 %), p the exact sign test of wins against"
+        f" losses.{told}"
+    )
+
+
+def _rows(benchmark: Mapping[str, Any]) -> Iterator[View]:
+    for run, found in benchmark["candidates"].items():
+        yield _row(f"{run} against {found['base']}", found, total=True)
+        for category, part in found["categories"].items():
+            yield _row(category, part, total=False)
+
+
+def _row(who: str, found: Mapping[str, Any], *, total: bool) -> View:
+    unreadable = f", {found['unreadable']:,} replies unreadable" if found["unreadable"] else ""
+    return {
+        "who": who,
+        "total": total,
+        "prompts": f"{found['n']:,} prompts{unreadable}",
+        "wins": f"{found['wins']:,}",
+        "losses": f"{found['losses']:,}",
+        "ties": f"{found['ties']:,}",
+        "equal": f"{found['equal']:,} answered alike" if found["equal"] else "",
+        "rate": _percent(found["win_rate"]),
+        "interval": _interval(found),
+        "p": p_words(found["p_value"]),
+        "verdict": verdict_mark(found["verdict"]),
+        "first": _share(found["first_place"]),
+        "same": _share(found["consistency"]),
+    }
+
+
+def _share(found: Mapping[str, Any]) -> View:
+    return {"rate": _percent(found["rate"]), "interval": _interval(found)}
+
+
+def _percent(fraction: float | None) -> str:
+    return "none" if fraction is None else percent(fraction)
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    if found["interval"] is None:
+        return ""
+    low, high = found["interval"]
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _examples(benchmark: Mapping[str, Any]) -> Iterator[View]:
+    words = {"A": "the first", "B": "the second", "C": "neither", None: "nothing readable"}
+    for run, found in benchmark["candidates"].items():
+        base = found["base"]
+        for example in found["examples"]:
+            decision = {"win": f"{run} wins", "loss": f"{base} wins", "tie": "Tie"}
+            yield {
+                "title": f"{decision[example['decision']]}: {example['prompt_id']}",
+                "verdicts": f"{base} first: {words[example['base_first']]}; {run} first:"
+                f" {words[example['run_first']]}",
+                "texts": [
+                    ("Prompt", _cut(example["request"])),
+                    (base, _cut(example["base"])),
+                    (run, _cut(example["run"])),
+                ],
+            }
+
+
+def _cut(text: str) -> str:
+    if len(text) <= EXAMPLE_CHARACTERS:
+        return text
+    rest = len(text) - EXAMPLE_CHARACTERS
+    return f"{text[:EXAMPLE_CHARACTERS]} [... {rest:,} characters more]"
