@@ -63,8 +63,7 @@ def card_text(spec: CardSpec, licence: Mapping[str, str], scores: str = "") -> s
         f"A merged model: {_base(card['base'])}, {_what(card)}.",
         *_combination(card),
         *(block for part in card["parts"] for block in _part(part)),
-        "## Merge\n\nEach weight is W + scale · B·A, added in float32 and rounded once to the"
-        " precision of the base. Tokenizer and chat template are those of the training data.",
+        _merge(card),
         *([scores] if scores else []),
         "Made with Tunesmith.",
     ]
@@ -112,6 +111,15 @@ def _combination(card: Mapping[str, Any]) -> Iterator[str]:
     weights = ", ".join(f"{part['weight']:g}" for part in card["parts"])
     rows = {**set_, "weights of the parts": weights}
     yield "## Combination\n\n" + _table(rows)
+
+
+def _merge(card: Mapping[str, Any]) -> str:
+    lengths = any(part["lora"]["use_dora"] for part in card["parts"])
+    rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
+    return (
+        f"## Merge\n\nEach weight is W + scale · B·A{rows}, added in float32 and rounded once to"
+        " the precision of the base. Tokenizer and chat template are those of the training data."
+    )
 
 
 def _part(part: Mapping[str, Any]) -> Iterator[str]:

@@ -140,7 +140,9 @@ def _card(wanted: Publication, manifest: Mapping[str, Any]) -> str:
 
 
 def _scores(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the section on scores, a table for each benchmark."""
+    """Yield the section on scores, a table for each benchmark; nothing where there is none."""
+    if not document["benchmarks"]:
+        return  # held-out conversations only: they are in the report
     yield (
         "## Scores\n\nAccuracy in %, beside the base on the same questions; the difference in"
         " percentage points ± one standard error of the paired differences."

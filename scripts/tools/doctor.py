@@ -68,8 +68,7 @@ def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
         text = (ping.stdout + ping.stderr).strip()
         return [Finding("controller", "error", f"does not answer: {text}")], site
     partitions = slurm_checks.read_partitions(run(*slurm_checks.SINFO).stdout)
-    shown = run(*slurm_checks.ACCOUNTS, f"user={getpass.getuser()}").stdout
-    accounts = list(dict.fromkeys(line.split("|")[0] for line in shown.splitlines()))
+    accounts = own_accounts()
     findings = [
         Finding("commands", "ok", ", ".join(COMMANDS)),
         *slurm_checks.check_partitions(site, partitions),
@@ -84,6 +83,14 @@ def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
     if submit and not any(finding.state == "error" for finding in findings):
         findings += probe(site)
     return findings, slurm_checks.propose(site, partitions, accounts)
+
+
+def own_accounts() -> list[str]:
+    """Return the accounts that may be charged; none where the site keeps or shows none."""
+    if shutil.which(slurm_checks.ACCOUNTS[0]) is None:
+        return []
+    shown = run(*slurm_checks.ACCOUNTS, f"user={getpass.getuser()}").stdout
+    return list(dict.fromkeys(line.split("|")[0] for line in shown.splitlines()))
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -133,6 +140,7 @@ def probe(site: Site) -> list[Finding]:
         ):
             command += [option, value] if value else []
         command += [sys.executable, "-m", "scripts.tools.doctor", "--probe", str(folder)]
+        print("waiting for a small job (Ctrl-C, then --no-job, to do without)", file=sys.stderr)
         result = run(*command)
     if result.returncode:
         text = result.stderr.strip().splitlines() or ["no message"]

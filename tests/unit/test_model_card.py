@@ -112,3 +112,10 @@ def test_the_base_s_own_card_is_not_copied_and_the_bytes_are_the_same(tmp_path, 
     text = (one / "README.md").read_text()
     assert "The text of the base" not in text and 'license: "mit"' in text
     assert (one / "README.md").read_bytes() == (two / "README.md").read_bytes()
+
+
+def test_the_formula_of_the_merge_is_that_of_the_adapter(cards):
+    spec = json.loads(canonical_json(cards["gentle"].card))
+    assert "DoRA" not in card_text(CardSpec(card=spec), {})
+    spec["parts"][0]["lora"]["use_dora"] = True
+    assert "lengths that DoRA trained" in card_text(CardSpec(card=spec), {})

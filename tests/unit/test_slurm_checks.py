@@ -126,3 +126,16 @@ def test_the_file_that_the_environment_names_comes_first(tmp_path: Path):
     assert read_site(find_site({}, tmp_path)).partition == "a"
     named = {"TUNESMITH_SITE": str(tmp_path / "own.yaml")}
     assert read_site(find_site(named, tmp_path)).partition == "b"
+
+
+def test_a_site_without_accounting_is_examined_all_the_same(tmp_path: Path, monkeypatch):
+    """Its machines may lack sacctmgr altogether."""
+    for name in doctor.COMMANDS:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text(f"#!/bin/sh\necho '{SINFO.splitlines()[0]}'\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    findings, _ = doctor.examine(Site(), submit=False)
+    assert [f.state for f in findings if f.what == "account"] == ["ok"]
