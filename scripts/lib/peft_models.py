@@ -6,8 +6,8 @@ import torch
 from peft import PeftModel
 
 from scripts.lib.adapters import ADAPTER_WEIGHTS
+from scripts.lib.embeddings import EMBEDDING_ENDINGS, embedding_name
 from scripts.lib.errors import MergeError
-from scripts.lib.merge_layout import EMBEDDING_ENDINGS, embedding_name
 from scripts.lib.paged_models import load_float32
 from scripts.lib.unmerged import attach
 from scripts.lib.weight_files import read_bytes, read_weight_file

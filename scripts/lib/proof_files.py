@@ -8,7 +8,8 @@ from typing import TypedDict
 from transformers import GenerationConfig
 
 from scripts.lib.adapters import GENERATION_CONFIG, carried_files, largest_token_id
-from scripts.lib.merge_layout import FLOATS, OUTPUT_NAMES, embedding_name, output_name
+from scripts.lib.embeddings import OUTPUT_NAMES, embedding_name, output_name
+from scripts.lib.merge_layout import FLOATS
 from scripts.lib.weight_files import StoredTensor, read_model
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from scripts.lib.embeddings import embedding_name
 from scripts.lib.errors import MergeError
-from scripts.lib.merge_layout import embedding_name
 from scripts.lib.merging import merge_adapter
 from scripts.lib.proving import prove_merge
 from tests.merge_kinds import KINDS, make_kind, merge_by_peft
