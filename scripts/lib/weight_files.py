@@ -84,11 +84,14 @@ def weight_files(model: Path) -> list[Path]:
     """Return the safetensors files of *model*, those of its index where it has one.
 
     Raises:
-        MergeError: If there is none, or the index names one that is missing.
+        MergeError: If there is none, or the index is damaged or names one that is missing.
     """
     index = model / INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MergeError(f"{index} is damaged ({error!r}). Fetch the model again.") from error
         files = [model / name for name in names]
     else:
         files = sorted(model.glob("model*.safetensors"))

@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and do what it asks for.
 
     Raises:
-        SystemExit: with status 1 and a message when the config is wrong.
+        SystemExit: with status 1 and a message when the config is wrong, or what is to be adopted
+            is not whole.
     """
     arguments = _parse(argv)
     if arguments.command == "cache-gc":
@@ -36,13 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         given = planning.merge_configs(arguments.configfile)
         graph = planning.graph_of(planning.read_configs(given, arguments.configfile, ROOT), ROOT)
+        if arguments.command == "gc":
+            _collect(graph, arguments)
+        else:
+            _adopt(graph, arguments.reason)
     except PipelineError as error:
         sys.exit(str(error))
-    if arguments.command == "gc":
-        _collect(graph, arguments)
-    else:
-        for new, old in upkeep.adopt(graph, planning.open_store(), reason=arguments.reason):
-            print(f"{old} -> {new}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -80,6 +80,15 @@ def _collect(graph: Graph, arguments: argparse.Namespace) -> None:
         print(f"{size / 2**20:10.1f} MiB  {path}")
     word = "removed" if arguments.remove else "to remove with --remove"
     print(f"{total / 2**20:10.1f} MiB  {word}")
+
+
+def _adopt(graph: Graph, reason: str) -> None:
+    """Adopt what can be, and say what was."""
+    done = upkeep.adopt(graph, planning.open_store(), reason=reason)
+    for new, old in done:
+        print(f"{old} -> {new}")
+    if not done:
+        print("nothing to adopt: no artifact here differs from a missing one in its code alone")
 
 
 if __name__ == "__main__":

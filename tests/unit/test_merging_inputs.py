@@ -102,6 +102,10 @@ WRONG = {
     ),
     "a base of three bytes": (lambda m, a: cut(second_shard(m), 3), r"model-00002.*3 bytes"),
     "a base without a shard": (lambda m, a: second_shard(m).unlink(), r"lacks model-00002"),
+    "a base whose index is cut short": (
+        lambda m, a: cut(m / "model.safetensors.index.json", -9),
+        r"index\.json is damaged.*Fetch the model again",
+    ),
     "a base whose tensors overlap": (
         lambda m, a: edit_header(second_shard(m), move_first),
         r"model-00002\S* .*does not lie where",

@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.lib import upkeep, usage
 from scripts.lib.plan import make_plan
+from scripts.tools import upkeep as command
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, tuned
@@ -213,6 +215,14 @@ def test_adopting_what_is_evicted_keeps_it_evicted(world):
     adopt(world)
     assert not (world.results / world.id("adapters:gentle")).exists()
     assert "adapters:gentle" not in world.missing()
+
+
+def test_the_command_says_so_when_nothing_can_be_adopted(world, capsys):
+    shutil.rmtree(world.results)
+    world.write("own.yaml", yaml.safe_dump(world.config))
+    with world.inside():
+        command.main(["--configfile", "own.yaml", "adopt", "--reason", "renamed a variable"])
+    assert "nothing to adopt" in capsys.readouterr().out
 
 
 def test_a_merged_model_goes_when_its_proof_and_scores_are_there(world):
