@@ -53,7 +53,8 @@ def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) 
     leaves = find_leaves(spec["tasks"], [own / name for name in spec["own"]], own, problems)
     fetched, read = _fetch_rows(leaves, rows, out, problems)
     try:
-        keep_data(out)
+        yamls = [task.leaf.yaml for task in fetched if task.leaf.yaml]
+        keep_data(out, [path for folder, path in yamls if folder == "lm_eval"])
     except ConfigError as error:
         problems.append(str(error))
     _check_names(fetched, problems)

@@ -8,9 +8,9 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scripts.lib.code_eval import local_code_eval
 from scripts.lib.errors import ConfigError
@@ -42,17 +42,18 @@ def surroundings(benchmark: Path) -> Iterator[None]:
         DetectorFactory.seed = 0
 
 
-def keep_data(benchmark: Path) -> None:
-    """Copy what the tasks that were read need of nltk's data to *benchmark*.
+def keep_data(benchmark: Path, files: Iterable[str]) -> None:
+    """Copy what tasks need of nltk's data to *benchmark*.
+
+    Args:
+        benchmark: Folder of the fetched benchmark.
+        files: The files of the tasks below lm-eval's folder of tasks; they were read before.
 
     Raises:
         ConfigError: It is not on this machine and could not be downloaded.
     """
-    readers = [
-        name
-        for name, module in list(sys.modules.items())
-        if name.startswith(_TASKS) and "nltk" in vars(module)
-    ]
+    folders = sorted({PurePosixPath(file).parent for file in files})
+    readers = [folder for folder in folders if _use_nltk(".".join(folder.parts))]
     if not readers:
         return
     import nltk
@@ -61,8 +62,15 @@ def keep_data(benchmark: Path) -> None:
         found = nltk.data.find(_SENTENCES)
     except LookupError:
         raise ConfigError(
-            f"{readers[0].removeprefix(_TASKS).partition('.')[0]}: needs nltk's punkt_tab, which is"
-            " not on this machine and could not be downloaded; run `python -m nltk.downloader"
-            " punkt_tab` where there is a network, and bring ~/nltk_data along"
+            f"{readers[0]}: needs nltk's punkt_tab, which is not on this machine and could not be"
+            " downloaded; run `python -m nltk.downloader punkt_tab` where there is a network, and"
+            " bring ~/nltk_data along"
         ) from None
     shutil.copytree(str(found), benchmark / _FOLDER / _SENTENCES)
+
+
+def _use_nltk(package: str) -> bool:
+    return any(
+        name.startswith(f"{_TASKS}{package}.") and "nltk" in vars(module)
+        for name, module in list(sys.modules.items())
+    )

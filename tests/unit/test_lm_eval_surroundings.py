@@ -8,6 +8,8 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.lm_eval_surroundings import keep_data, surroundings
 from tests.punkt import make_punkt
 
+IFEVAL = ["ifeval/ifeval.yaml"]
+
 
 @pytest.fixture
 def no_data(monkeypatch, tmp_path):
@@ -41,7 +43,7 @@ def fetched(monkeypatch, tmp_path, no_data):
     with monkeypatch.context() as machine:
         machine.setattr(nltk.data, "path", [str(there)])
         read_task(benchmark)
-        keep_data(benchmark)
+        keep_data(benchmark, IFEVAL)
     there.rename(tmp_path / "elsewhere")
     forget_tasks(monkeypatch)
     return benchmark
@@ -67,14 +69,17 @@ def test_sentences_are_told_by_data_that_came_with_the_benchmark(fetched):
 def test_missing_data_are_named_with_the_command_that_brings_them(no_data, tmp_path):
     read_task(tmp_path)
     with pytest.raises(ConfigError, match=r"ifeval: needs .* `python -m nltk.downloader"):
-        keep_data(tmp_path)
+        keep_data(tmp_path, IFEVAL)
 
 
 def test_a_benchmark_without_sentences_keeps_nothing(no_data, tmp_path):
+    (tmp_path / "other").mkdir()
+    read_task(tmp_path / "other")
     with surroundings(tmp_path):
         from lm_eval.tasks.truthfulqa import utils
     assert utils
-    keep_data(tmp_path)
+    keep_data(tmp_path, ["truthfulqa/truthfulqa_mc1.yaml"])
+    (tmp_path / "other").rmdir()
     assert list(tmp_path.iterdir()) == []
 
 

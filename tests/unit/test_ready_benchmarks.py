@@ -1,0 +1,232 @@
+"""Each entry in config/benchmarks/ is planned, fetched without a network, scored and summed up.
+
+The rows are made by tests/benchmark_rows.py in the datasets' columns; the model is tiny and random.
+"""
+
+import functools
+import json
+import re
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from scripts.lib import lm_eval_leaves, planning
+from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.config import load_config, read_config_file
+from scripts.lib.errors import GateError
+from scripts.lib.fetching_benchmarks import fetch_benchmark
+from scripts.lib.gates import check_gate
+from scripts.lib.lm_eval_rows import Source
+from scripts.lib.lm_eval_tasks import described
+from scripts.lib.score_spec import ScoreSpec
+from tests.benchmark_rows import write_rows
+from tests.punkt import make_punkt
+from tests.tiny_model import make_tiny_model
+from tests.unit.scoring_data import score
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "config/benchmarks"
+ENTRIES = {path.stem: read_config_file(path)["benchmarks"] for path in FOLDER.glob("*.yaml")}
+PAGE = ROOT / "docs/benchmarks.md"
+
+# Dozens of tasks, or answers of a thousand tokens from each of several.
+LONG = {"bbh", "haerae", "jmmlu", "kmmlu", "kobest", "kormedmcqa", "humaneval_instruct", "math"}
+
+
+def of_kind(kind):
+    return {
+        name: settings
+        for benchmarks in ENTRIES.values()
+        for name, settings in benchmarks.items()
+        if settings["kind"] == kind
+    }
+
+
+ASKED = of_kind("lm_eval")
+
+
+def listed(value):
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_index():
+    """Reads the names of lm-eval's tasks once, not for every benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lm_eval_leaves, "NameIndex", functools.cache(lm_eval_leaves.NameIndex))
+        yield
+
+
+@pytest.fixture(scope="module")
+def leaves():
+    """Benchmark -> the tasks that it asks."""
+    found, problems = {}, []
+    for name, settings in ASKED.items():
+        files = [ROOT / path for path in listed(settings.get("path"))]
+        own = FOLDER / "tasks"
+        found[name] = lm_eval_leaves.find_leaves(
+            listed(settings.get("tasks")), files, own, problems
+        )
+    assert not problems
+    return found
+
+
+@pytest.fixture(scope="module")
+def configs(leaves):
+    """Benchmark -> the configs of its tasks."""
+    return {
+        name: [described(leaf, FOLDER / "tasks") for leaf in found]
+        for name, found in leaves.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, configs):
+    """A working directory with a model, rows of every dataset, and prompts for pairs."""
+    folder = tmp_path_factory.mktemp("world")
+    make_tiny_model(folder / "model")
+    # Prompts of several worked examples are long in a model that reads bytes.
+    for file, key in (
+        ("config.json", "max_position_embeddings"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
+        path = folder / "model" / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: 16384}))
+    for name in {name for found in configs.values() for name in map(dataset, found)}:
+        write_rows(folder / "rows", *name)
+    (folder / "data").mkdir()
+    for name in of_kind("judged_pairs"):
+        prompts = folder / f"data/{name}.jsonl"
+        prompts.write_text(json.dumps({"prompt": "Say hi.", "category": "made"}) + "\n")
+    return folder
+
+
+def dataset(config):
+    source = Source.of(config)
+    return source.path, source.name
+
+
+def with_own(name, **changes):
+    """Return an entry as a user completes it with a file of their own."""
+    mine = {"mmlu": {"revision": "0" * 40}, "alpaca_eval": {"judge": {"model": "tiny"}}}
+    own = {"models": {"tiny": {"path": "model"}}}
+    benchmarks = {key: {**value, **mine.get(key, {})} for key, value in ENTRIES[name].items()}
+    for key in changes.pop("of", benchmarks):
+        benchmarks[key] |= changes
+    return {**own, "benchmarks": benchmarks}
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_an_entry_is_a_config_once_what_it_leaves_open_is_filled_in(name):
+    assert set(ENTRIES[name]) <= {name, f"{name}_mc1", f"{name}_mc2"}
+    load_config(with_own(name))
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_an_entry_is_planned_without_a_network(name, world):
+    changes = {"of": [key for key in ENTRIES[name] if key in ASKED], "data": "rows"}
+    with chdir(world):
+        graph = planning.graph_of(with_own(name, **changes), ROOT)
+    (candidate,) = graph.candidates
+    assert graph.report in graph.artifacts
+    assert all(candidate.scores.values())
+
+
+def marked(name):
+    return pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+
+
+@pytest.mark.parametrize("benchmark", [marked(name) for name in sorted(ASKED)])
+def test_an_entry_is_fetched_scored_and_summed_up(benchmark, world, configs, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [str(make_punkt(tmp_path / "nltk"))])
+    entry = next(name for name, found in ENTRIES.items() if benchmark in found)
+    with chdir(world):
+        graph = planning.graph_of(with_own(entry, data="rows", limit=1), ROOT)
+    (candidate,) = graph.candidates
+    (scored,) = (graph.artifacts[id] for id in candidate.scores[benchmark])
+    summed = graph.artifacts[candidate.categories[benchmark]]
+    fetched = graph.artifacts[scored.reads["benchmark"][0]]
+    questions, sums = tmp_path / "questions", tmp_path / "sums"
+    questions.mkdir()
+    sums.mkdir()
+
+    facts = fetch_benchmark(fetched.spec, [world / source for source in fetched.sources], questions)
+    assert bool(facts["unsafe_code"]) == ENTRIES[entry][benchmark].get("run_generated_code", False)
+    for gate in (*scored.gates, *summed.gates):
+        check_gate(gate.kind, gate.artifact, facts, gate.limit)
+    spec = ScoreSpec.from_json(scored.spec)
+    _, answers = score(spec, world / "model", questions, tmp_path)
+    assert len(answers) == len(configs[benchmark])
+    tallies = aggregate_scores(AggregateSpec.from_json(summed.spec), [tmp_path / "out"], sums)
+    assert tallies["Average"]["n"] == len(answers)
+    assert 0 <= tallies["Average"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name", ["humaneval", "humaneval_instruct"])
+def test_generated_code_is_run_only_where_the_config_says_so(name, world):
+    changes = {"data": "rows", "run_generated_code": False}
+    with chdir(world):
+        graph = planning.graph_of(with_own(name, **changes), ROOT)
+    (id,) = graph.candidates[0].scores[name]
+    (gate,) = [gate for gate in graph.artifacts[id].gates if gate.kind == "unsafe_code"]
+    with pytest.raises(GateError, match="run_generated_code"):
+        check_gate(gate.kind, gate.artifact, {"unsafe_code": [name]}, gate.limit)
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_no_commit_is_made_up(name):
+    """A hash in an entry would be believed; only a person can look it up."""
+    assert not re.search(r"\b[0-9a-f]{40}\b", (FOLDER / f"{name}.yaml").read_text())
+
+
+def test_a_file_of_one_s_own_changes_what_an_entry_says(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("models: {m: {path: model}}\nbenchmarks: {gsm8k: {limit: 50, shots: 8}}\n")
+    merged = planning.merge_configs([FOLDER / "gsm8k.yaml", mine])
+    settings = load_config(merged).benchmarks["gsm8k"]
+    assert (settings.limit, settings.shots, settings.tasks) == (50, 8, ("gsm8k",))
+
+
+def rows_of_page():
+    """Return entry -> cells of its row in the page's table."""
+    lines = re.findall(r"^\| \[(\w+)\]\(\.\./config/benchmarks/(\w+)\.yaml\) \|(.*)\|$", *page())
+    assert all(shown == file for shown, file, _ in lines)
+    return {file: [cell.strip() for cell in rest.split("|")] for _, file, rest in lines}
+
+
+def page():
+    return PAGE.read_text(encoding="utf-8"), re.MULTILINE
+
+
+def test_the_page_lists_every_entry():
+    assert list(rows_of_page()) == sorted(ENTRIES, key=list(rows_of_page()).index)
+    assert set(rows_of_page()) == set(ENTRIES)
+
+
+@pytest.mark.parametrize("benchmark", sorted(ASKED))
+def test_the_page_tells_what_is_asked(benchmark, configs, leaves):
+    entry = next(name for name, found in ENTRIES.items() if benchmark in found)
+    settings = ASKED[benchmark]
+    _, tasks, shots, metric, datasets, *_ = rows_of_page()[entry]
+    for name in listed(settings.get("tasks")) + listed(settings.get("path")):
+        assert f"`{name}`" in tasks
+    if len(leaves[benchmark]) > 1:
+        assert f"({len(leaves[benchmark])} tasks)" in tasks
+    found = [settings.get("shots", config.num_fewshot or 0) for config in configs[benchmark]]
+    assert shots == ", ".join(map(str, dict.fromkeys(found)))
+    if "metric" in settings:
+        assert f"`{settings['metric']}`" in metric
+    for name in {path for path, _ in map(dataset, configs[benchmark])}:
+        assert name in datasets
+
+
+def test_the_page_tells_what_else_is_asked():
+    for kind in ("mmlu", "judged_pairs"):
+        for benchmark, settings in of_kind(kind).items():
+            row = rows_of_page()[benchmark]
+            assert f"kind `{kind}`" in row[1]
+            assert str(settings.get("shots", "-")) == row[2]
