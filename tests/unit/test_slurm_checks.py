@@ -112,6 +112,22 @@ def test_the_doctor_measures_with_what_training_asks_for_first():
     assert f"attempt: {doctor.TRAINING_MINUTES} * attempt" in rule
 
 
+def test_who_has_no_gpus_is_told_every_rule_that_asks_for_one():
+    texts = {path: path.read_text() for path in (ROOT / "rules").glob("*.smk")}
+    asking = {
+        block.partition(":")[0]
+        for text in texts.values()
+        for block in re.split(r"(?m)^rule ", text)[1:]
+        if re.search(r"(?m)^ +gpu=1,", block)
+    }
+    assert asking >= {"train_adapter", "score_benchmark"}
+    told = " ".join(f"{rule}:gpu=0" for rule in ("train_adapter", "score_benchmark", "judge_pairs"))
+    assert set(re.findall(r"(\w+):gpu=0", told)) == asking
+    assert told in check_gpus(Site(), PARTITIONS[:1]).text
+    for place in ("profiles/slurm/README.md", "scripts/lib/device.py"):
+        assert told in (ROOT / place).read_text(), place
+
+
 def test_a_wrong_key_is_named_with_those_that_are_known(tmp_path: Path):
     path = tmp_path / "site.yaml"
     path.write_text("partitions: gpu\n")
