@@ -59,7 +59,13 @@ def counted(folder, out, metric=None):
     return {path.name: json.loads(path.read_text()) for path in out.iterdir()}
 
 
-@pytest.mark.parametrize("options", [{}, {"chat_template": True}, {"shots": 2, "limit": 3}])
+SLOW = [
+    pytest.param(options, marks=pytest.mark.slow)
+    for options in ({"chat_template": True}, {"shots": 2, "limit": 3})
+]
+
+
+@pytest.mark.parametrize("options", [{}, *SLOW])
 def test_every_task_gives_what_lm_eval_gives(options, model, data, fetched, tmp_path, monkeypatch):
     spec = lm_eval_spec(**options)
     facts, rows = score(spec, model, fetched, tmp_path / "score")
