@@ -19,7 +19,7 @@ EXPECTED = {
     "combine": {"first", "second", "first-unmerged", "mean", "ties"},
     "domain_benchmark": {"tuned"},
     "llama3_sft": {"sft"},
-    "mmlu_smollm2": set(),
+    "mmlu_smollm2": {"tickets"},
     "qlora": {"qlora", "lora"},
     "smoltalk": {"chat"},
     "sweep": {
