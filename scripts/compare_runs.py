@@ -10,7 +10,8 @@ Try it  python -m scripts.compare_runs --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.job import Job, run_job
 
 

@@ -9,81 +9,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from scripts.lib.aggregation import Judged, load_answers, prompt_set, tally
 from scripts.lib.categories import AVERAGE
 from scripts.lib.chain import check_chain
 from scripts.lib.comparison_files import read_categories, read_metric, write_tables
 from scripts.lib.comparison_held_out import HeldOutScore, compare_held_out
-from scripts.lib.comparison_judged import compare_judged
+from scripts.lib.comparison_judged import judged_section
+from scripts.lib.comparison_spec import Candidate, CompareSpec, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A base model or what was made of one, and where its scores are.
-
-    Attributes:
-        name: Its name in the config.
-        kind: `base`, `run`, or `combination` of several runs.
-        base: Name of the candidate that it is compared with, or None.
-        unmerged: Whether model and adapter were scored side by side.
-        scores: Artifact ids of the scoring jobs, per benchmark.
-        categories: Artifact id of the category scores, per benchmark.
-        judgements: Artifact id of the judgements beside its base, per benchmark.
-    """
-
-    name: str
-    kind: Literal["base", "run", "combination"]
-    base: str | None
-    unmerged: bool
-    scores: Mapping[str, tuple[str, ...]]
-    categories: Mapping[str, str]
-    judgements: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareSpec:
-    """What decides the bytes of a comparison.
-
-    Attributes:
-        candidates: All of them, in the order of the config.
-        benchmarks: Benchmark names, in the order of the tables.
-        held_out: Names of the benchmarks on held-out conversations, which have tables of their own.
-        judged: Names of the benchmarks of judged pairs, which have a section of their own.
-    """
-
-    candidates: tuple[Candidate, ...]
-    benchmarks: tuple[str, ...]
-    held_out: tuple[str, ...]
-    judged: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
-        """Build the spec from parsed JSON, where tuples are lists."""
-        candidates = tuple(
-            Candidate(
-                name=item["name"],
-                kind=item["kind"],
-                base=item["base"],
-                unmerged=item["unmerged"],
-                scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
-                categories=item["categories"],
-                judgements=item["judgements"],
-            )
-            for item in mapping["candidates"]
-        )
-        return cls(
-            candidates=candidates,
-            benchmarks=tuple(mapping["benchmarks"]),
-            held_out=tuple(mapping["held_out"]),
-            judged=tuple(mapping["judged"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +79,12 @@ def compare_runs(
             for name in spec.held_out
         },
         "judged": {
-            name: _compare_judged(name, spec.candidates, artifacts, manifests)
+            name: judged_section(name, spec.candidates, artifacts, manifests)
             for name in spec.judged
         },
         "candidates": [
             {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
-            for c in _beside_base(spec.candidates)
+            for c in beside_base(spec.candidates)
         ],
     }
     return {"rows": write_tables(document, out)}
@@ -162,47 +101,9 @@ def _held_out(
             base=c.base,
             unmerged=c.unmerged,
         )
-        for c in _beside_base(candidates)
+        for c in beside_base(candidates)
         if benchmark in c.categories
     ]
-
-
-def _compare_judged(
-    benchmark: str,
-    candidates: Sequence[Candidate],
-    artifacts: Mapping[str, Path],
-    manifests: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    judged = [c for c in _beside_base(candidates) if benchmark in c.judgements]
-    answers = {c.name: c.scores[benchmark][0] for c in candidates if benchmark in c.scores}
-    inputs = {
-        c.name: {
-            edge: manifests[id_]["inputs"]
-            for edge, id_ in (
-                ("judgements", c.judgements[benchmark]),
-                ("base", answers[str(c.base)]),
-            )
-        }
-        for c in judged
-    }
-    return compare_judged(
-        benchmark,
-        {c.name: str(c.base) for c in judged},
-        {c.name: artifacts[c.categories[benchmark]] for c in judged},
-        inputs,
-    )
-
-
-def _beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Order candidates for tables: each base followed by its runs."""
-    names = [candidate.name for candidate in candidates]
-
-    def place(candidate: Candidate) -> tuple[int, bool, int]:
-        own = names.index(candidate.name)
-        home = names.index(candidate.base) if candidate.base in names else own
-        return home, home != own, own
-
-    return sorted(candidates, key=place)
 
 
 def _compare_benchmark(
@@ -210,7 +111,7 @@ def _compare_benchmark(
 ) -> dict[str, Any]:
     scored = {
         candidate.name: _load(candidate, benchmark, artifacts)
-        for candidate in _beside_base(candidates)
+        for candidate in beside_base(candidates)
         if candidate.scores.get(benchmark)
     }
     if not scored:

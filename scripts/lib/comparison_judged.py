@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
 from scripts.lib.wording import percent
 
@@ -13,6 +14,40 @@ EXAMPLES = 2
 
 # Readings of a judge without regard to order agree; below this rate the judge tells little.
 _LEAST_CONSISTENT = 0.5
+
+
+def judged_section(
+    benchmark: str,
+    candidates: Sequence[Candidate],
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the section of one benchmark, found by the artifacts that the candidates name.
+
+    Args:
+        benchmark: Its name.
+        candidates: All candidates.
+        artifacts: Folder of every artifact that they name.
+        manifests: Manifests by artifact id.
+    """
+    judged = [c for c in beside_base(candidates) if benchmark in c.judgements]
+    answers = {c.name: c.scores[benchmark][0] for c in candidates if benchmark in c.scores}
+    inputs = {
+        c.name: {
+            edge: manifests[id_]["inputs"]
+            for edge, id_ in (
+                ("judgements", c.judgements[benchmark]),
+                ("base", answers[str(c.base)]),
+            )
+        }
+        for c in judged
+    }
+    return compare_judged(
+        benchmark,
+        {c.name: str(c.base) for c in judged},
+        {c.name: artifacts[c.categories[benchmark]] for c in judged},
+        inputs,
+    )
 
 
 def compare_judged(

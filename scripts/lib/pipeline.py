@@ -8,18 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.categories import refinement
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MmluOptions, MultipleChoice
+from scripts.lib.config_benchmarks import MmluOptions
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_judged_pairs import JudgedPairs
-from scripts.lib.config_lm_eval import LmEval
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
 from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
 from scripts.lib.pipeline_judged import add_judgements
+from scripts.lib.pipeline_protocol import (
+    category_map,
+    cells,
+    metric,
+    protocol,
+    task_gates,
+)
 from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw, template_text
 from scripts.lib.sources import LocalSources
 
@@ -152,11 +157,11 @@ class _Shared:
                 self.graph.add(
                     "scores",
                     "-".join(filter(None, (slug, place.slug, cell))),
-                    {**_protocol(benchmark), **place.backend, "subjects": subjects},
+                    {**protocol(benchmark), **place.backend, "subjects": subjects},
                     reads={**reads, "benchmark": place.id},
-                    gates=(*gates, *_task_gates(benchmark, place)),
+                    gates=(*gates, *task_gates(benchmark, place)),
                 )
-                for cell, subjects in _cells(benchmark, place)
+                for cell, subjects in cells(benchmark, place)
             )
         return scores
 
@@ -196,77 +201,13 @@ class _Shared:
                 f"{slug}-{label}",
                 {
                     "benchmark": label,
-                    "categories": _category_map(benchmark),
+                    "categories": category_map(benchmark),
                     "subjects": getattr(benchmark, "subjects", None),
-                    "metric": _metric(benchmark),
+                    "metric": metric(benchmark),
                 },
                 reads=reads,
             )
         return categories
-
-
-def _protocol(benchmark: Benchmark) -> dict[str, Any]:
-    """Return how a benchmark is asked: all of its identity but its subjects and their map."""
-    asked = benchmark.model_dump(
-        include={
-            *("kind", "shots", "chat_template", "limit", "dtype", "max_new_tokens"),
-            *("on_long_prompt", "backend"),
-        }
-    )
-    return {
-        "shots": 0,
-        "chat_template": True,
-        "max_new_tokens": None,
-        "on_long_prompt": "error",
-        "backend": "shared-prefix",
-        **asked,
-    }
-
-
-def _task_gates(benchmark: Benchmark, place: Place) -> tuple[Gate, ...]:
-    """Return what of lm-eval's tasks may forbid to ask them."""
-    if not isinstance(benchmark, LmEval):
-        return ()
-    code = () if benchmark.run_generated_code else (Gate("unsafe_code", place.id),)
-    metric = (Gate("metric", place.id, benchmark.metric),) if benchmark.metric else ()
-    return (*code, *metric)
-
-
-def _metric(benchmark: Benchmark) -> dict[str, Any] | None:
-    """Return how the generated answers of a benchmark are judged, or which metric counts."""
-    if isinstance(benchmark, LmEval):
-        return {"task_metric": benchmark.metric}
-    if not isinstance(benchmark, ExactMatch):
-        return None
-    return {
-        "name": benchmark.metric,
-        "pattern": benchmark.pattern,
-        "ignore_case": benchmark.ignore_case,
-    }
-
-
-def _category_map(benchmark: Benchmark) -> str:
-    """Return how the scores of a benchmark are summed up."""
-    if isinstance(benchmark, HeldOut):
-        return "held_out"
-    if isinstance(benchmark, MultipleChoice):
-        return "column" if benchmark.category_column else "none"
-    if isinstance(benchmark, LmEval):
-        return "tasks"
-    return str(getattr(benchmark, "categories", "none"))
-
-
-def _cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the scoring jobs of a benchmark: name and subjects of each.
-
-    A job scores a whole part of the refinement or none of it, so that another category map or
-    another choice of subjects finds its scores made. A small benchmark is one job: starting several
-    would take longer than asking all of it.
-    """
-    if place.in_one_job or not place.subjects:
-        return [("", place.subjects)]
-    wanted = set(getattr(benchmark, "subjects", None) or place.subjects)
-    return [cell for cell in refinement(place.subjects) if wanted & set(cell[1])]
 
 
 def _report(graph: Graph, config: Config) -> str:

@@ -29,7 +29,7 @@ SPECS = {
     "judgements": ("local_judge", "JudgeSpec", None),
     "remote_judgements": ("remote_judge", "RemoteJudgeSpec", None),
     "categories": ("aggregation", "AggregateSpec", "from_json"),
-    "comparisons": ("comparison", "CompareSpec", "from_json"),
+    "comparisons": ("comparison_spec", "CompareSpec", "from_json"),
     "reports": ("report", "ReportSpec", "from_json"),
 }
 """Stage -> module, dataclass, how its program makes one; fetching and proving have none."""

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.paired import paired_difference
 from scripts.lib.provenance import write_provenance

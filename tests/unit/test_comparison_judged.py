@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.judge_prompt import judge_prompts
 from scripts.lib.judged_scores import sum_up_judgements
 from scripts.lib.judgement_files import Reply, load_pairs, write_judgements

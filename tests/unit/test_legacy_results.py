@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.legacy_results import write_legacy
 from scripts.lib.report import ReportSpec, write_report
 from tests.unit.test_comparison import QUESTIONS, SUBJECTS, Bench

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.config_benchmarks import ExactMatch
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import Metric, judge, normalized, numbers_in

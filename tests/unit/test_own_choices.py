@@ -5,7 +5,8 @@ import json
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.comparison import CompareSpec, compare_runs
+from scripts.lib.comparison import compare_runs
+from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.config_benchmarks import MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching_benchmarks import fetch_benchmark

@@ -1,0 +1,79 @@
+"""What is compared: the candidates, the benchmarks, and where their results are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A base model or what was made of one, and where its scores are.
+
+    Attributes:
+        name: Its name in the config.
+        kind: `base`, `run`, or `combination` of several runs.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
+        scores: Artifact ids of the scoring jobs, per benchmark.
+        categories: Artifact id of the category scores, per benchmark.
+        judgements: Artifact id of the judgements beside its base, per benchmark.
+    """
+
+    name: str
+    kind: Literal["base", "run", "combination"]
+    base: str | None
+    unmerged: bool
+    scores: Mapping[str, tuple[str, ...]]
+    categories: Mapping[str, str]
+    judgements: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSpec:
+    """What decides the bytes of a comparison.
+
+    Attributes:
+        candidates: All of them, in the order of the config.
+        benchmarks: Benchmark names, in the order of the tables.
+        held_out: Names of the benchmarks on held-out conversations, which have tables of their own.
+        judged: Names of the benchmarks of judged pairs, which have a section of their own.
+    """
+
+    candidates: tuple[Candidate, ...]
+    benchmarks: tuple[str, ...]
+    held_out: tuple[str, ...]
+    judged: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
+        """Build the spec from parsed JSON, where tuples are lists."""
+        candidates = tuple(
+            Candidate(
+                name=item["name"],
+                kind=item["kind"],
+                base=item["base"],
+                unmerged=item["unmerged"],
+                scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
+                categories=item["categories"],
+                judgements=item["judgements"],
+            )
+            for item in mapping["candidates"]
+        )
+        return cls(
+            candidates=candidates,
+            benchmarks=tuple(mapping["benchmarks"]),
+            held_out=tuple(mapping["held_out"]),
+            judged=tuple(mapping["judged"]),
+        )
+
+
+def beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Order candidates for tables: each base followed by its runs."""
+    names = [candidate.name for candidate in candidates]
+
+    def place(candidate: Candidate) -> tuple[int, bool, int]:
+        own = names.index(candidate.name)
+        home = names.index(candidate.base) if candidate.base in names else own
+        return home, home != own, own
+
+    return sorted(candidates, key=place)
