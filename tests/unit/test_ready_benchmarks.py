@@ -166,6 +166,18 @@ def test_an_entry_is_fetched_scored_and_summed_up(benchmark, world, configs, mon
     assert 0 <= tallies["Average"]["accuracy"] <= 1
 
 
+@pytest.mark.parametrize("name", sorted(of_kind("judged_pairs")))
+def test_pairs_are_judged_for_a_tuned_model_beside_its_base(name, world):
+    turns = [{"role": role, "content": "Hi."} for role in ("user", "assistant")]
+    (world / "data/say.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 8)
+    tiny = read_config_file(ROOT / "tests/config/tiny.yaml")
+    tuned = {"datasets": tiny["datasets"], "runs": {"low": tiny["runs"]["low"]}}
+    with chdir(world):
+        graph = planning.graph_of(with_own(name) | tuned, ROOT)
+    judged = [made for made in graph.artifacts.values() if made.stage == "judgements"]
+    assert len(judged) == 1
+
+
 @pytest.mark.parametrize("name", ["humaneval", "humaneval_instruct"])
 def test_generated_code_is_run_only_where_the_config_says_so(name, world):
     changes = {"data": "rows", "run_generated_code": False}
