@@ -65,9 +65,16 @@ def judge_remotely(
 
 def _ask(texts: Sequence[str], service: ChatService, journal: "_Journal") -> None:
     """Ask for every text; the first error ends it, after what is under way has been noted."""
+    failed = threading.Event()
 
     def ask(text: str) -> None:
-        journal.note(text, service.reply(text))
+        if failed.is_set():
+            return
+        try:
+            journal.note(text, service.reply(text))
+        except BaseException:
+            failed.set()
+            raise
 
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         jobs = [workers.submit(ask, text) for text in texts]
