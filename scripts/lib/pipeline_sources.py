@@ -200,7 +200,7 @@ def _add_questions(
         small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
         place = Place(id, slug, subjects, in_one_job=small)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
-        file = sources.rows_file(benchmark.path)
+        file = sources.rows_file(benchmark.path, (".jsonl",))
         slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
         spec = {
             "source": "path",

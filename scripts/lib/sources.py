@@ -8,7 +8,7 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from scripts.lib.errors import ConfigError
@@ -100,15 +100,19 @@ class LocalSources:
             )
         return {name: self.sha256(folder / name) for name in names}
 
-    def rows_file(self, path: str) -> Path:
+    def rows_file(self, path: str, suffixes: Collection[str] = ROW_SUFFIXES) -> Path:
         """Return a file of rows.
 
+        Args:
+            path: As the config names it.
+            suffixes: What it may end with.
+
         Raises:
-            ConfigError: when it is missing, empty, or of an unknown kind.
+            ConfigError: when it is missing, empty, or of another kind.
         """
         place = self.locate(path)
-        if place.suffix not in ROW_SUFFIXES:
-            raise ConfigError(f"{place}: rows come as {', '.join(ROW_SUFFIXES)}")
+        if place.suffix not in suffixes:
+            raise ConfigError(f"{place}: rows come as {', '.join(suffixes)}")
         if not place.is_file():
             raise ConfigError(f"{place} is no file")
         if not has_rows(place):

@@ -2,9 +2,12 @@
 
 import pytest
 
+from scripts.lib.config_benchmarks import ExactMatch
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import sha256_of
+from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.pipeline_sources import add_questions
 from scripts.lib.sources import LocalSources, has_rows
 
 
@@ -88,6 +91,13 @@ def test_a_file_without_rows_is_refused(sources, tmp_path, name, text, words):
     (tmp_path / "work" / name).write_text(text)
     with pytest.raises(ConfigError, match=words):
         sources.rows_file(name)
+
+
+def test_questions_that_are_read_as_json_lines_cannot_be_a_table(sources, tmp_path):
+    (tmp_path / "work/a.csv").write_text("prompt,answer\nx,y\n")
+    benchmark = ExactMatch(kind="exact_match", path="a.csv")
+    with pytest.raises(ConfigError, match="rows come as"):
+        add_questions(Graph({"fetch_benchmark": "0"}, {}), sources, benchmark, {})
 
 
 def test_a_folder_is_no_file_of_rows(sources, tmp_path):
