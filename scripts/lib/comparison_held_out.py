@@ -147,16 +147,21 @@ def _shares(kept: Sequence[Mapping[str, Any]]) -> list[float]:
     return [-one["nats"] * len(kept) / tokens for one in kept]
 
 
-def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
-    """Yield in words what the numbers alone would hide."""
-    document = scores[0].document
-    if document["split"] == "valid":
+def split_notes(split: str | None) -> Iterator[dict[str, str]]:
+    """Yield what is to be said where runs may have seen how they do on what is asked."""
+    if split == "valid":
         text = (
             "These conversations are the valid split: no run was trained on them, but a run may "
             "have been evaluated or stopped early on them, which flatters it. A test split is "
             "stricter."
         )
         yield {"code": "valid_split", "text": text}
+
+
+def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
+    """Yield in words what the numbers alone would hide."""
+    document = scores[0].document
+    yield from split_notes(document["split"])
     if over := max(score.document["references_over_limit"] for score in scores):
         text = (
             f"{over:,} reference answers are longer than max_new_tokens, so that an answer like "

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.comparison_held_out import split_notes
 from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
 from scripts.lib.wording import percent
@@ -66,14 +67,16 @@ def compare_judged(
             base's answers (`base`).
 
     Returns:
-        `judge` and `answers` (how both were asked), empty without candidates; and for each of the
-        `candidates` its `base`, its figures, `notes` and `examples`.
+        `judge` and `answers` (how both were asked), empty without candidates; the held-out `split`
+        that was answered, None for a file's prompts; and for each of the `candidates` its `base`,
+        its figures, `notes` and `examples`.
     """
     found = {name: _read(folders[name], benchmark) for name in tuned}
     first = next(iter(found.values()), {})
     return {
         "judge": {**_named(inputs), **first.get("judge", {})},
         "answers": first.get("answers", {}),
+        "split": first.get("split"),
         "candidates": {
             name: {
                 "base": base,
@@ -96,7 +99,7 @@ def _slug(id_: str) -> str:
     return id_.partition("/")[2].rpartition("-")[0]
 
 
-_SHARED = ("benchmark", "judge", "answers")
+_SHARED = ("benchmark", "judge", "answers", "split")
 
 
 def _read(folder: Path, benchmark: str) -> dict[str, Any]:
@@ -110,6 +113,7 @@ def _notes(
     name: str, found: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> Iterator[dict[str, str]]:
     """Yield in words what the figures alone would hide."""
+    yield from split_notes(found["split"])
     if own := _own_judge(found["judge"], name, inputs):
         which = {"base": "the base model", "run": "the tuned model"}[own]
         yield {

@@ -172,7 +172,7 @@ Benchmark: TypeAlias = Annotated[
         _benchmark_form,
         custom_error_type="form_of_benchmark",
         custom_error_message="is no benchmark; allowed: kind mmlu with path, or with hub and"
-        " revision; kind multiple_choice, exact_match or judged_pairs with path; kind lm_eval with"
-        " tasks or path; or kind held_out with dataset",
+        " revision; kind multiple_choice or exact_match with path; kind judged_pairs with path or"
+        " dataset; kind lm_eval with tasks or path; or kind held_out with dataset",
     ),
 ]

@@ -7,6 +7,7 @@ from scripts.lib.config_benchmark_options import BenchmarkOptions
 from scripts.lib.config_checks import Raw, entries
 from scripts.lib.config_errors import Problem, is_unknown
 from scripts.lib.config_fields import Positive, Text, setting
+from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_sources import Dataset
 
 
@@ -46,7 +47,7 @@ def missing_split_problems(
 ) -> Iterator[Problem]:
     """Yield the splits that benchmarks ask for and their datasets do not hold out."""
     for name, benchmark in benchmarks.items():
-        if not isinstance(benchmark, HeldOut):
+        if not isinstance(benchmark, HeldOut | JudgedPairs) or benchmark.dataset is None:
             continue
         split, dataset = benchmark.split, datasets[benchmark.dataset]
         if getattr(dataset, f"{split}_fraction") == 0 and split not in dataset.given_splits:

@@ -66,10 +66,25 @@ class JudgedPairs(BenchmarkOptions):
     """Prompts that base and tuned model answer; a judge says in both orders who did better."""
 
     kind: Literal["judged_pairs"] = setting("A judge compares two answers.", "identity")
-    path: Text = setting(
+    path: Text | None = setting(
         "JSON lines with `prompt` (and maybe `system`) or `messages`; where there is one, the judge"
-        " sees the `reference`, and each `category` has figures of its own.",
+        " sees the `reference`, and each `category` has figures of its own. Either this or"
+        " `dataset`.",
         "location",
+        None,
+    )
+    dataset: Text | None = setting(
+        "Dataset whose held-out conversations are asked, in place of `path`: all up to the last"
+        " answer, which is the reference.",
+        "identity",
+        None,
+        allowed="a name under `datasets`, or null",
+    )
+    split: Literal["test", "valid"] = setting(
+        "With `dataset`: which of its held-out splits; training looks at valid where it evaluates"
+        " or stops early, so test is the stricter one.",
+        "identity",
+        "test",
     )
     judge: Judge = Field(description="Who judges.")
     criteria: Text | None = setting(
@@ -78,3 +93,13 @@ class JudgedPairs(BenchmarkOptions):
         None,
     )
     max_new_tokens: Positive = setting("Longest answer, in tokens.", "identity", 512)
+
+    @model_validator(mode="after")
+    def _prompts_come_from_one_place(self) -> Self:
+        if self.path and self.dataset:
+            raise refusal("goes without dataset; leave one of the two out", "path")
+        if not self.path and not self.dataset:
+            raise refusal("gives no prompts; name their file here, or a dataset as dataset", "path")
+        if self.path and "split" in self.model_fields_set:
+            raise refusal("goes with a dataset, and path has one file; leave it out", "split")
+        return self

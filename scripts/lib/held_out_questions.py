@@ -12,12 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from scripts.lib.answering import GreedyAnswer, GreedyRequest, ReferenceRequest
 from scripts.lib.conversation import Conversation
 from scripts.lib.encoding import Encoder
 from scripts.lib.errors import ScoreError, TemplateError
+from scripts.lib.held_out_conversations import held_out_conversations
 from scripts.lib.masking import difference, loss_mask, prompt_of, through_turn
 from scripts.lib.questions import Answer, Question
 from scripts.lib.score_spec import ScoreSpec
@@ -57,7 +56,7 @@ def held_out_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iter
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     encoder = Encoder(tokenizer)
     markers = template_markers(renderer)
-    conversations = _conversations(benchmark, split)
+    conversations = held_out_conversations(benchmark, split)
     for index, conversation in enumerate(islice(conversations, spec.limit)):
         id_ = f"{split}:{index}"
         prompt, reference = _tokens(renderer, encoder, conversation, id_)
@@ -95,20 +94,6 @@ def template_markers(renderer: Renderer) -> tuple[str, ...]:
 
 def _special_tokens(tokenizer: Any) -> list[Any]:
     return [token for token in tokenizer.added_tokens_decoder.values() if token.special]
-
-
-def _conversations(chat: Path, split: str) -> Iterator[Conversation]:
-    table = chat / f"{split}.parquet"
-    found = pq.read_table(table).to_pylist() if table.is_file() else []
-    conversations = [Conversation.from_row(row) for row in found]
-    ended = [one for one in conversations if one.messages[-1].role == "assistant"]
-    if not ended:
-        raise ScoreError(
-            f"{chat} holds no {split} conversations that end with an answer, so there is nothing"
-            f" held out to ask. Give the dataset more rows or a larger {split}_fraction, or name"
-            " another `split` of this benchmark; results/runs/*/chat/summary.json counts the rows."
-        )
-    yield from ended
 
 
 def _tokens(

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.turn_text import json_line, turn_text
 
 CRITERIA = (
     "Look at whether an answer does what was asked, is correct and complete, and says it clearly."
@@ -45,11 +48,20 @@ class Pair:
         return self.base.strip() == self.run.strip()
 
 
-def request_text(messages: Sequence[Mapping[str, str]]) -> str:
-    """Return a conversation as a judge reads it: one turn plainly, several with their roles."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in messages)
+def request_text(
+    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """Return a conversation as a judge reads it: one turn plainly, several with their roles.
+
+    Args:
+        messages: The turns, as chat templates expect them.
+        tools: JSON schemas of what may be called; they come first, a line for each.
+    """
+    if len(messages) == 1 and not tools:
+        return turn_text(messages[0])
+    parts = [f"[{turn['role']}]\n{turn_text(turn)}" for turn in messages]
+    announced = ["\n".join(["[tools]", *map(json_line, tools)])] if tools else []
+    return "\n\n".join([*announced, *parts])
 
 
 def judge_prompts(pair: Pair, criteria: str | None) -> tuple[str, str]:

@@ -6,12 +6,11 @@ from typing import Any
 
 from scripts.lib.answering import GreedyAnswer, GreedyRequest
 from scripts.lib.errors import ScoreError
-from scripts.lib.judged_rows import prompt_id, read_judged_rows
+from scripts.lib.judged_rows import FILE_SUBJECT, JudgedRow, read_judged_rows
 from scripts.lib.prompts import render
 from scripts.lib.questions import Answer, Question
 from scripts.lib.score_spec import ScoreSpec
-
-_SUBJECT = "prompts"
+from scripts.lib.templates import Renderer, resolve_template
 
 
 class _Said(Answer):
@@ -24,20 +23,22 @@ def judged_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterat
     """Yield every prompt of a benchmark of judged pairs.
 
     Args:
-        spec: What to ask, and how.
-        benchmark: Folder with `questions.jsonl`.
+        spec: What to ask, and how; its one subject is the split, where a dataset is asked.
+        benchmark: Folder with `questions.jsonl`, or of `format_chat`.
         tokenizer: The tokenizer of the model that will answer, with a chat template.
 
     Raises:
         ScoreError: The benchmark is empty or malformed, or leaves no room to answer.
+        TemplateError: The template refuses a conversation of a dataset.
     """
     if not spec.max_new_tokens:
         raise ScoreError(f"The prompts in {benchmark} need room to answer. Set `max_new_tokens`.")
-    for index, row in enumerate(read_judged_rows(benchmark)[: spec.limit]):
-        prompt = render(tokenizer, row.messages)
+    (split,) = spec.subjects or (None,)
+    rows = read_judged_rows(benchmark, split)[: spec.limit]
+    for row, prompt in zip(rows, _prompts(rows, split, tokenizer), strict=True):
         yield Question(
-            id=prompt_id(index),
-            subject=_SUBJECT,
+            id=row.id,
+            subject=split or FILE_SUBJECT,
             prompt=prompt,
             doc={},
             shots=0,
@@ -45,6 +46,16 @@ def judged_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterat
             task=None,
             judge=_answer,
         )
+
+
+def _prompts(rows: Sequence[JudgedRow], split: str | None, tokenizer: Any) -> Iterator[str]:
+    """Yield what the model is given: of a dataset's conversations, what training shows it."""
+    if split is None:
+        yield from (render(tokenizer, row.messages) for row in rows)
+        return
+    renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
+    for row in rows:
+        yield renderer.render(row.messages, row.tools, generation_prompt=True)
 
 
 def _answer(question: Question, replies: Sequence[GreedyAnswer]) -> _Said:

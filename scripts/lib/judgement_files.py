@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge_prompt import Pair, request_text
-from scripts.lib.judged_rows import prompt_id, read_judged_rows
+from scripts.lib.judged_rows import FILE_SUBJECT, read_judged_rows
 from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
 
 JUDGEMENTS_TABLE = "judgements.parquet"
@@ -55,7 +55,7 @@ def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
     Args:
         base: Folder of the base's answers.
         run: Folder of the tuned model's answers.
-        benchmark: Folder of the prompts.
+        benchmark: Folder of the prompts; the answers' subject says which of its splits was asked.
 
     Raises:
         ScoreError: The two were not asked the same prompts in the same way.
@@ -66,12 +66,12 @@ def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
             f"{base} and {run} hold answers to other prompts, or under another protocol, so they"
             " are no pairs. Remove both and run again."
         )
-    rows = {prompt_id(index): row for index, row in enumerate(read_judged_rows(benchmark))}
+    rows = {row.id: row for row in read_judged_rows(benchmark, _split(base))}
     return [
         Pair(
             id=name,
             category=rows[name].category,
-            request=request_text(rows[name].messages),
+            request=request_text(rows[name].messages, rows[name].tools),
             reference=rows[name].reference,
             base=answers[name]["response"],
             run=others[name]["response"],
@@ -89,7 +89,7 @@ def write_judgements(
     answers: Path,
     out: Path,
 ) -> dict[str, Any]:
-    """Write `judgements.parquet`, and `protocol.json` with the judge and how answers were made.
+    """Write `judgements.parquet`, and `protocol.json` with who judged and how answers were made.
 
     Args:
         pairs: All pairs, the equal ones included.
@@ -103,7 +103,7 @@ def write_judgements(
     """
     table = pa.Table.from_pylist([_row(pair, replies.get(pair.id)) for pair in pairs], _SCHEMA)
     pq.write_table(table, out / JUDGEMENTS_TABLE)
-    protocol = {"judge": dict(judge), "answers": _protocol(answers)}
+    protocol = {"judge": dict(judge), "answers": _protocol(answers), "split": _split(answers)}
     text = json.dumps(protocol, indent=2, sort_keys=True, ensure_ascii=False)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     return {"prompts": len(pairs), "equal": sum(pair.equal for pair in pairs)}
@@ -122,6 +122,13 @@ def _answers(folder: Path) -> dict[str, dict[str, Any]]:
     columns = ["question_id", "response", "ended"]
     table = pq.read_table(folder / QUESTIONS_TABLE, columns=columns)
     return {row["question_id"]: row for row in table.to_pylist()}
+
+
+def _split(folder: Path) -> str | None:
+    """Return the held-out split that was answered, or None for prompts from a file."""
+    table = pq.read_table(folder / QUESTIONS_TABLE, columns=["subject"])
+    subject: str = table["subject"][0].as_py()
+    return None if subject == FILE_SUBJECT else subject
 
 
 def _protocol(folder: Path) -> dict[str, Any]:

@@ -133,18 +133,17 @@ def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:
 
 
 def _add_held_out(
-    graph: Graph, benchmark: HeldOut, datasets: Mapping[str, tuple[Dataset, Place]]
+    graph: Graph, name: str, split: str, datasets: Mapping[str, tuple[Dataset, Place]]
 ) -> Place:
     """Add the conversations that a benchmark asks; its one subject is the split.
 
     Raises:
         ConfigError: when something is wrong with the dataset.
     """
-    if benchmark.dataset not in datasets:
-        raise ConfigError(f"datasets.{benchmark.dataset}, which it asks, has problems of its own")
-    dataset, raw = datasets[benchmark.dataset]
-    slug = f"{raw.slug}-{benchmark.split}"
-    return Place(add_chat(graph, dataset, raw), slug, (benchmark.split,), in_one_job=True)
+    if name not in datasets:
+        raise ConfigError(f"datasets.{name}, which it asks, has problems of its own")
+    dataset, raw = datasets[name]
+    return Place(add_chat(graph, dataset, raw), f"{raw.slug}-{split}", (split,), in_one_job=True)
 
 
 def add_questions(
@@ -162,7 +161,9 @@ def add_questions(
         datasets: The datasets whose raw rows are in the graph, by name.
     """
     if isinstance(benchmark, HeldOut):
-        return _add_held_out(graph, benchmark, datasets)
+        return _add_held_out(graph, benchmark.dataset, benchmark.split, datasets)
+    if isinstance(benchmark, JudgedPairs) and benchmark.dataset is not None:
+        return _add_held_out(graph, benchmark.dataset, benchmark.split, datasets)
     place = _add_questions(graph, sources, benchmark)
     if getattr(benchmark, "backend", None) != "vllm":
         return place
@@ -200,6 +201,7 @@ def _add_questions(
         small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
         place = Place(id, slug, subjects, in_one_job=small)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
+        assert benchmark.path is not None  # else a dataset holds the prompts
         file = sources.rows_file(benchmark.path, (".jsonl",))
         slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
         spec = {

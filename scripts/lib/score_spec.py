@@ -15,7 +15,7 @@ class ScoreSpec:
             `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
             generation), `judged_pairs` (greedy answers that a judge compares with another model's).
         subjects: The subjects of this job; empty for all that a user's own set or lm-eval's tasks
-            have; the split of held_out.
+            have; the split where a dataset's held-out conversations are asked.
         shots: Worked examples shown before each question; 0 for exact_match, None for each task's
             own number.
         chat_template: Whether prompts go through the model's chat template.

@@ -57,6 +57,13 @@ def _shorter(world: World) -> None:
     world.config["benchmarks"]["pairs"] |= {"max_new_tokens": 64, "limit": 1}
 
 
+def _from_dataset(world: World) -> None:
+    """Ask what the run's own dataset holds out, which its training has brought into form."""
+    pairs = world.config["benchmarks"]["pairs"]
+    del pairs["path"]
+    pairs |= {"dataset": "orders", "split": "valid"}
+
+
 def _without_runs(world: World) -> None:
     """Leave nobody who stands beside a base."""
     del world.config["runs"], world.config["datasets"]
@@ -69,6 +76,7 @@ def _row(name: str, change: Callable[[World], object], missing: frozenset[str]) 
 PAIRS_ROWS = [
     _row("prompts change", _other_prompts, PROMPTS),
     _row("prompts move", _move, frozenset()),
+    _row("prompts are a split", _from_dataset, answered("tiny", "gentle", on=["pairs"])),
     _row("a run with pairs", put("runs/gentle/training/seed", 7), TUNED | answered("gentle")),
     _row(
         "a judged run stays unmerged",

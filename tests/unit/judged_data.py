@@ -44,14 +44,15 @@ def pairs(count: int, base: Callable[[int], str], run: Callable[[int], str]) -> 
     ]
 
 
-def write_answers(folder: Path, answers: list[str]) -> Path:
+def write_answers(folder: Path, answers: list[str], subject: str = "prompts") -> Path:
     """Write what the scoring stage makes of a benchmark of judged pairs.
 
     An answer that ends in an ellipsis was cut.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"question_id": f"prompts:{n}", "response": text, "ended": not text.endswith("…")}
+        {"question_id": f"{subject}:{n}", "subject": subject, "response": text}
+        | {"ended": not text.endswith("…")}
         for n, text in enumerate(answers)
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / QUESTIONS_TABLE)

@@ -379,6 +379,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 HELD_OUT = {"kind": "held_out", "dataset": "orders"}
+JUDGED = {"kind": "judged_pairs", "judge": {"model": "folder"}}
 
 
 def test_held_out_conversations_of_a_dataset_are_a_benchmark():
@@ -388,8 +389,9 @@ def test_held_out_conversations_of_a_dataset_are_a_benchmark():
     assert (domain.split, domain.max_new_tokens, domain.limit) == ("test", 256, None)
 
 
-def test_a_held_out_dataset_must_be_declared():
-    error = the_error_of("benchmarks/domain", {**HELD_OUT, "dataset": "order", "split": "valid"})
+@pytest.mark.parametrize("kind", [HELD_OUT, JUDGED], ids=lambda kind: kind["kind"])
+def test_a_held_out_dataset_must_be_declared(kind):
+    error = the_error_of("benchmarks/domain", {**kind, "dataset": "order", "split": "valid"})
     assert error.startswith("benchmarks.domain.dataset: ")
     assert "orders" in error
 
@@ -407,8 +409,9 @@ def test_a_held_out_dataset_must_be_declared():
         ("valid", {"files": {"train": "a", "valid": "b"}}, True),
     ],
 )
-def test_a_split_that_the_dataset_does_not_hold_out_is_refused(split, dataset, there):
-    mapping = changed("benchmarks/domain", {**HELD_OUT, "split": split})
+@pytest.mark.parametrize("kind", [HELD_OUT, JUDGED], ids=lambda kind: kind["kind"])
+def test_a_split_that_the_dataset_does_not_hold_out_is_refused(split, dataset, there, kind):
+    mapping = changed("benchmarks/domain", {**kind, "dataset": "orders", "split": split})
     mapping["datasets"]["orders"] = dataset
     if there:
         assert load_config(mapping).benchmarks["domain"].split == split
@@ -421,3 +424,18 @@ def test_a_split_that_the_dataset_does_not_hold_out_is_refused(split, dataset, t
 def test_the_training_rows_are_no_held_out_split():
     line = the_error_of("benchmarks/domain", {**HELD_OUT, "split": "train"})
     assert "benchmarks.domain.split" in line and "test" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "blamed", "words"),
+    [
+        ({}, "path", "a dataset as dataset"),
+        ({"path": "p.jsonl", "dataset": "orders", "split": "valid"}, "path", "leave one"),
+        ({"path": "p.jsonl", "split": "valid"}, "split", "leave it out"),
+        ({"dataset": "orders", "split": "train"}, "split", "test, valid"),
+    ],
+    ids=["none", "both", "split of a file", "training rows"],
+)
+def test_judged_prompts_come_from_a_file_or_from_what_a_dataset_holds_out(keys, blamed, words):
+    line = the_error_of("benchmarks/replies", {**JUDGED, **keys})
+    assert line.startswith(f"benchmarks.replies.{blamed}: ") and words in line
