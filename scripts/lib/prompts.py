@@ -23,6 +23,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.judging import judge_choices
 from scripts.lib.question_rows import Message, Row
 from scripts.lib.questions import Judge, Question
+from scripts.lib.templates import with_fixed_date
 
 # A word that no template changes; what follows it in a rendered turn is the turn's end.
 _PROBE = "tunesmith"
@@ -115,10 +116,13 @@ def render(
     Raises:
         ScoreError: The template refuses the conversation.
     """
+    own = tokenizer.chat_template
     try:
         return str(
             tokenizer.apply_chat_template(
                 list(messages),
+                # Base and tuned model may be asked on different days.
+                chat_template=with_fixed_date(own) if isinstance(own, str) else None,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,

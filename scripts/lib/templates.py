@@ -131,8 +131,7 @@ class Renderer:
     def __init__(self, tokenizer: Any, template: Template) -> None:
         self.tokenizer = tokenizer
         self.template = template
-        dated = "strftime_now" in template.text
-        self._runnable = _fixed_date() + template.text if dated else template.text
+        self._runnable = with_fixed_date(template.text)
 
     def render(
         self,
@@ -174,6 +173,11 @@ class Renderer:
 def for_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return turns as templates expect them."""
     return [message.for_template() for message in messages]
+
+
+def with_fixed_date(template: str) -> str:
+    """Return a template that prints the same date every day, if it prints one."""
+    return _fixed_date() + template if "strftime_now" in template else template
 
 
 def _fixed_date() -> str:

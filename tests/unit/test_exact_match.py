@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from datetime import datetime
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from scripts.lib.backends import Loading, load_backend
 from scripts.lib.errors import ScoreError
-from scripts.lib.prompts import load_tokenizer, turn_end
+from scripts.lib.prompts import load_tokenizer, render, turn_end
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 
@@ -105,6 +106,14 @@ def test_answers_end_where_the_template_ends_a_turn(model, tmp_path):
     ends = load_backend("hf", loading).model.generation_config.eos_token_id
     assert set(ends) == {0, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     assert len(score(exact_spec(), ending, folder, tmp_path)[1]) == 3
+
+
+def test_a_prompt_is_the_same_on_every_day(model):
+    tokenizer = load_tokenizer(model, chat_template=True)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0]['content'] }}"
+    today = f"{datetime.now():%d %b %Y}"
+    text = render(tokenizer, [{"role": "user", "content": "Say A"}])
+    assert text.endswith(": Say A") and today not in text
 
 
 @pytest.mark.parametrize(
