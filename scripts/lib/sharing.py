@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from scripts.lib import files
 
+# In every folder that is made in a cache.
+_NEVER_EMPTY = ".folder"
+
 
 class Rights(NamedTuple):
     """What a cache's root gives to what is below it: group id, modes of folders and of files."""
@@ -49,11 +52,13 @@ def make_folder(folder: Path, root: Path) -> None:
     part = folder.with_name(f".part-{folder.name}-{secrets.token_hex(4)}")
     part.mkdir()
     try:
+        # A rename replaces a folder that is empty, under the feet of whoever made it first and is
+        # about to write into it. One that never was empty stays.
+        (part / _NEVER_EMPTY).touch()
         _open_folder(part, rights_below(root))
         os.rename(part, folder)
     except OSError:
-        with contextlib.suppress(OSError):
-            part.rmdir()
+        shutil.rmtree(part, ignore_errors=True)
         if not folder.is_dir():
             raise
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import files
+from scripts.lib import files, sharing
 from scripts.lib.errors import StoreError
 from scripts.lib.sharing import link_or_copy
 from scripts.lib.store import Found, Store
@@ -351,3 +351,25 @@ def test_a_manifest_is_plain_json(store):
     make(store.results)
     assert json.loads((store.results / f"{ID}.json").read_text())["id"] == ID
     assert isinstance(store.look(ID, KEY), Found)
+
+
+def _make_folder(folder: Path, root: Path, start: "multiprocessing.synchronize.Barrier") -> None:
+    """Make a folder and at once something in it, in another process, as others do."""
+    start.wait()
+    for round in range(200):
+        sharing.make_folder(folder / str(round), root)
+        (folder / str(round) / str(os.getpid())).mkdir()
+
+
+def test_a_folder_that_two_make_at_once_is_never_replaced(tmp_path):
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    racers = [
+        context.Process(target=_make_folder, args=(tmp_path / "made", tmp_path, start))
+        for _ in range(4)
+    ]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert [racer.exitcode for racer in racers] == [0, 0, 0, 0]
