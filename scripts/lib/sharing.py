@@ -7,6 +7,7 @@ an entry's bytes. `docs/cache.md` says how to set up a root for a group.
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
@@ -17,8 +18,8 @@ from typing import NamedTuple
 
 from scripts.lib import files
 
-# In every folder that is made in a cache.
-_NEVER_EMPTY = ".folder"
+# Linux's renameat2: relative to the working directory, and only to a name that is free.
+_HERE, _NOREPLACE = -100, 1
 
 
 class Rights(NamedTuple):
@@ -52,15 +53,33 @@ def make_folder(folder: Path, root: Path) -> None:
     part = folder.with_name(f".part-{folder.name}-{secrets.token_hex(4)}")
     part.mkdir()
     try:
-        # A rename replaces a folder that is empty, under the feet of whoever made it first and is
-        # about to write into it. One that never was empty stays.
-        (part / _NEVER_EMPTY).touch()
         _open_folder(part, rights_below(root))
-        os.rename(part, folder)
+        _rename_new(part, folder)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            part.rmdir()
         if not folder.is_dir():
             raise
+
+
+def _rename_new(part: Path, folder: Path) -> None:
+    """Rename a folder to a name that nothing has.
+
+    A plain rename replaces a folder that is empty, under the feet of whoever made it first and is
+    about to write into it. File systems that know no other (NFS) get a plain one.
+
+    Raises:
+        OSError: when something has the name, or the rename fails otherwise.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        names = (os.fsencode(part), os.fsencode(folder))
+        if not libc.renameat2(_HERE, names[0], _HERE, names[1], _NOREPLACE):
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), str(folder))
+    os.rename(part, folder)
 
 
 def open_tree(folder: Path, root: Path) -> None:
