@@ -41,9 +41,10 @@ check: env ## lint, format, types, Snakemake's own lint
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.tools.lint_workflow
 
+# One thread for each process: they share the cores, and threads that wait for each other spin.
 .PHONY: test
 test: env ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: test-unit
 test-unit: env ## the quick tests
