@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.loopback import serving
+
 Reaction = tuple[int, dict[str, str], str]
 """Status, headers and body of what is sent instead of a completion."""
 
@@ -53,15 +55,8 @@ class Service(ThreadingHTTPServer):
 @contextmanager
 def service(rule: Callable[[str], str]) -> Iterator[Service]:
     """Serve until the block ends."""
-    server = Service(rule)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(Service(rule)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

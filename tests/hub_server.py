@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.loopback import serving
 
 
 class Hub(ThreadingHTTPServer):
@@ -39,15 +40,8 @@ class Hub(ThreadingHTTPServer):
 @contextmanager
 def hub(token: str) -> Iterator[Hub]:
     """Serve until the block ends."""
-    server = Hub(token)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(Hub(token)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ block is believed only when it answers exactly the prompts that are asked now.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.lib.questions import Answer, Question
@@ -35,6 +35,26 @@ def write_block(scratch: Path, block: Sequence[Question], answers: Sequence[Answ
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)
+
+
+def answer_once(
+    scratch: Path,
+    block: Sequence[Question],
+    answer: Callable[[Sequence[Question]], list[Answer]],
+) -> tuple[list[Answer], bool]:
+    """Return the answers to a block, from the journal if they are there, and whether they were.
+
+    Args:
+        scratch: Folder of the journal.
+        block: What is asked.
+        answer: Asks it; what it returns is kept.
+    """
+    known = read_block(scratch, block)
+    if known is not None:
+        return known, True
+    found = answer(block)
+    write_block(scratch, block, found)
+    return found, False
 
 
 def _path(scratch: Path, block: Sequence[Question]) -> Path:

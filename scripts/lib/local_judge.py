@@ -15,7 +15,7 @@ from lm_eval.api.instance import Instance
 
 from scripts.lib.backends import Loading
 from scripts.lib.errors import ScoreError
-from scripts.lib.journal import read_block, write_block
+from scripts.lib.journal import answer_once
 from scripts.lib.judge_prompt import VERDICTS, Pair, judge_prompts
 from scripts.lib.judgement_files import Reply
 from scripts.lib.prompts import context_limit, load_tokenizer, render, tokens_needed
@@ -146,10 +146,6 @@ def _ask(questions: Sequence[Question], judge: Respondent, scratch: Path) -> lis
     answers: list[Answer] = []
     for start in range(0, len(questions), _BLOCK_PROMPTS):
         block = questions[start : start + _BLOCK_PROMPTS]
-        found = read_block(scratch, block)
-        if found is None:
-            found = judge.answer(block)
-            write_block(scratch, block, found)
-        answers += found
+        answers += answer_once(scratch, block, judge.answer)[0]
         print(f"{len(answers):,} of {len(questions):,} judged", file=sys.stderr, flush=True)
     return [Reply(a["prediction"], tuple(a["logprobs"] or ())) for a in answers]

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.benchmark_questions import questions_of, stated_of
-from scripts.lib.journal import read_block, write_block
+from scripts.lib.journal import answer_once
 from scripts.lib.prompts import check_lengths, context_limit, load_tokenizer, turn_end
 from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
@@ -128,11 +128,8 @@ def _answer_all(
     for number, group in enumerate(subjects, start=1):
         for start in range(0, len(group), _BLOCK_QUESTIONS):
             block = group[start : start + _BLOCK_QUESTIONS]
-            found = read_block(scratch, block)
-            if found is None:
-                found = respondent.answer(block)
-                write_block(scratch, block, found)
-                asked += len(block)
+            found, journalled = answer_once(scratch, block, respondent.answer)
+            asked += 0 if journalled else len(block)
             answers += found
             where = f"{group[0].subject} ({number} of {len(subjects)} subjects)"
             seconds = time.monotonic() - started
