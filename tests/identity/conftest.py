@@ -10,8 +10,8 @@ from scripts.lib import hash_memory, pipeline_sources, planning
 from scripts.lib.code import code_digest
 from scripts.lib.pins import read_lock
 from tests.identity.rows_lm_eval import make_task_world
-from tests.identity.world import (
-    World,
+from tests.identity.world import World
+from tests.identity.worlds import (
     make_blend_world,
     make_choice_world,
     make_held_out_world,

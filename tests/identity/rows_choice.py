@@ -5,7 +5,8 @@ from collections.abc import Callable
 from tests.identity.rows_config import drop, put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, Row, categories, scored
-from tests.identity.world import World, jsonl, question
+from tests.identity.world import World
+from tests.identity.worlds import jsonl, question
 
 ON = ("own",)
 COUNTED = categories("tiny", on=ON) | END

@@ -19,7 +19,8 @@ from tests.identity.table import (
     scored,
     tuned,
 )
-from tests.identity.world import World, jsonl, question
+from tests.identity.world import World
+from tests.identity.worlds import jsonl, question
 
 OTHER_ROW = jsonl({"prompt": "a", "completion": "x"})
 

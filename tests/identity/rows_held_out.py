@@ -5,7 +5,8 @@ from collections.abc import Callable
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, Row, categories, scored
-from tests.identity.world import World, jsonl
+from tests.identity.world import World
+from tests.identity.worlds import jsonl
 
 # What asks the dataset `orders`, and what asks another one.
 ORDERS, SPARE = ("domain", "seen"), ("spare",)

@@ -6,7 +6,8 @@ from typing import Any
 from tests.identity.rows_config import drop, put
 from tests.identity.rows_files import add_constant, move_pin
 from tests.identity.table import END, Row, categories, scored
-from tests.identity.world import World, jsonl, make_local_world
+from tests.identity.world import World
+from tests.identity.worlds import jsonl, make_local_world
 
 NAMED, OWN = ("named",), ("own",)
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from tests.identity.rows_config import drop, put, rename
 from tests.identity.rows_files import add_constant, move_pin
 from tests.identity.table import END, Row, categories
-from tests.identity.world import World, jsonl
+from tests.identity.world import World
+from tests.identity.worlds import jsonl
 
 BOTH = ("pairs", "paid")
 JUDGES = {"pairs": "judgements", "paid": "remote_judgements"}

@@ -1,7 +1,7 @@
 """A small benchmark is one scoring job; the sums by category come from it all the same."""
 
 from scripts.lib import pipeline_sources
-from tests.identity.world import make_local_world
+from tests.identity.worlds import make_local_world
 
 
 def test_a_small_benchmark_is_one_job_under_every_category_map(tmp_path, monkeypatch) -> None:

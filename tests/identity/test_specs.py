@@ -10,7 +10,7 @@ from scripts.lib.canonical import canonical_json
 from scripts.lib.stages import STAGES
 from tests.identity.mutants import leaves
 from tests.identity.rows_lm_eval import make_task_world
-from tests.identity.world import (
+from tests.identity.worlds import (
     make_blend_world,
     make_choice_world,
     make_held_out_world,

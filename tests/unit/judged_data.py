@@ -14,7 +14,8 @@ from scripts.lib.job import Job
 from scripts.lib.judge_prompt import Pair
 from scripts.lib.planning import Invocation
 from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
-from tests.identity.world import World, jsonl, make_local_world
+from tests.identity.world import World
+from tests.identity.worlds import jsonl, make_local_world
 
 PROTOCOL = {
     "kind": "judged_pairs",

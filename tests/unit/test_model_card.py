@@ -8,7 +8,7 @@ import yaml
 from scripts.lib.canonical import canonical_json
 from scripts.lib.config import load_config
 from scripts.lib.model_card import CardSpec, base_licence, card_text, write_card
-from tests.identity.world import make_blend_world, make_hub_world, make_local_world
+from tests.identity.worlds import make_blend_world, make_hub_world, make_local_world
 from tests.unit.test_config import VALID
 
 LICENCE = {"license": "apache-2.0"}

@@ -12,7 +12,8 @@ from scripts import publish
 from scripts.lib import planning, publishing
 from scripts.lib.files import content_of, list_files, read_json
 from tests.hub_server import hub
-from tests.identity.world import make_blend_world, words
+from tests.identity.world import words
+from tests.identity.worlds import make_blend_world
 from tests.unit.report_data import comparison
 from tests.unit.test_model_card import specs
 

@@ -14,7 +14,8 @@ from scripts.tools import upkeep as command
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, tuned
-from tests.identity.world import World, make_local_world
+from tests.identity.world import World
+from tests.identity.worlds import make_local_world
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from scripts.lib import views
-from tests.identity.world import World, make_local_world
+from tests.identity.world import World
+from tests.identity.worlds import make_local_world
 
 
 @pytest.fixture(scope="module")
