@@ -10,7 +10,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from scripts.lib import lm_eval_rows, scoring
+from scripts.lib import journal, lm_eval_rows, scoring
 from scripts.lib.benchmark_questions import questions_of
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.gates import check_gate
@@ -218,9 +218,9 @@ def test_an_interrupted_job_goes_on_with_the_same_answers(model, data, tmp_path,
         written.append(block)
         return honest(scratch, block, answers)
 
-    honest = scoring.write_block
+    honest = journal.write_block
     with monkeypatch.context() as broken:
-        broken.setattr(scoring, "write_block", write)
+        broken.setattr(journal, "write_block", write)
         with pytest.raises(KeyboardInterrupt):
             score(spec, model, tmp_path / "fetched", tmp_path / "cut")
     _, resumed = score(spec, model, tmp_path / "fetched", tmp_path / "cut")
