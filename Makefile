@@ -86,9 +86,9 @@ bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk
 	$(BIN)/python -m scripts.tools.bench_merge --rounds $(or $(ROUNDS),3)
 
 .PHONY: bench-score
-bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a subject, MODEL=folder)
+bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a subject, MODEL, SAMPLE)
 	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \
-	  $(if $(MODEL),--model $(MODEL))
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(MODEL),--model $(MODEL))
 
 .PHONY: score-exactness
 score-exactness: env ## compare with lm-eval on MMLU; goes on where it stopped (DATA=folder, QUESTIONS=n)

