@@ -193,9 +193,7 @@ def _attend(
     row = _ROW.get()
     _check_plain(module, row, query, key, value, attention_mask, dropout, told)
     row.layers.append((key, value))
-    groups = query.shape[1] // key.shape[1]
-    own_key, own_value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
-    own, own_sums = _attend_own(query, own_key, own_value, row, scaling)
+    own, own_sums = _attend_own(query, key, value, row, scaling)
     if row.beginning:
         past_key, past_value = row.beginning.layers[len(row.layers) - 1]
         # Without a mask the queries of a group's heads are just more queries of one head.
