@@ -82,10 +82,15 @@ def packs_on(device: torch.device) -> bool:
 
 
 def has_open_attention(model: PreTrainedModel) -> bool:
-    """Return whether the model attends through the interface and takes positions from outside."""
+    """Return whether the model attends through the interface and takes positions from outside.
+
+    Positions are counted from 0 here; RoBERTa and its kin, which know them by this method, begin
+    after the number of their padding token.
+    """
     return bool(
         getattr(model, "_supports_attention_backend", False)
         and "position_ids" in inspect.signature(model.forward).parameters
+        and not any(hasattr(part, "create_position_ids_from_input_ids") for part in model.modules())
     )
 
 
@@ -138,6 +143,10 @@ def _forward(
     *,
     kept: Sequence[int],
 ) -> Any:
+    # Some models have a window in their masks only, of which their attention is told nothing.
+    window = _window(model)
+    if window and window < row.reach:
+        raise NotPackableError
     with _packed_attention(model), torch.inference_mode():
         reading = _ROW.set(row)
         try:
@@ -153,6 +162,15 @@ def _forward(
     if len(row.layers) != model.config.get_text_config(decoder=True).num_hidden_layers:
         raise NotPackableError
     return logits
+
+
+def _window(model: PreTrainedModel) -> int | None:
+    """Return how many tokens back some layer looks at most, or None where all look at all."""
+    text = model.config.get_text_config(decoder=True)
+    if "sliding_attention" not in (getattr(text, "layer_types", None) or {"sliding_attention"}):
+        return None
+    window: int | None = getattr(text, "sliding_window", None)
+    return window
 
 
 @contextmanager
@@ -201,7 +219,8 @@ def _attend(
         past, past_sums = _flash(folded, past_key, past_value, scaling, causal=False)
         weight = torch.sigmoid(past_sums.reshape(own_sums.shape) - own_sums).unsqueeze(-1)
         own = torch.lerp(own, past.reshape(own.shape), weight.to(own.dtype))
-    return own.transpose(1, 2), None
+    # As transformers' own do: some models view it in another shape.
+    return own.transpose(1, 2).contiguous(), None
 
 
 def _check_plain(

@@ -10,8 +10,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from transformers import (
+    AfmoeConfig,
     AutoModelForCausalLM,
     BloomConfig,
+    CamembertConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
@@ -22,6 +24,7 @@ from transformers import (
     MixtralConfig,
     PhiConfig,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
 )
 
@@ -71,6 +74,20 @@ LONG_ROPE = {
     "long_factor": [4.0] * 4,
     "original_max_position_embeddings": 128,
 }
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+UNUSUAL = {
+    # Its attention is not told of the window that its mask has.
+    "hidden-window": (
+        Qwen2MoeConfig,
+        GROUPED
+        | EXPERTS
+        | {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
+    ),
+    # Its first position is not 0.
+    "late-positions": (CamembertConfig, SIZES | {"is_decoder": True}),
+    # It takes for granted how what its attention returns lies in memory.
+    "contiguous": (AfmoeConfig, GROUPED | EXPERTS | {"head_dim": 8}),
+}
 DYNAMIC_ROPE = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
 NOT_SHARING = {
     "mamba": (MambaConfig, {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
@@ -104,7 +121,7 @@ def model_of(tokenizer):
 
     def make(name):
         if name not in made:
-            kind, sizes = (SHARING | NOT_SHARING)[name]
+            kind, sizes = (SHARING | UNUSUAL | NOT_SHARING)[name]
             special = {
                 "bos_token_id": tokenizer.bos_token_id,
                 "eos_token_id": tokenizer.eos_token_id,
@@ -202,6 +219,12 @@ def test_multiple_choice_gets_the_answers_of_hf(model_of, tokenizer, name, shots
 @pytest.mark.parametrize("name", SHARING)
 def test_uneven_requests_get_the_answers_of_hf(model_of, tokenizer, name):
     assert_same(model_of(name), tokenizer, uneven_requests(), batch_size=8)
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_models_with_ways_of_their_own_get_the_answers_of_hf(model_of, tokenizer, name):
+    assert shares_prefixes(model_of(name))
+    assert_same(model_of(name), tokenizer, mmlu_requests(tokenizer, shots=2))
 
 
 @pytest.mark.parametrize("row_tokens", [1, 64, 4096])
