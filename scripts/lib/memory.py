@@ -61,6 +61,8 @@ def limits_of(config: Any, device: torch.device, number_bytes: int, *, free: int
     text = config.get_text_config(decoder=True)
     width = text.hidden_size
     inner = getattr(text, "intermediate_size", None) or 4 * width
+    if isinstance(inner, list | tuple):  # one for each layer
+        inner = max(inner)
     # Norms are computed in float32, whatever the model's own precision.
     token_bytes = (number_bytes + _FLOAT32_BYTES) * (_WIDTHS * width + _INNER_WIDTHS * inner)
     # The logits, and their logarithmic softmax in float32 and its own scratch.

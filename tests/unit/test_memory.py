@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import Gemma3nTextConfig, LlamaConfig
 
 from scripts.lib.memory import Limits, free_bytes, limits_of
 
@@ -30,6 +30,16 @@ def test_a_wider_model_and_wider_numbers_leave_room_for_fewer_tokens():
     assert limits(GIB // 2, hidden_size=8192).tokens < here.tokens
     assert limits(GIB // 2, number_bytes=2).tokens > here.tokens
     assert limits(GIB // 2, vocab_size=1_000_000).scored < here.scored
+
+
+def test_the_widest_of_layers_that_differ_in_width_counts():
+    def found(widths):
+        config = Gemma3nTextConfig(
+            hidden_size=64, num_hidden_layers=2, intermediate_size=widths, layer_types=None
+        )
+        return limits_of(config, CPU, 4, free=GIB // 64)
+
+    assert found([64, 8192]) == found([8192, 8192]) != found([64, 64])
 
 
 def test_a_gpu_takes_more_at_once_than_a_processor_gains_from():
