@@ -251,7 +251,9 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _until_it_fits(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
         """Return what *attempt* gives, after as many tries as halving the batch allows."""
         while True:
-            found = self._tried(attempt, smaller=self._most_padded() > 1)
+            # lm-eval's own choice ("auto") is not ours to halve.
+            smaller = isinstance(self.batch_size, int) and self.batch_size > 1
+            found = self._tried(attempt, smaller=smaller)
             if found is not None:
                 return found
 

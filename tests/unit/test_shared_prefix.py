@@ -309,6 +309,23 @@ def test_one_text_that_does_not_fit_into_memory_is_an_error(model_of, tokenizer)
         hook.remove()
 
 
+def test_memory_that_never_suffices_is_an_error_when_lm_eval_chooses_the_batch(
+    model_of, tokenizer, monkeypatch
+):
+    tries = []
+
+    def fail(*_, **__):
+        tries.append(1)
+        assert len(tries) < 9, "tried again and again"
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+
+    monkeypatch.setattr(HFLM, "_detect_batch_size", lambda *_: 1)
+    lm = SharedPrefixLM(pretrained=model_of("mamba"), tokenizer=tokenizer, batch_size="auto")
+    monkeypatch.setattr(lm.model, "forward", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        lm.loglikelihood([request("A", "B")], disable_tqdm=True)
+
+
 def test_a_continuation_that_greedy_decoding_gives_is_told(model_of, tokenizer):
     context = "the question was " * 20
     ids = tokenizer(context, return_tensors="pt").input_ids
