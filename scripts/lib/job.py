@@ -45,7 +45,8 @@ class Job:
         pins: Versions of the libraries that decide the bytes.
         sources: Local files outside results/ that the plan names, in its order.
         out: The temporary folder to fill.
-        scratch: A folder of this identity that survives failures; not made yet.
+        scratch: A folder of this identity and the bytes of its inputs that survives failures; not
+            made yet.
         options: The execution arguments that the program declared.
         execution: What the configuration says of how to do the work; no part of its identity.
     """
@@ -139,11 +140,11 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
     check_gates(entry)
     rank = int(os.environ.get("RANK", "0"))
     part = _part_name(arguments.artifact, rank)
-    scratch = Path(os.environ.get(SCRATCH_VARIABLE) or store.results / "scratch") / (
+    kept = Path(os.environ.get(SCRATCH_VARIABLE) or store.results / "scratch") / (
         f"{artifact.stage}-{artifact.key}"
     )
     began = time.monotonic()
-    with _use(entry, arguments, store, part, scratch):
+    with _use(entry, arguments, store, part, kept):
         found = check_inputs(entry, store)
         content_key = artifact.key_with(_contents(found))
         _remove_leftovers(part)
@@ -160,7 +161,8 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                     pins=artifact.pins,
                     sources=tuple(Path(path) for path, _ in entry["sources"]),
                     out=part,
-                    scratch=scratch,
+                    # Bytes can differ at equal keys: what was begun on others must not go on.
+                    scratch=kept / content_key,
                     options=arguments,
                     execution=entry["execution"],
                 )
@@ -174,7 +176,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
             finish(store, part, arguments.artifact, manifest, again=entry["again"])
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
     print(f"{id}: done in {time.monotonic() - began:.1f} s", flush=True)
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from scripts import aggregate_scores, fetch_benchmark, fetch_model, score_benchmark
+from scripts.lib import files
 from scripts.lib.plan import read_frozen
 from scripts.lib.planning import plan_invocation
+from scripts.lib.respondent import Respondent
 from scripts.lib.score_files import QUESTIONS_TABLE
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, write_rows
@@ -97,6 +100,46 @@ def test_no_question_is_lost_or_counted_twice_when_the_program_is_killed(project
     assert journalled() == 0
     make(project, "scores", score_benchmark)
     assert (score / QUESTIONS_TABLE).read_bytes() == table
+
+
+def make_other_weights(invocation):
+    """Make the model of the project anew under its key, of other bytes."""
+    (id,) = ids_of(invocation, "models")
+    folder = Path("results") / id
+    weights = load_file(folder / "model.safetensors")
+    other = {name: 2 * tensor for name, tensor in weights.items()}
+    save_file(other, folder / "model.safetensors", metadata={"format": "pt"})
+    place = folder.with_name(f"{folder.name}.json")
+    listed = files.list_files(folder)
+    files.write_json(
+        place,
+        files.read_json(place)
+        | {"files": [one._asdict() for one in listed], "content": files.content_of(listed)},
+    )
+
+
+def test_a_journal_of_other_weights_under_the_same_key_is_not_believed(project, monkeypatch):
+    make(project, "models", fetch_model)
+    make(project, "benchmarks", fetch_benchmark)
+    answer = Respondent.answer
+
+    def stop(self, block):
+        if block[0].subject != SUBJECTS[0]:
+            raise KeyboardInterrupt
+        return answer(self, block)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Respondent, "answer", stop)
+        make(project, "scores", score_benchmark)
+    assert journalled() == 1
+    make_other_weights(project)
+    (score,) = make(project, "scores", score_benchmark)
+    resumed = pq.read_table(score / QUESTIONS_TABLE)
+    assert journalled() == 0
+    shutil.rmtree(score)
+    score.with_name(f"{score.name}.json").unlink()
+    make(project, "scores", score_benchmark)
+    assert resumed.equals(pq.read_table(score / QUESTIONS_TABLE))
 
 
 def test_a_damaged_score_file_is_an_error_and_not_averaged(project):
