@@ -14,17 +14,20 @@ from scripts.lib.files import sha256_of
 
 
 def fetch_dataset(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write the raw rows to *out*, one file for each split, as published."""
+    """Write the raw rows to *out*, one file for each split, as published.
+
+    Raises:
+        ConfigError: A local file is no longer what was planned, or the hub's cannot be had.
+    """
     if spec["source"] == "path":
         by_name = dict(zip(spec["files"], sources, strict=True))
         copy_planned(spec["files"], by_name, out)
     else:
-        import datasets
+        # It imports `datasets`, which takes seconds that local files need not wait.
+        from scripts.lib.hub_rows import load_split
 
         for split, name in spec["splits"].items():
-            rows = datasets.load_dataset(
-                spec["hub"], spec["name"], split=name, revision=spec["revision"]
-            )
+            rows = load_split(spec["hub"], spec["name"], name, spec["revision"])
             rows.to_parquet(out / f"{split}.parquet")
     return {"splits": sorted(file.stem for file in out.iterdir())}
 

@@ -28,7 +28,8 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
         out: Existing empty folder.
 
     Raises:
-        ConfigError: A file is no longer the planned one, or a row is no question.
+        ConfigError: A file is no longer the planned one, a row is no question, or the hub's rows
+            cannot be had.
     """
     if spec["kind"] == "lm_eval":
         # It imports lm-eval, which takes seconds that the other kinds need not wait.
@@ -45,12 +46,11 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
 
 
 def _download(spec: Mapping[str, Any], out: Path) -> None:
-    import datasets
+    # It imports `datasets`, which takes seconds that local files need not wait.
+    from scripts.lib.hub_rows import load_split
 
     for split in ("dev", "test"):
-        rows = datasets.load_dataset(
-            spec["hub"], "all", split=split, revision=spec["revision"]
-        ).to_pandas()
+        rows = load_split(spec["hub"], "all", split, spec["revision"]).to_pandas()
         (out / split).mkdir()
         for subject, part in rows.groupby("subject", sort=True):
             part.to_json(out / split / f"{subject}.jsonl", orient="records", lines=True)

@@ -19,11 +19,9 @@ from datasets.table import InMemoryTable
 
 from scripts.lib.canonical import digest
 from scripts.lib.errors import ConfigError
+from scripts.lib.hub_rows import commit_fault, commits_of, reason_of
 
 DATA_SUFFIXES = (".jsonl", ".csv", ".parquet")
-
-# Rows of the hub lie in a cache folder that is named after their commit.
-_COMMIT = re.compile(r"/([0-9a-f]{40})/")
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,7 @@ def load_rows(source: Source, splits: Sequence[str], places: RowSources) -> tupl
         raise
     # Whatever a library, a network or a file does, the other datasets are to be tried all the same.
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {lines[0] if lines else 'without a word'}"
-        raise ConfigError(f"cannot be loaded ({reason[:300]})") from error
+        raise ConfigError(f"cannot be loaded ({reason_of(error)})") from error
 
 
 def write_rows(rows: Mapping[str, Any], splits: Sequence[str], folder: Path) -> None:
@@ -187,8 +183,10 @@ def _rows_of_library(
     rows = load_dataset(path, source.name, **options)
     if not isinstance(rows, DatasetDict):
         raise ConfigError("comes as a stream or without splits, which is not supported")
-    caches = [file["filename"] for split in rows.values() for file in split.cache_files]
-    commits = sorted({match[1] for file in caches if (match := _COMMIT.search(file))})
+    commits = sorted({commit for split in rows.values() for commit in commits_of(split)})
+    pin = places.revisions.get(written)
+    if pin and (fault := commit_fault(commits, pin)):
+        raise ConfigError(fault)
     return rows, ", ".join(commits) or "local"
 
 

@@ -259,6 +259,17 @@ def test_rows_of_the_hub_are_read_at_their_commit_and_it_is_said_which(tmp_path,
     assert facts["datasets"] == {"openai/gsm8k (main)": commit}
 
 
+def test_rows_of_another_commit_than_the_pinned_are_refused(tmp_path, monkeypatch):
+    """Without the hub `datasets` gives what its cache holds, of whatever commit."""
+    cached = tmp_path / "cache" / ("c" * 40)
+    Dataset.from_list([{"question": "q", "answer": "#### 1"}] * 6).save_to_disk(cached)
+    rows = DatasetDict({"train": load_from_disk(cached), "test": load_from_disk(cached)})
+    monkeypatch.setattr(lm_eval_rows, "load_dataset", lambda *_, **__: rows)
+    message = refused(tmp_path, ["gsm8k"], revisions={"openai/gsm8k": "d" * 40})
+    assert f"could not be read at the commit {'d' * 40}" in message
+    assert "c" * 40 in message
+
+
 def test_a_pin_of_a_repository_that_no_task_reads_is_said(data, tmp_path):
     text = refused(tmp_path, ["gsm8k"], data=data, revisions={"openai/gsm9k": "c" * 40})
     assert "openai/gsm9k" in text
