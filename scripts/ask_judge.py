@@ -13,7 +13,7 @@ from typing import Any
 from scripts.lib.chat_service import ChatService
 from scripts.lib.job import Job, run_job
 from scripts.lib.judgement_files import load_pairs, write_judgements
-from scripts.lib.remote_judge import RemoteJudgeSpec, judge_remotely
+from scripts.lib.remote_judge import RemoteJudgeSpec, judge_facts, judge_remotely
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -23,8 +23,7 @@ def work(job: Job) -> dict[str, Any]:
     service = ChatService(spec.endpoint, spec.model, job.execution["api_key_env"])
     pairs = load_pairs(base, run, benchmark)
     replies = judge_remotely(spec, pairs, service, job.scratch)
-    judge = {"kind": "endpoint", **vars(spec)}
-    return write_judgements(pairs, replies, judge, base, job.out)
+    return write_judgements(pairs, replies, judge_facts(spec, replies), base, job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

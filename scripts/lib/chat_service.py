@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -23,8 +24,24 @@ _REPLY_TOKENS = 2048
 
 _EXCERPT = 300  # characters of a service's words in an error
 
-# What can be left out where a model refuses it: it then does as it always does.
-_OPTIONAL = {"temperature": 0, "max_tokens": _REPLY_TOKENS}
+PARAMETERS: Mapping[str, Any] = {"temperature": 0, "max_tokens": _REPLY_TOKENS}
+"""What is asked for beside the model and the words.
+
+Where a model refuses one of them it is asked without: it then does as it always does.
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A reply.
+
+    Attributes:
+        text: Its words; empty where the model says nothing.
+        without: Names of the parameters that it was asked without, since the model refuses them.
+    """
+
+    text: str
+    without: tuple[str, ...] = ()
 
 
 class _Again(Exception):
@@ -69,11 +86,11 @@ class ChatService:
         self._model = model
         self._variable = api_key_env
         self._key = _key_of(api_key_env) if api_key_env else ""
-        self._options: Mapping[str, Any] = _OPTIONAL
+        self._options = PARAMETERS
         self._lock = threading.Lock()
 
-    def reply(self, text: str) -> str:
-        """Return what the model says to *text*; an empty text where it says nothing.
+    def reply(self, text: str) -> Said:
+        """Return what the model says to *text*.
 
         Raises:
             ScoreError: The service refuses, or does not answer after many tries.
@@ -85,14 +102,15 @@ class ChatService:
             reraise=True,
         )
         try:
-            return self._hidden(str(tries(self._reply, text)))
+            said: Said = tries(self._reply, text)
+            return said
         except _Again as error:
             raise ScoreError(
                 f"{self._address} gave no reply in {_TRIES} tries: {error}. What was judged so far"
                 " is kept; run again when the service is well."
             ) from None
 
-    def _reply(self, text: str) -> str:
+    def _reply(self, text: str) -> Said:
         messages = [{"role": "user", "content": text}]
         options = self._options
         try:
@@ -107,10 +125,26 @@ class ChatService:
         except requests.RequestException as error:
             raise _Again(f"no connection ({type(error).__name__})") from None
         if response.status_code == 200:
-            return _content(response)
+            without = tuple(sorted(PARAMETERS.keys() - options.keys()))
+            return Said(self._hidden(self._content(response)), without)
         if response.status_code == 400 and self._drop_refused(response, options):
             return self._reply(text)
         raise self._error(response)
+
+    def _content(self, response: requests.Response) -> str:
+        """Return the words of a completion.
+
+        Raises:
+            _Again: It is none.
+        """
+        try:
+            said = response.json()["choices"][0]["message"]["content"]
+            if isinstance(said, str | None):
+                return said or ""
+        except (json.JSONDecodeError, requests.JSONDecodeError, KeyError, IndexError, TypeError):
+            pass
+        shown = self._hidden(response.text)[:_EXCERPT]
+        raise _Again(f"what came is no chat completion: {shown}")
 
     def _drop_refused(self, response: requests.Response, sent: Mapping[str, Any]) -> bool:
         """Leave out an optional parameter that the model refuses; tell whether there was one."""
@@ -174,18 +208,6 @@ def _asked_wait(response: requests.Response) -> float | None:
         return min(max(float(response.headers["Retry-After"]), 0.0), _MOST_PATIENCE)
     except (KeyError, ValueError):
         return None
-
-
-def _content(response: requests.Response) -> str:
-    """Return the words of a completion.
-
-    Raises:
-        _Again: It is none.
-    """
-    try:
-        return str(response.json()["choices"][0]["message"]["content"] or "")
-    except (json.JSONDecodeError, requests.JSONDecodeError, KeyError, IndexError, TypeError):
-        raise _Again("what came is no chat completion") from None
 
 
 def _error_part(response: requests.Response, name: str) -> str:

@@ -13,6 +13,12 @@ from scripts.lib.wording import percent
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
 
+# What it means that a service was asked without a parameter.
+_REFUSED = {
+    "temperature": "The service samples its replies: asked again, it may decide otherwise.",
+    "max_tokens": "Its replies could be of any length.",
+}
+
 # Readings of a judge without regard to order agree; below this rate the judge tells little.
 _LEAST_CONSISTENT = 0.5
 
@@ -136,6 +142,12 @@ def _notes(
             "text": "When the answers change places, the judge agrees with itself in only"
             f" {100 * same['rate']:.0f} % of the prompts: many ties are its doing, and a better"
             " judge may decide otherwise.",
+        }
+    for name, count in found["judge"].get("refused", {}).items():
+        yield {
+            "code": f"asked_without_{name}",
+            "text": f"The judge's model refuses {name}: {count:,} of {found['readings']:,} replies"
+            f" came without. {_REFUSED[name]}",
         }
     cut, longest = found["cut"], found["answers"]["max_new_tokens"]
     if any(cut.values()):

@@ -43,10 +43,12 @@ class Reply:
         text: Its words.
         logprobs: Where the words were weighed and not generated, the log-probability (nats) of each
             verdict in `VERDICTS`.
+        without: Names of the parameters that a service was asked without, since it refuses them.
     """
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    without: tuple[str, ...] = ()
 
 
 def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:

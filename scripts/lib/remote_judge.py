@@ -9,13 +9,15 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from scripts.lib.chat_service import ChatService
+from scripts.lib.chat_service import PARAMETERS, ChatService, Said
 from scripts.lib.judge_prompt import Pair, judge_prompts
 from scripts.lib.judgement_files import Reply
 
@@ -56,11 +58,37 @@ def judge_remotely(
     texts = {pair.id: judge_prompts(pair, spec.criteria) for pair in pairs if not pair.equal}
     with _Journal(scratch) as journal:
         wanted = dict.fromkeys(text for both in texts.values() for text in both)
-        _ask([text for text in wanted if journal.find(text) is None], service, journal)
+        _ask([text for text in wanted if not journal.has(text)], service, journal)
         return {
-            name: (Reply(journal.find(first) or ""), Reply(journal.find(second) or ""))
+            name: (_reply(journal.said(first)), _reply(journal.said(second)))
             for name, (first, second) in texts.items()
         }
+
+
+def _reply(said: Said) -> Reply:
+    return Reply(said.text, without=said.without)
+
+
+def judge_facts(
+    spec: RemoteJudgeSpec, replies: Mapping[str, tuple[Reply, Reply]]
+) -> dict[str, Any]:
+    """Return what is to be known of a judge: the spec, and what it was really asked for.
+
+    Args:
+        spec: How to judge.
+        replies: From `judge_remotely`.
+
+    Returns:
+        With the spec, `parameters` of the requests and how many replies came without which of them,
+        as `refused`.
+    """
+    refused = Counter(name for both in replies.values() for one in both for name in one.without)
+    return {
+        "kind": "endpoint",
+        **vars(spec),
+        "parameters": dict(PARAMETERS),
+        "refused": dict(sorted(refused.items())),
+    }
 
 
 def _ask(texts: Sequence[str], service: ChatService, journal: "_Journal") -> None:
@@ -106,26 +134,30 @@ class _Journal:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
 
-    def find(self, text: str) -> str | None:
-        """Return the reply to *text*, if there was one."""
-        return self._replies.get(_digest(text))
+    def has(self, text: str) -> bool:
+        """Return whether there was a reply to *text*."""
+        return _digest(text) in self._replies
 
-    def note(self, text: str, reply: str) -> None:
+    def said(self, text: str) -> Said:
+        """Return the reply to *text*."""
+        return self._replies[_digest(text)]
+
+    def note(self, text: str, said: Said) -> None:
         """Keep a reply."""
-        line = json.dumps({"asked": _digest(text), "reply": reply})
+        line = json.dumps({"asked": _digest(text), "reply": said.text, "without": said.without})
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
-            self._replies[_digest(text)] = reply
+            self._replies[_digest(text)] = said
 
-    def _read(self) -> Iterator[tuple[str, str]]:
+    def _read(self) -> Iterator[tuple[str, Said]]:
         if not self._path.exists():
             return
         for line in self._path.read_text(encoding="utf-8").split("\n"):
             with suppress(json.JSONDecodeError):  # an empty line, or one that was cut short
                 entry = json.loads(line)
-                yield entry["asked"], entry["reply"]
+                yield entry["asked"], Said(entry["reply"], tuple(entry["without"]))
 
 
 def _digest(text: str) -> str:

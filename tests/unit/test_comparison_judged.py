@@ -151,6 +151,16 @@ def test_a_judge_that_looks_at_the_place_only_is_called_so(tmp_path):
     assert "(100 % to the first place)" in html
 
 
+def test_what_the_service_was_asked_without_is_said(tmp_path):
+    judge = REMOTE | {"model": "m", "refused": {"temperature": 38, "max_tokens": 2}}
+    document = Judged(tmp_path, BETTER, judge=judge).compare()
+    assert codes(document) == ["asked_without_max_tokens", "asked_without_temperature"]
+    html = text_of(page(document))
+    assert "gentle: The judge's model refuses temperature: 38 of 38 replies came without." in (
+        html.replace("&#39;", "'")
+    )
+
+
 def test_unreadable_replies_are_counted_where_people_look(tmp_path):
     document = Judged(tmp_path, BETTER, lambda text: "Hm.").compare()
     assert codes(document) == ["unreadable"]

@@ -1,5 +1,6 @@
 """A judge behind a service: what it is asked, what it costs, and that its key stays secret."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from scripts.lib.chat_service import ChatService
 from scripts.lib.errors import ScoreError
 from scripts.lib.judged_scores import sum_up_judgements
 from scripts.lib.judgement_files import load_pairs, write_judgements
-from scripts.lib.remote_judge import RemoteJudgeSpec, judge_remotely
+from scripts.lib.remote_judge import RemoteJudgeSpec, judge_facts, judge_remotely
 from tests.chat_server import longer, service
 from tests.unit.judged_data import (
     make_judged_world,
@@ -129,8 +130,9 @@ def test_equal_answers_are_a_tie_that_costs_nothing(judge, tmp_path):
         (503, NOW, ""),
         (200, {}, "no JSON"),
         (200, {}, '{"choices": []}'),
+        (200, {}, '{"choices": [{"message": {"content": {"no": "text"}}}]}'),
     ],
-    ids=["too many", "error", "busy", "garbage", "nothing chosen"],
+    ids=["too many", "error", "busy", "garbage", "nothing chosen", "no text"],
 )
 def test_what_may_be_over_at_the_next_try_is_tried_again(judge, tmp_path, reaction, monkeypatch):
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
@@ -159,6 +161,13 @@ def test_a_service_that_stays_away_is_said_and_what_was_judged_is_kept(judge, tm
     before = len(judge.asked)
     ask(judge, tmp_path, HALF[:5])
     assert len(judge.asked) - before == 4, "the two new pairs only"
+
+
+def test_what_is_no_completion_is_shown(judge, tmp_path, monkeypatch):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    judge.refuses = lambda body: (200, {}, f"<html>Log in, {KEY}")
+    with pytest.raises(ScoreError, match=r"no chat completion: <html>Log in, \[key\]"):
+        ask(judge, tmp_path, HALF[:1])
 
 
 def test_a_service_that_is_not_there_is_said(tmp_path, monkeypatch):
@@ -195,16 +204,35 @@ def test_an_unknown_model_is_named(judge, tmp_path):
         ask(judge, tmp_path)
 
 
-def test_a_parameter_that_a_model_refuses_is_left_out(judge, tmp_path):
+def refusing(*names):
+    """Return the reaction of a model that takes no parameter of these names."""
+
     def picky(body):
-        for name in ("temperature", "max_tokens"):
+        for name in names:
             if name in body:
                 return 400, {}, f'{{"error": {{"param": "{name}", "message": "unsupported"}}}}'
         return None
 
-    judge.refuses = picky
-    assert len(ask(judge, tmp_path)) == PROMPTS
+    return picky
+
+
+def test_a_parameter_that_a_model_refuses_is_left_out_and_counted(judge, tmp_path):
+    judge.refuses = refusing("temperature", "max_tokens")
+    replies = ask(judge, tmp_path)
     assert all(set(body) == {"model", "messages"} for body in judge.asked)
+    facts = judge_facts(spec(judge), replies)
+    assert facts["parameters"] == {"temperature": 0, "max_tokens": 2048}
+    assert facts["refused"] == {"max_tokens": 2 * PROMPTS, "temperature": 2 * PROMPTS}
+
+
+def test_what_was_refused_is_known_after_a_restart_that_asks_nobody(judge, tmp_path):
+    assert judge_facts(spec(judge), ask(judge, tmp_path, HALF[:2]))["refused"] == {}
+    judge.refuses = refusing("temperature")
+    ask(judge, tmp_path, HALF[:5])
+    requests = len(judge.headers)
+    again = ask(judge, tmp_path, HALF[:5])
+    assert len(judge.headers) == requests
+    assert judge_facts(spec(judge), again)["refused"] == {"temperature": 6}
 
 
 def test_another_refusal_is_shown_in_the_service_s_words(judge, tmp_path):
@@ -253,6 +281,7 @@ def world(judge, tmp_path):
 
 def test_a_killed_judge_goes_on_without_asking_twice_and_leaves_no_key(world, judge):
     judge.key = KEY
+    judge.refuses = refusing("temperature")
     judge.rule = lambda prompt: f"My key is {KEY}.\n\n{longer(prompt)}"
     invocation = world.invoke()
     world.run(invocation, stages=("models", "raw", "benchmarks", "chat", "shards", "adapters"))
@@ -281,5 +310,7 @@ def test_a_killed_judge_goes_on_without_asking_twice_and_leaves_no_key(world, ju
     assert len(set(judge.prompts)) == 2 * PROMPTS
     assert len(again) <= 4, "what was under way when it was killed, and nothing more"
     world.run(invocation, stages=("categories",))
+    (protocol,) = world.results.glob("remote_judgements/*/protocol.json")
+    assert json.loads(protocol.read_text())["judge"]["refused"] == {"temperature": 2 * PROMPTS}
     assert KEY.encode() not in texts_under(world.base) + output
     assert b"[key]" in texts_under(world.results)
