@@ -209,11 +209,8 @@ def judged_markdown(document: Mapping[str, Any]) -> Iterator[str]:
             cells = [
                 f"{run} against {found['base']}".replace("|", r"\|"),
                 *(f"{found[key]:,}" for key in ("wins", "losses", "ties")),
-                _with_interval(found["win_rate"], found["interval"]),
-                *(
-                    _with_interval(found[key]["rate"], found[key]["interval"])
-                    for key in ("first_place", "consistency")
-                ),
+                with_interval(found),
+                *(with_interval(found[key]) for key in ("first_place", "consistency")),
             ]
             yield f"| {' | '.join(cells)} |"
         yield (
@@ -224,7 +221,14 @@ def judged_markdown(document: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{run}: {note['text']}\n" for note in found["notes"])
 
 
-def _with_interval(rate: float | None, interval: Sequence[float] | None) -> str:
-    if rate is None or interval is None:
+def with_interval(found: Mapping[str, Any]) -> str:
+    """Return a rate in % with its interval, such as `62.50 (48.10 to 75.00)`.
+
+    Args:
+        found: Has `rate`, or `win_rate`, and its `interval`; None where there was nothing to rate.
+    """
+    rate = found["win_rate"] if "win_rate" in found else found["rate"]
+    if rate is None:
         return "none"
-    return f"{percent(rate)} ({percent(interval[0])} to {percent(interval[1])})"
+    low, high = found["interval"]
+    return f"{percent(rate)} ({percent(low)} to {percent(high)})"

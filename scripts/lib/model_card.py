@@ -54,7 +54,7 @@ def card_text(spec: CardSpec, licence: Mapping[str, str], scores: str = "") -> s
     Args:
         spec: What to say.
         licence: Front matter about the licence, from `base_licence`.
-        scores: A section in Markdown, or nothing.
+        scores: Sections in Markdown on what was measured, or nothing.
     """
     card = spec.card
     blocks = [

@@ -1,10 +1,10 @@
-"""Push a merged model to the hub: proved, with its scores in the card, and once.
+"""Push a merged model to the hub: proved, with its results in the card, and once.
 
 The token comes from the environment and goes to the hub's client, nowhere else.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from scripts.lib.canonical import digest
+from scripts.lib.card_results import results
 from scripts.lib.errors import PublishError
 from scripts.lib.files import read_json, write_json
 from scripts.lib.gates import check_gate
 from scripts.lib.model_card import CARD, CardSpec, base_licence, card_text
 from scripts.lib.store import Found, Store
-from scripts.lib.wording import percent, plus_minus, protocol_words, signed
 
 PUBLISHED = "published"
 
@@ -131,37 +131,11 @@ def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfAp
 
 
 def _card(wanted: Publication, manifest: Mapping[str, Any]) -> str:
-    """Return the model card with the scores."""
+    """Return the model card with what was measured."""
     licence = base_licence(wanted.merged[1])
     document = read_json(wanted.comparison / "comparison.json")
-    return card_text(
-        CardSpec(**manifest["spec"]), licence, "\n\n".join(_scores(document, wanted.name))
-    )
-
-
-def _scores(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the section on scores, a table for each benchmark; nothing where there is none."""
-    if not document["benchmarks"]:
-        return  # held-out conversations only: they are in the report
-    yield (
-        "## Scores\n\nAccuracy in %, beside the base on the same questions; the difference in"
-        " percentage points ± one standard error of the paired differences."
-    )
-    for benchmark, found in document["benchmarks"].items():
-        lines = [
-            f"### {benchmark}\n\n{protocol_words(found['protocol'])}.\n",
-            "| category | questions | base | this model | difference |",
-            "|:---|---:|---:|---:|---:|",
-        ]
-        for category, change in found["differences"][name].items():
-            base = found["candidates"][change["base"]][category]
-            own = found["candidates"][name][category]
-            lines.append(
-                f"| {category} | {own['n']:,} | {percent(base['accuracy'])} |"
-                f" {percent(own['accuracy'])} |"
-                f" {signed(change['difference'])}{plus_minus(change['stderr'])} |"
-            )
-        yield "\n".join(lines)
+    found = "\n\n".join(results(document, wanted.name))
+    return card_text(CardSpec(**manifest["spec"]), licence, found)
 
 
 def _manifest_path(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import publish
-from scripts.lib import planning, publishing
+from scripts.lib import planning
 from scripts.lib.files import content_of, list_files, read_json
 from tests.hub_server import hub
 from tests.identity.world import words
@@ -188,11 +188,6 @@ def test_a_wrong_token_pushes_nothing_and_is_not_told(folder):
         assert "401" in done.stdout and token not in done.stdout
         assert server.commits == []
     assert not (folder.root / "results/published").exists()
-
-
-def test_without_benchmarks_of_questions_the_card_promises_no_scores():
-    assert list(publishing._scores({"benchmarks": {}, "held_out": {"own": {}}}, "gentle")) == []
-    assert list(publishing._scores(comparison(), "gentle"))
 
 
 def test_a_hub_that_does_not_answer_is_said_without_a_traceback(folder):
