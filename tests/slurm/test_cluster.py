@@ -10,6 +10,7 @@ from tests.slurm.conftest import add_profile
 from tests.slurm.watching import Workflow, is_whole, planned
 from tests.workspace import ROOT, copy_workspace, make_workspace, read_config, write_config
 
+# A local judge asks for a GPU too: tests/workflow/test_judged.py.
 GPU_RULES = ("score_benchmark", "train_adapter")
 
 
