@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.lib import held_out_tables
-from scripts.lib.comparison_judged import with_interval
+from scripts.lib.judged_tables import with_interval
 from scripts.lib.wording import percent, plus_minus, protocol_words, signed
 
 _HELD_OUT_NOTES = ("valid_split", "references_over_limit")

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import held_out_tables
+from scripts.lib import held_out_tables, judged_tables
 from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
-from scripts.lib.comparison_judged import judged_markdown
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import AnyMetric, metric_from_json
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
@@ -33,6 +32,7 @@ _COLUMNS = (
     "verdict",
     "perplexity",
     "bits_per_byte",
+    *judged_tables.COLUMNS,
 )
 
 
@@ -100,7 +100,8 @@ def write_tables(document: Mapping[str, Any], out: Path) -> int:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
-    rows = [*_tidy_rows(document), *held_out_tables.tidy_rows(document)]
+    more = (held_out_tables, judged_tables)
+    rows = [*_tidy_rows(document), *(row for part in more for row in part.tidy_rows(document))]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -122,7 +123,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
-    more = [*held_out_tables.markdown(document), *judged_markdown(document)]
+    more = [*held_out_tables.markdown(document), *judged_tables.markdown(document)]
     return "\n".join([*parts, *more])
 
 

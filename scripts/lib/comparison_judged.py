@@ -8,7 +8,6 @@ from typing import Any
 from scripts.lib.comparison_held_out import split_notes
 from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
-from scripts.lib.wording import percent
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -195,40 +194,3 @@ def _examples(folder: Path, benchmark: str) -> Iterator[dict[str, Any]]:
             yield {key: row[key] for key in ("prompt_id", "decision", "request", "base", "run")} | {
                 order: row[order]["verdict"] for order in ("base_first", "run_first")
             }
-
-
-def judged_markdown(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the parts of `comparison.md` on judged pairs."""
-    for name, benchmark in document["judged"].items():
-        if not benchmark["candidates"]:
-            continue
-        yield f"## {name}\n"
-        yield "| Candidate | Wins | Losses | Ties | Win rate | First place | Orders agree |"
-        yield f"|:---{'|---:' * 6}|"
-        for run, found in benchmark["candidates"].items():
-            cells = [
-                f"{run} against {found['base']}".replace("|", r"\|"),
-                *(f"{found[key]:,}" for key in ("wins", "losses", "ties")),
-                with_interval(found),
-                *(with_interval(found[key]) for key in ("first_place", "consistency")),
-            ]
-            yield f"| {' | '.join(cells)} |"
-        yield (
-            "\nOf the tuned model's answers beside its base's, judged in both orders; rates in %"
-            " with 95 % intervals, ties counted half.\n"
-        )
-        for run, found in benchmark["candidates"].items():
-            yield from (f"{run}: {note['text']}\n" for note in found["notes"])
-
-
-def with_interval(found: Mapping[str, Any]) -> str:
-    """Return a rate in % with its interval, such as `62.50 (48.10 to 75.00)`.
-
-    Args:
-        found: Has `rate`, or `win_rate`, and its `interval`; None where there was nothing to rate.
-    """
-    rate = found["win_rate"] if "win_rate" in found else found["rate"]
-    if rate is None:
-        return "none"
-    low, high = found["interval"]
-    return f"{percent(rate)} ({percent(low)} to {percent(high)})"

@@ -75,6 +75,11 @@ def count_words(document: Mapping[str, Any]) -> str:
         for measure, change in changes.items()
         if measure != "base"
     )
+    made += sum(
+        1 + len(found["categories"])
+        for benchmark in document["judged"].values()
+        for found in benchmark["candidates"].values()
+    )
     if made < 2:
         return ""
     return (

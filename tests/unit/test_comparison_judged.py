@@ -1,5 +1,6 @@
 """Judged pairs in the comparison and in the report."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -60,6 +61,8 @@ class Judged:
         out.mkdir()
         compare_runs(spec, {"categories/run": self.folder / "categories/run"}, self.manifests, out)
         self.markdown = (out / "comparison.md").read_text()
+        with (out / "comparison.csv").open(encoding="utf-8", newline="") as stream:
+            self.lines = list(csv.DictReader(stream))
         return json.loads((out / "comparison.json").read_text())
 
 
@@ -122,6 +125,24 @@ def test_the_table_and_the_sentence_say_what_the_figures_say(tmp_path):
     assert "1 answered alike" in html and "p &lt; 0.001" in page(document)
     assert "judged by a local model (big, float32)" in html
     assert "| gentle against small | 19 | 0 | 1 | 97.50 (" in judged.markdown
+    assert "| law | 9 | 0 | 1 | 95.00 (" in judged.markdown
+
+
+def test_the_csv_has_a_line_for_the_whole_and_for_each_category(tmp_path):
+    judged = Judged(tmp_path, BETTER)
+    found = judged.compare()["judged"]["duel"]["candidates"]["gentle"]
+    assert [line["category"] for line in judged.lines] == ["Average", "art", "law"]
+    for line, part in zip(judged.lines, (found, *found["categories"].values()), strict=True):
+        assert (line["candidate"], line["base"], line["kind"]) == ("gentle", "small", "run")
+        for key in ("n", "wins", "losses", "ties", "win_rate", "p_value"):
+            assert float(line[key]) == part[key]
+        assert [float(line[f"win_rate_{end}"]) for end in ("low", "high")] == part["interval"]
+        assert (line["verdict"], line["accuracy"]) == (part["verdict"], "")
+
+
+def test_verdicts_of_a_judge_are_among_the_comparisons_that_luck_may_decide(tmp_path):
+    html = text_of(page(Judged(tmp_path, BETTER).compare()))
+    assert "The page makes 3 comparisons" in html, "all prompts, and two categories"
 
 
 def codes(document):
