@@ -141,6 +141,13 @@ def _end_tokens(loading: Loading, declared: int | list[int] | None) -> list[int]
     ends = {loading.tokenizer.eos_token_id}
     ends.update(declared if isinstance(declared, list) else [declared])
     for text in loading.ends:
-        tokens = loading.tokenizer.encode(text, add_special_tokens=False)
-        ends.update(tokens if len(tokens) == 1 else [])
+        first, *more = loading.tokenizer.encode(text, add_special_tokens=False) or [None]
+        # What a template writes behind the control token that ends a turn is its own.
+        if not more or _is_special(loading.tokenizer, first):
+            ends.add(first)
     return sorted(token for token in ends if token is not None)
+
+
+def _is_special(tokenizer: Any, token: int) -> bool:
+    added = tokenizer.added_tokens_decoder.get(token)
+    return added is not None and bool(added.special)

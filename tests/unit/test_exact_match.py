@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from scripts.lib.backends import Loading, load_backend
 from scripts.lib.errors import ScoreError
 from scripts.lib.prompts import load_tokenizer, render, turn_end
-from tests.tiny_model import make_tiny_model
+from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 
 
@@ -85,15 +85,23 @@ def test_generation_is_greedy_whatever_the_model_s_generation_config_says(talker
     assert plain == tamed
 
 
-def test_answers_end_where_the_template_ends_a_turn(model, tmp_path):
+# Some templates write the end of the text after that of the last turn (Phi-3).
+END_OF_TEXT = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("more", "end"), [("", "<|im_end|>"), (END_OF_TEXT, "<|im_end|>\n<|endoftext|>")]
+)
+def test_answers_end_where_the_template_ends_a_turn(model, tmp_path, more, end):
     ending = shutil.copytree(model, tmp_path / "ending")
     config = json.loads((ending / "tokenizer_config.json").read_text())
     config["eos_token"] = "<|endoftext|>"
     (ending / "tokenizer_config.json").write_text(json.dumps(config))
     (ending / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
+    (ending / "chat_template.jinja").write_text(CHATML + more)
     folder = write_questions(tmp_path / "questions", QUESTIONS)
     tokenizer = load_tokenizer(ending, chat_template=True)
-    assert turn_end(tokenizer) == "<|im_end|>" != tokenizer.eos_token
+    assert turn_end(tokenizer) == end != tokenizer.eos_token
     loading = Loading(
         model=ending,
         adapter=None,
