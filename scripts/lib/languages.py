@@ -9,6 +9,12 @@ nothing is said. No library is needed, and every judgement can be checked by eye
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TypeAlias
+
+# A script and letters in it.
+_Run: TypeAlias = tuple[str, str]
 
 # Fewer of a language's words than this, or than this many times those of the next one, say nothing.
 _LEAST_WORDS = 4
@@ -54,27 +60,65 @@ _SCRIPTS = {
     "KATAKANA": "japanese",
     "KATAKANA-HIRAGANA": "japanese",
     "CJK": "han",
+    "IDEOGRAPHIC": "han",
     "HANGUL": "hangul",
 }
 
 # Japanese mixes its own letters with Chinese characters: this share of them tells.
 _KANA_SHARE = 0.1
 
+# Japanese also has words and titles of Chinese characters alone. These characters come in nearly
+# every Chinese sentence and hardly ever in Japanese, and a longer text would have had kana.
+_CHINESE = frozenset("是了你她们們这這那么麼吗嗎呢吧没沒说說很哪谁怎为對对从個个")
+_LONGEST_KANJI = 12
+
+# Texts in all scripts quote names and terms in Latin letters: this share of another script tells.
+_OTHER_THAN_LATIN = 0.2
+
+# A letter alone is a symbol (x, \N{GREEK SMALL LETTER MU}) in scripts whose words are longer.
+_LONG_WORDS = ("latin", "greek", "cyrillic")
+
+# Code is in no language.
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+
 
 def script_of(text: str) -> str | None:
-    """Return the script of most letters of a text, None where there are none.
+    """Return the script that a text is written in, None where it has no letters.
+
+    It is the one of most letters, and another than Latin where that has a fifth of them. Fenced
+    code and single letters, which are symbols, do not count.
 
     Example: `привет` is `cyrillic`, `東京です` is `japanese`, `12:30` is None.
     """
-    names = (unicodedata.name(letter, "") for letter in text if letter.isalpha())
-    first = (name.partition(" ")[0] for name in names if name)
-    scripts = Counter(_SCRIPTS.get(word, word.lower()) for word in first)
-    if not scripts:
-        return None
-    kana, han = scripts["japanese"], scripts["han"]
+    return _script_of(_runs(text))
+
+
+def _script_of(runs: Sequence[_Run]) -> str | None:
+    letters = Counter[str]()
+    for script, word in runs:
+        letters[script] += len(word)
+    kana, han = letters["japanese"], letters["han"]
     if kana and kana >= _KANA_SHARE * (kana + han):
-        scripts["japanese"] += scripts.pop("han", 0)
-    return max(scripts, key=lambda name: (scripts[name], name))
+        letters["japanese"] += letters.pop("han", 0)
+    others = {name: n for name, n in letters.items() if name != "latin"}
+    main = max(others, key=lambda name: (others[name], name), default="latin")
+    found = main if letters[main] >= _OTHER_THAN_LATIN * letters.total() else "latin"
+    return found if letters[found] else None
+
+
+def _runs(text: str) -> list[_Run]:
+    """Return the words of a text, cut where the script changes, with their scripts."""
+    found: list[_Run] = []
+    for word in re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", _CODE.sub(" ", text))):
+        runs = [(script, "".join(part)) for script, part in groupby(word, _script)]
+        if len(word) > 1 or runs[0][0] not in _LONG_WORDS:
+            found += runs
+    return found
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "unnamed").partition(" ")[0]
+    return _SCRIPTS.get(name, name.lower())
 
 
 def language_of(text: str) -> str | None:
@@ -83,7 +127,8 @@ def language_of(text: str) -> str | None:
     Returns:
         Its code of two letters.
     """
-    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", text).lower())
+    plain = unicodedata.normalize("NFC", _CODE.sub(" ", text)).lower()
+    words = re.findall(r"[^\W\d_]+", plain)
     counts = {
         language: sum(word in common for word in words) for language, common in _COMMON.items()
     }
@@ -100,18 +145,29 @@ def same_language(reference: str, answer: str) -> bool | None:
         answer: What was said. Without a letter it is in no other language, unless it is empty.
 
     Returns:
-        None where the reference has no letter; false where the scripts differ, or where the
-        commonest words of both tell languages that differ.
+        None where the reference has no letter; false where the scripts differ, words that both
+        have left aside, or where the commonest words of both tell languages that differ.
     """
-    expected = script_of(reference)
-    if expected is None:
+    wanted, said = _runs(reference), _runs(answer)
+    if not wanted:
         return None
     if not answer.strip():
         return False
-    found = script_of(answer)
-    if found is None:
+    both = {*wanted} & {*said}
+    expected, found = (
+        _script_of([run for run in runs if run not in both]) for runs in (wanted, said)
+    )
+    if expected is None or found is None:
         return True
+    if {expected, found} == {"han", "japanese"}:
+        return not _is_chinese(wanted if expected == "han" else said)
     if found != expected:
         return False
     one, other = language_of(reference), language_of(answer)
     return one is None or other is None or one == other
+
+
+def _is_chinese(runs: Sequence[_Run]) -> bool:
+    """Return whether a text in Chinese characters alone can hardly be Japanese."""
+    letters = "".join(word for script, word in runs if script == "han")
+    return not _CHINESE.isdisjoint(letters) or len(letters) > _LONGEST_KANJI

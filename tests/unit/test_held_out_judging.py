@@ -32,6 +32,13 @@ def judged(answer, response, *, others=(), ended=True):
     return judge_all(rows)[0][0]
 
 
+CODE = """```python
+for line in open(path):
+    if line is not None and line not in seen:
+        print(line)
+```"""
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_an_answer_stops_when_an_end_token_came(ended):
     found = judged("yes", "yes", ended=ended)
@@ -136,6 +143,28 @@ def test_the_script_of_most_letters_is_told(text, script):
         ("12.50", "twelve", None),
         (ENGLISH, "42", True),
         (ENGLISH, "", False),
+        # Japanese also has words of Chinese characters alone, and tells nothing apart in them.
+        ("徳川家康", "徳川家康です。", True),
+        ("東京です", "東京", True),
+        ("東京です", "東京是日本的首都", False),
+        ("这是一个问题", "これは質問です", False),
+        ("東京は首都です。", "北京市上海市天津市重庆市广州市", False),
+        ("ﾃｽﾄ です", "テストです", True),
+        # Names and terms are quoted as they are.
+        ("CUDA", "답은 CUDA입니다.", True),
+        ("답은 CUDA입니다.", "CUDA", True),
+        ("안녕하세요", "Hello there", False),
+        ("GPUのメモリが足りません。", "The GPU is out of memory.", False),
+        # Code is in no language.
+        (f"열어서 읽으세요.\n{CODE}", "열어서 읽으세요.", True),
+        ("열어서 읽으세요.", f"다음과 같이:\n{CODE}", True),
+        (f"{GERMAN}\n{CODE}", f"{CODE}\n{GERMAN}", True),
+        (f"{GERMAN}\n{CODE}", f"{CODE}\n{ENGLISH}", False),
+        (CODE, GERMAN, None),
+        # Symbols are no words.
+        ("μ = 3", "The mean is three.", None),
+        ("A", "Antwort A", None),
+        ("नमस्ते", "Namaste", False),
     ],
 )
 def test_an_answer_is_in_the_language_of_its_reference(reference, answer, same):
