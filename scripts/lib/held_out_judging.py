@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from scripts.lib.held_out_forms import Form, shared_forms
 from scripts.lib.languages import same_language
+from scripts.lib.thoughts import without_thoughts
 
 # Who speaks, on a line of its own: a template's role that has slipped into the answer.
 _ROLE_LINE = re.compile(r"^\W*(?:system|user|assistant)\W*$", re.IGNORECASE | re.MULTILINE)
@@ -44,14 +45,15 @@ def judge_all(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Kept], list[str]]
     Returns:
         A verdict per row, and the forms that all references share, in words.
     """
-    forms = shared_forms([row["answer"] for row in rows])
+    forms = shared_forms([without_thoughts(row["answer"]) for row in rows])
     return [_judge(row, forms) for row in rows], [form.words for form in forms]
 
 
 def _judge(row: Mapping[str, Any], forms: Sequence[Form]) -> Kept:
     answer, response = row["answer"], row["response"]
-    form_faults = list(_form_faults(response, answer, row["markers"], forms))
-    language = same_language(answer, response)
+    texts = without_thoughts(response), without_thoughts(answer)
+    form_faults = list(_form_faults(*texts, row["markers"], forms))
+    language = same_language(*reversed(texts))
     wrong = [] if row["ended"] else ["did not stop by itself"]
     wrong += form_faults
     if language is False:

@@ -13,6 +13,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.judge_prompt import Pair, request_text
 from scripts.lib.judged_rows import FILE_SUBJECT, read_judged_rows
 from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.thoughts import without_thoughts
 
 JUDGEMENTS_TABLE = "judgements.parquet"
 
@@ -75,8 +76,8 @@ def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
             category=rows[name].category,
             request=request_text(rows[name].messages, rows[name].tools),
             reference=rows[name].reference,
-            base=answers[name]["response"],
-            run=others[name]["response"],
+            base=without_thoughts(answers[name]["response"]),
+            run=without_thoughts(others[name]["response"]),
             base_ended=answers[name]["ended"],
             run_ended=others[name]["ended"],
         )

@@ -3,11 +3,11 @@
 import re
 from typing import Literal, TypeAlias
 
+from scripts.lib.thoughts import without_thoughts
+
 Verdict: TypeAlias = Literal["A", "B", "C"]
 Decision: TypeAlias = Literal["win", "loss", "tie"]
 
-# What a model thinks aloud before its reply.
-_THOUGHTS = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
 _BRACKETED = re.compile(r"\[\[([ABC])\]\]")
 _WORDS = r"(?:(?:final |my |the )?(?:verdict|answer|choice|better answer|winner)(?: is)?)?"
 _BETTER = r"(?: is (?:the )?better(?: answer)?)?"
@@ -23,7 +23,7 @@ def read_verdict(reply: str) -> Verdict | None:
     the letters in double brackets that other judging prompts ask for (`[[A]]`), if they agree.
     Nothing is guessed: a sentence about both answers is no verdict.
     """
-    text = _THOUGHTS.sub("", reply).strip()
+    text = without_thoughts(reply).strip()
     bracketed = set(_BRACKETED.findall(text))
     if bracketed:
         return bracketed.pop() if len(bracketed) == 1 else None

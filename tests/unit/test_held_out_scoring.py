@@ -12,6 +12,7 @@ from scripts.lib.answering import GreedyAnswer
 from scripts.lib.errors import ScoreError
 from scripts.lib.formatting import FormatSpec, format_chat
 from scripts.lib.held_out import aggregate_held_out
+from scripts.lib.held_out_judging import judge_all
 from scripts.lib.held_out_questions import held_out_questions, template_markers
 from scripts.lib.templates import CHATML, Renderer, Template
 from tests.tiny_model import make_tiny_model
@@ -161,6 +162,33 @@ def test_markers_are_control_tokens_and_the_lines_between_turns(model):
     strict = "{% if messages|length > 2 %}{{ raise_exception('no') }}{% endif %}"
     renderer = Renderer(tokenizer, Template(source="custom", text=strict))
     assert set(template_markers(renderer)) == control
+
+
+# As Qwen3's: thoughts are cut from earlier answers, and the last one has some, if only empty ones.
+THINKING = CHATML.replace(
+    "'\\n' + message.content }}",
+    "'\\n' + ('<think>\\n\\n</think>\\n\\n' if loop.last and message.role == 'assistant' else '')"
+    " + message.content }}",
+)
+
+
+def test_thoughts_that_the_template_writes_are_no_fault_of_the_answer(model, chat):
+    assert THINKING != CHATML
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = THINKING
+    questions = list(held_out_questions(held_out(), chat, tokenizer))
+    said = [f"<think>\nA|?\n</think>\n\n{q.doc['answer']}" for q in questions]
+    said[1] = "<think>\nAnd so on"
+    said[2] = "<think>\n</think>\n\n"
+    rows = [
+        q.judge(q, [-1.0, GreedyAnswer(text, True, 9)])
+        for q, text in zip(questions, said, strict=True)
+    ]
+    kept, forms = judge_all(rows)
+    assert forms == ["one line"]
+    assert [one["format"] for one in kept] == [1, 0, 0, 1, 1, 1, 1]
+    assert kept[2]["wrong"] == ["is empty", "is in another language"]
+    assert [one["response"] for one in kept] == said
 
 
 @pytest.mark.parametrize("logprob", [math.nan, -math.inf])

@@ -112,6 +112,14 @@ def test_answers_under_another_protocol_are_no_pairs(tmp_path):
         load_pairs(base, write_answers(tmp_path / "fewer", ["a"]), prompts)
 
 
+def test_a_judge_reads_answers_without_the_thoughts_before_them(tmp_path):
+    base = write_answers(tmp_path / "base", ["<think>Yes? No.</think>\n\nno", "<think>Yes"])
+    run = write_answers(tmp_path / "run", ["no", "yes"])
+    first, second = load_pairs(base, run, write_prompts(tmp_path / "prompts", 2))
+    assert (first.base, first.equal) == ("no", True)
+    assert second.base == "<think>Yes", "it never came to an answer"
+
+
 ROWS = [
     {"prompt": "Say A", "reference": "A", "category": "letters"},
     {"prompt": "Say B", "system": "Be terse."},
