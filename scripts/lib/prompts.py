@@ -181,7 +181,8 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
     """Refuse a question that does not fit into the model's context, answer included.
 
     Raises:
-        ScoreError: Names the first such question, its length and the limit, in tokens.
+        ScoreError: Names the first such question, its length and the limit, in tokens; or the
+            tokenizer adds an end to every text.
     """
     for question in questions:
         needed = tokens_needed(question, tokenizer)
@@ -202,6 +203,9 @@ def tokens_needed(question: Question, tokenizer: Any) -> int:
     """Return how long the model's input becomes, counted as lm-eval's `hf` model counts.
 
     A text of which every token counts (`loglikelihood_rolling`) is read in windows: it always fits.
+
+    Raises:
+        ScoreError: The tokenizer adds an end to every text.
     """
     kind = question.requests[0].request_type
     if kind == "loglikelihood_rolling":
@@ -215,16 +219,44 @@ def tokens_needed(question: Question, tokenizer: Any) -> int:
         whole = [len(request.context) + len(request.answer) - 1 for request in given]
         return max(read + last.max_new_tokens, *whole, 0)
     generation = kind == "generate_until"
-    text = max(
-        (r.args[0] if generation else r.args[0] + r.args[1] for r in question.requests), key=len
-    )
-    prefix = tokenizer.bos_token or tokenizer.eos_token
-    special = not (prefix and text.startswith(prefix))
-    length = len(tokenizer.encode(text, add_special_tokens=special))
+    length = max(_length(tokenizer, text) for text in _texts(question, whole=not generation))
     if generation:
         return length + answer_tokens(question.requests[0].args[1])
     # The last token of a choice is only predicted, never read.
     return length - 1
+
+
+def _texts(question: Question, *, whole: bool) -> set[str]:
+    """Return what has to be read for a question, with the choices if *whole*.
+
+    Of choices that are letters one stands for all: a text of a hundred lines is not measured again
+    for each.
+    """
+    pairs = [request.args[:2] for request in question.requests]
+    if not whole:
+        return {context for context, _ in pairs}
+    if len({context for context, _ in pairs}) == 1 and all(len(c.strip()) == 1 for _, c in pairs):
+        pairs = pairs[:1]
+    return {context + choice for context, choice in pairs}
+
+
+def _length(tokenizer: Any, text: str) -> int:
+    """Return how many tokens a text has, special ones that lm-eval lets be added included.
+
+    Raises:
+        ScoreError: An end is added, so that nothing can go on from the text.
+    """
+    prefix = tokenizer.bos_token or tokenizer.eos_token
+    special = not (prefix and text.startswith(prefix))
+    tokens = tokenizer.encode(text, add_special_tokens=special)
+    end = tokenizer.eos_token
+    if special and end and tokens[-1:] == [tokenizer.eos_token_id] and not text.endswith(end):
+        raise ScoreError(
+            f"The tokenizer ends every text with {end}, so that the model would be asked what"
+            " follows a text that is over. Set `add_eos_token` to false in tokenizer_config.json"
+            " (or take the end out of tokenizer.json), and name that folder as the model."
+        )
+    return len(tokens)
 
 
 def answer_tokens(options: Row) -> int:

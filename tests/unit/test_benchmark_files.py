@@ -1,13 +1,15 @@
 """Properties of reading benchmarks: what cannot be asked is refused before a model is loaded."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from scripts.lib.aggregation import load_answers
 from scripts.lib.errors import ScoreError
-from scripts.lib.prompts import ask, load_tokenizer
+from scripts.lib.prompts import ask, load_tokenizer, tokens_needed
 from scripts.lib.tasks import mmlu_task, read_subject
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
@@ -89,6 +91,41 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
             score(asked, model, benchmark_folder, tmp_path)
     else:
         score(asked, model, benchmark_folder, tmp_path)
+
+
+def test_the_choice_of_most_tokens_counts_not_the_one_of_most_letters(model):
+    tokenizer = load_tokenizer(model, chat_template=False)
+    few, many = " answer answer answer", "!" * 12
+    assert len(few) > len(many)
+    (question,) = ask(mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None)
+    requests = tuple(
+        dataclasses.replace(request, arguments=(question.prompt, choice))
+        for request, choice in zip(question.requests, (few, many), strict=False)
+    )
+    asked = dataclasses.replace(question, requests=requests)
+    # The last token is only predicted.
+    assert tokens_needed(asked, tokenizer) == len(tokenizer.encode(question.prompt + many)) - 1
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused_where_texts_go_on(
+    model, benchmark_folder, tmp_path
+):
+    ending = shutil.copytree(model, tmp_path / "ending")
+    tokenizer = load_tokenizer(ending, chat_template=False)
+    end = (tokenizer.eos_token, tokenizer.eos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end[0]}", special_tokens=[end]
+    )
+    tokenizer.save_pretrained(ending)
+    (ending / "model.safetensors").rename(tmp_path / "weights")
+    with pytest.raises(ScoreError, match=r"tokenizer ends every text with <\|im_end\|>"):
+        score(spec(), ending, benchmark_folder, tmp_path)
+    # A rendered conversation has its special tokens in it, so none are added.
+    (tmp_path / "weights").rename(ending / "model.safetensors")
+    chat = spec(chat_template=True)
+    assert score(chat, ending, benchmark_folder, tmp_path / "one") == score(
+        chat, model, benchmark_folder, tmp_path / "two"
+    )
 
 
 def long_question(tokenizer, dev, *, shots, limit=2048):
