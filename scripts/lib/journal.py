@@ -18,7 +18,7 @@ def read_block(scratch: Path, block: Sequence[Question]) -> list[Answer] | None:
     try:
         text = _path(scratch, block).read_text(encoding="utf-8")
         answers: list[Answer] = [json.loads(line) for line in text.split("\n") if line]
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # or what is there is neither UTF-8 nor JSON
         return None
     asked = [(question.id, question.prompt_hash) for question in block]
     known = [(answer["question_id"], answer["prompt_hash"]) for answer in answers]

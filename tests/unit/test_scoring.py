@@ -192,10 +192,11 @@ def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp
         assert (read_block(tmp_path / "scratch", block) is not None) == believed
 
 
-def test_a_torn_journal_file_is_asked_again(model, benchmark_folder, tmp_path):
+@pytest.mark.parametrize("damage", [lambda found: found[:-20], lambda found: b"\xff" * len(found)])
+def test_a_torn_journal_file_is_asked_again(model, benchmark_folder, tmp_path, damage):
     _, first = score(spec(), model, benchmark_folder, tmp_path)
     file = tmp_path / "scratch" / "botany.000000.jsonl"
-    file.write_text(file.read_text()[:-20])
+    file.write_bytes(damage(file.read_bytes()))
     _, again = score(spec(), model, benchmark_folder, tmp_path)
     assert first == again
 
