@@ -156,7 +156,8 @@ def load_answers(
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
         protocols.append(protocol)
-        differing = sorted(k for k, value in protocols[0].items() if protocols[-1].get(k) != value)
+        keys = protocols[0].keys() | protocol.keys()
+        differing = sorted(key for key in keys if protocols[0].get(key) != protocol.get(key))
         if differing:
             raise ScoreError(
                 f"{scores[0]} and {folder} were asked differently ({', '.join(differing)}), so "

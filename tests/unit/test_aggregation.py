@@ -150,9 +150,10 @@ def test_jobs_of_different_models_are_no_parts_of_one_score(scores, out, tmp_pat
 
 
 def test_jobs_under_different_settings_are_no_parts_of_one_score(scores, out, tmp_path):
-    odd = write_score(tmp_path / "odd", {"virology": [True]}, dtype="bfloat16")
-    with pytest.raises(ScoreError, match=r"asked differently \(dtype\)"):
-        aggregate_scores(spec(), [*scores, odd], out)
+    odd = write_score(tmp_path / "odd", {"virology": [True]}, dtype="bfloat16", truncated=True)
+    for order in ([*scores, odd], [odd, *scores]):
+        with pytest.raises(ScoreError, match=r"asked differently \(dtype, truncated\)"):
+            aggregate_scores(spec(), order, out)
 
 
 def test_no_scores_and_no_answers_are_errors(out):
