@@ -6,7 +6,7 @@ questions that flipped). Treating the two scores as unrelated hides real changes
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from scripts.lib.comparison_judged import judged_section
 from scripts.lib.comparison_spec import Candidate, CompareSpec, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
+from scripts.lib.score_files import FEWER_SHOTS
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
@@ -39,6 +40,11 @@ class _Scored:
     def asked(self) -> dict[str, str]:
         """Prompt hash of every question."""
         return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
+
+    @property
+    def shortened(self) -> int:
+        """How many questions were asked with fewer worked examples, being too long."""
+        return int(self.protocol[FEWER_SHOTS])
 
     def of(self, category: str) -> list[Judged]:
         """The answers of a category, in the order of question ids."""
@@ -130,12 +136,15 @@ def _compare_benchmark(
         for name, candidate in scored.items()
     }
     return {
-        "protocol": dict(first.protocol),
+        "protocol": {
+            **first.protocol,
+            FEWER_SHOTS: max(candidate.shortened for candidate in scored.values()),
+        },
         "category_map": first.category_map,
         "categories": categories,
         "candidates": tallies,
         "differences": differences,
-        "notes": _notes(scored, tallies),
+        "notes": list(_notes(scored, tallies)),
     }
 
 
@@ -176,9 +185,12 @@ def _scores(answers: Sequence[Judged]) -> list[float]:
 
 
 def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
-    """Columns of one table share questions and categories, also across several bases."""
+    """Columns of one table share questions and categories, also across several bases.
+
+    How many questions are too long for all their examples is a matter of the base.
+    """
     same = (
-        first.protocol == other.protocol
+        first.protocol == {**other.protocol, FEWER_SHOTS: first.shortened}
         and first.category_map == other.category_map
         and first.asked.keys() == other.asked.keys()
     )
@@ -192,37 +204,33 @@ def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> Non
 
 def _notes(
     scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, str]]:
-    """Say in words what the numbers alone would hide."""
-    notes = []
+) -> Iterator[dict[str, str]]:
+    """Yield in words what the numbers alone would hide."""
     first = next(iter(scored.values()))
     chance = _CHANCE.get(first.protocol["kind"])
     averages = [categories[AVERAGE] for categories in tallies.values()]
     if chance is not None and all(_near(score, chance) for score in averages):
-        notes.append(
-            {
-                "code": "near_chance",
-                "text": f"Every candidate is within two standard errors of guessing "
-                f"({100 * chance:.0f} %), so this benchmark cannot tell these models apart.",
-            }
+        text = (
+            f"Every candidate is within two standard errors of guessing ({100 * chance:.0f} %), so "
+            "this benchmark cannot tell these models apart."
         )
+        yield {"code": "near_chance", "text": text}
     if unmerged := [name for name, found in scored.items() if found.candidate.unmerged]:
-        notes.append(
-            {
-                "code": "unmerged",
-                "text": f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by "
-                "side; a merged model rounds its weights and may answer a little differently.",
-            }
+        text = (
+            f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "
+            "merged model rounds its weights and may answer a little differently."
         )
+        yield {"code": "unmerged", "text": text}
+    if len({found.shortened for found in scored.values()}) > 1:
+        counts = ", ".join(f"{name} {found.shortened:,}" for name, found in scored.items())
+        text = f"Questions asked with fewer examples, being too long for the model: {counts}."
+        yield {"code": "fewer_shots_differ", "text": text}
     if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:
-        notes.append(
-            {
-                "code": "prompts_differ_between_bases",
-                "text": "The chat templates of the base models differ, and so do their prompts: "
-                "compare a run with its own base only.",
-            }
+        text = (
+            "The prompts of the base models differ, as their chat templates or the lengths of their "
+            "contexts do: compare a run with its own base only."
         )
-    return notes
+        yield {"code": "prompts_differ_between_bases", "text": text}
 
 
 def _near(score: Mapping[str, Any], chance: float) -> bool:

@@ -39,6 +39,7 @@ class Bench:
         prompts="p",
         subjects=SUBJECTS,
         unmerged=False,
+        fewer_shots=0,
     ):
         """Add a candidate that is right where `right(question number)` says so."""
         benchmark = "mmlu" if kind == "mmlu" else "orders"
@@ -66,6 +67,7 @@ class Bench:
             "dtype": "float32",
             "max_new_tokens": None if kind == "mmlu" else 16,
             "backend": "hf",
+            "fewer_shots": fewer_shots,
         }
         (self.artifacts[score] / "protocol.json").write_text(json.dumps(protocol))
         write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, self.artifacts[score])
@@ -227,6 +229,17 @@ def test_bases_with_other_templates_share_a_table_with_a_word_of_warning(bench):
     bench.add("two", right=lambda n: True, prompts="q")
     notes = bench.compare()["benchmarks"]["mmlu"]["notes"]
     assert [note["code"] for note in notes] == ["prompts_differ_between_bases"]
+
+
+def test_bases_of_unequal_contexts_share_a_table_that_counts_what_was_shortened(bench):
+    bench.add("small", right=half, prompts="q", fewer_shots=5)
+    bench.add("tuned", right=lambda n: True, prompts="q", base="small", fewer_shots=5)
+    bench.add("large", right=half)
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    assert mmlu["differences"]["tuned"]["Average"]["difference"] == pytest.approx(50)
+    assert mmlu["protocol"]["fewer_shots"] == 5
+    (note,) = (note for note in mmlu["notes"] if note["code"] == "fewer_shots_differ")
+    assert "small 5, tuned 5, large 0" in note["text"] and note["text"] in bench.markdown
 
 
 def test_other_questions_are_refused_even_between_bases(bench):
