@@ -227,8 +227,8 @@ def _notes(
         yield {"code": "fewer_shots_differ", "text": text}
     if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:
         text = (
-            "The prompts of the base models differ, as their chat templates or the lengths of their "
-            "contexts do: compare a run with its own base only."
+            "The prompts of the base models differ, as their chat templates or the lengths of "
+            "their contexts do: compare a run with its own base only."
         )
         yield {"code": "prompts_differ_between_bases", "text": text}
 
