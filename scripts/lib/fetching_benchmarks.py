@@ -1,7 +1,8 @@
 """Bring the questions of benchmarks into results/, in the layout that scoring reads."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,22 @@ from scripts.lib.choice_rows import Choice, read_choices
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.files import sha256_of
+from scripts.lib.question_rows import (
+    Row,
+    answer_fault,
+    is_subject,
+    mmlu_fault,
+    prompt_fault,
+    read_rows,
+)
+
+# Kind of benchmark -> what is wrong with a row. Whether a prompt with turns has a chat template to
+# go through is known where it is asked.
+_FAULTS: Mapping[str, Callable[[Row], str | None]] = {
+    "mmlu": mmlu_fault,
+    "exact_match": partial(answer_fault, chat_template=True),
+    "judged_pairs": prompt_fault,
+}
 
 # Name of the one subject of a set without categories.
 _ONLY_SUBJECT = "questions"
@@ -30,6 +47,7 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
     Raises:
         ConfigError: A file is no longer the planned one, a row is no question, or the hub's rows
             cannot be had.
+        ScoreError: A row of JSON lines is no question; with file and line.
     """
     if spec["kind"] == "lm_eval":
         # It imports lm-eval, which takes seconds that the other kinds need not wait.
@@ -39,6 +57,9 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
     if spec["kind"] == "multiple_choice":
         _write_choices(spec, dict(zip(spec["files"], sources, strict=True)), out)
     elif spec["source"] == "path":
+        # The user's own files, so that an error names these.
+        for place in sources:
+            read_rows(place, _FAULTS[spec["kind"]])
         copy_planned(spec["files"], dict(zip(spec["files"], sources, strict=True)), out)
     else:
         _download(spec, out)
@@ -50,10 +71,18 @@ def _download(spec: Mapping[str, Any], out: Path) -> None:
     from scripts.lib.hub_rows import load_split
 
     for split in ("dev", "test"):
-        rows = load_split(spec["hub"], "all", split, spec["revision"]).to_pandas()
+        rows = load_split(spec["hub"], "all", split, spec["revision"])
+        if "subject" not in rows.column_names:
+            raise ConfigError(
+                f"{spec['hub']} has no column subject; its columns are"
+                f" {', '.join(rows.column_names)}. Choose a repository in MMLU's schema"
+            )
         (out / split).mkdir()
-        for subject, part in rows.groupby("subject", sort=True):
+        for subject, part in rows.to_pandas().groupby("subject", sort=True):
+            if not is_subject(str(subject)):
+                raise ConfigError(f"{spec['hub']}: the subject {subject!r} cannot name a file")
             part.to_json(out / split / f"{subject}.jsonl", orient="records", lines=True)
+            read_rows(out / split / f"{subject}.jsonl", _FAULTS[spec["kind"]])
 
 
 def _write_choices(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> None:

@@ -7,14 +7,7 @@ from typing import Any
 
 from scripts.lib.conversation import Conversation
 from scripts.lib.held_out_conversations import held_out_conversations
-from scripts.lib.question_rows import (
-    QUESTIONS_FILE,
-    Row,
-    is_text,
-    messages_of,
-    read_rows,
-    turns_fault,
-)
+from scripts.lib.question_rows import QUESTIONS_FILE, messages_of, prompt_fault, read_rows
 from scripts.lib.turn_text import turn_text
 
 FILE_SUBJECT = "prompts"
@@ -54,7 +47,7 @@ def read_judged_rows(benchmark: Path, split: str | None) -> list[JudgedRow]:
     if split is not None:
         conversations = held_out_conversations(benchmark, split)
         return [_held_out(f"{split}:{index}", one) for index, one in enumerate(conversations)]
-    rows = read_rows(benchmark / QUESTIONS_FILE, _fault)
+    rows = read_rows(benchmark / QUESTIONS_FILE, prompt_fault)
     return [
         JudgedRow(
             f"{FILE_SUBJECT}:{index}", messages_of(row), row.get("reference"), row.get("category")
@@ -66,10 +59,3 @@ def read_judged_rows(benchmark: Path, split: str | None) -> list[JudgedRow]:
 def _held_out(id_: str, conversation: Conversation) -> JudgedRow:
     *before, answer = (message.for_template() for message in conversation.messages)
     return JudgedRow(id_, before, turn_text(answer), None, conversation.tools)
-
-
-def _fault(row: Row) -> str | None:
-    for key in ("reference", "category"):
-        if row.get(key) is not None and not is_text(row[key]):
-            return f"has something else than text in `{key}`"
-    return turns_fault(row, chat_template=True)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.question_rows import LETTERS
 from scripts.lib.questions import Answer, Question
-from scripts.lib.tasks import LETTERS
 
 
 def judge_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:

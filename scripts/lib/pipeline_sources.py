@@ -1,7 +1,7 @@
 """The start of the graph: models, raw rows, questions and templates, as a config names them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -198,8 +198,8 @@ def _add_questions(
             sources=(str(folder / name) for name in files),
         )
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        small = sources.question_count(benchmark.path) <= ONE_JOB_QUESTIONS
-        place = Place(id, slug, subjects, in_one_job=small)
+        asked = sum(sources.question_counts(benchmark.path, "test").values())
+        place = Place(id, slug, subjects, in_one_job=asked <= ONE_JOB_QUESTIONS)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
         assert benchmark.path is not None  # else a dataset holds the prompts
         file = sources.rows_file(benchmark.path, (".jsonl",))
@@ -222,7 +222,21 @@ def _add_questions(
             f"subjects: the benchmark has no {', '.join(unknown)}; it has"
             f" {', '.join(place.subjects)}"
         )
+    if isinstance(benchmark, LocalMmlu):
+        _check_examples(sources, benchmark, benchmark.subjects or place.subjects)
     return place
+
+
+def _check_examples(sources: LocalSources, benchmark: LocalMmlu, subjects: Sequence[str]) -> None:
+    """Refuse a folder with fewer worked examples than are to be shown."""
+    there = sources.question_counts(benchmark.path, "dev")
+    few = [subject for subject in subjects if there.get(subject, 0) < benchmark.shots]
+    if few:
+        raise ConfigError(
+            f"shots: {benchmark.shots} worked examples of each subject are asked for, but"
+            f" {sources.locate(benchmark.path) / 'dev'} has fewer of {', '.join(few)}; lower"
+            " `shots`, or add rows"
+        )
 
 
 def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice) -> Place:

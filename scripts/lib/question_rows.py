@@ -1,13 +1,21 @@
 """Rows of questions in JSON lines, checked one by one: the part that needs no library."""
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from scripts.lib.errors import ScoreError
 
 QUESTIONS_FILE = "questions.jsonl"
+
+# Names of choices, in order; MMLU uses the first four.
+LETTERS = ascii_uppercase
+MMLU_CHOICES = 4
+
+_SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Row = Mapping[str, Any]
 Message = dict[str, str]
@@ -25,9 +33,13 @@ def read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
     """
     if not path.is_file():
         raise ScoreError(f"{path} does not exist. Check the benchmark's source and subjects.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ScoreError(f"{path} is not UTF-8 ({error}). Save it as UTF-8.") from None
     rows: list[Row] = []
     # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -41,6 +53,50 @@ def read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
     if not rows:
         raise ScoreError(f"{path} holds no questions. Check the benchmark's source.")
     return rows
+
+
+def choice_fault(row: Row) -> str | None:
+    """Say what is wrong with a multiple-choice row, or return None."""
+    return _choice_fault(row, range(2, len(LETTERS) + 1), "2 or more")
+
+
+def mmlu_fault(row: Row) -> str | None:
+    """Say what is wrong with a row in MMLU's form, or return None."""
+    return _choice_fault(row, (MMLU_CHOICES,), str(MMLU_CHOICES))
+
+
+def _choice_fault(row: Row, counts: Sequence[int], words: str) -> str | None:
+    if not is_text(row.get("question")):
+        return "has no text in `question`"
+    choices, answer = row.get("choices"), row.get("answer")
+    if not isinstance(choices, list) or len(choices) not in counts:
+        return f"needs a list of {words} texts in `choices`"
+    if not all(isinstance(choice, str) for choice in choices):
+        return "has a choice that is not a text"
+    # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
+    if type(answer) is not int or answer not in range(len(choices)):
+        return f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {answer!r}"
+    return None
+
+
+def answer_fault(row: Row, *, chat_template: bool) -> str | None:
+    """Say what is wrong with a row whose answer is generated and compared, or return None.
+
+    Args:
+        row: Has `answer` and its turns.
+        chat_template: Whether prompts go through the chat template.
+    """
+    if not is_text(row.get("answer")):
+        return "has no text in `answer`"
+    return turns_fault(row, chat_template=chat_template)
+
+
+def prompt_fault(row: Row) -> str | None:
+    """Say what is wrong with a prompt whose answers are judged, or return None."""
+    for key in ("reference", "category"):
+        if row.get(key) is not None and not is_text(row[key]):
+            return f"has something else than text in `{key}`"
+    return turns_fault(row, chat_template=True)
 
 
 def turns_fault(row: Row, *, chat_template: bool) -> str | None:
@@ -72,6 +128,11 @@ def messages_of(row: Row) -> list[Message]:
         return [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
     system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     return [*system, {"role": "user", "content": row["prompt"]}]
+
+
+def is_subject(name: str) -> bool:
+    """Tell whether the name of a subject can be the stem of its file."""
+    return bool(_SUBJECT.fullmatch(name))
 
 
 def is_text(value: object) -> bool:

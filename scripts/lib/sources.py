@@ -138,9 +138,10 @@ class LocalSources:
                 raise ConfigError(f"{place} is empty: it holds no question")
         return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
 
-    def question_count(self, path: str) -> int:
-        """Return the number of test questions of a benchmark in MMLU's layout."""
-        return sum(_count_lines(place) for place in (self.locate(path) / "test").glob("*.jsonl"))
+    def question_counts(self, path: str, split: str) -> dict[str, int]:
+        """Return subject -> number of questions of one split of a benchmark in MMLU's layout."""
+        places = (self.locate(path) / split).glob("*.jsonl")
+        return {place.stem: _count_lines(place) for place in places}
 
 
 def _count_lines(place: Path) -> int:

@@ -10,23 +10,25 @@ for word. It is written with functions and columns instead of Jinja because lm-e
 Jinja text anew for every question, which took longer than a GPU takes to answer it.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 from datasets import Dataset, DatasetDict
 
 from scripts.lib.errors import ScoreError
-from scripts.lib.question_rows import QUESTIONS_FILE, Row, is_text, read_rows, turns_fault
-
-# Names of choices, in order; MMLU uses the first four.
-LETTERS = ascii_uppercase
-MMLU_CHOICES = 4
-
-_SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+from scripts.lib.question_rows import (
+    LETTERS,
+    MMLU_CHOICES,
+    QUESTIONS_FILE,
+    Row,
+    answer_fault,
+    choice_fault,
+    is_subject,
+    mmlu_fault,
+    read_rows,
+)
 
 
 def read_subject(
@@ -46,13 +48,11 @@ def read_subject(
     Raises:
         ScoreError: A file is missing, empty or not in MMLU's form, with file and line.
     """
-    if not _SUBJECT.fullmatch(subject):
+    if not is_subject(subject):
         raise ScoreError(
             f"The subject {subject!r} cannot be a file name. Use letters, digits, '_', '-', '.'."
         )
-    return _read_splits(
-        benchmark, subject, partial(_check_choices, count=MMLU_CHOICES), shots=shots, limit=limit
-    )
+    return _read_splits(benchmark, subject, mmlu_fault, shots=shots, limit=limit)
 
 
 def read_own_choices(
@@ -73,7 +73,7 @@ def read_own_choices(
     """
     found = []
     for path in sorted((benchmark / "test").glob("*.jsonl")):
-        test, dev = _read_splits(benchmark, path.stem, _check_choices, shots=shots, limit=limit)
+        test, dev = _read_splits(benchmark, path.stem, choice_fault, shots=shots, limit=limit)
         found.append((path.stem, test[0].get("subject"), test, dev))
     if not found:
         raise ScoreError(f"{benchmark} holds no questions. Check the benchmark's source.")
@@ -114,13 +114,8 @@ def read_questions(benchmark: Path, *, chat_template: bool, limit: int | None) -
     Raises:
         ScoreError: The file is missing, empty, or a row is not in this form, with file and line.
     """
-
-    def check(row: Row) -> str | None:
-        if not is_text(row.get("answer")):
-            return "has no text in `answer`"
-        return turns_fault(row, chat_template=chat_template)
-
-    return read_rows(benchmark / QUESTIONS_FILE, check)[:limit]
+    fault = partial(answer_fault, chat_template=chat_template)
+    return read_rows(benchmark / QUESTIONS_FILE, fault)[:limit]
 
 
 def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: int) -> Row:
@@ -210,25 +205,6 @@ def exact_match_task(
         "process_results": _exact_match,
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
-
-
-def _check_choices(row: Row, *, count: int | None = None) -> str | None:
-    """Say what is wrong with a multiple-choice row; *count* is the number of its choices."""
-    if not is_text(row.get("question")):
-        return "has no text in `question`"
-    choices, answer = row.get("choices"), row.get("answer")
-    if not isinstance(choices, list) or len(choices) not in _counts(count):
-        return f"needs a list of {count or '2 or more'} texts in `choices`"
-    if not all(isinstance(choice, str) for choice in choices):
-        return "has a choice that is not a text"
-    # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
-    if type(answer) is not int or answer not in range(len(choices)):
-        return f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {answer!r}"
-    return None
-
-
-def _counts(count: int | None) -> Sequence[int]:
-    return (count,) if count else range(2, len(LETTERS) + 1)
 
 
 def _choice_docs(rows: Sequence[Row], preamble: str) -> list[dict[str, Any]]:

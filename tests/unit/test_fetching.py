@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.errors import ConfigError
+from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.fetching import fetch_dataset
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.fetching_models import fetch_model
@@ -54,11 +54,41 @@ def test_a_file_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
 def test_a_benchmark_keeps_its_folders(tmp_path: Path) -> None:
     place = tmp_path / "test" / "astronomy.jsonl"
     place.parent.mkdir()
-    place.write_text('{"question": "?"}\n')
+    row = {"question": "?", "choices": ["a", "b", "c", "d"], "answer": 2}
+    place.write_text(json.dumps(row) + "\n")
     spec = {"source": "path", "kind": "mmlu", "files": {"test/astronomy.jsonl": sha256_of(place)}}
     (tmp_path / "out").mkdir()
     fetch_benchmark(spec, [place], tmp_path / "out")
     assert (tmp_path / "out/test/astronomy.jsonl").read_text() == place.read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "fault"),
+    [
+        ("mmlu", '{"question": "?", "choices": ["a", "b"], "answer": 0}', "a list of 4 texts"),
+        ("exact_match", '{"prompt": "?", "answer": 5}', "no text in `answer`"),
+        ("exact_match", '{"prompt": "?"', "is not JSON"),
+        ("judged_pairs", '{"question": "?"}', "either `prompt` or `messages`"),
+    ],
+)
+def test_a_row_that_is_no_question_is_named_before_anything_is_trained(
+    tmp_path: Path, kind: str, text: str, fault: str
+) -> None:
+    place = tmp_path / "mine.jsonl"
+    place.write_text(text + "\n")
+    spec = {"source": "path", "kind": kind, "files": {"questions.jsonl": sha256_of(place)}}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ScoreError, match=rf"{place}:1 .*{fault}"):
+        fetch_benchmark(spec, [place], tmp_path / "out")
+
+
+def test_questions_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
+    place = tmp_path / "mine.jsonl"
+    place.write_bytes('{"prompt": "Où ?", "answer": "là"}\n'.encode("latin-1"))
+    spec = {"source": "path", "kind": "exact_match", "files": {"questions.jsonl": sha256_of(place)}}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ScoreError, match=r"mine\.jsonl is not UTF-8"):
+        fetch_benchmark(spec, [place], tmp_path / "out")
 
 
 def test_a_hub_model_comes_from_the_prepared_cache_without_a_network(

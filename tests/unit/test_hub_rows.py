@@ -13,7 +13,7 @@ import pytest
 from tests.dataset_hub import dataset_hub
 from tests.workspace import ROOT
 
-OLD, NEW, NONE = "a" * 40, "b" * 40, "c" * 40
+OLD, NEW, NONE, BAD = "a" * 40, "b" * 40, "c" * 40, "d" * 40
 
 CARD = b"""---
 configs:
@@ -43,16 +43,16 @@ for place, spec in json.loads(sys.argv[1]).items():
 """
 
 
-def parquet(text):
+def parquet(text, subject):
     buffer = io.BytesIO()
-    columns = {"question": [text], "subject": ["anatomy"], "choices": [list("wxyz")], "answer": [1]}
+    columns = {"question": [text], "subject": [subject], "choices": [list("wxyz")], "answer": [1]}
     pq.write_table(pa.table(columns), buffer)
     return buffer.getvalue()
 
 
-def files(text):
+def files(text, subject="anatomy"):
     names = ("all/test-0.parquet", "all/dev-0.parquet")
-    return {"README.md": CARD} | {name: parquet(text) for name in names}
+    return {"README.md": CARD} | {name: parquet(text, subject) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,8 @@ def fetch(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
 
     def run(specs, *, offline):
-        with dataset_hub({"cais/mmlu": {OLD: files("old"), NEW: files("new")}}) as hub:
+        commits = {BAD: files("bad", "../anatomy"), OLD: files("old"), NEW: files("new")}
+        with dataset_hub({"cais/mmlu": commits}) as hub:
             settings = {"HF_HOME": str(home), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": offline}
             done = subprocess.run(
                 [sys.executable, "-c", PROGRAM, json.dumps(specs)],
@@ -111,3 +112,9 @@ def test_a_repository_that_cannot_be_had_is_named_with_what_to_do(fetch, tmp_pat
     (said,) = fetch({str(tmp_path / "out"): spec}, offline="1")
     assert said.startswith(f"some/thing cannot be loaded at {OLD} (ConnectionError")
     assert "by `path`" in said
+
+
+def test_a_subject_cannot_leave_its_folder(fetch, tmp_path):
+    (said,) = fetch({str(tmp_path / "out"): benchmark(BAD)}, offline="0")
+    assert "the subject '../anatomy' cannot name a file" in said
+    assert not list(tmp_path.rglob("*.jsonl"))

@@ -7,18 +7,20 @@ import pytest
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
-from scripts.lib.config_benchmarks import MultipleChoice
+from scripts.lib.config_benchmarks import LocalMmlu, MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.pins import read_lock
 from scripts.lib.pipeline_sources import add_questions
 from scripts.lib.prompts import ask
 from scripts.lib.sources import LocalSources, column_names
 from scripts.lib.tasks import own_choice_task, read_own_choices
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
+from tests.workspace import ROOT
 
 FIELDS = ("Public law", "Art")
 
@@ -156,6 +158,19 @@ def test_the_head_of_a_broken_file_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text("{")
     with pytest.raises(ConfigError, match=r"a\.jsonl cannot be read as jsonl"):
         column_names(tmp_path / "a.jsonl")
+
+
+def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_path):
+    sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
+    for name, count in {"test/law": 1, "test/art": 1, "dev/law": 2, "dev/art": 1}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_rows(tmp_path / f"{name}.jsonl", own_rows(1)[:1] * count)
+    asked = {"kind": "mmlu", "path": str(tmp_path)}
+    graph = Graph({"fetch_benchmark": "code"}, read_lock(ROOT / "requirements.lock"))
+    with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):
+        add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
+    for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
+        add_questions(graph, sources, LocalMmlu(**asked, **enough), {})
 
 
 def test_planning_names_the_missing_file_and_column(tmp_path):
