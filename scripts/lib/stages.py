@@ -83,7 +83,7 @@ STAGES = {
         Stage(
             "judgements",
             "judge_pairs",
-            ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
+            ("jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
         ),
         Stage("remote_judgements", "ask_judge", ("pyarrow",)),
         Stage(
