@@ -7,7 +7,7 @@ that one picture serves light and dark pages; its text stays text, so that it sc
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,12 @@ INTERVAL_STDERRS = 1.96
 
 _SIZE_INCHES = (5.6, 2.7)
 _ROW_INCHES = 0.34
+_LEGEND_INCHES = 0.22  # a line of the legend
+
+# Characters of a category beside the chart, and of all names in one line of its legend. The table
+# above has categories in full; names are at most 60 characters long (`NAME_LIMIT`) and are not cut.
+_LABEL_CHARACTERS = 32
+_LEGEND_CHARACTERS = 56
 
 
 def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | None:
@@ -67,7 +73,7 @@ def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | Non
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y", color=_LINE, linewidth=0.8)
-        _legend(axes)
+        _legend(figure, axes)
         return _svg(figure, label)
 
 
@@ -90,6 +96,7 @@ def difference_chart(
     if not 0 < len(differences) <= len(_SERIES):
         return None
     height = 0.8 + _ROW_INCHES * len(categories) * (1 + 0.35 * (len(differences) - 1))
+    height += _LEGEND_INCHES * (_legend_lines(differences) - 1)
     with _axes((_SIZE_INCHES[0], height)) as (figure, axes):
         axes.axvline(0, color=_MUTED, linewidth=1)
         for place, (run, changes) in enumerate(differences.items()):
@@ -104,12 +111,13 @@ def difference_chart(
                 elinewidth=1.4,
                 label=run,
             )
-        axes.set_yticks(range(len(categories)), categories)
+        axes.set_yticks(range(len(categories)), [_label(name) for name in categories])
         axes.set_ylim(len(categories) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, labelcolor=_INK)
-        axes.set_xlabel("percentage points against the base, 95 % interval", color=_MUTED)
+        words = "percentage points against the base, 95 % interval"
+        axes.set_xlabel(words, color=_MUTED, loc="right")
         axes.grid(axis="x", color=_LINE, linewidth=0.8)
-        _legend(axes)
+        _legend(figure, axes)
         return _svg(figure, label)
 
 
@@ -138,14 +146,29 @@ def _axes(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _legend(axes: Axes) -> None:
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=4,
+def _label(category: str) -> str:
+    if len(category) <= _LABEL_CHARACTERS:
+        return category
+    return f"{category[: _LABEL_CHARACTERS - 1]}…"
+
+
+def _legend_lines(names: Iterable[str]) -> int:
+    """Return the lines of a legend: one, or one for each name where they are long."""
+    found = list(names)
+    return len(found) if sum(map(len, found)) > _LEGEND_CHARACTERS else 1
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles,
+        names,
+        loc="outside upper left",
+        ncols=1 if _legend_lines(names) > 1 else len(names),
         frameon=False,
         labelcolor=_INK,
         borderaxespad=0.2,
+        labelspacing=0.2,
     )
     for text in legend.get_texts():
         # A run may be called "$x": not a formula.

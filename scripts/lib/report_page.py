@@ -42,7 +42,8 @@ PAGE = """\
 <div class="card answer">
 {% for answer in answers %}<p class="lead">{{ answer.words }}</p>
 <p class="quiet">{{ answer.numbers }}</p>
-{% else %}<p>No fine-tune was compared with its base; the scores are below.</p>
+{% else %}<p>No fine-tune was compared with its base{% if benchmarks or held_out %}; the scores are
+below{% else %}: there is no benchmark{% endif %}.</p>
 {% endfor %}</div>
 {% for note in notes %}<p class="note">{{ note }}</p>
 {% endfor %}{% if answers %}<p class="quiet">Differences are in percentage points, ± one standard

@@ -53,12 +53,19 @@ def answers(document: Mapping[str, Any]) -> list[View]:
 
 def page_notes(document: Mapping[str, Any]) -> list[str]:
     """Return what has to be known before the tables are read, benchmark by benchmark."""
-    return [
+    scored = [
         f"{name}: {note['text']}"
         for section in ("benchmarks", "held_out")
         for name, benchmark in document[section].items()
         for note in benchmark["notes"]
     ]
+    judged = [
+        f"{name}, {run}: {note['text']}"
+        for name, benchmark in document["judged"].items()
+        for run, found in benchmark["candidates"].items()
+        for note in found["notes"]
+    ]
+    return scored + judged
 
 
 def count_words(document: Mapping[str, Any]) -> str:

@@ -57,6 +57,8 @@ thead th { font-size: .9rem; border-bottom-color: var(--muted); }
 .quiet { font-weight: 400; }
 th small, td small { display: block; font-weight: 400; color: var(--muted);
   font-size: .8rem; line-height: 1.45; white-space: nowrap; }
+thead th small { white-space: normal; overflow-wrap: anywhere; }
+thead th { min-width: 6.5rem; overflow-wrap: anywhere; }
 tbody th { font-weight: 500; }
 tbody tr:last-child > * { border-bottom: 0; }
 tr.total > * { font-weight: 650; background: var(--soft); }

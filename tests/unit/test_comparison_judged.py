@@ -152,7 +152,8 @@ def codes(document):
 def test_a_judge_that_is_the_base_is_said_to_be(tmp_path):
     document = Judged(tmp_path, BETTER, judging="models/small-1").compare()
     assert codes(document) == ["self_preference"]
-    assert "The judge is the base model itself" in page(document)
+    # With the answer, and with the table.
+    assert page(document).count("The judge is the base model itself") == 2
 
 
 @pytest.mark.parametrize(

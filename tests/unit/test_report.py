@@ -187,6 +187,13 @@ def test_a_page_of_bases_only_has_scores_and_no_empty_sections():
     assert "Training" not in page.text and "Proofs" not in page.text
 
 
+def test_a_page_without_a_benchmark_promises_no_scores():
+    document, (spec, manifests) = comparison() | {"benchmarks": {}}, evidence()
+    page = Page(render_page(spec, document, manifests))
+    assert "No fine-tune was compared with its base: there is no benchmark." in page.text
+    assert "below" not in page.text
+
+
 def test_equal_inputs_give_equal_bytes(html, tmp_path):
     for name in ("one", "two"):
         folder = tmp_path / name
@@ -210,6 +217,18 @@ def test_more_runs_than_colours_get_tables_only():
     assert difference_chart(runs, ["STEM"], label="x") is None
     assert difference_chart({}, ["STEM"], label="x") is None
     assert "run0" in difference_chart({"run0": change}, ["STEM"], label="x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_room_for_the_chart():
+    runs = [f"{'support-tickets-' * 4}{n}"[-60:] for n in range(4)]
+    categories = ["Average", "a_category_that_somebody_describes_instead_of_naming_it"]
+    change = {"difference": 1.0, "stderr": 0.5}
+    chart = difference_chart(
+        {run: dict.fromkeys(categories, change) for run in runs}, categories, label="x"
+    )
+    assert all(run in chart for run in runs)
+    assert "a_category_that_somebody_descri…" in chart
 
 
 def test_numbers_are_said_as_people_read_them():
