@@ -74,18 +74,23 @@ def compare_judged(
     Returns:
         `judge` and `answers` (how both were asked), empty without candidates; the held-out `split`
         that was answered, None for a file's prompts; and for each of the `candidates` its `base`,
-        its figures, `notes` and `examples`.
+        its figures, `refused` (parameters that the judge was asked without), `notes` and
+        `examples`.
     """
     found = {name: _read(folders[name], benchmark) for name in tuned}
     first = next(iter(found.values()), {})
+    judge = {**_named(inputs), **first.get("judge", {})}
+    # Not of the judge as such: of what it was asked about one candidate.
+    judge.pop("refused", None)
     return {
-        "judge": {**_named(inputs), **first.get("judge", {})},
+        "judge": judge,
         "answers": first.get("answers", {}),
         "split": first.get("split"),
         "candidates": {
             name: {
                 "base": base,
                 **{k: v for k, v in found[name].items() if k not in _SHARED},
+                "refused": found[name]["judge"].get("refused", {}),
                 "notes": list(_notes(name, found[name], inputs[name])),
                 "examples": list(_examples(folders[name], benchmark)),
             }

@@ -177,6 +177,9 @@ def test_what_the_service_was_asked_without_is_said(tmp_path):
     judge = REMOTE | {"model": "m", "refused": {"temperature": 38, "max_tokens": 2}}
     document = Judged(tmp_path, BETTER, judge=judge).compare()
     assert codes(document) == ["asked_without_max_tokens", "asked_without_temperature"]
+    section = document["judged"]["duel"]
+    assert section["candidates"]["gentle"]["refused"] == judge["refused"]
+    assert "refused" not in section["judge"]
     html = text_of(page(document))
     assert "gentle: The judge's model refuses temperature: 38 of 38 replies came without." in (
         html.replace("&#39;", "'")
