@@ -29,17 +29,24 @@ from scripts.lib.templates import with_fixed_date
 _PROBE = "tunesmith"
 
 
-def load_tokenizer(model: Path, *, chat_template: bool) -> Any:
+def load_tokenizer(model: Path, *, chat_template: bool, optional: bool = True) -> Any:
     """Load the tokenizer of a model folder and see to it that the asked template exists.
+
+    Args:
+        model: The folder.
+        chat_template: Whether the template is asked for.
+        optional: Whether the benchmark could do without.
 
     Raises:
         ScoreError: `chat_template` is asked for and the model has none.
     """
     tokenizer = AutoTokenizer.from_pretrained(str(model), trust_remote_code=False)
     if chat_template and not tokenizer.chat_template:
+        why = "`chat_template: true` asks for it" if optional else "its answers are those of a chat"
+        remedy = "Set it to false for" if optional else "Choose a base model that has one, or drop"
         raise ScoreError(
-            f"The model in {model} has no chat template, but `chat_template: true` asks for it. "
-            "Set it to false for this benchmark, or give the run a template."
+            f"The model in {model} has no chat template, but {why}. {remedy} this benchmark, or"
+            " give the run a template."
         )
     return tokenizer
 

@@ -91,7 +91,11 @@ def score_benchmark(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     check_backend(spec.backend)
-    tokenizer = load_tokenizer(adapter or model, chat_template=spec.chat_template)
+    tokenizer = load_tokenizer(
+        adapter or model,
+        chat_template=spec.chat_template,
+        optional=spec.kind not in ("held_out", "judged_pairs"),
+    )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
     questions = list(questions_of(spec, benchmark, tokenizer, limit))

@@ -137,6 +137,15 @@ def test_a_long_reference_counts_even_where_answers_are_short(model, chat, tmp_p
         score(held_out(max_new_tokens=1), copy, chat, tmp_path)
 
 
+def test_a_base_without_a_template_is_refused_with_a_remedy_that_this_kind_has(chat, tmp_path):
+    mute = make_tiny_model(tmp_path / "mute")
+    (mute / "chat_template.jinja").unlink()
+    with pytest.raises(ScoreError, match="has no chat template") as error:
+        score(held_out(), mute, chat, tmp_path)
+    assert "Choose a base model that has one" in str(error.value)
+    assert "chat_template: true" not in str(error.value)
+
+
 def test_a_split_without_conversations_is_an_error_with_a_remedy(model, chat, tmp_path):
     with pytest.raises(ScoreError, match=r"no valid conversations .* a larger valid_fraction"):
         score(held_out(subjects=("valid",)), model, chat, tmp_path)
