@@ -17,7 +17,7 @@ from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
 from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
-from scripts.lib.pipeline_judged import add_judgements
+from scripts.lib.pipeline_judged import add_judgements, only_judges
 from scripts.lib.pipeline_protocol import (
     category_map,
     cells,
@@ -56,7 +56,8 @@ def build_graph(
         raise ConfigError("\n".join(problems))
     shared = _Shared(graph, config, benchmarks, models)
     for name, model in models.items():
-        shared.add_base(name, model)
+        if not only_judges(name, config):
+            shared.add_base(name, model)
     adapters = {
         name: tune(graph, config, run, templates[name], models[run.model], datasets[run.dataset])
         for name, run in config.runs.items()

@@ -2,9 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
+from scripts.lib.config import Config
 from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.graph import Graph, slugify
 from scripts.lib.pipeline_sources import Place
+
+
+def only_judges(name: str, config: Config) -> bool:
+    """Return whether a model judges what others answer and nothing is tuned from it.
+
+    Nobody asks then what it can do itself, and to find out may cost more than all the rest.
+    """
+    judges = {
+        benchmark.judge.model
+        for benchmark in config.benchmarks.values()
+        if isinstance(benchmark, JudgedPairs) and benchmark.judge.endpoint is None
+    }
+    bases = {run.model for run in config.runs.values()}
+    return bool(bases) and name in judges - bases
 
 
 def add_judgements(

@@ -87,7 +87,7 @@ PAIRS_ROWS = [
     _row("nobody is tuned", _without_runs, END),
     _row("another local judge", put("benchmarks/pairs/judge/model", "tiny"), judged("pairs")),
     _row("other weights of a judge", _other_judge, JUDGE_MOVED | judged("pairs")),
-    _row("a judge is renamed", _rename_judge, END),
+    _row("a judge is renamed", _rename_judge, frozenset()),
     _row("criteria of a local judge", put("benchmarks/pairs/criteria", "X"), judged("pairs")),
     _row("criteria of a service", put("benchmarks/paid/criteria", "X"), judged("paid")),
     _row("model of a service", put("benchmarks/paid/judge/model", "huge"), judged("paid")),

@@ -194,3 +194,19 @@ def test_the_conversations_of_a_run_are_those_that_are_asked(world):
     }
     (chat,) = (id for id in graph.artifacts if id.startswith("chat/"))
     assert len(reads) == 3 and set(reads.values()) == {(chat,)}
+
+
+def test_a_model_that_only_judges_is_scored_on_nothing(world):
+    shutil.copytree(world.home / "data/tiny", world.home / "data/referee")
+    world.write("data/referee/model.safetensors", "another" * 9)
+    world.config["models"]["referee"] = {"path": "data/referee"}
+    world.config["benchmarks"]["domain"] = {"kind": "held_out", "dataset": "orders"}
+    assert [c.name for c in world.graph().candidates] == ["tiny", "referee", "gentle"]
+    world.config["benchmarks"]["pairs"]["judge"] = {"model": "referee"}
+    graph = world.graph()
+    assert [c.name for c in graph.candidates] == ["tiny", "gentle"]
+    (judged,) = (made for made in graph.artifacts.values() if made.stage == "judgements")
+    (judge,) = dict(judged.reads)["judge"]
+    assert judge in graph.artifacts and "referee" in judge
+    del world.config["runs"]
+    assert [c.name for c in world.graph().candidates] == ["tiny", "referee"]
