@@ -10,7 +10,7 @@ from scripts.lib import held_out_tables
 from scripts.lib.judged_tables import with_interval
 from scripts.lib.wording import percent, plus_minus, protocol_words, signed
 
-_HELD_OUT_NOTES = ("valid_split", "references_over_limit")
+_HELD_OUT_NOTES = ("valid_split", "left_out", "references_over_limit")
 
 
 def results(document: Mapping[str, Any], name: str) -> Iterator[str]:

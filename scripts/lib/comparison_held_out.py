@@ -9,6 +9,7 @@ from typing import Any
 from scripts.lib.errors import ScoreError
 from scripts.lib.held_out import ADHERENCE, values_of
 from scripts.lib.paired import paired_difference
+from scripts.lib.score_files import LEFT_OUT
 
 # What is stated of each candidate.
 _STATED = ("n", "tokens", "bytes", "loss", "perplexity", "bits_per_byte", "adherence")
@@ -158,10 +159,18 @@ def split_notes(split: str | None) -> Iterator[dict[str, str]]:
         yield {"code": "valid_split", "text": text}
 
 
+def left_out_notes(protocol: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield what is to be said where conversations were too long to be asked."""
+    if count := protocol.get(LEFT_OUT):
+        text = f"Left out, as longer than the model's context with an answer: {count:,}."
+        yield {"code": "left_out", "text": text}
+
+
 def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
     """Yield in words what the numbers alone would hide."""
     document = scores[0].document
     yield from split_notes(document["split"])
+    yield from left_out_notes(document["protocol"])
     if over := max(score.document["references_over_limit"] for score in scores):
         text = (
             f"{over:,} reference answers are longer than max_new_tokens, so that an answer like "

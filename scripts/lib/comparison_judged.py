@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.comparison_held_out import split_notes
+from scripts.lib.comparison_held_out import left_out_notes, split_notes
 from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
 
@@ -124,6 +124,7 @@ def _notes(
 ) -> Iterator[dict[str, str]]:
     """Yield in words what the figures alone would hide."""
     yield from split_notes(found["split"])
+    yield from left_out_notes(found["answers"])
     if own := _own_judge(found["judge"], name, inputs):
         which = {"base": "the base model", "run": "the tuned model"}[own]
         yield {

@@ -16,6 +16,17 @@ class BenchmarkOptions(Settings):
     )
 
 
+class ConversationOptions(BenchmarkOptions):
+    """What a benchmark can be told whose questions are conversations to be answered freely."""
+
+    on_long_prompt: Literal["error", "leave_out"] = setting(
+        "When a conversation with its answer is longer than the model's context: refuse to score,"
+        " or leave it out and count it.",
+        "identity",
+        "error",
+    )
+
+
 class AskedOptions(BenchmarkOptions):
     """What a benchmark can be told whose requests are lm-eval's."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from scripts.lib.config_benchmark_options import BenchmarkOptions
+from scripts.lib.config_benchmark_options import ConversationOptions
 from scripts.lib.config_checks import Raw, entries
 from scripts.lib.config_errors import Problem, is_unknown
 from scripts.lib.config_fields import Positive, Text, setting
@@ -11,7 +11,7 @@ from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_sources import Dataset
 
 
-class HeldOut(BenchmarkOptions):
+class HeldOut(ConversationOptions):
     """How well a model does what a dataset teaches, on conversations that no run was trained on."""
 
     kind: Literal["held_out"] = setting(

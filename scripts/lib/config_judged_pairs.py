@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from scripts.lib.config_benchmark_options import BenchmarkOptions
+from scripts.lib.config_benchmark_options import ConversationOptions
 from scripts.lib.config_fields import Positive, Settings, Text, refusal, secret_refusal, setting
 
 
@@ -62,7 +62,7 @@ class Judge(Settings):
         return self
 
 
-class JudgedPairs(BenchmarkOptions):
+class JudgedPairs(ConversationOptions):
     """Prompts that base and tuned model answer; a judge says in both orders who did better."""
 
     kind: Literal["judged_pairs"] = setting("A judge compares two answers.", "identity")

@@ -194,11 +194,11 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
     for question in questions:
         needed = tokens_needed(question, tokenizer)
         if needed > limit:
-            remedy = (
-                "Lower `shots`, or set `on_long_prompt: fewer_shots`"
-                if question.shots
-                else "Lower `max_new_tokens`, if it has one"
-            )
+            remedy = "Lower `max_new_tokens`, if it has one"
+            if question.shots:
+                remedy = "Lower `shots`, or set `on_long_prompt: fewer_shots`"
+            elif isinstance(question.requests[-1], GreedyRequest):
+                remedy = "Lower `max_new_tokens`, or set `on_long_prompt: leave_out`"
             raise ScoreError(
                 f"Question {question.id} needs {needed} tokens with its answer and "
                 f"{question.shots} worked examples, but the model reads {limit}. {remedy}; or leave"

@@ -10,3 +10,7 @@ PROTOCOL_FILE = "protocol.json"
 # In a protocol: how many questions were asked with fewer worked examples than the rest, because
 # the whole prompt was longer than the model's context.
 FEWER_SHOTS = "fewer_shots"
+
+# In a protocol: how many conversations were not asked, because they are longer than the model's
+# context.
+LEFT_OUT = "left_out"

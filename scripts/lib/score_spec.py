@@ -34,7 +34,7 @@ class ScoreSpec:
     limit: int | None
     dtype: Literal["float32", "bfloat16"]
     max_new_tokens: int | None
-    on_long_prompt: Literal["error", "fewer_shots"]
+    on_long_prompt: Literal["error", "fewer_shots", "leave_out"]
     backend: str
 
     @classmethod

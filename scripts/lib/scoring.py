@@ -22,11 +22,18 @@ from transformers.utils import logging as transformers_logging
 
 from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.benchmark_questions import questions_of, stated_of
+from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
-from scripts.lib.prompts import check_lengths, context_limit, load_tokenizer, turn_end
+from scripts.lib.prompts import (
+    check_lengths,
+    context_limit,
+    load_tokenizer,
+    tokens_needed,
+    turn_end,
+)
 from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
-from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import FEWER_SHOTS, LEFT_OUT, PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.score_spec import ScoreSpec
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
@@ -98,7 +105,8 @@ def score_benchmark(
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
-    questions = list(questions_of(spec, benchmark, tokenizer, limit))
+    wanted = list(questions_of(spec, benchmark, tokenizer, limit))
+    questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     check_lengths(questions, tokenizer, limit)
     loading = Loading(
         model=model,
@@ -117,10 +125,28 @@ def score_benchmark(
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
     protocol = {**spec.protocol(), **stated_of(spec, questions), FEWER_SHOTS: fewer}
+    if spec.on_long_prompt == "leave_out":
+        protocol[LEFT_OUT] = len(wanted) - len(questions)
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)
     return {"n": len(answers), "correct": correct, "protocol": protocol}
+
+
+def _fitting(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[Question]:
+    """Return the questions that fit into the model's context with their answers.
+
+    Raises:
+        ScoreError: There is none.
+    """
+    found = [one for one in questions if tokens_needed(one, tokenizer) <= limit]
+    if not found:
+        raise ScoreError(
+            f"All {len(questions):,} conversations are longer than the {limit} tokens that the"
+            " model reads, answers included. Lower `max_new_tokens`, or take a model that reads"
+            " more."
+        )
+    return found
 
 
 def _answer_all(

@@ -62,6 +62,7 @@ HELD_OUT_ROWS = [
     _row("another dataset is held out", put("benchmarks/domain/dataset", "chats"), DOMAIN),
     _row("another split is held out", put("benchmarks/domain/split", "valid"), DOMAIN),
     _row("held-out max_new_tokens", put("benchmarks/domain/max_new_tokens", 8), DOMAIN),
+    _row("held-out on_long_prompt", put("benchmarks/domain/on_long_prompt", "leave_out"), DOMAIN),
     _row("held-out limit", put("benchmarks/domain/limit", 1), DOMAIN),
     _row("held-out dtype", put("benchmarks/domain/dtype", "bfloat16"), DOMAIN),
     _row(

@@ -109,6 +109,11 @@ PAIRS_ROWS = [
         answered("tiny", "gentle", on=["pairs"]),
     ),
     _row(
+        "long prompts of pairs",
+        put("benchmarks/pairs/on_long_prompt", "leave_out"),
+        answered("tiny", "gentle", on=["pairs"]),
+    ),
+    _row(
         "dtype of pairs",
         put("benchmarks/pairs/dtype", "bfloat16"),
         answered("tiny", "gentle", on=["pairs"]),

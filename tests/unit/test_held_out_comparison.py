@@ -147,6 +147,14 @@ def test_notes_say_what_the_numbers_hide():
     assert not compared()["notes"]
 
 
+def test_conversations_that_were_left_out_are_said_to_be():
+    scores = [score("base", BEFORE, left_out=3), score("run", AFTER, base="base", left_out=3)]
+    (note,) = compare_held_out("d", scores)["notes"]
+    assert note["text"] == "Left out, as longer than the model's context with an answer: 3."
+    none = [score("base", BEFORE, left_out=0), score("run", AFTER, base="base", left_out=0)]
+    assert compare_held_out("d", none)["notes"] == []
+
+
 def test_a_sentence_says_in_words_what_became_better_and_worse():
     before, after = (compared()["candidates"][n]["perplexity"] for n in ("base", "run"))
     assert sentence(compared(), "run") == (

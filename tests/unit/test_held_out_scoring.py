@@ -19,6 +19,7 @@ from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_rows
 
 LENGTH = 6
+IDS = "input_ids"
 TURNS = ("user", "assistant", "user", "assistant")
 
 
@@ -126,6 +127,27 @@ def test_a_conversation_too_long_is_refused_before_the_model_is_loaded(model, ch
     (copy / "model.safetensors").unlink()
     with pytest.raises(ScoreError, match=r"Question test:0 needs .* Lower `max_new_tokens`"):
         score(held_out(max_new_tokens=5000), copy, chat, tmp_path)
+
+
+def test_a_conversation_too_long_can_be_left_out_and_is_counted(model, chat, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    lengths = [
+        len(tokenizer.apply_chat_template(one["messages"][:-1], add_generation_prompt=True)[IDS])
+        for one in CONVERSATIONS
+    ]
+    copy = shutil.copytree(model, tmp_path / "copy")
+    settings = json.loads((copy / "config.json").read_text())
+    reads = sorted(lengths)[3] + LENGTH
+    (copy / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": reads}))
+    with pytest.raises(ScoreError, match="set `on_long_prompt: leave_out`"):
+        score(held_out(), copy, chat, tmp_path / "refused")
+    facts, rows = score(held_out(on_long_prompt="leave_out"), copy, chat, tmp_path / "asked")
+    short = [at for at, length in enumerate(lengths) if length + LENGTH <= reads]
+    assert 0 < len(short) < len(CONVERSATIONS)
+    assert [row["question_id"] for row in rows] == [f"test:{at}" for at in short]
+    assert facts["protocol"]["left_out"] == len(CONVERSATIONS) - len(short)
+    with pytest.raises(ScoreError, match="All 7 conversations are longer than"):
+        score(held_out(on_long_prompt="leave_out", max_new_tokens=5000), copy, chat, tmp_path)
 
 
 def test_a_long_reference_counts_even_where_answers_are_short(model, chat, tmp_path):
