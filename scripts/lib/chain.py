@@ -12,24 +12,30 @@ from scripts.lib.errors import StoreError
 
 
 def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check every joint between two artifacts of *manifests*.
+    """Check every joint between two artifacts, and that two of them used the same bytes of a third.
 
     Args:
         manifests: Id -> manifest.
 
     Raises:
-        StoreError: naming each artifact that was made from other bytes than are there now.
+        StoreError: naming each artifact that was made from other bytes than are there now, or than
+            another one was.
     """
-    broken = [
-        f"{id} was made from another {source['id']}"
-        for id, manifest in manifests.items()
-        for inputs in manifest["inputs"].values()
-        for source in inputs
-        if source["id"] in manifests and source["content"] != manifests[source["id"]]["content"]
-    ]
+    used: dict[str, tuple[str, str]] = {}
+    broken = []
+    for id, manifest in manifests.items():
+        for source in (source for inputs in manifest["inputs"].values() for source in inputs):
+            name, content = source["id"], source["content"]
+            if name in manifests:
+                if content != manifests[name]["content"]:
+                    broken.append(f"{id} was made from another {name}")
+                continue
+            first, expected = used.setdefault(name, (id, content))
+            if content != expected:
+                broken.append(f"{first} and {id} were made from other bytes of {name} each")
     if broken:
         raise StoreError(
             "the artifacts do not fit together: "
             + "; ".join(broken)
-            + ". Make them again with --config redo=<run>"
+            + ". Make them again with --config redo=<run, model or stage>"
         )

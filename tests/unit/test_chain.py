@@ -42,3 +42,16 @@ def test_every_joint_that_does_not_fit_is_named_with_the_remedy():
     assert "proofs/a was made from another merged/a" in text
     assert "proofs/a was made from another adapters/a" not in text
     assert "redo" in text
+
+
+def test_scores_on_two_versions_of_one_benchmark_are_not_compared():
+    """Its own manifest need not be at hand, as for a benchmark or a judge."""
+    with pytest.raises(
+        StoreError, match=r"scores/base and scores/run .* other bytes of benchmarks/b"
+    ):
+        check_chain(
+            {
+                "scores/base": manifest("S", benchmark=[("benchmarks/b", "one")]),
+                "scores/run": manifest("T", benchmark=[("benchmarks/b", "two")]),
+            }
+        )
