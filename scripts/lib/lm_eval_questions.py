@@ -7,6 +7,7 @@ at a time, which is all that filters look at.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Real
@@ -19,6 +20,7 @@ from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.lm_eval_metrics import barred_metrics
 from scripts.lib.questions import Answer, Question
+from scripts.lib.work_alarms import alarms_by_work
 
 
 def questions_of_task(
@@ -70,9 +72,7 @@ def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
                 "proof."
             )
     instances = _with_replies(question.requests, replies)
-    for ensemble in question.task._filters:
-        ensemble.apply(instances)
-    values = _values(question, instances)
+    values = _judged(question, instances)
     first = next(iter(instances[0].filtered_resps))
     texts = [reply for reply in replies if isinstance(reply, str)]
     return {
@@ -89,13 +89,34 @@ def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
     }
 
 
+def _judged(question: Question, instances: Sequence[Instance]) -> dict[str, float | None]:
+    """Apply the task's filters, and return `_values`.
+
+    Raises:
+        ScoreError: The task's own code fails.
+    """
+    try:
+        with alarms_by_work() as alarms:
+            for ensemble in question.task._filters:
+                ensemble.apply(instances)
+            values = _values(question, instances)
+    except Exception as error:
+        raise ScoreError(
+            f"lm-eval cannot judge the answer to {question.id} ({type(error).__name__}: {error})."
+            " Check the task's filters and its process_results."
+        ) from error
+    if alarms.count:
+        print(f"{question.id}: the task gave up judging, after too much work", file=sys.stderr)
+    return values
+
+
 def _values(question: Question, instances: Sequence[Instance]) -> dict[str, float | None]:
     """Return `metric,filter` -> value; None where that is not a number."""
     values: dict[str, float | None] = {}
+    barred = barred_metrics(question.task)
     for name in instances[0].filtered_resps:
         filtered = [instance.filtered_resps[name] for instance in instances]
         found = question.task.process_results(question.doc, filtered)
-        barred = barred_metrics(question.task)
         for metric, value in found.items():
             if metric not in barred and isinstance(value, Real | np.bool_):
                 number = float(value)

@@ -44,6 +44,7 @@ DECIDE_NO_BYTE_IN = {
     ("benchmarks", "langdetect"): "is only seeded; no answer is judged here",
     ("benchmarks", "nltk"): "finds data, which are copied as they are",
     ("benchmarks", "numpy"): "only starts a task's chance; the rows are written as they came",
+    ("benchmarks", "sympy"): "only forgets what it remembers; no answer is judged here",
     ("benchmarks", "torch"): "only starts a task's chance; the rows are written as they came",
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
     ("judgements", "accelerate"): "only tells an out-of-memory error from others",

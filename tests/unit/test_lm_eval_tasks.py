@@ -150,6 +150,49 @@ def test_a_task_of_ones_own_comes_with_includes_functions_and_rows(model, tmp_pa
     assert other["b.average.json"]["protocol"]["counted"] == {"mine": "right,none"}
 
 
+def judge_own(tmp_path, results):
+    """Judge the reply "2" to the last question of a task with this `process_results`."""
+    shaping = OWN["tasks/shaping.py"].replace("def results(", "def unused(") + results
+    files = own_files(tmp_path, **{"tasks/shaping.py": shaping})
+    fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
+    questions = questions_of(lm_eval_spec(), tmp_path / "fetched", None, 2048)
+    *_, question = questions
+    return question.judge(question, ["2"])
+
+
+def test_a_judgement_by_the_clock_is_not_hurried_by_a_busy_machine(tmp_path, capsys):
+    by_clock = """
+import signal, time
+
+
+def results(doc, replies):
+    def give_up(*_):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(1)
+    try:
+        time.sleep(1.2)  # others have the processor
+        return {"right": float(replies[0] == doc["answer"])}
+    except TimeoutError:
+        return {"right": 0.0}
+    finally:
+        signal.alarm(0)
+"""
+    assert json.loads(judge_own(tmp_path, by_clock)["metrics"]) == {"right,none": 1.0}
+    assert "gave up" not in capsys.readouterr().err
+
+
+def test_a_task_that_cannot_judge_an_answer_names_the_question(tmp_path):
+    fails = """
+
+def results(doc, replies):
+    return {"right": 1 / (2 - int(replies[0] or 0))}
+"""
+    with pytest.raises(ScoreError, match=r"judge the answer to mine:2 \(ZeroDivisionError"):
+        judge_own(tmp_path, fails)
+
+
 def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
     changed = {"tasks/shaping.py": "import a_package_that_nobody_has\n"}
     text = refused(tmp_path, (), own=["tasks/mine.yaml"], files=own_files(tmp_path, **changed))
