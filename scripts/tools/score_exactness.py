@@ -1,7 +1,8 @@
 """Compare our answers with those of lm-eval's `hf` model on MMLU, subject by subject, in float32.
 
 Every finished subject is a line of the journal; a run that was stopped goes on with the next. The
-journal belongs to one model, number of examples and choice of questions, which its name says.
+journal belongs to one model, set and choice of questions, number of examples, code of ours and
+version of lm-eval and its libraries, which its name says: what is edited is compared anew.
 
 Try it: make score-exactness DATA=/folder/of/mmlu QUESTIONS=4
 """
@@ -13,11 +14,13 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
+from scripts.lib.code import code_digest
 from scripts.lib.files import sha256_of
 from scripts.tools.peers import (
     Peers,
@@ -29,6 +32,7 @@ from scripts.tools.peers import (
     questions_of,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE_NATS = 1e-4
 
 
@@ -63,12 +67,16 @@ def _correct(questions: Sequence[Any], answers: Sequence[Sequence[float]]) -> in
     return sum(question.doc["answer"] == row.index(max(row)) for question, row in pairs)
 
 
-def journal_path(folder: Path, model: Path, options: argparse.Namespace) -> Path:
+def journal_path(folder: Path, model: Path, data: Path, options: argparse.Namespace) -> Path:
     """Return where the journal of this comparison lies."""
-    weights = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))]
-    key = hashlib.sha256(
-        json.dumps([weights, options.shots, options.chat, options.questions]).encode()
-    )
+    made_of = [
+        [sha256_of(file) for file in sorted(model.glob("*.safetensors"))],
+        {f"{file.parent.name}/{file.name}": sha256_of(file) for file in data.glob("*/*.jsonl")},
+        code_digest(ROOT / "scripts/lib/shared_prefix.py", ROOT),
+        {name: version(name) for name in ("lm_eval", "torch", "transformers")},
+        [options.shots, options.chat, options.questions],
+    ]
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     return folder / f"score-exactness-{key.hexdigest()[:16]}.jsonl"
 
 
@@ -115,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = options.data or mmlu_folder()
     subjects = options.subjects or sorted(file.stem for file in data.glob("test/*.jsonl"))
     with model_folder(options.model) as folder:
-        path = journal_path(options.journal, folder, options)
+        path = journal_path(options.journal, folder, data, options)
         lines = read_journal(path)
         done = {line["subject"] for line in lines}
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,19 @@ def test_another_choice_of_questions_has_a_journal_of_its_own(arguments, tmp_pat
     assert len(list((tmp_path / "journal").iterdir())) == 2
 
 
+def test_what_was_shown_for_other_code_or_other_questions_is_shown_anew(
+    arguments, tmp_path, monkeypatch
+):
+    few = [*arguments, "--subjects", SUBJECTS[0], "--questions", "2"]
+    score_exactness.main(few)
+    write_rows(tmp_path / "data/test" / f"{SUBJECTS[0]}.jsonl", rows(SUBJECTS[0], 6, salt="Other "))
+    score_exactness.main(few)
+    assert len(list((tmp_path / "journal").iterdir())) == 2
+    monkeypatch.setattr(score_exactness, "code_digest", lambda *_: "edited")
+    score_exactness.main(few)
+    assert len(list((tmp_path / "journal").iterdir())) == 3
+
+
 def test_a_difference_ends_with_an_error(arguments, tmp_path):
     score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
     (journal,) = (tmp_path / "journal").iterdir()
