@@ -16,9 +16,11 @@ from scripts.lib.task_metrics import TaskMetric
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
 
 # A sign counts only where no word or number ends before it: "10-5" holds 10 and 5. Commas count
-# only between groups of three digits.
+# only between groups of three digits, a point in front only where nothing is before it.
 _NUMBER = re.compile(
-    r"(?:(?<![0-9A-Za-z.)])[-\u2212])?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?"
+    r"(?:(?<![0-9A-Za-z.)])[-\u2212])?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)"
+    r"(?:[eE][-+\u2212]?\d{1,3}(?![0-9A-Za-z]))?"
 )
 
 # Punctuation that stays before a digit when texts are normalised: it belongs to the number.
