@@ -6,7 +6,7 @@ commit, or local files), or from a folder with files of the same rows.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,10 +164,26 @@ def _rows_of_file(place: Path) -> Dataset:
     if place.suffix == ".parquet":
         return Dataset(InMemoryTable(pq.read_table(place)))
     if place.suffix == ".csv":
-        return Dataset(InMemoryTable(pyarrow.csv.read_csv(place)))
+        options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+        return Dataset(InMemoryTable(pyarrow.csv.read_csv(place, parse_options=options)))
+    rows = list(_parsed(place))
+    # A Dataset has the columns of its first row.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return Dataset.from_list([{name: row.get(name) for name in columns} for row in rows])
+
+
+def _parsed(place: Path) -> Iterator[Mapping[str, Any]]:
     # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
-    lines = place.read_text(encoding="utf-8-sig").split("\n")
-    return Dataset.from_list([json.loads(line) for line in lines if line.strip()])
+    for number, line in enumerate(place.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"cannot be read: {place}:{number} is no JSON ({error})") from error
+        if not isinstance(row, Mapping):
+            raise ConfigError(f"cannot be read: {place}:{number} is no JSON object")
+        yield row
 
 
 def _rows_of_library(

@@ -14,6 +14,7 @@ from scripts.lib import journal, lm_eval_rows, scoring
 from scripts.lib.benchmark_questions import questions_of
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.gates import check_gate
+from scripts.lib.lm_eval_rows import RowSources, Source, load_rows
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
 from tests.unit.lm_eval_data import fetch, write_data
@@ -311,6 +312,43 @@ def test_rows_of_another_commit_than_the_pinned_are_refused(tmp_path, monkeypatc
     message = refused(tmp_path, ["gsm8k"], revisions={"openai/gsm8k": "d" * 40})
     assert f"could not be read at the commit {'d' * 40}" in message
     assert "c" * 40 in message
+
+
+def test_a_column_that_comes_late_in_a_file_is_kept(tmp_path):
+    place = tmp_path / "data/openai/gsm8k/main/test.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_text('{"question": "q", "answer": "1"}\n{"question": "r", "hint": "h"}\n')
+    rows, _ = load_rows(GSM8K, ["test"], data_folder(place))
+    assert rows["test"].to_list() == [
+        {"question": "q", "answer": "1", "hint": None},
+        {"question": "r", "answer": None, "hint": "h"},
+    ]
+
+
+def test_a_cell_of_a_table_may_have_several_lines(tmp_path):
+    place = tmp_path / "test.csv"
+    text = 'one\ntwo, "three"'
+    quoted = text.replace('"', '""')
+    # More than the reader takes at once.
+    place.write_text("question,answer\n" + f'"{quoted}",1\n' * 100_000)
+    rows, _ = load_rows(GSM8K, ["test"], data_folder(place))
+    assert set(rows["test"]["question"]) == {text}
+    assert len(rows["test"]) == 100_000
+
+
+def test_a_row_that_is_no_json_is_named_with_its_line(tmp_path):
+    place = tmp_path / "test.jsonl"
+    place.write_text('{"question": "q"}\nquestion\n')
+    with pytest.raises(ConfigError, match=r"test\.jsonl:2 is no JSON \("):
+        load_rows(GSM8K, ["test"], data_folder(place))
+
+
+GSM8K = Source("openai/gsm8k", "main", {})
+
+
+def data_folder(place):
+    """Return where the rows of GSM8K's test split are read from."""
+    return RowSources(data={f"openai/gsm8k/main/test{place.suffix}": place})
 
 
 def test_a_pin_of_a_repository_that_no_task_reads_is_said(data, tmp_path):
