@@ -109,7 +109,21 @@ def _group_rooms(memberships: Path, groups: Path) -> Iterator[int]:
                     room = int((folder / limit).read_text()) - int((folder / used).read_text())
                 except (OSError, ValueError):  # no such group, or its limit is "max"
                     continue
-                yield max(0, room)
+                yield max(0, room + _idle_pages(folder))
+
+
+def _idle_pages(group: Path) -> int:
+    """Return how many bytes of a group are of files read long ago, as weights while loading.
+
+    They count as used, but the kernel drops them as soon as the group needs room.
+    """
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    stat = dict(line.split() for line in lines)
+    # Version 1 has the groups below in the totals only.
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

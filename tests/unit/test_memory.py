@@ -75,3 +75,27 @@ def test_what_a_cluster_gives_to_the_job_is_the_limit(tmp_path, line, inner, fil
     (folder / files[0]).write_text("1000\n")
     (folder / files[1]).write_text("900\n")
     assert free_bytes(CPU, memberships=memberships, groups=tmp_path) == 100 < unlimited
+
+
+@pytest.mark.parametrize(
+    ("line", "inner", "files", "name"),
+    [
+        ("0::/job\n", "job", ("memory.max", "memory.current"), "inactive_file"),
+        (
+            "4:memory:/job\n",
+            "memory/job",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            "total_inactive_file",
+        ),
+    ],
+)
+def test_files_that_were_read_do_not_count_as_used(tmp_path, line, inner, files, name):
+    """Loading weights fills a job's group with what the kernel gives back when it is needed."""
+    memberships = tmp_path / "cgroup"
+    memberships.write_text(line)
+    folder = tmp_path / inner
+    folder.mkdir(parents=True)
+    (folder / files[0]).write_text("1000\n")
+    (folder / files[1]).write_text("990\n")
+    (folder / "memory.stat").write_text(f"anon 90\nactive_file 100\n{name} 800\n")
+    assert free_bytes(CPU, memberships=memberships, groups=tmp_path) == 810
