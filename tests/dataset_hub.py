@@ -1,15 +1,23 @@
 """A stand-in for the hub on this machine: datasets that the real client reads at a commit."""
 
 import hashlib
+import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tests.loopback import serving
+from tests.workspace import ROOT
 
 Commits = Mapping[str, Mapping[str, bytes]]
 
@@ -36,6 +44,70 @@ def dataset_hub(repositories: Mapping[str, Commits]) -> Iterator[DatasetHub]:
     """Serve until the block ends."""
     with serving(DatasetHub(repositories)) as server:
         yield server
+
+
+def dataset_files(
+    config: str, splits: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, bytes]:
+    """Return the files of a dataset with one configuration, as the hub's datasets lay them out."""
+    files, listed = {}, ""
+    for split, rows in splits.items():
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
+        files[f"{config}/{split}-00000-of-00001.parquet"] = buffer.getvalue()
+        listed += f"  - {{split: {split}, path: {config}/{split}-*}}\n"
+    card = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{listed}---\n"
+    return {"README.md": card.encode(), **files}
+
+
+# Fetches each spec into a folder of its own; prints the error where there is one.
+_PROGRAM = """
+import json, sys
+from pathlib import Path
+from scripts.lib.errors import PipelineError
+from scripts.lib.fetching import fetch_dataset
+from scripts.lib.fetching_benchmarks import fetch_benchmark
+
+for place, spec in json.loads(sys.argv[1]).items():
+    out = Path(place)
+    out.mkdir(parents=True)
+    try:
+        (fetch_benchmark if spec.get("kind") else fetch_dataset)(spec, [], out)
+        print("fetched")
+    except PipelineError as error:
+        print(error)
+"""
+
+
+def fetch_from_hub(
+    repositories: Mapping[str, Commits],
+    home: Path,
+    specs: Mapping[str, Mapping[str, Any]],
+    *,
+    offline: bool = False,
+) -> list[str]:
+    """Fetch raw rows and benchmarks in a process of its own: the client reads its settings once.
+
+    Args:
+        repositories: What the hub holds.
+        home: Where the client keeps what it fetched.
+        specs: New folder -> what to fetch there.
+        offline: Tell the client not to use the network.
+
+    Returns:
+        `fetched`, or the error, for each spec.
+    """
+    with dataset_hub(repositories) as hub:
+        settings = {"HF_HOME": str(home), "HF_ENDPOINT": hub.url}
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, json.dumps(specs)],
+            cwd=ROOT,
+            env={**os.environ, **settings, "HF_HUB_OFFLINE": str(int(offline))},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return done.stdout.splitlines()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,11 +1,14 @@
 """Each entry in config/benchmarks/ is planned, fetched without a network, scored and summed up.
 
-The rows are made by tests/benchmark_rows.py in the datasets' columns; the model is tiny and random.
+The rows are made by tests/benchmark_rows.py in the datasets' columns, or here; the model is tiny
+and random.
 """
 
 import functools
 import json
 import re
+import shutil
+from collections import Counter
 from contextlib import chdir
 from pathlib import Path
 
@@ -13,14 +16,20 @@ import pytest
 
 from scripts.lib import lm_eval_leaves, planning
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.categories import CATEGORY_MAPS
 from scripts.lib.config import load_config, read_config_file
 from scripts.lib.errors import GateError
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.gates import check_gate
+from scripts.lib.judged_scores import sum_up_judgements
+from scripts.lib.judgement_files import load_pairs, write_judgements
 from scripts.lib.lm_eval_rows import Source
 from scripts.lib.lm_eval_tasks import described
+from scripts.lib.local_judge import JudgeSpec, judge_locally
 from scripts.lib.score_spec import ScoreSpec
+from scripts.tools import benchmark_rows
 from tests.benchmark_rows import write_rows
+from tests.dataset_hub import dataset_files, fetch_from_hub
 from tests.punkt import make_punkt
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score
@@ -96,9 +105,9 @@ def world(tmp_path_factory, configs):
     for name in {name for found in configs.values() for name in map(dataset, found)}:
         write_rows(folder / "rows", *name)
     (folder / "data").mkdir()
-    for name in of_kind("judged_pairs"):
-        prompts = folder / f"data/{name}.jsonl"
-        prompts.write_text(json.dumps({"prompt": "Say hi.", "category": "made"}) + "\n")
+    published = [{"instruction": f"Say {word}.", "dataset": "made"} for word in ("hi", "yes")]
+    (folder / "alpaca_eval.json").write_text(json.dumps(published))
+    benchmark_rows.alpaca_eval(folder / "alpaca_eval.json", folder / "data/alpaca_eval.jsonl")
     return folder
 
 
@@ -166,16 +175,73 @@ def test_an_entry_is_fetched_scored_and_summed_up(benchmark, world, configs, mon
     assert 0 <= tallies["Average"]["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("name", sorted(of_kind("judged_pairs")))
-def test_pairs_are_judged_for_a_tuned_model_beside_its_base(name, world):
+def mmlu_files():
+    """Return one question and five solved ones of every subject, as cais/mmlu has them."""
+
+    def row(subject, number):
+        choices = [str(number + place) for place in range(4)]
+        question = f"{subject}: how much is {number}?"
+        return {"question": question, "subject": subject, "choices": choices, "answer": 0}
+
+    subjects = CATEGORY_MAPS["hendrycks"]
+    test = [row(subject, 9) for subject in subjects]
+    dev = [row(subject, number) for subject in subjects for number in range(5)]
+    return dataset_files("all", {"test": test, "dev": dev})
+
+
+def test_mmlu_is_fetched_from_the_hub_scored_and_summed_up(world, tmp_path):
+    with chdir(world):
+        graph = planning.graph_of(with_own("mmlu"), ROOT)
+    (candidate,) = graph.candidates
+    scored = [graph.artifacts[id] for id in candidate.scores["mmlu"]]
+    fetched = graph.artifacts[scored[0].reads["benchmark"][0]]
+    hub = {"cais/mmlu": {"0" * 40: mmlu_files()}}
+    said = fetch_from_hub(hub, tmp_path / "home", {str(tmp_path / "questions"): fetched.spec})
+    assert said == ["fetched"]
+
+    folders = [tmp_path / str(number) for number in range(len(scored))]
+    for folder, job in zip(folders, scored, strict=True):
+        score(ScoreSpec.from_json(job.spec), world / "model", tmp_path / "questions", folder)
+    summed = AggregateSpec.from_json(graph.artifacts[candidate.categories["mmlu"]].spec)
+    (tmp_path / "sums").mkdir()
+    outs = [folder / "out" for folder in folders]
+    tallies = aggregate_scores(summed, outs, tmp_path / "sums")
+    map_ = CATEGORY_MAPS["hendrycks"]
+    assert {name: tally["n"] for name, tally in tallies.items()} == {
+        **Counter(map_.values()),
+        "Average": len(map_),
+    }
+
+
+def test_alpaca_eval_is_answered_judged_and_counted(world, tmp_path):
     turns = [{"role": role, "content": "Hi."} for role in ("user", "assistant")]
     (world / "data/say.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 8)
     tiny = read_config_file(ROOT / "tests/config/tiny.yaml")
     tuned = {"datasets": tiny["datasets"], "runs": {"low": tiny["runs"]["low"]}}
     with chdir(world):
-        graph = planning.graph_of(with_own(name) | tuned, ROOT)
-    judged = [made for made in graph.artifacts.values() if made.stage == "judgements"]
-    assert len(judged) == 1
+        graph = planning.graph_of(with_own("alpaca_eval") | tuned, ROOT)
+    (judged,) = (made for made in graph.artifacts.values() if made.stage == "judgements")
+    asked = {side: graph.artifacts[judged.reads[side][0]] for side in ("base", "run", "benchmark")}
+    questions, judgements = tmp_path / "questions", tmp_path / "judgements"
+    questions.mkdir()
+    judgements.mkdir()
+    sources = [world / source for source in asked["benchmark"].sources]
+    fetch_benchmark(asked["benchmark"].spec, sources, questions)
+
+    # What training and merging would have made of the base: another model of its form.
+    other = make_tiny_model(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", shutil.copytree(world / "model", tmp_path / "run"))
+    for side, model in (("base", world / "model"), ("run", tmp_path / "run")):
+        score(ScoreSpec.from_json(asked[side].spec), model, questions, tmp_path / side / "s")
+    base, run = (tmp_path / side / "s/out" for side in ("base", "run"))
+    pairs = load_pairs(base, run, questions)
+    spec = JudgeSpec(**judged.spec)
+    replies = judge_locally(spec, pairs, world / "model", batch_size=4, scratch=tmp_path)
+    write_judgements(pairs, replies, {"kind": "local"}, base, judgements)
+    figures = sum_up_judgements("alpaca_eval", judgements, tmp_path)
+    assert figures["n"] == 2
+    assert figures["wins"] + figures["losses"] + figures["ties"] == 2
+    assert 0 <= figures["win_rate"] <= 1
 
 
 @pytest.mark.parametrize("name", ["humaneval", "humaneval_instruct"])
