@@ -100,9 +100,11 @@ def compare_judged(
 
 
 def _named(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the words for a local judge's model."""
+    """Return the words for a local judge's model, and the hash of its files."""
     judges = [one for edges in inputs.values() for one in edges["judgements"].get("judge", ())]
-    return {"model": _slug(judges[0]["id"])} if judges else {}
+    if not judges:
+        return {}
+    return {"model": _slug(judges[0]["id"]), "content": judges[0]["content"]}
 
 
 def _slug(id_: str) -> str:

@@ -278,6 +278,11 @@ def _chain(graph: Graph) -> tuple[str, ...]:
             *candidate.artifacts.values(),
             *(score for ids in candidate.scores.values() for score in ids),
             *candidate.judgements.values(),
+            *(
+                judge
+                for judged in candidate.judgements.values()
+                for judge in graph.artifacts[judged].reads.get("judge", ())
+            ),
         )
     )
 

@@ -96,7 +96,7 @@ def protocol_sentence(benchmark: Mapping[str, Any]) -> str:
     who = (
         f"{judge['model']} at {judge['endpoint']}"
         if judge["kind"] == "endpoint"
-        else f"a local model ({judge['model']}, {judge['dtype']})"
+        else f"a local model ({judge['model']}, {judge['dtype']}, files {judge['content'][:12]})"
     )
     first = "" if answers["limit"] is None else f"only the first {answers['limit']} prompts; "
     told = "" if judge["criteria"] is None else f" It was told: {judge['criteria']}"

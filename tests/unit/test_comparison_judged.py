@@ -87,7 +87,7 @@ def test_the_comparison_holds_the_figures_by_category_and_examples(tmp_path):
     assert (found["base"], found["wins"], found["ties"], found["n"]) == ("small", 19, 1, 20)
     assert (found["verdict"], found["equal"], found["notes"]) == ("better", 1, [])
     assert {name: part["n"] for name, part in found["categories"].items()} == {"art": 10, "law": 10}
-    assert duel["judge"]["model"] == "big"
+    assert (duel["judge"]["model"], duel["judge"]["content"]) == ("big", "models/big-1")
     assert [example["prompt_id"] for example in found["examples"]] == ["prompts:1", "prompts:2"]
     assert found["examples"][0]["base_first"] == "B"
     assert document["benchmarks"] == {}
@@ -123,7 +123,7 @@ def test_the_table_and_the_sentence_say_what_the_figures_say(tmp_path):
     low, high = document["judged"]["duel"]["candidates"]["gentle"]["interval"]
     assert f"{100 * low:.2f} to {100 * high:.2f}" in html
     assert "1 answered alike" in html and "p &lt; 0.001" in page(document)
-    assert "judged by a local model (big, float32)" in html
+    assert "judged by a local model (big, float32, files models/big-1)" in html
     assert "| gentle against small | 19 | 0 | 1 | 97.50 (" in judged.markdown
     assert "| law | 9 | 0 | 1 | 95.00 (" in judged.markdown
 

@@ -208,5 +208,7 @@ def test_a_model_that_only_judges_is_scored_on_nothing(world):
     (judged,) = (made for made in graph.artifacts.values() if made.stage == "judgements")
     (judge,) = dict(judged.reads)["judge"]
     assert judge in graph.artifacts and "referee" in judge
+    (compared,) = (made for made in graph.artifacts.values() if made.stage == "comparisons")
+    assert judge in compared.knows["chain"], "who judged is checked like all that is compared"
     del world.config["runs"]
     assert [c.name for c in world.graph().candidates] == ["tiny", "referee"]
