@@ -1,7 +1,7 @@
 """The part of a comparison that a judge decided: who answered better, and how far to trust it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ EXAMPLES = 2
 _REFUSED = {
     "temperature": "The service samples its replies: asked again, it may decide otherwise.",
     "max_tokens": "Its replies could be of any length.",
+}
+
+_UNMERGED = {
+    "code": "unmerged",
+    "text": "Not merged: model and adapter answered side by side; a merged model rounds its weights"
+    " and may answer a little differently.",
 }
 
 # Readings of a judge without regard to order agree; below this rate the judge tells little.
@@ -53,6 +59,7 @@ def judged_section(
         {c.name: str(c.base) for c in judged},
         {c.name: artifacts[c.categories[benchmark]] for c in judged},
         inputs,
+        unmerged={c.name for c in judged if c.unmerged},
     )
 
 
@@ -61,6 +68,8 @@ def compare_judged(
     tuned: Mapping[str, str],
     folders: Mapping[str, Path],
     inputs: Mapping[str, Mapping[str, Any]],
+    *,
+    unmerged: Set[str],
 ) -> dict[str, Any]:
     """Return the section of one benchmark of judged pairs.
 
@@ -70,6 +79,7 @@ def compare_judged(
         folders: Tuned candidate -> folder of what its judgements add up to.
         inputs: Tuned candidate -> the `inputs` of the manifests of its `judgements` and of its
             base's answers (`base`).
+        unmerged: Those whose model and adapter answered side by side.
 
     Returns:
         `judge` and `answers` (how both were asked), empty without candidates; the held-out `split`
@@ -91,7 +101,10 @@ def compare_judged(
                 "base": base,
                 **{k: v for k, v in found[name].items() if k not in _SHARED},
                 "refused": found[name]["judge"].get("refused", {}),
-                "notes": list(_notes(name, found[name], inputs[name])),
+                "notes": [
+                    *_notes(name, found[name], inputs[name]),
+                    *([_UNMERGED] if name in unmerged else []),
+                ],
                 "examples": list(_examples(folders[name], benchmark)),
             }
             for name, base in tuned.items()

@@ -46,11 +46,11 @@ class Judged:
             "judgements/run": {"inputs": inputs},
         }
 
-    def compare(self, name="gentle", base="small"):
+    def compare(self, name="gentle", base="small", *, unmerged=False):
         candidates = [
             {"name": base, "kind": "base", "base": None, "unmerged": False, "categories": {}}
             | {"scores": {"duel": ["scores/base"]}, "judgements": {}},
-            {"name": name, "kind": "run", "base": base, "unmerged": False}
+            {"name": name, "kind": "run", "base": base, "unmerged": unmerged}
             | {"scores": {"duel": ["scores/run"]}, "judgements": {"duel": "judgements/run"}}
             | {"categories": {"duel": "categories/run"}},
         ]
@@ -184,6 +184,12 @@ def test_what_the_service_was_asked_without_is_said(tmp_path):
     assert "gentle: The judge's model refuses temperature: 38 of 38 replies came without." in (
         html.replace("&#39;", "'")
     )
+
+
+def test_a_run_that_was_not_merged_is_called_so(tmp_path):
+    document = Judged(tmp_path, BETTER).compare(unmerged=True)
+    assert codes(document) == ["unmerged"]
+    assert "duel, gentle: Not merged" in text_of(page(document))
 
 
 def test_unreadable_replies_are_counted_where_people_look(tmp_path):
