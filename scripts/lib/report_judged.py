@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.lib.report_scores import View, p_words, verdict_mark
+from scripts.lib.report_scores import View, candidate_notes, p_words, verdict_mark
 from scripts.lib.wording import percent
 
 EXAMPLE_CHARACTERS = 1200
@@ -77,11 +77,7 @@ def judged_views(document: Mapping[str, Any]) -> list[View]:
         {
             "name": name,
             "protocol": protocol_sentence(benchmark),
-            "notes": [
-                f"{run}: {note['text']}"
-                for run, found in benchmark["candidates"].items()
-                for note in found["notes"]
-            ],
+            "notes": candidate_notes(benchmark["candidates"]),
             "rows": list(_rows(benchmark)),
             "examples": list(_examples(benchmark)),
         }

@@ -60,12 +60,20 @@ def page_notes(document: Mapping[str, Any]) -> list[str]:
         for note in benchmark["notes"]
     ]
     judged = [
-        f"{name}, {run}: {note['text']}"
+        f"{name}, {note}"
         for name, benchmark in document["judged"].items()
-        for run, found in benchmark["candidates"].items()
-        for note in found["notes"]
+        for note in candidate_notes(benchmark["candidates"])
     ]
     return scored + judged
+
+
+def candidate_notes(candidates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return notes on candidates, each once with the names of those whom it is about."""
+    about: dict[str, list[str]] = {}
+    for name, found in candidates.items():
+        for note in found["notes"]:
+            about.setdefault(note["text"], []).append(name)
+    return [f"{_listed(names)}: {text}" for text, names in about.items()]
 
 
 def count_words(document: Mapping[str, Any]) -> str:

@@ -192,6 +192,13 @@ def test_a_run_that_was_not_merged_is_called_so(tmp_path):
     assert "duel, gentle: Not merged" in text_of(page(document))
 
 
+def test_a_note_on_several_runs_is_said_once(tmp_path):
+    document = Judged(tmp_path, BETTER, judging="models/small-1").compare()
+    found = document["judged"]["duel"]["candidates"]
+    found["eager"] = found["gentle"]
+    assert text_of(page(document)).count("gentle and eager: The judge is the base model") == 2
+
+
 def test_unreadable_replies_are_counted_where_people_look(tmp_path):
     document = Judged(tmp_path, BETTER, lambda text: "Hm.").compare()
     assert codes(document) == ["unreadable"]
