@@ -1,5 +1,7 @@
 """Properties of the shared-prefix model, with lm-eval's `hf` as the yardstick."""
 
+import copy
+import math
 import os
 import random
 from pathlib import Path
@@ -336,6 +338,19 @@ def test_a_continuation_that_greedy_decoding_gives_is_told(model_of, tokenizer):
     wrong = [*continuation[:2], (continuation[2] + 1) % len(tokenizer)]
     asked = [(None, tokens, end) for end in (continuation, wrong, continuation[:1])]
     assert [greedy for _, greedy in lm._loglikelihood_tokens(asked)] == [True, False, True]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_probabilities_of_a_model_in_bfloat16_are_not_rounded_to_it(
+    model_of, tokenizer, monkeypatch, packed
+):
+    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: packed)
+    model = copy.deepcopy(model_of("llama")).to(torch.bfloat16)
+    lm = SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
+    context = tokenizer.encode("the question was " * 9)
+    asked = [(None, context, [token]) for token in range(len(tokenizer))]
+    found = [logprob for logprob, _ in lm._loglikelihood_tokens(asked, disable_tqdm=True)]
+    assert math.fsum(map(math.exp, found)) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NOT_SHARING)
