@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.lib.errors import ScoreError
+
 # (context text, continuation text), context tokens, continuation tokens: lm-eval's own form.
 Request = tuple[Any, list[int], list[int]]
 
@@ -29,6 +31,22 @@ class TokenSequence:
     def scored(self) -> int:
         """At how many positions, the last ones, the vocabulary is needed."""
         return len(self.tokens) - self.unscored
+
+
+def check_continuations(requests: Sequence[Request]) -> None:
+    """Refuse a continuation without a token, which lm-eval only asserts that there is none.
+
+    Raises:
+        ScoreError: The tokenizer merges a choice into the text before it.
+    """
+    for texts, _, continuation in requests:
+        if not continuation:
+            context, choice = texts or ("", "")
+            raise ScoreError(
+                f"The choice {choice!r} leaves no token of its own after {context[-40:]!r}: the"
+                " tokenizer merges the two. Let white space or a line break stand between them"
+                " (`target_delimiter` of an lm-eval task)."
+            )
 
 
 def token_sequences(requests: Iterable[tuple[int, Request]]) -> list[TokenSequence]:

@@ -37,7 +37,13 @@ from scripts.lib.packing import (
     read_ends,
 )
 from scripts.lib.padding import read_cache, read_padded, shares_prefixes
-from scripts.lib.prefix_groups import Request, TokenSequence, prefix_groups, token_sequences
+from scripts.lib.prefix_groups import (
+    Request,
+    TokenSequence,
+    check_continuations,
+    prefix_groups,
+    token_sequences,
+)
 
 # Log-probability of the continuation in nats, and whether greedy decoding would produce it.
 Reply = tuple[float, bool]
@@ -83,6 +89,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Reply]:
+        check_continuations(requests)
         shares = override_bs is None and self._shares()
         ours = [(at, r) for at, r in enumerate(requests) if shares and self._fits(r)]
         found = dict[int, Reply]()

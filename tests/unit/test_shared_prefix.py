@@ -11,6 +11,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 from transformers import (
     AfmoeConfig,
     AutoModelForCausalLM,
@@ -25,12 +28,14 @@ from transformers import (
     MistralConfig,
     MixtralConfig,
     PhiConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2MoeConfig,
     Qwen3Config,
 )
 
 from scripts.lib import shared_prefix
+from scripts.lib.errors import ScoreError
 from scripts.lib.packing import packs_on
 from scripts.lib.padding import shares_prefixes
 from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
@@ -377,6 +382,15 @@ def test_a_context_beyond_the_window_is_cut_as_hf_cuts_it(model_of, tokenizer):
     asked.append(request("the answer is", " A"))
     theirs = assert_same(model_of("llama"), tokenizer, asked, max_length=64)
     assert theirs != replies(HFLM, model_of("llama"), tokenizer, asked)
+
+
+def test_a_choice_that_melts_into_the_text_before_it_is_named(model_of, tokenizer):
+    # "the answer" is one token, so nothing is left of the choice after those of "the ans".
+    backend = Tokenizer(WordLevel({"?": 0, "the": 1, "answer": 2, "the answer": 3}, unk_token="?"))
+    backend.pre_tokenizer = Split(Regex("the answer|."), "isolated")
+    melting = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="?", pad_token="?")
+    with pytest.raises(ScoreError, match=r"'er' leaves no token of its own after '.*the answ'"):
+        replies(SharedPrefixLM, model_of("llama"), melting, [request("the answ", "er")])
 
 
 def test_a_beginning_is_read_once_and_choices_cost_nothing(model_of, tokenizer):
