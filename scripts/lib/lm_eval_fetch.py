@@ -18,7 +18,7 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.lm_eval_layout import DATA, LOCAL, OWN, OWN_FOLDER, ROWS_FOLDER, TASKS_FILE
 from scripts.lib.lm_eval_leaves import Leaf, find_leaves, reason_of
-from scripts.lib.lm_eval_metrics import check_metrics
+from scripts.lib.lm_eval_metrics import check_metrics, unknown_metrics
 from scripts.lib.lm_eval_questions import judge_task, questions_of_task
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows, splits_of, write_rows
 from scripts.lib.lm_eval_surroundings import keep_data
@@ -88,6 +88,11 @@ def _fetch_rows(
         try:
             config = described(leaf, out / OWN_FOLDER)
             splits, source = splits_of(config), Source.of(config)
+            if unknown := unknown_metrics(config):
+                raise ConfigError(
+                    f"lm-eval knows no metric {', '.join(unknown)}; correct the name, or say its"
+                    " `aggregation` too"
+                )
         # A task's file may import anything, and fail in any way.
         except Exception as error:
             problems.append(f"{leaf.name}: {leaf.error or reason_of(error)}")

@@ -5,6 +5,7 @@ anywhere with the same lm-eval.
 """
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from scripts.lib.lm_eval_layout import OWN_FOLDER
 from scripts.lib.lm_eval_surroundings import surroundings
 
 _FUNCTION = "!function"
+
+# What says where the rows of a task come from.
+_DATA = {"dataset_path", "custom_dataset"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def find_leaves(
                 problems.append(f"{name}: {reason_of(error)}")
                 continue
             for task in _tasks(built):
-                found.setdefault(task.task_name, _leaf(task, own))
+                found.setdefault(task.task_name, _leaf(task, own, index))
     return list(found.values())
 
 
@@ -187,14 +191,20 @@ def _tasks(built: Any) -> list[Any]:
     return list(built) if isinstance(built, list) else [built]
 
 
-def _leaf(task: Any, own: Path) -> Leaf:
+def _leaf(task: Any, own: Path, index: NameIndex) -> Leaf:
     path = task.entry.yaml_path if task.entry else None
-    yaml = None
+    yaml, error = None, task.error
+    if path is None and not _DATA & set(task.overrides):
+        # lm-eval takes a name that it does not know for a task that stands inside the group's file.
+        try:
+            index.entry(task.task_name.rpartition("::")[2])
+        except ConfigError as unknown:
+            error = f"{unknown}; a group reads a task of your own only if `path` lists its file"
     if path is not None:
         builtin = path.is_relative_to(TASKS_FOLDER)
         root = TASKS_FOLDER if builtin else own.resolve()
         yaml = ("lm_eval" if builtin else "own", path.relative_to(root).as_posix())
-    return Leaf(task.task_name, yaml, task.overrides, task.error)
+    return Leaf(task.task_name, yaml, task.overrides, error)
 
 
 def reason_of(error: Exception) -> str:
@@ -203,6 +213,9 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ConfigError):
         return lines[0]
     if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        if package != error.name and importlib.util.find_spec(package):
+            return f"needs the module {error.name!r}, which the installed {package} does not have"
         return f"needs the package {error.name!r}, which is not installed"
     return f"{type(error).__name__}: {lines[0] if lines else 'without a word'}"
 

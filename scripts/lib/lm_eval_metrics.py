@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lm_eval.api.metrics import mean
+from lm_eval.api.registry import METRIC_REGISTRY
 
 from scripts.lib.errors import ConfigError
 
@@ -18,6 +19,18 @@ def barred_metrics(task: Any) -> dict[str, str]:
         elif not better.get(name, True):
             barred[name] = "is better when lower"
     return barred
+
+
+def unknown_metrics(config: Any) -> list[str]:
+    """Return the metrics of a task's config that lm-eval cannot know how to sum up."""
+    return [
+        str(metric["metric"])
+        for metric in config.metric_list or ()
+        if isinstance(metric, Mapping)
+        and isinstance(metric.get("metric"), str)
+        and "aggregation" not in metric
+        and metric["metric"] not in METRIC_REGISTRY
+    ]
 
 
 def check_metrics(task: Any) -> None:

@@ -200,6 +200,28 @@ def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
     assert "mine: needs the package 'a_package_that_nobody_has'" in text
 
 
+def test_a_module_that_its_package_has_no_more_is_said(tmp_path):
+    """As lm-eval's coqa asks of transformers."""
+    changed = {"tasks/shaping.py": "import json.encoders\n"}
+    text = refused(tmp_path, (), own=["tasks/mine.yaml"], files=own_files(tmp_path, **changed))
+    assert "needs the module 'json.encoders', which the installed json does not have" in text
+
+
+def test_a_metric_that_lm_eval_does_not_know_is_named(tmp_path):
+    changed = {"tasks/mine.yaml": f"{OWN['tasks/mine.yaml']}  - {{metric: acccc}}\n"}
+    text = refused(tmp_path, (), own=["tasks/mine.yaml"], files=own_files(tmp_path, **changed))
+    assert "mine: lm-eval knows no metric acccc; correct the name" in text
+
+
+def test_a_group_s_task_that_is_nowhere_is_named_with_what_to_do(tmp_path):
+    group = {"tasks/all.yaml": "group: all\ntask:\n- group: some\n  task: [mine, gsm8kk]\n"}
+    files = own_files(tmp_path, **group)
+    text = refused(tmp_path, (), own=["tasks/all.yaml", "tasks/mine.yaml"], files=files)
+    assert "gsm8kk: lm-eval" in text and "did you mean gsm8k" in text
+    assert "only if `path` lists its file" in text
+    assert "mine:" not in text
+
+
 def test_a_metric_that_no_task_gives_is_refused_before_a_model_is_asked(data, tmp_path):
     facts = fetch(tmp_path / "out", ["gsm8k"], data=data)
     for metric in ("exact_match", "exact_match,strict-match"):
