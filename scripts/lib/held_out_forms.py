@@ -41,7 +41,7 @@ def _parsed(text: str) -> Any:
     """Return what a JSON text means, or None."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter from brackets a thousand deep
         return None
 
 

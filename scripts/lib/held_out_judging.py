@@ -13,7 +13,9 @@ from scripts.lib.languages import same_language
 from scripts.lib.thoughts import without_thoughts
 
 # Who speaks, on a line of its own: a template's role that has slipped into the answer.
-_ROLE_LINE = re.compile(r"^\W*(?:system|user|assistant)\W*$", re.IGNORECASE | re.MULTILINE)
+_ROLE_LINE = re.compile(
+    r"^[^\w\n]*(?:system|user|assistant)[^\w\n]*$", re.IGNORECASE | re.MULTILINE
+)
 
 
 class Kept(TypedDict):

@@ -62,6 +62,7 @@ def test_loss_and_length_are_those_of_the_reference():
         ("My Assistant: is it open?", 1),
         ("Two teas.\nassistant\nMore.", 0),
         ("The user ordered.", 1),
+        ("Two teas.\n\n **User** :\n", 0),
     ],
 )
 def test_an_answer_is_not_empty_and_holds_nothing_of_the_template(response, good):
@@ -103,6 +104,11 @@ def test_the_form_that_all_references_share_is_asked_of_answers(references, word
     first, *others = references
     assert judged(first, good, others=others)["format"] == 1
     assert judged(first, bad, others=others)["format"] == 0
+
+
+def test_brackets_without_end_are_no_json():
+    """A model that fell into a loop; Python's reader gives up on them in a way of its own."""
+    assert judged(JSON[0], "[" * 100_000, others=JSON[1:])["format"] == 0
 
 
 def test_few_references_share_no_form():
