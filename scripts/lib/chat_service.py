@@ -140,7 +140,8 @@ class ChatService:
         try:
             said = response.json()["choices"][0]["message"]["content"]
             if isinstance(said, str | None):
-                return said or ""
+                # JSON may hold half a character, which no file takes.
+                return (said or "").encode(errors="replace").decode()
         except (json.JSONDecodeError, requests.JSONDecodeError, KeyError, IndexError, TypeError):
             pass
         shown = self._hidden(response.text)[:_EXCERPT]

@@ -107,6 +107,11 @@ def test_replies_that_hold_no_verdict_are_counted_and_their_prompts_are_ties(jud
     assert found["wins"] + found["losses"] + found["ties"] == found["n"] == PROMPTS
 
 
+def test_half_an_emoji_in_a_reply_is_no_end_of_the_job(judge, tmp_path):
+    judge.rule = lambda prompt: "\ud83d\n" + longer(prompt)
+    assert summed(judge, tmp_path)["unreadable"] == 0
+
+
 def test_what_is_asked_is_greedy_and_goes_to_the_chosen_model(judge, tmp_path):
     ask(judge, tmp_path, HALF[:1])
     for body in judge.asked:
