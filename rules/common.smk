@@ -16,7 +16,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib import planning, recovery, remarks, upkeep, usage, views
+from scripts.lib import (
+    credentials,
+    planning,
+    recovery,
+    remarks,
+    upkeep,
+    usage,
+    views,
+)
 from scripts.lib.errors import PipelineError
 from scripts.lib.launch import launcher
 from scripts.lib.plan import read_frozen
@@ -98,13 +106,16 @@ READING = contextlib.ExitStack()
 
 
 def start_workflow():
-    """Refuse a plan that is for pictures only; leave a note; show what is there and in use."""
+    """Refuse what cannot be done; leave a note; show what is there and in use."""
     global NOTE
     if INVOCATION.full:
         raise WorkflowError(
             "plan=full is for pictures and --report: leave it out to run"
         )
     plan, store = INVOCATION.plan, INVOCATION.store
+    rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if lacking := credentials.unset(plan, rules, os.environ):
+        raise WorkflowError("\n".join(lacking))
     for line in remarks.before(store):
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import publish
-from scripts.lib import planning
+from scripts.lib import credentials, planning
 from scripts.lib.files import content_of, list_files, read_json
 from tests.hub_server import hub
 from tests.identity.world import words
@@ -42,6 +42,14 @@ def test_publishing_asks_for_what_the_report_does_without(world, tmp_path):
     other.evict("merged:south")
     assert words(plan(other, publish=False).plan) == set()
     assert words(plan(other, publish=True).plan) == {"merged:north"}
+
+
+def test_a_token_is_asked_for_before_the_work_where_something_will_be_pushed(world):
+    planned = plan(world, publish=True).plan
+    (said,) = credentials.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": " "})
+    assert said.startswith("HF_TOKEN is not set")
+    assert credentials.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": TOKEN}) == []
+    assert credentials.unset(planned, {"merge_adapter"}, {}) == []
 
 
 def test_only_a_plan_to_publish_lists_what_is_published(world):

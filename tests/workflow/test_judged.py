@@ -66,5 +66,11 @@ def test_a_local_judge_is_a_job_of_the_cluster_and_a_service_is_asked_from_here(
     assert asked["judge_pairs"] == asked["score_benchmark"]
     (plan,) = (folder / "results" / "plans").glob("*.json")
     entries = json.loads(plan.read_text())["artifacts"].values()
+    refused = snakemake(folder, "--cores", "1", env={"KEY": ""})
+    assert refused.returncode == 1
+    assert "KEY is not set in the environment: set it to the key of https://judge.example/v1" in (
+        refused.stdout
+    )
+    assert not (folder / "results" / "models").exists(), "nothing was done before"
     told = [e["execution"] for e in entries if e["stage"] == "remote_judgements"]
     assert told == [{"api_key_env": "KEY"}] * 2
