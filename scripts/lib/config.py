@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from scripts.lib.config_benchmarks import Benchmark
+from scripts.lib.config_benchmarks import Benchmark, MmluOptions
 from scripts.lib.config_candidate_checks import combination_problems, unknown_run_problems
 from scripts.lib.config_candidates import Combination
 from scripts.lib.config_checks import (
@@ -133,6 +133,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     problems += missing_split_problems(config.benchmarks, config.datasets)
     problems += combination_problems(config.candidates, config.runs)
     problems += _publish_problems(config, runs)
+    problems += _legacy_problems(config)
     if problems:
         raise config_error(problems)
     return config
@@ -170,6 +171,17 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
         found = problems_of(error, ConfigFile.model_json_schema())
         problems += [problem for problem in found if problem.path not in known]
         return None
+
+
+def _legacy_problems(config: Config) -> Iterator[Problem]:
+    """Yield a wish for results in the old layout where there will be none."""
+    written = any(isinstance(one, MmluOptions) for one in config.benchmarks.values())
+    if config.report.legacy_results and not written:
+        yield Problem(
+            ("report", "legacy_results"),
+            "no benchmark here is of kind mmlu, and only those are written so; add one, or leave"
+            " this out",
+        )
 
 
 def _publish_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:

@@ -292,6 +292,13 @@ def test_benchmarks_whose_files_would_be_confused_are_refused(one, other):
     load_config(changed("benchmarks", {"mmlu": benchmark, "mmlu-pro": benchmark}))
 
 
+def test_the_old_layout_is_refused_where_nothing_would_be_written():
+    own = {"own": {"kind": "multiple_choice", "path": "own.csv"}}
+    (line,) = errors_of(changed("benchmarks", own) | {"report": {"legacy_results": True}})
+    assert line.startswith("report.legacy_results: no benchmark here is of kind mmlu")
+    load_config(changed("report/legacy_results", True))
+
+
 @pytest.mark.parametrize(("given", "read"), [("gentle", ("gentle",)), (["a", "b"], ("a", "b"))])
 def test_redo_takes_one_name_or_several(given, read):
     assert load_config(VALID | {"redo": given}).redo == read
