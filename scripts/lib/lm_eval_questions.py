@@ -79,7 +79,7 @@ def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
         "question_id": question.id,
         "subject": question.subject,
         "prediction": _prediction(question.task, question.doc, instances, first),
-        "answer": str(question.task.doc_to_target(question.doc)),
+        "answer": _expected(question.task, question.doc),
         "correct": next(iter(values.values()), None) == 1.0,
         "logprobs": None if texts else [_loglikelihood(reply) for reply in replies],
         "response": _response(texts),
@@ -170,6 +170,24 @@ def _loglikelihood(reply: Any) -> float:
     if isinstance(reply, str):
         return 0.0
     return float(reply[0] if isinstance(reply, tuple | list) else reply)
+
+
+def _expected(task: Any, doc: Any) -> str:
+    """Return for people what is right, in the words of `_prediction`.
+
+    A task names the right choice by its place or its text; where choices differ in what they go
+    before (winogrande), its `doc_to_text` does.
+    """
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return str(task.doc_to_target(doc))
+    choices = task.doc_to_choice(doc)
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    places = gold if isinstance(gold, list) else [gold]
+    words = [
+        str(choices[place]) if isinstance(place, int) and 0 <= place < len(choices) else str(place)
+        for place in places
+    ]
+    return words[0] if len(words) == 1 else json.dumps(words, ensure_ascii=False)
 
 
 def _prediction(task: Any, doc: Any, instances: Sequence[Instance], name: str) -> str:

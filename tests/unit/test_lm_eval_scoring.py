@@ -25,6 +25,10 @@ FOLDERS = {
 }
 
 
+# Tasks whose accuracy is that of the likeliest choice.
+CHOICES = ("arc_easy", "hellaswag", "kobest_copa", "truthfulqa_mc1", "winogrande")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("model"))
@@ -92,6 +96,8 @@ def test_every_task_gives_what_lm_eval_gives(options, model, data, fetched, tmp_
                 assert row["logprobs"] == pytest.approx(said, abs=1e-4), name
             else:
                 assert row["response"] == sample["resps"][0][0]
+            if name in CHOICES:
+                assert (row["prediction"] == row["answer"]) == (sample["acc"] == 1.0), name
         for sample in samples:
             values = json.loads(own[sample["doc_id"]]["metrics"])
             for metric in sample["metrics"]:
