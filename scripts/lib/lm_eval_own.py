@@ -8,6 +8,7 @@ of what identifies the benchmark.
 import ast
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,10 @@ def _add_yaml(
             _add_module(module.resolve(), own)
     for written in _row_paths(document):
         _add_rows(written, place.parent, local, sources)
+    # In a repository of the hub it names one of its folders.
+    for written in _values(document, "data_dir"):
+        with suppress(ConfigError):
+            _add_rows(written, place.parent, local, sources)
 
 
 def _words(value: Any) -> Iterator[_Function]:
@@ -130,19 +135,20 @@ def _add_module(place: Path, own: dict[Path, None]) -> None:
                     _add_module(file.resolve(), own)
 
 
-def _row_paths(value: Any) -> Iterator[str]:
+def _row_paths(document: Any) -> Iterator[str]:
     """Yield every path that stands in `data_files` or may stand in `dataset_path`."""
+    yield from _values(document, "data_files")
+    yield from filter(_is_place, _values(document, "dataset_path"))
+
+
+def _values(value: Any, name: str) -> Iterator[str]:
+    """Yield every text that stands anywhere under a key of this name."""
     if isinstance(value, list):
         for item in value:
-            yield from _row_paths(item)
+            yield from _values(item, name)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if key == "data_files":
-                yield from _texts(item)
-            elif key == "dataset_path" and isinstance(item, str) and _is_place(item):
-                yield item
-            else:
-                yield from _row_paths(item)
+            yield from _texts(item) if key == name else _values(item, name)
 
 
 def _texts(value: Any) -> Iterator[str]:

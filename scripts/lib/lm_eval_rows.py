@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pyarrow.csv
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, load_dataset
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.table import InMemoryTable
 
 from scripts.lib.canonical import digest
@@ -194,6 +195,8 @@ def _rows_of_library(
     path = _folder(written, places.local)
     if files := options.get("data_files"):
         options["data_files"] = _located(files, places.local)
+    if folder := _local_folder(source):
+        options["data_dir"] = _folder(folder, places.local)
     if written in places.revisions:
         options["revision"] = places.revisions[written]
     rows = load_dataset(path, source.name, **options)
@@ -209,7 +212,16 @@ def _rows_of_library(
 def _is_local(source: Source, local: Mapping[str, Path]) -> bool:
     """Tell whether a task's file itself names the rows."""
     files = source.options.get("data_files")
-    return _located(files, local) != files or _folder(str(source.path), local) != source.path
+    if _located(files, local) != files or _folder(str(source.path), local) != source.path:
+        return True
+    folder = _local_folder(source)
+    return folder is not None and _folder(folder, local) != folder
+
+
+def _local_folder(source: Source) -> str | None:
+    """Return the `data_dir` of a kind of file; that of a repository is one of its own folders."""
+    folder = source.options.get("data_dir")
+    return folder if isinstance(folder, str) and source.path in _PACKAGED_DATASETS_MODULES else None
 
 
 def _folder(written: str, local: Mapping[str, Path]) -> str:

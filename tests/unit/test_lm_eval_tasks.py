@@ -14,7 +14,10 @@ from scripts.lib import journal, lm_eval_rows, scoring
 from scripts.lib.benchmark_questions import questions_of
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.gates import check_gate
+from scripts.lib.hash_memory import HashMemory
+from scripts.lib.lm_eval_own import task_files
 from scripts.lib.lm_eval_rows import RowSources, Source, load_rows
+from scripts.lib.sources import LocalSources
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
 from tests.unit.lm_eval_data import fetch, write_data
@@ -149,6 +152,29 @@ def test_a_task_of_ones_own_comes_with_includes_functions_and_rows(model, tmp_pa
     other = counted(tmp_path / "s" / "out", tmp_path / "other", metric="right")
     assert other["b.average.json"]["accuracy"] == 0.0
     assert other["b.average.json"]["protocol"]["counted"] == {"mine": "right,none"}
+
+
+def test_rows_in_a_data_dir_are_part_of_a_task_and_are_read_from_anywhere(tmp_path):
+    by_folder = OWN["common/base.yaml"].replace(
+        "data_files:\n    test: rows/test.jsonl", "data_dir: rows"
+    )
+    files = own_files(tmp_path, **{"common/base.yaml": by_folder})
+    (tmp_path / "rows").mkdir()
+    files["local/rows/test.jsonl"].rename(tmp_path / "rows/test.jsonl")
+    sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
+    names, places = task_files(sources, ["own/tasks/mine.yaml"], None)
+    assert places["local/rows/test.jsonl"] == tmp_path / "rows/test.jsonl"
+    facts = fetch(tmp_path / "fetched", own=names, files=places)
+    assert facts["datasets"] == {"json": "local"}
+
+
+def test_a_data_dir_of_the_hub_is_no_local_folder(tmp_path):
+    of_hub = OWN["common/base.yaml"].replace("dataset_path: json", "dataset_path: some/where")
+    of_hub = of_hub.replace("data_files:\n    test: rows/test.jsonl", "data_dir: rows")
+    own_files(tmp_path, **{"common/base.yaml": of_hub})
+    sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
+    _, places = task_files(sources, ["own/tasks/mine.yaml"], None)
+    assert all(name.startswith("own/") for name in places)
 
 
 def judge_own(tmp_path, results):
