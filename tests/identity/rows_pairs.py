@@ -55,7 +55,8 @@ def _other_order(world: World) -> None:
 
 
 def _shorter(world: World) -> None:
-    world.config["benchmarks"]["pairs"] |= {"max_new_tokens": 64, "limit": 1}
+    changes = {"max_new_tokens": 64, "limit": 1, "on_long_prompt": "leave_out"}
+    world.config["benchmarks"]["pairs"] |= changes
 
 
 def _from_dataset(world: World) -> None:
@@ -104,13 +105,8 @@ PAIRS_ROWS = [
     _row("variable of the key", put("benchmarks/paid/judge/api_key_env", "MINE"), frozenset()),
     _row("no variable of a key", drop("benchmarks/paid/judge/api_key_env"), frozenset()),
     _row(
-        "longest answer and number of prompts",
+        "longest answer, number of prompts, and those that are too long",
         _shorter,
-        answered("tiny", "gentle", on=["pairs"]),
-    ),
-    _row(
-        "long prompts of pairs",
-        put("benchmarks/pairs/on_long_prompt", "leave_out"),
         answered("tiny", "gentle", on=["pairs"]),
     ),
     _row(
