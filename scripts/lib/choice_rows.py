@@ -101,7 +101,9 @@ def _choices(row: Mapping[str, Any]) -> list[str]:
             found = json.loads(found)
         except ValueError:
             raise BadRowError("has no list in `choices`") from None
-    if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
+    if not isinstance(found, list):
+        raise BadRowError("has no list in `choices`")
+    if not 2 <= len(found) <= len(LETTERS):
         raise BadRowError(f"needs 2 to {len(LETTERS)} choices")
     texts = [_text(choice) for choice in found]
     if not all(texts):

@@ -113,6 +113,11 @@ def load_rows(source: Source, splits: Sequence[str], places: RowSources) -> tupl
         return _rows_of_library(source, splits, places)
     except ConfigError:
         raise
+    except ConnectionError as error:
+        raise ConfigError(
+            f"cannot be loaded ({reason_of(error)}); fetch it where the hub can be reached, or give"
+            " its rows in a folder, by `data`"
+        ) from error
     # Whatever a library, a network or a file does, the other datasets are to be tried all the same.
     except Exception as error:
         raise ConfigError(f"cannot be loaded ({reason_of(error)})") from error

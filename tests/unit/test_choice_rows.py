@@ -66,6 +66,7 @@ def test_every_format_and_both_ways_to_write_choices_give_the_same_rows(tmp_path
         ({"question": " "}, "has no text in `question`"),
         ({"choices": ["one"]}, "needs 2 to 26 choices"),
         ({"choices": "one, two"}, "has no list in `choices`"),
+        ({"choices": {"text": ["one", "two"], "label": ["A", "B"]}}, "has no list in `choices`"),
         ({"choices": ["one", ""]}, "has no text in choice B"),
         ({"choices": ["one", None]}, "has no text in choice B"),
         ({"choices": ["one", "one "]}, "has the same choice twice"),

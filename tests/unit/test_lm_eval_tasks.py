@@ -362,6 +362,16 @@ def test_rows_of_another_commit_than_the_pinned_are_refused(tmp_path, monkeypatc
     assert "c" * 40 in message
 
 
+def test_a_hub_that_cannot_be_reached_is_said_with_what_to_do(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise ConnectionError("Couldn't reach 'openai/gsm8k' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(lm_eval_rows, "load_dataset", load)
+    text = refused(tmp_path, ["gsm8k"])
+    assert "gsm8k: the dataset openai/gsm8k (main) cannot be loaded (ConnectionError" in text
+    assert "by `data`" in text
+
+
 def test_a_column_that_comes_late_in_a_file_is_kept(tmp_path):
     place = tmp_path / "data/openai/gsm8k/main/test.jsonl"
     place.parent.mkdir(parents=True)
