@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -98,7 +99,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="the downloaded file or folder")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args(argv)
-    count = MAKERS[arguments.benchmark](arguments.source, arguments.out)
+    try:
+        count = MAKERS[arguments.benchmark](arguments.source, arguments.out)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(
+            f"{arguments.source} is not what {arguments.benchmark} is made of"
+            f" ({type(error).__name__}: {error}); config/benchmarks/{arguments.benchmark}.yaml says"
+            " which file it is"
+        )
+    if not count:
+        sys.exit(f"{arguments.source} holds no question of {arguments.benchmark}")
     print(f"{arguments.out}: {count} questions")
 
 

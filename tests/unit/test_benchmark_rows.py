@@ -42,8 +42,26 @@ def test_jmmlu_is_read_from_a_clone_whose_tables_name_no_columns(tmp_path):
 
 def test_a_row_that_is_too_short_is_not_half_read(tmp_path):
     (tmp_path / "anatomy.csv").write_text(table(ROW[:4]), encoding="utf-8")
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(SystemExit, match="shorter"):
         main(["jmmlu", str(tmp_path), str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "text", "fault"),
+    [
+        ("alpaca_eval", '[{"prompt": "Say hi."}]', "KeyError: 'instruction'"),
+        ("alpaca_eval", "[]", "holds no question"),
+        ("llm_jp", "no JSON", "JSONDecodeError"),
+        ("jmmlu", "no zip file", "BadZipFile"),
+        ("jmmlu", None, "FileNotFoundError"),
+    ],
+)
+def test_another_file_than_the_expected_one_is_said(tmp_path, benchmark, text, fault):
+    source = tmp_path / "source"
+    if text is not None:
+        source.write_text(text)
+    with pytest.raises(SystemExit, match=rf"^{source} .*{fault}"):
+        main([benchmark, str(source), str(tmp_path / "out")])
 
 
 def test_alpaca_eval_becomes_prompts_by_source(tmp_path):
