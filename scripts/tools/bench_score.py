@@ -157,10 +157,7 @@ def compete(
 def five_shot(folder: Path, dtype: str, options: argparse.Namespace) -> list[Figure]:
     """Compare on whole prompts of five worked examples."""
     peers, data = Peers(folder, dtype), mmlu_folder()
-    names = options.subjects
-    if data == DEMO_DATA:
-        names = sorted(file.stem for file in data.glob("test/*.jsonl"))
-    count = options.questions or None
+    names, count = subjects_of(data, options.subjects), options.questions or None
     subjects = {
         name: questions_of(data, name, peers.tokenizer, count=count, shots=5) for name in names
     }
@@ -170,6 +167,13 @@ def five_shot(folder: Path, dtype: str, options: argparse.Namespace) -> list[Fig
     needed = sum(flops(peers.model, lms[OURS], questions) for questions in subjects.values())
     sizes = {name: len(questions) for name, questions in subjects.items()}
     return figures_of(tallies, sizes, DTYPES[dtype], bound=needed / matmul_rate(peers.model))
+
+
+def subjects_of(data: Path, asked: Sequence[str]) -> list[str]:
+    """Return the subjects to ask: those of the real MMLU, or all that the demo has."""
+    if data == DEMO_DATA:
+        return sorted(file.stem for file in data.glob("test/*.jsonl"))
+    return list(asked)
 
 
 def figures_of(
@@ -222,10 +226,10 @@ def _of_one(theirs: Tally, ours: Tally, subject: str) -> float:
     return theirs.processor_seconds(one) / ours.processor_seconds(one)
 
 
-def other_modes(folder: Path, batch: int, count: int) -> list[Figure]:
+def other_modes(folder: Path, batch: int, options: argparse.Namespace) -> list[Figure]:
     """Compare where little or nothing is shared; medians of interleaved rounds."""
     peers, data = Peers(folder, "float32"), mmlu_folder()
-    subject = SUBJECTS[0]
+    subject, count = subjects_of(data, options.subjects)[0], options.other_questions
     pair = (peers.ours(), peers.hf(batch))
     modes = {}
     for name, shots, chat in (("zero_shot", 0, False), ("chat_zero_shot", 0, True)):
@@ -273,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for dtype in options.dtypes:
             figures += five_shot(folder, dtype, options)
         if options.other_questions:
-            figures += other_modes(folder, 4, options.other_questions)
+            figures += other_modes(folder, 4, options)
     peak = max(figure.value for figure in figures if figure.name.startswith("peak_gib_"))
     publish("score", [*figures, Figure("peak_gib", peak, "GiB")])
 
