@@ -6,7 +6,7 @@ commit, or local files), or from a folder with files of the same rows.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.table import InMemoryTable
 
+from scripts.lib import question_rows
 from scripts.lib.canonical import digest
-from scripts.lib.errors import ConfigError
+from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.hub_rows import commit_fault, commits_of, reason_of
 
 DATA_SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -172,24 +173,13 @@ def _rows_of_file(place: Path) -> Dataset:
     if place.suffix == ".csv":
         options = pyarrow.csv.ParseOptions(newlines_in_values=True)
         return Dataset(InMemoryTable(pyarrow.csv.read_csv(place, parse_options=options)))
-    rows = list(_parsed(place))
+    try:
+        rows = question_rows.read_rows(place, lambda row: None)
+    except ScoreError as error:
+        raise ConfigError(f"cannot be read: {error}") from error
     # A Dataset has the columns of its first row.
     columns = dict.fromkeys(name for row in rows for name in row)
     return Dataset.from_list([{name: row.get(name) for name in columns} for row in rows])
-
-
-def _parsed(place: Path) -> Iterator[Mapping[str, Any]]:
-    # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
-    for number, line in enumerate(place.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"cannot be read: {place}:{number} is no JSON ({error})") from error
-        if not isinstance(row, Mapping):
-            raise ConfigError(f"cannot be read: {place}:{number} is no JSON object")
-        yield row
 
 
 def _rows_of_library(

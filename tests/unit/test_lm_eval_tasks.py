@@ -397,7 +397,7 @@ def test_a_cell_of_a_table_may_have_several_lines(tmp_path):
 def test_a_row_that_is_no_json_is_named_with_its_line(tmp_path):
     place = tmp_path / "test.jsonl"
     place.write_text('{"question": "q"}\nquestion\n')
-    with pytest.raises(ConfigError, match=r"test\.jsonl:2 is no JSON \("):
+    with pytest.raises(ConfigError, match=r"test\.jsonl:2 is not JSON \("):
         load_rows(GSM8K, ["test"], data_folder(place))
 
 
