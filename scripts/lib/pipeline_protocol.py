@@ -64,11 +64,11 @@ def category_map(benchmark: Benchmark) -> str:
 def cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...]]]:
     """Return the scoring jobs of a benchmark: name and subjects of each.
 
-    A job scores a whole part of the refinement or none of it, so that another category map or
-    another choice of subjects finds its scores made. A small benchmark is one job: starting several
-    would take longer than asking all of it.
+    Together they ask the wanted subjects and no other. They are split so that another category map
+    finds its scores made, but for few questions: starting several jobs would take longer than
+    asking them all.
     """
-    if place.in_one_job or not place.subjects:
-        return [("", place.subjects)]
-    wanted = set(getattr(benchmark, "subjects", None) or place.subjects)
-    return [cell for cell in refinement(place.subjects) if wanted & set(cell[1])]
+    wanted = getattr(benchmark, "subjects", None) or place.subjects
+    if place.in_one_job or not wanted:
+        return [("", wanted)]
+    return refinement(wanted)

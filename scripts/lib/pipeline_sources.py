@@ -37,7 +37,7 @@ from scripts.lib.sources import LocalSources, column_names
 SPLITS = ("train", "valid", "test")
 
 ONE_JOB_QUESTIONS = 500
-"""Up to so many questions a benchmark is scored in one job. Starting a job takes about ten seconds
+"""Up to so many wanted questions are scored in one job. Starting a job takes about ten seconds
 of a CPU's time, as long as some ten to fifty five-shot questions on a small model."""
 
 
@@ -49,7 +49,7 @@ class Place:
         id: The artifact.
         slug: Words for it.
         subjects: The subjects of a benchmark, where planning knows them.
-        in_one_job: Whether a benchmark is so small that one job scores it.
+        in_one_job: Whether so few of a benchmark's questions are wanted that one job scores them.
         backend: A benchmark's back end with its version, where no lock pins it.
     """
 
@@ -198,7 +198,8 @@ def _add_questions(
             sources=(str(folder / name) for name in files),
         )
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        asked = sum(sources.question_counts(benchmark.path, "test").values())
+        counts = sources.question_counts(benchmark.path, "test")
+        asked = sum(counts.get(subject, 0) for subject in benchmark.subjects or subjects)
         place = Place(id, slug, subjects, in_one_job=asked <= ONE_JOB_QUESTIONS)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
         assert benchmark.path is not None  # else a dataset holds the prompts
