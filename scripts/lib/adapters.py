@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import MergeError
+from scripts.lib.files import is_hidden
 from scripts.lib.model_files import TOKENIZER_FILES
 from scripts.lib.weight_files import StoredTensor, read_weight_file
 
@@ -254,7 +255,11 @@ def _pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> A
 
 def tokenizer_files(adapter: Path) -> list[Path]:
     """Return the files that a merged model takes from *adapter*: tokenizer and chat template."""
-    return sorted(f for f in adapter.iterdir() if f.is_file() and f.name not in ADAPTER_FILES)
+    return sorted(
+        file
+        for file in adapter.iterdir()
+        if file.is_file() and file.name not in ADAPTER_FILES and not is_hidden(file.name)
+    )
 
 
 def carried_files(model: Path, adapter: Path) -> list[Path]:

@@ -5,14 +5,13 @@ GGUF file becomes a plain bfloat16 safetensors model.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
-from scripts.lib.files import sha256_of
+from scripts.lib.files import copy_files, sha256_of
 from scripts.lib.model_files import TOKENIZER_FILES, WEIGHT_SUFFIXES
 
 NEVER_FETCHED = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES] + ["*.gguf", "*.onnx", "original/*"]
@@ -61,11 +60,7 @@ def _download_model(spec: Mapping[str, Any], out: Path) -> None:
     folder = Path(
         snapshot_download(spec["hub"], revision=spec["revision"], ignore_patterns=ignored)
     )
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not any(part.startswith(".") for part in file.parts[-2:]):
-            target = out / file.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+    copy_files(folder, out)
 
 
 def _dequantise(file: Path, out: Path) -> None:

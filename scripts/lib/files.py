@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 
@@ -39,17 +40,37 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_hidden(path: str | PurePath) -> bool:
+    """Tell whether a relative *path* is a hidden file, or one in a hidden folder.
+
+    No program here writes such files. Those that lie in an artifact's folder are others':
+    Snakemake's `.snakemake_timestamp` where a job of its made the folder (and none where it came
+    from a cache), `.nfs*` of open files that were deleted, `.DS_Store`.
+    """
+    return any(part.startswith(".") for part in PurePath(path).parts)
+
+
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield every file below *folder*, sorted by path."""
-    yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    """Yield every file below *folder* that is not hidden, sorted by path."""
+    for path in sorted(folder.rglob("*")):
+        if not is_hidden(path.relative_to(folder)) and path.is_file():
+            yield path
 
 
 def list_files(folder: Path) -> tuple[FileEntry, ...]:
-    """Return every file below *folder* with size and hash, sorted by path."""
+    """Return every file below *folder* that is not hidden, with size and hash, sorted by path."""
     return tuple(
         FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
         for path in walk_files(folder)
     )
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy every file below the folder *source* that is not hidden to its place below *target*."""
+    for path in walk_files(source):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
 
 
 def content_of(files: tuple[FileEntry, ...]) -> str:

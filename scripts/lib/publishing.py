@@ -18,7 +18,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from scripts.lib.canonical import digest
 from scripts.lib.card_results import results
 from scripts.lib.errors import PublishError
-from scripts.lib.files import read_json, write_json
+from scripts.lib.files import is_hidden, read_json, write_json
 from scripts.lib.gates import check_gate
 from scripts.lib.model_card import CARD, CardSpec, base_licence, card_text
 from scripts.lib.store import Found, Store
@@ -108,7 +108,8 @@ def publish_model(wanted: Publication, store: Store, *, token: str) -> str:
 def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfApi) -> str:
     """Make the repository where it is missing, commit all files at once, return the commit."""
     disable_progress_bars()
-    files = [entry["path"] for entry in manifest["files"] if entry["path"] != CARD]
+    paths = (entry["path"] for entry in manifest["files"])
+    files = [path for path in paths if path != CARD and not is_hidden(path)]
     operations = [CommitOperationAdd(path, str(wanted.merged[1] / path)) for path in files] + [
         CommitOperationAdd(CARD, card.encode())
     ]

@@ -231,9 +231,10 @@ class Store:
 
 
 def _listed(found: Found) -> Iterator[files.FileEntry]:
-    """Yield the files that a manifest lists."""
+    """Yield the files that a manifest lists, but hidden ones, which no new manifest lists."""
     for entry in found.manifest["files"]:
-        yield files.FileEntry(entry["path"], entry["bytes"], entry["sha256"])
+        if not files.is_hidden(entry["path"]):
+            yield files.FileEntry(entry["path"], entry["bytes"], entry["sha256"])
 
 
 def _read(id: str, manifest_path: Path) -> Found | None:

@@ -9,7 +9,6 @@ within each conversation as well 155.
 
 import json
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from trl import SFTConfig
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
+from scripts.lib.files import copy_files
 from scripts.lib.train_data import (
     ShardFacts,
     check_facts,
@@ -262,8 +262,7 @@ def _write(
         save_adapter(
             trainer.model, model.name, out, scratch / "initial" if mutates_base(spec) else None
         )
-        for file in sorted((shards / "tokenizer").iterdir()):
-            shutil.copyfile(file, out / file.name)
+        copy_files(shards / "tokenizer", out)
     history = thin(state.log_history)
     # An early stop keeps an earlier adapter: what came after it says nothing about it.
     verdict = read_verdict([event for event in history if event["step"] <= kept_step])

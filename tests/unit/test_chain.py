@@ -9,6 +9,7 @@ from scripts.lib.errors import StoreError
 def manifest(content, **inputs):
     return {
         "content": content,
+        "files": [],
         "inputs": {
             edge: [{"id": id, "content": found} for id, found in pairs]
             for edge, pairs in inputs.items()
