@@ -11,13 +11,15 @@ Try it  python -m scripts.format_chat --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.formatting import FormatSpec, format_chat
+from scripts.lib.formatting import FormatSpec, format_chat, told
 from scripts.lib.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    return format_chat(FormatSpec(**job.spec), job.folder("raw"), job.out)
+    facts = format_chat(FormatSpec(**job.spec), job.folder("raw"), job.out)
+    print(told(facts["summary"]), flush=True)
+    return facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ Reads   chat/<dataset>, models/<model> (tokenizer and template only)
 Writes  <artifact>/{train,valid,test}-*.parquet  text, token ids, loss mask
         <artifact>/tokenizer/                    the tokenizer that adapter and model will carry
         <artifact>/contract.json                 what the template was proved to do
+        <artifact>/summary.json                  conversations and tokens kept, dropped by reason
 
 Try it  python -m scripts.render_shards --help
 """
@@ -12,12 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.job import Job, run_job
-from scripts.lib.rendering import RenderSpec, render_shards
+from scripts.lib.rendering import RenderSpec, render_shards, told
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    return render_shards(RenderSpec(**job.spec), job.folder("chat"), job.folder("model"), job.out)
+    facts = render_shards(RenderSpec(**job.spec), job.folder("chat"), job.folder("model"), job.out)
+    print(told(facts["tokens"]), flush=True)
+    return facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

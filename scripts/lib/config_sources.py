@@ -134,7 +134,10 @@ class DatasetOptions(Settings):
         "Read only the first rows of each split, at most so many.", "identity", None
     )
     max_dropped_fraction: Fraction = setting(
-        "Stop before training when a larger share of the rows had to be dropped.", "gate", 0.05
+        "Stop before training when a larger share had to be dropped: of the rows in formatting, or"
+        " of the conversations in rendering.",
+        "gate",
+        0.05,
     )
 
     @model_validator(mode="before")

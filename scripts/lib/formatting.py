@@ -7,6 +7,7 @@ cut by content: adding rows moves no other row, and equal conversations stand on
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -156,6 +157,15 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
         raise RecordError(_nothing_left(raw, tally))
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return {"summary": summary}
+
+
+def told(summary: Mapping[str, Any]) -> str:
+    """Say in one line what became of the rows."""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary["by_reason"].items())
+    return (
+        f"{summary['rows']:,} rows: {summary['kept']:,} kept as they are, {summary['fixed']:,}"
+        f" mended, {summary['dropped']:,} dropped{f' ({reasons})' if reasons else ''}"
+    )
 
 
 def usable(conversation: Conversation, system: str | None) -> tuple[Conversation, str]:

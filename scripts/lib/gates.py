@@ -12,10 +12,10 @@ def check_gate(
     """Refuse when the finding in *facts* forbids to go on.
 
     Args:
-        kind: `ledger`, `contract`, `verdict`, `proof`, `unsafe_code` or `metric`.
+        kind: `ledger`, `rendering`, `contract`, `verdict`, `proof`, `unsafe_code` or `metric`.
         artifact: Id of the artifact that holds the finding.
         facts: The facts in its manifest.
-        limit: Largest share of dropped rows, or the metric that is asked for.
+        limit: Largest share of dropped rows or conversations, or the metric that is asked for.
 
     Raises:
         GateError: with the evidence and what to do.
@@ -30,6 +30,11 @@ def check_gate(
                 f" ({summary['by_reason']}), more than max_dropped_fraction = {limit:g} allows."
                 " Look into its ledger.parquet; repair the rows or raise the limit"
             )
+    elif kind == "rendering":
+        tokens = facts["tokens"]
+        lost = sum(tokens["dropped"].values())
+        if isinstance(limit, float | int) and lost > limit * tokens["conversations"]:
+            raise GateError(f"{artifact}: {_lost_in_rendering(tokens, lost, limit)}")
     elif kind == "verdict":
         verdict = facts["verdict"]
         if verdict["verdict"] != "healthy":
@@ -63,3 +68,23 @@ def check_gate(
                 )
     else:
         raise GateError(f"{artifact}: there is no gate {kind!r}")
+
+
+def _lost_in_rendering(tokens: Mapping[str, Any], lost: int, limit: float) -> str:
+    """Say how many conversations got no row in the shards, why, and what helps.
+
+    Long ones are a matter of a setting, all others one of the template or the rows.
+    """
+    dropped = tokens["dropped"]
+    helps = ["look into its summary.json"]
+    if dropped.keys() - {"too_long"}:
+        helps.append("give the run a `template` that can write such rows, or repair them")
+    if dropped.get("too_long"):
+        helps.append("raise `training.max_length_tokens`, or cut rows with `on_too_long: truncate`")
+    return (
+        f"{lost} of {tokens['conversations']} conversations were dropped in rendering"
+        f" ({', '.join(f'{reason} {count}' for reason, count in dropped.items())}), more than"
+        f" max_dropped_fraction = {limit:g} of their dataset allows. To go on: "
+        + "; ".join(helps)
+        + "; or raise the limit"
+    )

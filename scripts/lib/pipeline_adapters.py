@@ -64,7 +64,10 @@ def tune(
         slug,
         run.model_dump(mode="json", include={"lora", "quantization", "training"}),
         reads={"model": model.id, "shards": shards},
-        gates=[Gate("contract", shards)],
+        gates=[
+            Gate("contract", shards),
+            Gate("rendering", shards, dataset.max_dropped_fraction),
+        ],
     )
     artifacts = {
         "raw": raw.id,

@@ -110,7 +110,8 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
         spec: What decides the result.
         chat: Folder of `format_chat`.
         model: Folder of the model; only its tokenizer files are read.
-        out: Empty folder for `{train,valid,test}-00000.parquet`, `tokenizer/`, `contract.json`.
+        out: Empty folder for `{train,valid,test}-00000.parquet`, `tokenizer/`, `contract.json`,
+            and `summary.json` (the counts, and an example of each reason to drop).
 
     Returns:
         The facts: `{"contract": {"passed", "checks"}, "tokens": {...}}`. A contract that does not
@@ -137,10 +138,25 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
     copy_tokenizer(
         model, out / "tokenizer", None if spec.template == "tokenizer" else template.text
     )
+    _write_json(out / "contract.json", contract)
+    tokens = tally.tokens()
     examples = {"dropped_examples": dict(sorted(tally.examples.items()))}
-    _write_json(out / "contract.json", contract | examples)
+    _write_json(out / "summary.json", tokens | examples)
     facts = {name: contract[name] for name in ("passed", "checks")}
-    return {"contract": facts, "tokens": tally.tokens()}
+    return {"contract": facts, "tokens": tokens}
+
+
+def told(tokens: Mapping[str, Any]) -> str:
+    """Say in one line what became of the conversations."""
+    splits = tokens["splits"].values()
+    trained, every = (sum(s[key] for s in splits) for key in ("trained_tokens", "tokens"))
+    lost = tokens["dropped"]
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+    return (
+        f"{tokens['conversations']:,} conversations: {tokens['kept']:,} rendered, of which"
+        f" {tokens['truncated']:,} were cut, {sum(lost.values()):,} dropped"
+        f"{f' ({reasons})' if reasons else ''}; {trained:,} of {every:,} tokens are trained on"
+    )
 
 
 def copy_tokenizer(model: Path, target: Path, template: str | None) -> None:
@@ -186,7 +202,7 @@ class _Stage:
                 tokens = len(row["input_ids"])
                 counts["conversations"] += 1
                 counts["tokens"] += tokens
-                counts["trained_tokens"] += sum(row["loss_mask"])
+                counts["trained_tokens"] += sum(row["loss_mask"][1:])
                 counts["longest_tokens"] = max(counts["longest_tokens"], tokens)
 
     def _rows(self, table: Path) -> Iterator[dict[str, Any]]:
@@ -216,8 +232,8 @@ class _Stage:
         return None
 
     def _render(self, row: Mapping[str, Any]) -> _Rendered:
-        conversation = Conversation.from_row(row)
         self.tally.read += 1
+        conversation = Conversation.from_row(row)
         turns = trained_turns(conversation, self.spec.train_on)
         text = self.renderer.text(conversation)
         self.tally.findings.look_at(conversation)
@@ -245,7 +261,7 @@ class _Stage:
             raise UnusableRow("too_long", f"{len(encoded.ids)} tokens, the limit is {limit}")
         if too_long:
             text, mask = text[: encoded.spans[limit - 1][1]], mask[:limit]
-        if not any(mask):
+        if not any(mask[1:]):  # the first token of a row is never predicted
             raise UnusableRow("nothing_to_train_on", "no trained token is left")
         self.tally.truncated += too_long
         self.tally.defused += control_text
@@ -276,7 +292,7 @@ class _Stage:
         bos = self.renderer.tokenizer.bos_token_id
         findings = self.tally.findings
         findings.rows += 1
-        findings.trained_tokens += sum(mask)
+        findings.trained_tokens += sum(mask[1:])
         findings.unended += not ended
         findings.double_bos += bos is not None and ids[:2] == [bos, bos]
 

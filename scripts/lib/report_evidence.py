@@ -100,12 +100,43 @@ def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]
                 "who": who,
                 "counts": [f"{count:,}" for count in counts],
                 "reasons": [
-                    (reason.replace("_", " "), f"{count:,} rows" if count > 1 else "1 row")
+                    (reason.replace("_", " "), _counted(count, "row"))
                     for reason, count in summary["by_reason"].items()
                 ],
             }
         )
     return views
+
+
+def renderings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return what became of each dataset's conversations under a chat template."""
+    views = []
+    for id_, who in _users(candidates, "shards"):
+        tokens = manifests.get(id_, {}).get("facts", {}).get("tokens")
+        if tokens is None:
+            continue
+        dropped = tokens["dropped"]
+        too_long = dropped.get("too_long", 0)
+        splits = tokens["splits"].values()
+        counts = [tokens["conversations"], tokens["kept"], sum(dropped.values()) - too_long]
+        counts += [too_long, tokens["truncated"]]
+        counts += [sum(split[key] for split in splits) for key in ("tokens", "trained_tokens")]
+        views.append(
+            {
+                "name": manifests[id_]["slug"],
+                "who": who,
+                "counts": [f"{count:,}" for count in counts],
+                "reasons": [
+                    (reason.replace("_", " "), _counted(count, "conversation"))
+                    for reason, count in dropped.items()
+                ],
+            }
+        )
+    return views
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def contracts(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
@@ -225,7 +256,14 @@ def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tup
     yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
     kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"
     yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"
-    yield "Rows", f"{facts['train_rows']:,}, with {facts['trained_tokens']:,} trained tokens"
+    passes = max(
+        (e["epoch"] for e in facts["history"] if e["step"] <= facts["kept_step"]), default=0
+    )
+    yield (
+        "Rows",
+        f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens,"
+        f" seen {passes:.3g} times",
+    )
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
 
 

@@ -117,6 +117,21 @@ draw.</p>{% endif %}</div>
 <dd>{{ count }}</dd>
 {% endfor %}</dl>
 {% endif %}</div>
+{% endfor %}{% for rendering in renderings %}<div class="card">
+<h3>{{ rendering.name }} <span class="quiet">used by {{ rendering.who }}</span></h3>
+<div class="scroll" role="region" tabindex="0" aria-label="Conversations of {{ rendering.name }}">
+<table>
+<caption>What became of each conversation in the model's chat template</caption>
+<thead><tr><th scope="col">Conversations</th><th scope="col">Rendered</th>
+<th scope="col">Dropped</th><th scope="col">Too long</th><th scope="col">Cut</th>
+<th scope="col">Tokens</th><th scope="col">Trained tokens</th></tr></thead>
+<tbody><tr>{% for value in rendering.counts %}<td>{{ value }}</td>{% endfor %}</tr></tbody>
+</table>
+</div>
+{% if rendering.reasons %}<dl>{% for reason, count in rendering.reasons %}<dt>{{ reason }}</dt>
+<dd>{{ count }}</dd>
+{% endfor %}</dl>
+{% endif %}</div>
 {% endfor %}</section>
 {% endif %}
 {% if contracts or proofs %}<section id="proofs" aria-labelledby="proofs-title">

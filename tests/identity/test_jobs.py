@@ -255,6 +255,16 @@ def test_work_that_another_clone_did_meanwhile_is_taken(clone, tmp_path):
             "the contract does not hold: prefix",
         ),
         (
+            "shards",
+            {
+                "contract": {"passed": True, "checks": []},
+                "tokens": {"conversations": 2, "kept": 1, "dropped": {"template_refuses": 1}},
+            },
+            None,
+            "adapters:gentle",
+            "1 of 2 conversations were dropped in rendering .template_refuses 1.",
+        ),
+        (
             "adapters",
             {"verdict": {"verdict": "diverging", "evidence": "9 > 1.", "remedy": "Slow."}},
             put("runs/gentle/on_verdict", "stop"),
@@ -269,7 +279,7 @@ def test_work_that_another_clone_did_meanwhile_is_taken(clone, tmp_path):
             "the proof does not hold: logits",
         ),
     ],
-    ids=["ledger", "contract", "verdict", "proof"],
+    ids=["ledger", "contract", "rendering", "verdict", "proof"],
 )
 def test_a_gate_refuses_with_its_evidence_and_keeps_the_work(
     world, stage, facts, config, refused, words
@@ -294,19 +304,35 @@ def test_a_verdict_that_is_only_reported_stops_nothing(world):
     assert world.missing() == set()
 
 
-def test_a_relaxed_gate_goes_on_where_it_stopped(world):
+HALF_LOST = {
+    "chat": {"summary": {"rows": 2, "dropped": 1, "by_reason": {}, "dropped_fraction": 0.5}},
+    "shards": {
+        "contract": {"passed": True, "checks": []},
+        "tokens": {"conversations": 2, "kept": 1, "dropped": {"too_long": 1}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "refused", "made"),
+    [
+        ("chat", SHARDS, CHAT | {"raw:orders", "models:tiny"}),
+        ("shards", {"adapters:gentle"}, CHAT | SHARDS),
+    ],
+)
+def test_a_relaxed_gate_goes_on_where_it_stopped(world, stage, refused, made):
     shutil.rmtree(world.results)
-    world.facts["chat"] = {
-        "summary": {"rows": 2, "dropped": 1, "by_reason": {}, "dropped_fraction": 0.5}
-    }
-    world.run(stages=["models", "raw", "benchmarks", "chat"])
+    world.facts[stage] = HALF_LOST[stage]
+    world.run(stages=["models", "raw", "benchmarks", "chat", stage])
     with pytest.raises(SystemExit):
         world.run()
     for name in ("orders", "chats"):
         put(f"datasets/{name}/max_dropped_fraction", 0.5)(world)
     missing = world.missing()
-    assert missing >= SHARDS
-    assert not missing & (CHAT | {"raw:orders", "models:tiny"})
+    assert missing >= refused
+    assert not missing & made
+    world.run()
+    assert world.missing() == set()
 
 
 def test_two_runs_alike_are_made_once(world):

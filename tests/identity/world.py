@@ -50,7 +50,10 @@ OPTIONS = {
 FACTS = {
     "benchmarks": {"tasks": {}, "unsafe_code": []},
     "chat": {"summary": {"rows": 2, "dropped": 0, "by_reason": {}, "dropped_fraction": 0.0}},
-    "shards": {"contract": {"passed": True, "checks": []}},
+    "shards": {
+        "contract": {"passed": True, "checks": []},
+        "tokens": {"conversations": 2, "kept": 2, "dropped": {}},
+    },
     "adapters": {"verdict": {"verdict": "healthy", "evidence": "", "remedy": ""}},
     "proofs": {"proof": {"passed": True, "checks": []}},
 }

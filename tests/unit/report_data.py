@@ -160,7 +160,13 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
         {"name": "at_most_one_bos", "passed": True, "evidence": "none in 880 rows"},
     ]
     contract = {"contract": {"passed": True, "checks": checks}}
-    shards = manifest("shards", "orders-smollm2", 13, {}, contract, 4.9, 0.8)
+    rendered = {"conversations": 985, "kept": 962, "truncated": 7, "control_text_defused": 0}
+    rendered |= {"dropped": {"too_long": 19, "template_refuses": 4}}
+    rendered["splits"] = {
+        "train": {"conversations": 860, "tokens": 61_000, "trained_tokens": 31_204},
+        "valid": {"conversations": 102, "tokens": 7_000, "trained_tokens": 3_096},
+    }
+    shards = manifest("shards", "orders-smollm2", 13, {}, contract | {"tokens": rendered}, 4.9, 0.8)
     first = _adapter(
         1,
         "gentle",

@@ -18,6 +18,35 @@ def test_more_dropped_rows_are_refused_with_count_reasons_and_limit():
         check_gate("ledger", "chat/x", {"summary": SUMMARY}, 0.1)
 
 
+def rendered(**dropped):
+    return {"tokens": {"conversations": 10, "kept": 10 - sum(dropped.values()), "dropped": dropped}}
+
+
+def test_conversations_lost_in_rendering_up_to_the_limit_pass():
+    check_gate("rendering", "shards/x", rendered(), 0.0)
+    check_gate("rendering", "shards/x", rendered(too_long=1, template_refuses=1), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "counts", "advice", "other"),
+    [
+        ({"template_refuses": 3}, "template_refuses 3", "`template`", "on_too_long"),
+        ({"too_long": 3}, "too_long 3", "on_too_long: truncate", "`template`"),
+        ({"template_refuses": 1, "too_long": 2}, "template_refuses 1, too_long 2", "`temp", "!"),
+        ({"too_long": 2, "tools_not_rendered": 1}, "too_long 2, tools_not_re", "max_length", "!"),
+    ],
+)
+def test_more_conversations_lost_in_rendering_are_refused_with_counts_and_what_helps(
+    dropped, counts, advice, other
+):
+    with pytest.raises(GateError) as error:
+        check_gate("rendering", "shards/x", rendered(**dropped), 0.2)
+    text = str(error.value)
+    assert text.startswith("shards/x: 3 of 10 conversations")
+    assert counts in text and advice in text and other not in text
+    assert "0.2" in text and "summary.json" in text
+
+
 def verdict(word):
     return {"verdict": {"verdict": word, "evidence": "9 > 1.", "remedy": "Learn slower."}}
 

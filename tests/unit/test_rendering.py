@@ -121,8 +121,9 @@ def test_a_long_conversation_is_dropped_and_counted(run, chat):
     facts, tables, out = run(chat(pairs("a", "b" * 600)))
     assert len(tables["train-00000"]) == 1
     assert facts["tokens"]["dropped"] == {"too_long": 1}
-    contract = json.loads((out / "contract.json").read_text())
-    assert contract["dropped_examples"]["too_long"].startswith("train:1: ")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["dropped_examples"]["too_long"].startswith("train:1: ")
+    assert {key: summary[key] for key in facts["tokens"]} == facts["tokens"]
 
 
 def test_a_long_conversation_is_cut_while_something_trained_is_left(run, chat, model):

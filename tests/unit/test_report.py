@@ -108,7 +108,7 @@ def test_names_titles_and_reasons_are_text_never_markup():
 def test_tables_say_what_their_cells_are(page):
     tables = [tag for tag, _ in page.tags if tag == "table"]
     captions = [tag for tag, _ in page.tags if tag == "caption"]
-    assert len(tables) == len(captions) == 4
+    assert len(tables) == len(captions) == 5
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     scrollers = [a for _, a in page.tags if a.get("class") == "scroll"]
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrollers)
@@ -138,6 +138,9 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     text = page.text
     assert "! overfitting" in text and "was lowest at step 30" in text
     assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
+    assert "31,204 trained tokens, seen 2 times" in text and "seen 1 times" in text
+    assert "985 962 4 19 7 68,000 34,300" in text
+    assert "too long 19 conversations" in text and "template refuses 4 conversations" in text
     assert "empty assistant 12 rows" in text and "orders used by gentle, eager" in text
     assert "✓ passed 3 of 3 checks gentle, eager" in text
     assert "✗ failed 1 of 2 checks eager" in text
