@@ -1,5 +1,10 @@
 """Tasks of lm-eval find what they need in the fetched benchmark, and judge alike every time."""
 
+import os
+import re
+import shutil
+import stat
+import subprocess
 import sys
 
 import pytest
@@ -7,6 +12,7 @@ import pytest
 from scripts.lib.errors import ConfigError
 from scripts.lib.lm_eval_surroundings import keep_data, surroundings
 from tests.punkt import make_punkt
+from tests.workspace import ROOT
 
 IFEVAL = ["ifeval/ifeval.yaml"]
 
@@ -64,6 +70,106 @@ def test_sentences_are_told_by_data_that_came_with_the_benchmark(fetched):
     name = "change_case:capital_word_frequency"
     assert judged(utils, "TWO WORDS here", name, **loud)
     assert not judged(utils, "ONE here", name, **loud)
+
+
+def leave_alone(top):
+    """As they are fetched."""
+
+
+def open_to_all(top):
+    """Below a folder in which everybody may write."""
+    for path in (top, *top.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def open_to_a_group(top):
+    """In a cache that was set up for a group, as docs/cache.md says."""
+    for path in (top, *top.rglob("*")):
+        path.chmod(0o2770 if path.is_dir() else 0o440)
+
+
+def link_elsewhere(top):
+    """In results that are linked into a cache."""
+    shutil.copytree(top, top.with_name("linked"), copy_function=os.link)
+
+
+def give_to_a_colleague(top):
+    """In a cache that somebody else filled."""
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    for path in (top, *top.rglob("*")):
+        os.chown(path, 12001, 12001)
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+@pytest.mark.parametrize(
+    "rights", [leave_alone, open_to_all, open_to_a_group, link_elsewhere, give_to_a_colleague]
+)
+def test_data_are_read_whoever_may_write_where_the_benchmark_lies(fetched, rights, umask):
+    from nltk.tokenize.punkt import PunktTokenizer
+
+    rights(fetched)
+    before = os.umask(umask)
+    try:
+        with surroundings(fetched):
+            pass
+    finally:
+        os.umask(before)
+    # nltk itself keeps its first tokenizer for good; this one reads the data.
+    assert PunktTokenizer("english").tokenize("One is. Two are.") == ["One is.", "Two are."]
+
+
+def test_only_this_user_can_change_what_nltk_reads_and_it_goes_with_the_process(fetched, tmp_path):
+    """Looked at in a process of its own, whose temporary folder is open to all."""
+    open_to_all(fetched)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    program = (
+        "import sys, pathlib, nltk; from scripts.lib.lm_eval_surroundings import surroundings\n"
+        "with surroundings(pathlib.Path(sys.argv[1])): place = pathlib.Path(nltk.data.path[0])\n"
+        "print(*(f'{p.lstat().st_mode:o}' for p in (place, *place.rglob('*'))), place.parent)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, fetched],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(shared)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *modes, parent = done.stdout.split()
+    assert parent == str(shared)
+    assert len(modes) == 8
+    assert not any(int(mode, 8) & (stat.S_IRWXG | stat.S_IRWXO) for mode in modes)
+    assert list(shared.iterdir()) == []
+
+
+def test_the_machines_data_that_nltk_refuses_are_named_with_the_remedy(no_data, tmp_path):
+    """The fetch does what it says, and then finds them."""
+    import nltk
+
+    there = make_punkt(tmp_path / "none")
+    (there / "tokenizers").chmod(0o775)
+    with pytest.warns(RuntimeWarning, match="NLTK will not read"):
+        read_task(tmp_path)
+        with pytest.raises(ConfigError, match=r"ifeval: .* may write to it; run `chmod") as error:
+            keep_data(tmp_path, IFEVAL)
+    command = re.search(r"`chmod -R go-w (.*?)`", str(error.value))
+    assert command[1] == str(there) == nltk.data.path[0]
+    subprocess.run(["chmod", "-R", "go-w", command[1]], check=True)
+    keep_data(tmp_path, IFEVAL)
+
+
+def test_data_in_an_archive_will_do(no_data, tmp_path):
+    there = make_punkt(tmp_path / "none") / "tokenizers"
+    shutil.make_archive(str(there / "punkt_tab"), "zip", there, "punkt_tab")
+    (there / "punkt_tab.zip").chmod(0o600)
+    plain = {p.name: p.read_bytes() for p in (there / "punkt_tab/english").iterdir()}
+    shutil.rmtree(there / "punkt_tab")
+    read_task(tmp_path)
+    keep_data(tmp_path, IFEVAL)
+    kept = tmp_path / "nltk_data/tokenizers/punkt_tab/english"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == plain
 
 
 def test_missing_data_are_named_with_the_command_that_brings_them(no_data, tmp_path):
