@@ -141,10 +141,21 @@ def run(id: str, file: Path, work: Callable[[Job], dict[str, Any]]) -> None:
     run_job(rule, work, argv, inputs=tuple(reads))
 
 
-def workflow(home: Path, root: Path, cache: Path, name: str) -> None:
-    """Plan and make what is missing, as Snakemake does; every job writes bytes of its own."""
+def workflow(
+    home: Path, root: Path, cache: Path, name: str, planned: Callable[[], object] = lambda: None
+) -> None:
+    """Plan and make what is missing, as Snakemake does; every job writes bytes of its own.
+
+    Args:
+        home: Working folder.
+        root: The project.
+        cache: The shared cache.
+        name: Named in the bytes and in the manifests.
+        planned: Called between the plan and the first job.
+    """
     with chdir(home):
         missing, file = plan(root, cache)
+        planned()
         for id in missing:
             run(id, file, lambda job: write_own(job, name))
 
