@@ -8,6 +8,14 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_THREADS := --set-threads train_adapter=1 score_benchmark=1
 # A failed command in a pipe fails the target.
 .SHELLFLAGS := -eu -o pipefail -c
+# Tests begin as after a plain login: without what this shell was told of temporary folders, caches,
+# tokens, threads and this workflow. Certificates, proxies and package settings are the machine's.
+# PYTHONDONTWRITEBYTECODE would let each of hundreds of processes compile a thousand modules again.
+CLEARED := TMPDIR TEMP TMP NLTK_DATA HF_% TRANSFORMERS_% TOKENIZERS_% OMP_% PYTHONDONTWRITEBYTECODE \
+  $(filter-out TUNESMITH_REAL_DATA,$(filter TUNESMITH_%,$(.VARIABLES)))
+PLAIN_LOGIN = env $(foreach name,$(filter $(CLEARED),$(.VARIABLES)),-u $(name)) \
+  $(if $(BELOW),TMPDIR='$(abspath $(BELOW))')
+PYTEST = $(PLAIN_LOGIN) $(1) $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## list the targets
@@ -43,16 +51,16 @@ check: env ## lint, format, types, Snakemake's own lint
 
 # One thread for each process: they share the cores, and threads that wait for each other spin.
 .PHONY: test
-test: env ## all tests but the long ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
+test: env ## all tests but the long ones (BELOW=folder for their files, else the system's /tmp)
+	$(call PYTEST,OMP_NUM_THREADS=1) -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: test-unit
-test-unit: env ## the quick tests
-	$(BIN)/python -m pytest tests/unit tests/identity
+test-unit: env ## the quick tests (TESTS='files or names' for some of them, BELOW=folder)
+	$(PYTEST) $(or $(TESTS),tests/unit tests/identity)
 
 .PHONY: test-long
-test-long: env ## the tests that take too long for every change
-	$(BIN)/python -m pytest -m slow -v
+test-long: env ## the tests that take too long for every change (BELOW=folder)
+	$(PYTEST) -m slow -v
 
 .PHONY: docs
 docs: env ## write the pages that are made from the code
