@@ -21,20 +21,40 @@ PYTEST = $(PLAIN_LOGIN) $(1) $(BIN)/python -m pytest
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# Which build of PyTorch: the lock's own, or one that BUILD names on the command line. .venv remembers
+# it, so that a later `make` does not undo it. docs/builds.md
+REMEMBERED := $(shell cat .venv/build 2>/dev/null)
+BUILT := $(or $(if $(findstring command line,$(origin BUILD)),$(BUILD)),$(REMEMBERED),lock)
+BACKEND := $(if $(filter-out lock,$(BUILT)),--torch-backend $(BUILT))
+LOCK := requirements$(if $(BACKEND),.$(BUILT)).lock
+
 .PHONY: env
-env: ## make .venv, or bring it to the lock; nothing to do while the lock's text is the same
-	@cmp -s requirements.lock .venv/installed.lock || { \
-	  echo "Installing requirements.lock into .venv"; \
-	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-	  test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
-	  $(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock; \
-	  cp requirements.lock .venv/installed.lock; \
+env: $(LOCK) ## make .venv, or bring it to the lock (BUILD=cpu, cu126... for another build of PyTorch)
+	@cmp -s $(LOCK) .venv/installed.lock || { \
+	  echo "Installing $(LOCK) into .venv"; \
+	  $(NEED_UV); \
+	  $(BIN)/uv pip sync --quiet --python $(BIN)/python $(BACKEND) $(LOCK); \
+	  echo "$(BUILT)" > .venv/build; \
+	  cp $(LOCK) .venv/installed.lock; \
 	}
+
+define NEED_UV
+test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+endef
+
+COMPILE = $(BIN)/uv pip compile pyproject.toml --group dev --override overrides.txt \
+  --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: lock
 lock: ## resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --group dev --override overrides.txt --universal \
-	  --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	$(COMPILE) --universal --upgrade -o requirements.lock
+
+# The same versions of everything but what belongs to CUDA itself.
+requirements.%.lock: requirements.lock
+	@$(NEED_UV)
+	@sed -nE '/^(triton|cuda-|nvidia-)/d; s/^([a-zA-Z0-9._-]+==[^\\]+[^ \\]).*/\1/p' $< > .venv/pins.txt
+	$(COMPILE) --python $(BIN)/python --constraint .venv/pins.txt --torch-backend $* -o $@
 
 .PHONY: demo
 demo: env ## the embedded default: two fine-tunes and their report, offline, on a CPU

@@ -18,6 +18,7 @@ sys.path.insert(0, workflow.basedir)
 
 from scripts.lib import (
     credentials,
+    cuda_driver,
     planning,
     recovery,
     remarks,
@@ -114,6 +115,12 @@ def start_workflow():
         )
     plan, store = INVOCATION.plan, INVOCATION.store
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    # Where jobs run elsewhere, this machine's driver says nothing: `make doctor` asks a node.
+    if workflow.local_exec and any(
+        "gpu" in job.rule.resources for job in workflow.dag.needrun_jobs()
+    ):
+        if unused := cuda_driver.refusal(os.environ):
+            raise WorkflowError(unused)
     if lacking := credentials.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
     for line in remarks.before(store):

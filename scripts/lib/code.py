@@ -15,6 +15,7 @@ PLUMBING = frozenset(
     {
         "scripts/__init__.py",
         "scripts/lib/__init__.py",
+        "scripts/lib/cuda_driver.py",
         "scripts/lib/errors.py",
         "scripts/lib/job.py",
     }

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 import torch
 
+from scripts.lib import cuda_driver
+from scripts.lib.cuda_driver import DEVICE_VARIABLE
 from scripts.lib.errors import DeviceError
-
-DEVICE_VARIABLE = "TUNESMITH_DEVICE"
-"""`cpu` keeps models off a GPU that is there, and lets a job that was given one do without."""
 
 VISIBLE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
@@ -17,12 +16,20 @@ def compute_device() -> str:
     """Return "cuda" (ROCm's GPUs too) or "cpu".
 
     Raises:
-        DeviceError: when TUNESMITH_DEVICE names anything else, or a GPU that is not there.
+        DeviceError: when TUNESMITH_DEVICE names anything else, or a GPU that is not there, and when
+            a GPU is shown that this build of PyTorch cannot use.
     """
     named = os.environ.get(DEVICE_VARIABLE, "")
     if named not in ("", "cpu", "cuda"):
         raise DeviceError(f"{DEVICE_VARIABLE}={named}: say cpu or cuda, or leave it out")
     found = torch.cuda.is_available()
+    if not found and named != "cpu" and cuda_driver.shows_gpus(os.environ):
+        raise DeviceError(
+            cuda_driver.refusal(os.environ)
+            or "there is a GPU, but PyTorch can use none, though its build fits the driver:"
+            " `python -c 'import torch; torch.cuda.init()'` says why."
+            f" {cuda_driver.ON_THE_CPU}"
+        )
     if named == "cuda" and not found:
         raise DeviceError(f"{DEVICE_VARIABLE}=cuda, but PyTorch sees no GPU here")
     return "cuda" if found and named != "cpu" else "cpu"
@@ -58,10 +65,15 @@ def check_gpus(asked: int) -> None:
         )
     if compute_device() == "cpu" and os.environ.get(DEVICE_VARIABLE) != "cpu":
         raise DeviceError(
-            f"Slurm gave this job {asked} GPU(s), and PyTorch can use none (driver, or a build of"
-            f" PyTorch without CUDA?). To compute on the CPU all the same, set"
-            f" {DEVICE_VARIABLE}=cpu, or `device: cpu` in the site's file"
+            f"Slurm gave this job {asked} GPU(s), and PyTorch can use none:"
+            f" {_why_none()}. {cuda_driver.ON_THE_CPU}, or `device: cpu` in the site's file"
         )
+
+
+def _why_none() -> str:
+    """Say why PyTorch sees no GPU where Slurm gave one."""
+    build = cuda_driver.installed_build()
+    return cuda_driver.misfit(build, cuda_driver.driver_cuda()) or "no device file is in the job"
 
 
 def visible_gpus(environ: Mapping[str, str]) -> int:

@@ -167,7 +167,7 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                     execution=entry["execution"],
                 )
                 facts = work(job)
-                execution = execution_facts(began, getattr(arguments, "threads", 1))
+                execution = execution_facts(began, getattr(arguments, "threads", 1), artifact.pins)
             if rank:
                 return  # the first process of a job writes its artifact
             check_fresh(rule, entry, root)

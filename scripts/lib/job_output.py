@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import files
+from scripts.lib import cuda_driver, files
 from scripts.lib.errors import StoreError
 from scripts.lib.graph import Artifact
 from scripts.lib.stages import STAGES
@@ -55,8 +55,8 @@ def manifest_of(
     }
 
 
-def execution_facts(began: float, threads: int) -> dict[str, Any]:
-    """Return how the work was done: time, memory, machine; no part of any identity."""
+def execution_facts(began: float, threads: int, pins: Mapping[str, str]) -> dict[str, Any]:
+    """Return how the work was done: time, memory, machine, build; no part of any identity."""
     peak_kib = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -67,6 +67,7 @@ def execution_facts(began: float, threads: int) -> dict[str, Any]:
         "threads": threads,
         "machine": platform.machine(),
         "python": platform.python_version(),
+        **({"torch": cuda_driver.installed_build().version} if "torch" in pins else {}),
     }
 
 

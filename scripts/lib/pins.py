@@ -15,6 +15,8 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
 def read_lock(path: Path) -> dict[str, str]:
     """Return library -> version of a requirements lock, for this Python and platform.
 
+    Of a version the local part, which names a build, is left out: builds share their keys.
+
     Args:
         path: A file as `uv pip compile --universal --generate-hashes` writes it.
 
@@ -27,7 +29,7 @@ def read_lock(path: Path) -> dict[str, str]:
     for line in path.read_text().splitlines():
         match = _PIN.match(line)
         if match and (match[3] is None or Marker(match[3].strip()).evaluate()):
-            pins[match[1].lower()] = match[2]
+            pins[match[1].lower()] = _public(match[2])
     if not pins:
         raise ConfigError(f"{path} holds no pin: run `make lock`, or restore the file")
     return pins

@@ -5,10 +5,11 @@ scripts/tools/doctor.py runs the commands.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from scripts.lib import cuda_driver
 from scripts.lib.slurm_site import Site
 
 State = Literal["ok", "warning", "error"]
@@ -131,6 +132,34 @@ def check_gpus(site: Site, partitions: Sequence[Partition]) -> Finding:
         return Finding("GPUs", "error", f"{site.gpu_model} is not in {place.name}; it has {known}")
     listed = ", ".join(f"{number} x {kind or 'gpu'}" for kind, number in place.gpus.items())
     return Finding("GPUs", "ok", f"{listed} a node in {place.name}")
+
+
+def gpus_of(site: Site, partitions: Sequence[Partition]) -> dict[str, int]:
+    """Return the GPUs of a node where jobs with a GPU go; nothing where there are none."""
+    target = site.gpu_partition or site.partition or _default(partitions)
+    return next((partition.gpus for partition in partitions if partition.name == target), {})
+
+
+def check_gpu_node(seen: Mapping[str, Any], build: cuda_driver.Build) -> Finding:
+    """Judge what a job with a GPU saw.
+
+    Args:
+        seen: `host`; `driver`, the newest CUDA of the driver or None; `usable`, whether PyTorch can
+            compute on the GPU.
+        build: The installed build of PyTorch.
+    """
+    driver = tuple(seen["driver"]) if seen["driver"] else None
+    if why := cuda_driver.misfit(build, driver) if not seen["usable"] else None:
+        return Finding("GPU driver", "error", f"on {seen['host']}, {why}")
+    if not seen["usable"]:
+        text = (
+            f"PyTorch can use none of the GPUs of {seen['host']}, though its build fits the driver:"
+            " `python -c 'import torch; torch.cuda.init()'` in a job there says why"
+        )
+        return Finding("GPU driver", "error", text)
+    known = f" for CUDA {driver[0]}.{driver[1]}" if driver else ""
+    text = f"PyTorch {build.version} computes on {seen['host']} with its driver{known}"
+    return Finding("GPU driver", "ok", text)
 
 
 def check_limits(

@@ -3,7 +3,8 @@
     make doctor
 
 Asks Slurm's commands, then starts one small job to see what a compute node sees: this folder, this
-Python, the cache and the scratch folder. Changes nothing but a short-lived file in results/.
+Python, the cache and the scratch folder; and one with a GPU, to see whether its driver and the
+installed build of PyTorch fit. Changes nothing but a short-lived file in results/.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from scripts.lib import slurm_checks, slurm_site
+from scripts.lib import cuda_driver, slurm_checks, slurm_site
 from scripts.lib.errors import ConfigError
 from scripts.lib.slurm_checks import Finding
 from scripts.lib.slurm_site import Site
@@ -39,9 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--no-job", action="store_true", help="submit nothing")
     parser.add_argument("--probe", metavar="FOLDER", type=Path, help="what the small job runs")
+    parser.add_argument("--probe-gpu", action="store_true", help="what the job with a GPU runs")
     arguments = parser.parse_args(argv)
-    if arguments.probe:
-        print(json.dumps(look_from_a_node(arguments.probe)))
+    if arguments.probe or arguments.probe_gpu:
+        print(json.dumps(look_from_a_node(arguments.probe) if arguments.probe else look_at_gpu()))
         return
     path = slurm_site.find_site(os.environ, Path.cwd())
     try:
@@ -71,6 +73,7 @@ def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
     accounts = own_accounts()
     findings = [
         Finding("commands", "ok", ", ".join(COMMANDS)),
+        Finding("PyTorch", "ok", cuda_driver.needs(cuda_driver.installed_build())),
         *slurm_checks.check_partitions(site, partitions),
         slurm_checks.check_gpus(site, partitions),
         slurm_checks.check_limits(
@@ -82,6 +85,8 @@ def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
     ]
     if submit and not any(finding.state == "error" for finding in findings):
         findings += probe(site)
+        if site.device != "cpu" and slurm_checks.gpus_of(site, partitions):
+            findings.append(probe_gpu(site))
     return findings, slurm_checks.propose(site, partitions, accounts)
 
 
@@ -131,17 +136,8 @@ def probe(site: Site) -> list[Finding]:
         folder = Path(name).absolute()
         seen_from = {key: str(path) for key, path in folders(site).items()}
         (folder / "folders.json").write_text(json.dumps(seen_from))
-        command = ["srun", "--ntasks=1", "--mem=1000", f"--time={PROBE_MINUTES}", "--job-name"]
-        command += ["tunesmith-doctor"]
-        for option, value in (
-            ("--partition", site.partition),
-            ("--account", site.account),
-            ("--qos", site.qos),
-        ):
-            command += [option, value] if value else []
-        command += [sys.executable, "-m", "scripts.tools.doctor", "--probe", str(folder)]
         print("waiting for a small job (Ctrl-C, then --no-job, to do without)", file=sys.stderr)
-        result = run(*command)
+        result = run(*srun(site, site.partition), "--probe", str(folder))
     if result.returncode:
         text = result.stderr.strip().splitlines() or ["no message"]
         return [
@@ -157,6 +153,43 @@ def probe(site: Site) -> list[Finding]:
     for name, problem in seen["problems"].items():
         findings.append(Finding(f"{name} on the node", "error", problem))
     return findings
+
+
+def srun(site: Site, partition: str | None, *asked: str) -> list[str]:
+    """Return the command that starts a small job of this program, up to the program's options."""
+    command = ["srun", "--ntasks=1", f"--time={PROBE_MINUTES}", "--job-name", "tunesmith-doctor"]
+    for option, value in (
+        ("--partition", partition),
+        ("--account", site.account),
+        ("--qos", site.qos),
+    ):
+        command += [option, value] if value else []
+    return [*command, *(asked or ("--mem=1000",)), sys.executable, "-m", "scripts.tools.doctor"]
+
+
+def probe_gpu(site: Site) -> Finding:
+    """Start a small job with a GPU and judge whether PyTorch can compute there."""
+    kind = f"{site.gpu_model}:" if site.gpu_model else ""
+    asked = [f"--gres=gpu:{kind}1", "--mem=4000"]
+    asked += [f"--constraint={site.constraint}"] if site.constraint else []
+    print("waiting for a job with a GPU (Ctrl-C, then --no-job, to do without)", file=sys.stderr)
+    result = run(*srun(site, site.gpu_partition or site.partition, *asked), "--probe-gpu")
+    if result.returncode:
+        text = result.stderr.strip().splitlines() or ["no message"]
+        return Finding("GPU driver", "error", f"a job with {asked[0]} failed: {text[-1]}")
+    seen = json.loads(result.stdout.splitlines()[-1])
+    return slurm_checks.check_gpu_node(seen, cuda_driver.installed_build())
+
+
+def look_at_gpu() -> dict[str, object]:
+    """Return what this node's driver knows, and whether PyTorch can compute on its GPU."""
+    import torch
+
+    return {
+        "host": socket.gethostname(),
+        "driver": cuda_driver.driver_cuda(),
+        "usable": torch.cuda.is_available(),
+    }
 
 
 def look_from_a_node(folder: Path) -> dict[str, object]:

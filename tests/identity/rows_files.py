@@ -174,7 +174,17 @@ HUB_TUNED = {f"{s}:polite" for s in ("adapters", "merged", "proofs")} | scored(
 )
 HUB_SCORED = scored("remote", "packed", "polite", on=["mmlu"])
 
+
+def _another_build(world: World) -> None:
+    """Lock torch in the build for the CPU, as PyTorch names it."""
+    build = r"\1+cpu"
+    world.edit("requirements.lock", lambda text: re.sub(r"(?m)^(torch==[\d.]+)", build, text))
+    assert "\ntorch==" in (lock := (world.root / "requirements.lock").read_text())
+    assert "+cpu" in lock
+
+
 PIN_ROWS = [
+    Row("another build of torch in the lock", _another_build, frozenset()),
     _pin("absl-py", frozenset()),
     _pin("snakemake", frozenset()),
     _pin("huggingface-hub", frozenset()),

@@ -25,6 +25,7 @@ def main():
 PLUMBING_REASONS = {
     "scripts/__init__.py": "holds a docstring only",
     "scripts/lib/__init__.py": "holds a docstring only",
+    "scripts/lib/cuda_driver.py": "refuses a machine whose driver is too old; computes nothing",
     "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
     "scripts/lib/job.py": "checks, gates, temporary folders and manifests around the work",
 }

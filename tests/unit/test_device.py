@@ -3,15 +3,22 @@
 import pytest
 import torch
 
-from scripts.lib import device
+from scripts.lib import cuda_driver, device
+from scripts.lib.cuda_driver import Build
 from scripts.lib.errors import DeviceError
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Return a function that makes PyTorch see so many GPUs, in and out of a Slurm job."""
+    """Return a function that makes PyTorch see so many GPUs, in and out of a Slurm job.
 
-    def see(count: int, **environ: str) -> None:
+    With a driver there are device files of GPUs, too.
+    """
+
+    def see(count: int, driver: tuple[int, int] | None = None, **environ: str) -> None:
+        monkeypatch.setattr(cuda_driver, "shows_gpus", lambda environ: driver is not None)
+        monkeypatch.setattr(cuda_driver, "driver_cuda", lambda: driver)
+        monkeypatch.setattr(cuda_driver, "installed_build", lambda: Build("2.0+cu132", (13, 2)))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         for name in ("SLURM_JOB_ID", device.DEVICE_VARIABLE, *device.VISIBLE_VARIABLES):
@@ -39,6 +46,25 @@ def test_a_device_that_is_not_there_is_refused(gpus, count, named):
     gpus(count, TUNESMITH_DEVICE=named)
     with pytest.raises(DeviceError, match=named):
         device.compute_device()
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_no_reason_to_train_on_the_cpu(gpus):
+    gpus(0, driver=(12, 4))
+    with pytest.raises(DeviceError, match=r"2\.0\+cu132.*580.*CUDA 12\.4.*BUILD=cu126.*DEVICE=cpu"):
+        device.compute_device()
+    gpus(0, driver=(13, 0))
+    with pytest.raises(DeviceError, match=r"its build fits the driver.*torch\.cuda\.init"):
+        device.compute_device()
+    gpus(0, driver=(12, 4), TUNESMITH_DEVICE="cpu")
+    assert device.compute_device() == "cpu"
+
+
+@pytest.mark.parametrize("driver", [None, (12, 4)], ids=["no device file", "an old driver"])
+def test_a_slurm_job_whose_gpu_cannot_be_used_says_why(gpus, driver):
+    gpus(0, driver=driver, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0")
+    why = r"no NVIDIA driver" if driver is None else r"CUDA 12\.4: .*BUILD=cu126"
+    with pytest.raises(DeviceError, match=rf"{why}.*TUNESMITH_DEVICE=cpu"):
+        device.check_gpus(1)
 
 
 def test_outside_slurm_any_number_of_gpus_will_do(gpus):

@@ -56,8 +56,37 @@ def test_what_is_installed_here_passes():
     check_installed({"pytest": version("pytest"), "packaging": version("packaging")})
 
 
-def test_a_local_part_of_a_version_does_not_count():
-    check_installed({"pytest": version("pytest") + "+cpu"})
+@pytest.fixture
+def torch_is(monkeypatch, tmp_path):
+    """Return a function that installs only the metadata of a torch, before any other."""
+
+    def install(text: str) -> None:
+        folder = tmp_path / "torch-0.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {text}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert version("torch") == text
+
+    return install
+
+
+@pytest.mark.parametrize("build", ["", "+cpu", "+cu126", "+cu132", "+rocm6.4"])
+@pytest.mark.parametrize("locked", ["", "+cpu"])
+def test_another_build_of_the_pinned_version_will_do_and_has_the_same_pin(
+    torch_is, tmp_path, build, locked
+):
+    (tmp_path / "lock").write_text(f"torch==2.15.0{locked} \\\n    --hash=sha256:00\n")
+    torch_is(f"2.15.0{build}")
+    pins = select(read_lock(tmp_path / "lock"), ["torch"])
+    assert pins == {"torch": "2.15.0"}
+    check_installed(pins)
+
+
+@pytest.mark.parametrize("found", ["2.15.1", "2.15.1+cpu", "2.15.0rc1+cpu"])
+def test_another_version_is_no_other_build(torch_is, found):
+    torch_is(found)
+    with pytest.raises(StaleError, match=r"torch: locked 2\.15\.0, installed 2"):
+        check_installed({"torch": "2.15.0"})
 
 
 def test_every_library_that_differs_is_named_with_both_versions():

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lib import cuda_driver
+from scripts.lib.cuda_driver import Build
 from scripts.lib.errors import ConfigError
 from scripts.lib.slurm_checks import (
     check_account,
+    check_gpu_node,
     check_gpus,
     check_job_age,
     check_limits,
     check_partitions,
+    gpus_of,
     propose,
     read_gpus,
     read_minutes,
@@ -155,3 +159,70 @@ def test_a_site_without_accounting_is_examined_all_the_same(tmp_path: Path, monk
 
     findings, _ = doctor.examine(Site(), submit=False)
     assert [f.state for f in findings if f.what == "account"] == ["ok"]
+
+
+BUILD = Build("2.15.0+cu132", (13, 2))
+
+
+@pytest.mark.parametrize(
+    ("driver", "usable", "state", "words"),
+    [
+        ([13, 0], True, "ok", ["2.15.0+cu132", "n7", "CUDA 13.0"]),
+        (None, True, "ok", ["n7"]),
+        ([12, 4], False, "error", ["n7", "580", "CUDA 12.4", "make env BUILD=cu126"]),
+        (None, False, "error", ["n7", "no NVIDIA driver"]),
+        ([13, 0], False, "error", ["n7", "torch.cuda.init"]),
+    ],
+)
+def test_a_gpu_node_whose_driver_does_not_fit_is_found_before_a_job_waits(
+    driver, usable, state, words
+):
+    finding = check_gpu_node({"host": "n7", "driver": driver, "usable": usable}, BUILD)
+    assert finding.state == state
+    assert [word for word in words if word not in finding.text] == []
+
+
+def test_a_node_is_asked_where_jobs_with_a_gpu_go():
+    assert gpus_of(Site(gpu_partition="old"), PARTITIONS) == {"": 2}
+    assert gpus_of(Site(partition="gpu"), PARTITIONS) == {"a100": 4}
+    assert gpus_of(Site(), PARTITIONS) == {}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch):
+    """A Slurm that runs what srun is given here, with a GPU, and writes down what it was asked."""
+    outputs = {"sinfo": SINFO, "scontrol": "MinJobAge = 300 sec\n"}
+    for name in doctor.COMMANDS:
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{outputs.get(name, '')}END\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "srun").write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n'
+        'while [ "${1#*/python}" = "$1" ]; do shift; done\nexec "$@"\n'
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_doctor_asks_a_node_with_a_gpu(slurm: Path, monkeypatch):
+    """This machine stands in for the node: what it lacks is found."""
+    monkeypatch.setattr(cuda_driver, "installed_build", lambda: BUILD)
+    site = Site(gpu_partition="gpu", gpu_model="a100", account="mine", constraint="nvlink")
+    findings, _ = doctor.examine(site, submit=True)
+    found = {finding.what: finding for finding in findings}
+    assert "2.15.0+cu132 for CUDA 13.2, which needs driver 580" in found["PyTorch"].text
+    usable = doctor.look_at_gpu()["usable"]
+    assert found["GPU driver"].state == ("ok" if usable else "error")
+    first, second = (slurm / "asked").read_text().splitlines()
+    assert "gres" not in first
+    for option in (
+        "--partition gpu", "--gres=gpu:a100:1", "--account mine", "--constraint=nvlink"
+    ):  # fmt: skip
+        assert option in second
+
+
+def test_a_site_that_keeps_models_off_its_gpus_is_asked_for_none(slurm: Path):
+    findings, _ = doctor.examine(Site(gpu_partition="gpu", device="cpu"), submit=True)
+    assert "GPU driver" not in {finding.what for finding in findings}
+    assert "gres" not in (slurm / "asked").read_text()

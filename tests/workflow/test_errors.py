@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.workspace import jobs, read_config, snakemake, write_config
+from tests.workspace import ROOT, jobs, read_config, snakemake, write_config
 
 Change = Callable[[dict[str, Any], Path], None]
 
@@ -99,3 +99,24 @@ def test_a_damaged_model_folder_is_not_loaded(workspace: Path) -> None:
     result = snakemake(workspace, "-n")
     assert result.returncode == 1
     assert "models.tiny" in result.stdout
+
+
+def test_a_driver_that_is_too_old_for_the_build_ends_it_before_any_job(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """This machine has another driver, or none: Python is told otherwise when it starts."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from scripts.lib import cuda_driver as found\n"
+        "found.shows_gpus = lambda *_: True\n"
+        "found.driver_cuda = lambda *_: (12, 4)\n"
+        "found.installed_build = lambda: found.Build('2.15.0+cu132', (13, 2))\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    redo = ("-c2", "--config", "redo=low", "--until", "train_adapter")
+    result = snakemake(workspace, *redo, env=env)
+    assert result.returncode == 1
+    assert "needs driver 580 or newer, and the NVIDIA driver is for CUDA 12.4" in result.stdout
+    assert "make env BUILD=cu126" in result.stdout and "Traceback" not in result.stdout
+    assert jobs(result.stdout) == []
+    result = snakemake(workspace, *redo, env={**env, "TUNESMITH_DEVICE": "cpu"})
+    assert result.returncode == 0, result.stdout
