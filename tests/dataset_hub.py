@@ -75,7 +75,7 @@ for place, spec in json.loads(sys.argv[1]).items():
         (fetch_benchmark if spec.get("kind") else fetch_dataset)(spec, [], out)
         print("fetched")
     except PipelineError as error:
-        print(error)
+        print(" | ".join(str(error).splitlines()))
 """
 
 
@@ -95,7 +95,7 @@ def fetch_from_hub(
         offline: Tell the client not to use the network.
 
     Returns:
-        `fetched`, or the error, for each spec.
+        `fetched`, or the error in one line, for each spec.
     """
     with dataset_hub(repositories) as hub:
         settings = {"HF_HOME": str(home), "HF_ENDPOINT": hub.url}

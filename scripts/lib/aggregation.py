@@ -16,12 +16,13 @@ from typing import Any, TypedDict
 
 import pyarrow.parquet as pq
 
+from scripts.lib.bad_rows import add_counts
 from scripts.lib.categories import CategoryMap, group_subjects
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 from scripts.lib.metrics import AnyMetric, Metric, judge, metric_from_json
 from scripts.lib.provenance import read_provenance
-from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.task_metrics import TaskMetric, counted, value_of
 
 
@@ -141,7 +142,8 @@ def load_answers(
 
     Returns:
         All answers, job after job, and the protocol that the jobs share, with the number of all
-        questions that were asked with fewer worked examples, and with the metric if there is one.
+        questions that were asked with fewer worked examples, of all rows that were left out, and
+        with the metric if there is one.
 
     Raises:
         ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
@@ -151,10 +153,12 @@ def load_answers(
     answers: list[Judged] = []
     protocols = []
     fewer = 0
+    bad = []
     for folder in scores:
         answers += _read_judged(folder, metric)
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
+        bad.append(protocol.pop(BAD_ROWS, {}))
         protocols.append(protocol)
         keys = protocols[0].keys() | protocol.keys()
         differing = sorted(key for key in keys if protocols[0].get(key) != protocol.get(key))
@@ -169,7 +173,10 @@ def load_answers(
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    return answers, {**protocols[0], FEWER_SHOTS: fewer, **_stated(scores, metric)}
+    protocol = {**protocols[0], FEWER_SHOTS: fewer, **_stated(scores, metric)}
+    if left_out := add_counts(bad):
+        protocol[BAD_ROWS] = left_out
+    return answers, protocol
 
 
 def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:

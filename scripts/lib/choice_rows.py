@@ -8,20 +8,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, Literal, TypedDict
 
-from scripts.lib.errors import ConfigError
-from scripts.lib.records import RawRow, read_rows
+from scripts.lib.bad_rows import AMBIGUOUS, UNREADABLE, BadRow, Fault, Rows, shown
+from scripts.lib.errors import ConfigError, RecordError
+from scripts.lib.question_rows import BROKEN_CHARACTERS, LETTERS, is_unicode
+from scripts.lib.records import RawRow, read_numbered_rows
 from scripts.lib.unusable import UnusableRow
 
 Answers = Literal["auto", "letter", "index_from_0", "index_from_1", "text"]
 
-LETTERS = ascii_uppercase
-# An error lists so many bad rows; more would hide how the message begins.
-SHOWN_FAULTS = 20
-
-_WHOLE_NUMBER = re.compile(r"\d+", re.ASCII)
+# No more digits than the place of a choice can have, by far.
+_WHOLE_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Choice(TypedDict):
@@ -40,57 +38,69 @@ class Choice(TypedDict):
     subject: str | None
 
 
-class BadRowError(Exception):
-    """A row that is no question; the text goes on after the place of the row."""
+class _BadRowError(Exception):
+    """A row that is no question."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = Fault(reason, text)
 
 
-def read_choices(path: Path, *, answers: Answers, category: str | None) -> list[Choice]:
-    """Read a file of questions.
+def sort_choices(path: Path, *, answers: Answers, category: str | None) -> Rows[Choice]:
+    """Read a file of questions, the rows that are none apart.
 
     Args:
         path: JSON lines, JSON, CSV or Parquet.
-        answers: What `answer` holds; `auto` takes every reading that makes sense, and refuses a
-            row in which two of them do.
+        answers: What `answer` holds; `auto` takes every reading that makes sense, and finds fault
+            with a row in which two of them do.
         category: The column of the category, or None.
 
     Raises:
-        ConfigError: Lists the rows that are no questions: file, number of the row from 1, fault.
+        ConfigError: The file as a whole cannot be read, or its answers may count from 1.
     """
-    rows = list(read_rows(path))
-    _check_counting(path, rows, answers)
-    found: list[Choice] = []
-    faults = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            found.append(_choice(row, answers, category))
-        except BadRowError as fault:
-            faults.append(f"row {number} {fault}")
-    if faults:
-        shown = faults[:SHOWN_FAULTS] + ["..."] * (len(faults) > SHOWN_FAULTS)
-        raise ConfigError(
-            f"{path}: {len(faults)} of {len(rows)} rows are no questions; correct them:\n  "
-            + "\n  ".join(shown)
-        )
-    if not found:
-        raise ConfigError(f"{path} holds no questions")
-    return found
+    good: list[Choice] = []
+    bad: list[BadRow] = []
+    told: list[tuple[str, bool]] = []
+    try:
+        for number, row in read_numbered_rows(path):
+            answer = _text(row.get("answer")) if isinstance(row, Mapping) else ""
+            try:
+                good.append(_choice(row, answers, category))
+                told.append((answer, True))
+            except _BadRowError as error:
+                bad.append(BadRow(number, error.fault, _category_of(row, category)))
+                told.append((answer, False))
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
+    if answers == _AUTO:
+        _check_counting(path, told)
+    return Rows(path, good, bad)
 
 
 def _choice(row: RawRow, answers: Answers, category: str | None) -> Choice:
     if isinstance(row, UnusableRow):
-        raise BadRowError(f"cannot be read: {row.detail}")
+        raise _BadRowError(UNREADABLE, f"cannot be read: {row.detail}")
     if not isinstance(row, Mapping):
-        raise BadRowError("is not an object")
+        raise _BadRowError(UNREADABLE, "is not an object")
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
-        raise BadRowError("has no text in `question`")
+        raise _BadRowError("without_question", "has no text in `question`")
     choices = _choices(row)
+    subject = None if category is None else _text(row.get(category))
+    if subject == "":
+        raise _BadRowError("without_category", f"has no text in `{category}`")
+    if not is_unicode("".join([question, *choices, subject or ""])):
+        raise _BadRowError(*BROKEN_CHARACTERS)
     return {
         "question": question,
         "choices": choices,
         "answer": _answer(row.get("answer"), choices, answers),
-        "subject": None if category is None else _category(row.get(category), category),
+        "subject": subject,
     }
+
+
+def _category_of(row: RawRow, category: str | None) -> str | None:
+    return _text(row.get(category)) or None if isinstance(row, Mapping) else None
 
 
 def _choices(row: Mapping[str, Any]) -> list[str]:
@@ -99,17 +109,16 @@ def _choices(row: Mapping[str, Any]) -> list[str]:
         # In a CSV file a list can only be its text.
         try:
             found = json.loads(found)
-        except ValueError:
-            raise BadRowError("has no list in `choices`") from None
+        except (ValueError, RecursionError):
+            found = None
     if not isinstance(found, list):
-        raise BadRowError("has no list in `choices`")
+        raise _BadRowError(_UNUSABLE, "has no list in `choices`")
     if not 2 <= len(found) <= len(LETTERS):
-        raise BadRowError(f"needs 2 to {len(LETTERS)} choices")
+        raise _BadRowError(_UNUSABLE, f"needs 2 to {len(LETTERS)} choices")
     texts = [_text(choice) for choice in found]
     if not all(texts):
-        raise BadRowError(f"has no text in choice {LETTERS[texts.index('')]}")
-    if len(set(texts)) < len(texts):
-        raise BadRowError("has the same choice twice")
+        raise _BadRowError(_UNUSABLE, f"has no text in choice {LETTERS[texts.index('')]}")
+    # Equal choices may stay: the model answers with a letter, and letters differ.
     return texts
 
 
@@ -128,38 +137,46 @@ def _text(value: object) -> str:
     return str(value) if type(value) is int else ""
 
 
-def _category(value: object, column: str) -> str:
-    if not (text := _text(value)):
-        raise BadRowError(f"has no text in `{column}`")
-    return text
-
-
 def _answer(value: object, choices: Sequence[str], answers: Answers) -> int:
     text = _text(value)
     if not text:
-        raise BadRowError("has neither text nor a whole number in `answer`")
-    readings = {name: place for name, place in _readings(text, choices) if answers in (name, _AUTO)}
+        text = "has neither text nor a whole number in `answer`"
+        raise _BadRowError("without_answer", text)
+    readings = [
+        (name, place) for name, place in _readings(text, choices) if answers in (name, _AUTO)
+    ]
     if answers == _AUTO:
         # Counting from 1 is never guessed: it would fit most rows that count from 0 as well.
-        readings.pop("index_from_1", None)
-    places = set(readings.values())
+        readings = [reading for reading in readings if reading[0] != "index_from_1"]
+    names = list(dict.fromkeys(name for name, _ in readings))
+    places = {place for _, place in readings}
     if not places:
-        raise BadRowError(f"has {text!r} in `answer`, which is none of its {len(choices)} choices")
+        raise _BadRowError(
+            "answer_not_among_choices",
+            f"has {shown(text)} in `answer`, which is none of its {len(choices)} choices",
+        )
+    if len(places) > 1 and names == ["text"]:
+        same = " and ".join(LETTERS[place] for place in sorted(places))
+        raise _BadRowError(
+            "equal_choices",
+            f"has {shown(text)} in `answer`, which is the text of {same}; a letter would say which",
+        )
     if len(places) > 1:
-        raise BadRowError(
-            f"has {text!r} in `answer`, which can be read as {' and as '.join(readings)};"
-            " say in the benchmark's `answers` which is meant"
+        raise _BadRowError(
+            AMBIGUOUS,
+            f"has {shown(text)} in `answer`, which can be read as {' and as '.join(names)};"
+            " say in the benchmark's `answers` which is meant",
         )
     return places.pop()
 
 
 _AUTO = "auto"
+_UNUSABLE = "unusable_choices"
 
 
 def _readings(text: str, choices: Sequence[str]) -> Iterable[tuple[str, int]]:
     """Yield every way in which *text* names one of *choices*."""
-    if text in choices:
-        yield "text", choices.index(text)
+    yield from (("text", place) for place, choice in enumerate(choices) if choice == text)
     if len(text) == 1 and text in LETTERS[: len(choices)]:
         yield "letter", LETTERS.index(text)
     if _WHOLE_NUMBER.fullmatch(text):
@@ -170,11 +187,17 @@ def _readings(text: str, choices: Sequence[str]) -> Iterable[tuple[str, int]]:
             yield "index_from_1", number - 1
 
 
-def _check_counting(path: Path, rows: Sequence[RawRow], answers: Answers) -> None:
-    """Refuse to guess where a file's places may count from 1."""
-    texts = [_text(row.get("answer")) for row in rows if isinstance(row, Mapping)]
-    numbers = [int(text) for text in texts if _WHOLE_NUMBER.fullmatch(text)]
-    if answers == _AUTO and texts and len(numbers) == len(texts) and min(numbers) > 0:
+def _check_counting(path: Path, told: Sequence[tuple[str, bool]]) -> None:
+    """Refuse to guess where a file's places may count from 1.
+
+    Args:
+        path: The file.
+        told: For each row what stands in `answer`, and whether the row is a question. Of bad rows
+            only numbers count: one of them must not hide how the others count.
+    """
+    numbers = [int(text) for text, _ in told if _WHOLE_NUMBER.fullmatch(text)]
+    other = any(good and not _WHOLE_NUMBER.fullmatch(text) for text, good in told)
+    if numbers and not other and min(numbers) > 0:
         raise ConfigError(
             f"{path}: every `answer` is a whole number and none is 0, so they may count from 1;"
             " say `answers: index_from_0`, `index_from_1` or `text` for this benchmark"

@@ -10,6 +10,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.held_out import ADHERENCE, values_of
 from scripts.lib.paired import paired_difference
 from scripts.lib.score_files import LEFT_OUT
+from scripts.lib.wording import bad_row_words
 
 # What is stated of each candidate.
 _STATED = ("n", "tokens", "bytes", "loss", "perplexity", "bits_per_byte", "adherence")
@@ -160,10 +161,12 @@ def split_notes(split: str | None) -> Iterator[dict[str, str]]:
 
 
 def left_out_notes(protocol: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield what is to be said where conversations were too long to be asked."""
+    """Yield what is to be said where conversations were too long to be asked, or no prompts."""
     if count := protocol.get(LEFT_OUT):
         text = f"Left out, as longer than the model's context with an answer: {count:,}."
         yield {"code": "left_out", "text": text}
+    for words in bad_row_words(protocol):
+        yield {"code": "bad_rows", "text": f"{words}."}
 
 
 def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:

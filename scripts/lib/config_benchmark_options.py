@@ -16,6 +16,17 @@ class BenchmarkOptions(Settings):
     )
 
 
+class RowOptions(Settings):
+    """What a benchmark can be told whose questions are rows in a known form."""
+
+    on_bad_row: Literal["error", "leave_out"] = setting(
+        "When a row is no question, such as one without an answer: refuse the benchmark, or leave"
+        " the row out and count it.",
+        "identity",
+        "error",
+    )
+
+
 class ConversationOptions(BenchmarkOptions):
     """What a benchmark can be told whose questions are conversations to be answered freely."""
 

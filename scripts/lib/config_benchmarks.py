@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from scripts.lib.config_benchmark_options import AskedOptions
+from scripts.lib.config_benchmark_options import AskedOptions, RowOptions
 from scripts.lib.config_fields import (
     Count,
     DatasetCommit,
@@ -31,7 +31,7 @@ Subject = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_]+$")]
 Subjects = Annotated[tuple[Subject, ...], Field(min_length=1), AfterValidator(_sorted_subjects)]
 
 
-class ChoiceOptions(AskedOptions):
+class ChoiceOptions(AskedOptions, RowOptions):
     """What a benchmark of multiple-choice questions can be told."""
 
     chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
@@ -103,7 +103,7 @@ class MultipleChoice(ChoiceOptions):
         return self
 
 
-class ExactMatch(AskedOptions):
+class ExactMatch(AskedOptions, RowOptions):
     """Your own questions, whose answers are generated and compared with the expected ones."""
 
     kind: Literal["exact_match"] = setting("The answer is generated and compared.", "identity")

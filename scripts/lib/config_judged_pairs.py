@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from scripts.lib.config_benchmark_options import ConversationOptions
+from scripts.lib.config_benchmark_options import ConversationOptions, RowOptions
 from scripts.lib.config_fields import Positive, Settings, Text, refusal, secret_refusal, setting
 
 
@@ -62,7 +62,7 @@ class Judge(Settings):
         return self
 
 
-class JudgedPairs(ConversationOptions):
+class JudgedPairs(ConversationOptions, RowOptions):
     """Prompts that base and tuned model answer; a judge says in both orders who did better."""
 
     kind: Literal["judged_pairs"] = setting("A judge compares two answers.", "identity")
@@ -102,4 +102,9 @@ class JudgedPairs(ConversationOptions):
             raise refusal("gives no prompts; name their file here, or a dataset as dataset", "path")
         if self.path and "split" in self.model_fields_set:
             raise refusal("goes with a dataset, and path has one file; leave it out", "split")
+        if self.dataset and self.on_bad_row != "error":
+            raise refusal(
+                "goes with path; what a dataset may lose is its own max_dropped_fraction",
+                "on_bad_row",
+            )
         return self

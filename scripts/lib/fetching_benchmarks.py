@@ -1,39 +1,18 @@
 """Bring the questions of benchmarks into results/, in the layout that scoring reads."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import groupby
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.category_names import file_name
-from scripts.lib.choice_rows import Choice, read_choices
+from scripts.lib.bad_rows import LEDGER, Rows, write_ledger
+from scripts.lib.benchmark_files import arrange_choices, read_files, refuse_bad_rows
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.files import sha256_of
-from scripts.lib.question_rows import (
-    Row,
-    answer_fault,
-    is_subject,
-    mmlu_fault,
-    prompt_fault,
-    read_rows,
-)
-
-# Kind of benchmark -> what is wrong with a row. Whether a prompt with turns has a chat template to
-# go through is known where it is asked.
-_FAULTS: Mapping[str, Callable[[Row], str | None]] = {
-    "mmlu": mmlu_fault,
-    "exact_match": partial(answer_fault, chat_template=True),
-    "judged_pairs": prompt_fault,
-}
-
-# Name of the one subject of a set without categories.
-_ONLY_SUBJECT = "questions"
-
-# Longest file name of a category, in bytes: file systems allow 255, and other words go around it.
-_NAME_BYTES = 120
+from scripts.lib.question_rows import is_subject, lines_of
 
 
 def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -44,10 +23,12 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
         sources: The local files that the spec names, in its order.
         out: Existing empty folder.
 
+    Returns:
+        `files`, their number, and `left_out`, the number of rows that are no questions.
+
     Raises:
-        ConfigError: A file is no longer the planned one, a row is no question, or the hub's rows
+        ConfigError: A file is no longer the planned one, rows are no questions, or the hub's rows
             cannot be had.
-        ScoreError: A row of JSON lines is no question; with file and line.
     """
     if spec["kind"] == "lm_eval":
         # It imports lm-eval, which takes seconds that the other kinds need not wait.
@@ -55,21 +36,30 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
 
         return fetch_tasks(spec, dict(zip(spec["files"], sources, strict=True)), out)
     if spec["kind"] == "multiple_choice":
-        _write_choices(spec, dict(zip(spec["files"], sources, strict=True)), out)
+        found = _write_choices(spec, dict(zip(spec["files"], sources, strict=True)), out)
     elif spec["source"] == "path":
+        places = dict(zip(spec["files"], sources, strict=True))
         # The user's own files, so that an error names these.
-        for place in sources:
-            read_rows(place, _FAULTS[spec["kind"]])
-        copy_planned(spec["files"], dict(zip(spec["files"], sources, strict=True)), out)
+        found = read_files(spec, places)
+        refuse_bad_rows(spec, found)
+        copy_planned(spec["files"], places, out)
+        _leave_out(found, out)
     else:
-        _download(spec, out)
-    return {"files": len([path for path in out.rglob("*") if path.is_file()])}
+        found = _download(spec, out)
+    files = len([path for path in out.rglob("*") if path.is_file()])
+    write_ledger(found, out)
+    left_out = sum(len(rows.bad) for rows in found.values())
+    if left_out:
+        text = f"{left_out:,} rows are no questions and are left out; {LEDGER} lists them."
+        print(text, file=sys.stderr)
+    return {"files": files, "left_out": left_out}
 
 
-def _download(spec: Mapping[str, Any], out: Path) -> None:
+def _download(spec: Mapping[str, Any], out: Path) -> dict[str, Rows[Any]]:
     # It imports `datasets`, which takes seconds that local files need not wait.
     from scripts.lib.hub_rows import load_split
 
+    names = []
     for split in ("dev", "test"):
         rows = load_split(spec["hub"], "all", split, spec["revision"])
         if "subject" not in rows.column_names:
@@ -81,74 +71,39 @@ def _download(spec: Mapping[str, Any], out: Path) -> None:
         for subject, part in rows.to_pandas().groupby("subject", sort=True):
             if not is_subject(str(subject)):
                 raise ConfigError(f"{spec['hub']}: the subject {subject!r} cannot name a file")
-            part.to_json(out / split / f"{subject}.jsonl", orient="records", lines=True)
-            read_rows(out / split / f"{subject}.jsonl", _FAULTS[spec["kind"]])
+            names.append(f"{split}/{subject}.jsonl")
+            part.to_json(out / names[-1], orient="records", lines=True)
+    found = {
+        # What is written here is gone after an error.
+        name: dataclasses.replace(rows, place=Path(spec["hub"]) / name.removesuffix(".jsonl"))
+        for name, rows in read_files(spec, {name: out / name for name in names}).items()
+    }
+    refuse_bad_rows(spec, found)
+    _leave_out(found, out)
+    return found
 
 
-def _write_choices(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> None:
+def _leave_out(found: Mapping[str, Rows[Any]], out: Path) -> None:
+    """Take the bad rows out of files of JSON lines; the other lines stay byte for byte."""
+    for name, rows in found.items():
+        if bad := {row.number for row in rows.bad}:
+            lines = enumerate(lines_of(out / name), start=1)
+            (out / name).write_bytes(b"\n".join(line for n, line in lines if n not in bad))
+
+
+def _write_choices(
+    spec: Mapping[str, Any], places: Mapping[str, Path], out: Path
+) -> dict[str, Rows[Any]]:
     """Write a user's own set as `test/` and `dev/`, one file for each category."""
     for name, sha256 in spec["files"].items():
         if sha256_of(places[name]) != sha256:
             raise ConfigError(
                 f"{places[name]} changed while it was planned: start the workflow again"
             )
-    by_split = {
-        split: read_choices(
-            place,
-            answers=spec["answers"],
-            category=spec["shots_category" if split == "shots" else "category"],
-        )
-        for split, place in ((name.partition(".")[0], place) for name, place in places.items())
-    }
-    questions = _by_category(by_split["test"])
-    names = _file_names(questions, places["test" + _suffix(spec["files"], "test")])
-    examples = _by_category(by_split.get("shots", []))
-    for category, rows in questions.items():
-        _write_rows(out / "test" / f"{names[category]}.jsonl", rows)
-        if not spec["shots"]:
-            continue
-        shown = examples.get(category if spec["shots_category"] else None, [])
-        if len(shown) < spec["shots"]:
-            raise ConfigError(
-                f"{places['shots' + _suffix(spec['files'], 'shots')]} holds {len(shown)} questions"
-                f"{f' of {category}' if spec['shots_category'] else ''}, but"
-                f" {spec['shots']} shots are asked for; add rows, or lower `shots`"
-            )
-        _write_rows(out / "dev" / f"{names[category]}.jsonl", shown[: spec["shots"]])
-
-
-def _suffix(files: Mapping[str, str], split: str) -> str:
-    return next(Path(name).suffix for name in files if name.startswith(f"{split}."))
-
-
-def _by_category(rows: Sequence[Choice]) -> dict[str | None, list[Choice]]:
-    """Return category -> its rows in the order of the file."""
-    ordered = sorted(rows, key=lambda row: row["subject"] or "")
-    return {key: list(part) for key, part in groupby(ordered, key=lambda row: row["subject"])}
-
-
-def _file_names(categories: Mapping[str | None, Any], place: Path) -> dict[str | None, str]:
-    """Return category -> the stem of its file.
-
-    Raises:
-        ConfigError: Two categories would share a file, here or among the scores.
-    """
-    names: dict[str | None, str] = {}
-    taken = {"average": "the average"}
-    for category in categories:
-        name = _ONLY_SUBJECT if category is None else file_name(category)
-        if name in taken or not name.strip("_") or len(name.encode()) > _NAME_BYTES:
-            raise ConfigError(
-                f"{place}: the category {category!r} cannot name a file of its own"
-                + (f" beside {taken[name]}" if name in taken else "")
-                + "; give it a short name of letters and digits that differs from the others"
-            )
-        names[category] = name
-        taken[name] = repr(category)
-    return names
-
-
-def _write_rows(path: Path, rows: Sequence[Choice]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    found = read_files(spec, places)
+    refuse_bad_rows(spec, found)
+    for name, rows in arrange_choices(spec, found).items():
+        (out / name).parent.mkdir(exist_ok=True)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (out / name).write_text("".join(lines), encoding="utf-8")
+    return found

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from scripts.lib.categories import CATEGORY_MAPS
-from scripts.lib.choice_columns import missing_columns
+from scripts.lib.choice_columns import check_columns
+from scripts.lib.config_benchmark_options import RowOptions
 from scripts.lib.config_benchmarks import (
     Benchmark,
     ExactMatch,
@@ -32,7 +33,7 @@ from scripts.lib.config_sources import (
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Graph, slug_of_path, slugify
 from scripts.lib.lm_eval_own import task_files
-from scripts.lib.sources import LocalSources, column_names
+from scripts.lib.sources import LocalSources, all_columns
 
 SPLITS = ("train", "valid", "test")
 
@@ -183,6 +184,7 @@ def _add_questions(
             "kind": "mmlu",
             "hub": benchmark.hub,
             "revision": benchmark.revision,
+            **_bad_rows(benchmark),
         }
         place = Place(
             graph.add("benchmarks", slug, spec), slug, tuple(sorted(CATEGORY_MAPS["hendrycks"]))
@@ -191,15 +193,13 @@ def _add_questions(
         slug = slug_of_path(benchmark.path)
         files = sources.mmlu_files(benchmark.path)
         folder = sources.locate(benchmark.path)
-        id = graph.add(
-            "benchmarks",
-            slug,
-            {"source": "path", "kind": "mmlu", "files": files},
-            sources=(str(folder / name) for name in files),
-        )
+        places = {name: folder / name for name in files}
+        spec = {"source": "path", "kind": "mmlu", "files": files, **_bad_rows(benchmark)}
+        counts = sources.check_questions(spec, places)
+        id = graph.add("benchmarks", slug, spec, sources=map(str, places.values()))
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        counts = sources.question_counts(benchmark.path, "test")
-        asked = sum(counts.get(subject, 0) for subject in benchmark.subjects or subjects)
+        wanted = benchmark.subjects or subjects
+        asked = sum(counts.get(f"test/{subject}.jsonl", 0) for subject in wanted)
         place = Place(id, slug, subjects, in_one_job=asked <= ONE_JOB_QUESTIONS)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
         assert benchmark.path is not None  # else a dataset holds the prompts
@@ -209,7 +209,10 @@ def _add_questions(
             "source": "path",
             "kind": benchmark.kind,
             "files": {"questions.jsonl": sources.sha256(file)},
+            **_bad_rows(benchmark),
         }
+        chat_template = isinstance(benchmark, JudgedPairs) or benchmark.chat_template
+        sources.check_questions(spec, {"questions.jsonl": file}, chat_template=chat_template)
         return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)
     elif isinstance(benchmark, MultipleChoice):
         return _add_choices(graph, sources, benchmark)
@@ -224,14 +227,23 @@ def _add_questions(
             f" {', '.join(place.subjects)}"
         )
     if isinstance(benchmark, LocalMmlu):
-        _check_examples(sources, benchmark, benchmark.subjects or place.subjects)
+        _check_examples(sources, benchmark, benchmark.subjects or place.subjects, counts)
     return place
 
 
-def _check_examples(sources: LocalSources, benchmark: LocalMmlu, subjects: Sequence[str]) -> None:
+def _bad_rows(benchmark: RowOptions) -> dict[str, str]:
+    """Return what a spec says of bad rows: nothing where they are refused, as there are none."""
+    return {} if benchmark.on_bad_row == "error" else {"on_bad_row": benchmark.on_bad_row}
+
+
+def _check_examples(
+    sources: LocalSources,
+    benchmark: LocalMmlu,
+    subjects: Sequence[str],
+    counts: Mapping[str, int],
+) -> None:
     """Refuse a folder with fewer worked examples than are to be shown."""
-    there = sources.question_counts(benchmark.path, "dev")
-    few = [subject for subject in subjects if there.get(subject, 0) < benchmark.shots]
+    few = [name for name in subjects if counts.get(f"dev/{name}.jsonl", 0) < benchmark.shots]
     if few:
         raise ConfigError(
             f"shots: {benchmark.shots} worked examples of each subject are asked for, but"
@@ -248,13 +260,13 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
     """
     questions = sources.rows_file(benchmark.path)
     places = {f"test{questions.suffix}": questions}
-    _check_columns(questions, benchmark.category_column)
+    check_columns(questions, benchmark.category_column)
     shots_category = None
     if benchmark.shots_path:
         examples = sources.rows_file(benchmark.shots_path)
-        _check_columns(examples, None)
+        check_columns(examples, None)
         places[f"shots{examples.suffix}"] = examples
-        if benchmark.category_column in column_names(examples):
+        if benchmark.category_column in all_columns(examples):
             shots_category = benchmark.category_column
     places = dict(sorted(places.items()))
     spec = {
@@ -265,7 +277,9 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
         "category": benchmark.category_column,
         "shots": benchmark.shots,
         "shots_category": shots_category,
+        **_bad_rows(benchmark),
     }
+    sources.check_questions(spec, places)
     slug = slug_of_path(benchmark.path)
     return Place(graph.add("benchmarks", slug, spec, sources=map(str, places.values())), slug)
 
@@ -284,15 +298,6 @@ def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
     }
     words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
     return Place(graph.add("benchmarks", words, spec, sources=map(str, places.values())), words)
-
-
-def _check_columns(place: Path, category: str | None) -> None:
-    """Refuse a file of questions without the columns that they need."""
-    there = column_names(place)
-    if lacking := missing_columns(there, category):
-        raise ConfigError(
-            f"{place} has no column {', '.join(lacking)}; its columns are {', '.join(there)}"
-        )
 
 
 def template_text(sources: LocalSources, template: str) -> str | dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.check_memory import CheckMemory
 from scripts.lib.code import code_digest
 from scripts.lib.config import Config, load_config, read_config_file
 from scripts.lib.graph import Graph
@@ -101,13 +102,15 @@ def _graph(config: Config, root: Path) -> Graph:
         stage.rule: code_digest(root / "scripts" / f"{stage.rule}.py", root)
         for stage in STAGES.values()
     }
+    checks = CheckMemory(RESULTS / ".verified" / "checks.json", code["fetch_benchmark"])
     graph = build_graph(
         config,
-        LocalSources((Path.cwd(), root), memory),
+        LocalSources((Path.cwd(), root), memory, checks),
         code=code,
         lock=read_lock(root / "requirements.lock"),
     )
     memory.save()
+    checks.save()
     return graph
 
 

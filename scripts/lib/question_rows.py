@@ -2,11 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from scripts.lib.bad_rows import (
+    NEEDS_TEMPLATE,
+    UNREADABLE,
+    BadRow,
+    Fault,
+    FaultOf,
+    Rows,
+    shown,
+    what_stops,
+)
 from scripts.lib.errors import ScoreError
 
 QUESTIONS_FILE = "questions.jsonl"
@@ -15,71 +26,109 @@ QUESTIONS_FILE = "questions.jsonl"
 LETTERS = ascii_uppercase
 MMLU_CHOICES = 4
 
+BROKEN_CHARACTERS = Fault(
+    "broken_characters", "has half of a character (a surrogate alone), which is no text"
+)
+
+_NO_PROMPT = "has no text in `prompt`"
+
 _SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Row = Mapping[str, Any]
 Message = dict[str, str]
 
 
-def read_rows(path: Path, fault: Callable[[Row], str | None]) -> list[Row]:
-    """Return the rows of a JSONL file.
+def read_rows(path: Path, fault: FaultOf) -> list[Row]:
+    """Return the rows of a JSONL file of which every one has to be good.
 
     Args:
         path: The file.
         fault: Says what is wrong with a row, or None.
 
     Raises:
-        ScoreError: The file is missing, empty, or a row is wrong, with file and line.
+        ScoreError: The file is missing, empty, or rows are wrong, with file and lines.
     """
     if not path.is_file():
         raise ScoreError(f"{path} does not exist. Check the benchmark's source and subjects.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScoreError(f"{path} is not UTF-8 ({error}). Save it as UTF-8.") from None
-    rows: list[Row] = []
-    # Not splitlines(): it also cuts at U+2028 and its like, which JSON allows inside a text.
-    for number, line in enumerate(text.split("\n"), start=1):
+    rows = sort_rows(path, fault)
+    if text := what_stops([rows], None):
+        raise ScoreError(text)
+    return list(rows.good)
+
+
+def sort_rows(path: Path, fault: FaultOf) -> Rows[Row]:
+    """Return the rows of a JSONL file, the bad ones apart.
+
+    Args:
+        path: An existing file.
+        fault: Says what is wrong with a row, or None.
+    """
+    good: list[Row] = []
+    bad: list[BadRow] = []
+    for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ScoreError(f"{path}:{number} is not JSON ({error}). Correct the line.") from None
-        wrong = fault(row) if isinstance(row, dict) else "is not a JSON object"
-        if wrong:
-            raise ScoreError(f"{path}:{number} {wrong}. Correct the row.")
-        rows.append(row)
-    if not rows:
-        raise ScoreError(f"{path} holds no questions. Check the benchmark's source.")
-    return rows
+        row = _parsed(line)
+        if isinstance(row, Fault):
+            bad.append(BadRow(number, row))
+        elif wrong := fault(row):
+            bad.append(BadRow(number, wrong))
+        else:
+            good.append(row)
+    return Rows(path, good, bad)
 
 
-def choice_fault(row: Row) -> str | None:
+def lines_of(path: Path) -> list[bytes]:
+    """Return the lines of a text file without their ends and without a byte order mark.
+
+    Not as splitlines() does: it also cuts at U+2028 and its like, which JSON allows inside a text.
+    """
+    return path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
+
+
+def _parsed(line: bytes) -> Row | Fault:
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Fault(UNREADABLE, f"is not UTF-8 ({error}); save the file as UTF-8")
+    except (ValueError, RecursionError) as error:
+        return Fault(UNREADABLE, f"is not JSON ({error})")
+    if not isinstance(row, dict):
+        return Fault(UNREADABLE, "is not a JSON object")
+    if rb"\u" in line and not is_unicode(json.dumps(row, ensure_ascii=False)):
+        return BROKEN_CHARACTERS
+    return row
+
+
+def choice_fault(row: Row) -> Fault | None:
     """Say what is wrong with a multiple-choice row, or return None."""
     return _choice_fault(row, range(2, len(LETTERS) + 1), "2 or more")
 
 
-def mmlu_fault(row: Row) -> str | None:
+def mmlu_fault(row: Row) -> Fault | None:
     """Say what is wrong with a row in MMLU's form, or return None."""
     return _choice_fault(row, (MMLU_CHOICES,), str(MMLU_CHOICES))
 
 
-def _choice_fault(row: Row, counts: Sequence[int], words: str) -> str | None:
+def _choice_fault(row: Row, counts: Sequence[int], words: str) -> Fault | None:
+    # Equal choices are no fault: the model answers with a letter, and letters differ.
     if not is_text(row.get("question")):
-        return "has no text in `question`"
+        return Fault("without_question", "has no text in `question`")
     choices, answer = row.get("choices"), row.get("answer")
     if not isinstance(choices, list) or len(choices) not in counts:
-        return f"needs a list of {words} texts in `choices`"
+        return Fault("unusable_choices", f"needs a list of {words} texts in `choices`")
     if not all(isinstance(choice, str) for choice in choices):
-        return "has a choice that is not a text"
+        return Fault("unusable_choices", "has a choice that is not a text")
     # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
     if type(answer) is not int or answer not in range(len(choices)):
-        return f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {answer!r}"
+        return Fault(
+            "without_answer" if answer in (None, "") else "answer_not_among_choices",
+            f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {shown(answer)}",
+        )
     return None
 
 
-def answer_fault(row: Row, *, chat_template: bool) -> str | None:
+def answer_fault(row: Row, *, chat_template: bool) -> Fault | None:
     """Say what is wrong with a row whose answer is generated and compared, or return None.
 
     Args:
@@ -87,39 +136,50 @@ def answer_fault(row: Row, *, chat_template: bool) -> str | None:
         chat_template: Whether prompts go through the chat template.
     """
     if not is_text(row.get("answer")):
-        return "has no text in `answer`"
+        return Fault("without_answer", "has no text in `answer`")
     return turns_fault(row, chat_template=chat_template)
 
 
-def prompt_fault(row: Row) -> str | None:
+def prompt_fault(row: Row) -> Fault | None:
     """Say what is wrong with a prompt whose answers are judged, or return None."""
     for key in ("reference", "category"):
         if row.get(key) is not None and not is_text(row[key]):
-            return f"has something else than text in `{key}`"
+            return Fault(f"unusable_{key}", f"has something else than text in `{key}`")
     return turns_fault(row, chat_template=True)
 
 
-def turns_fault(row: Row, *, chat_template: bool) -> str | None:
+def turns_fault(row: Row, *, chat_template: bool) -> Fault | None:
     """Say what is wrong with the turns of a row, or return None.
 
     Args:
         row: Has either `prompt` (and maybe `system`) or `messages`.
         chat_template: Whether prompts go through the chat template.
     """
+    wrong = _turns_fault(row)
+    if wrong is None and not chat_template and ("messages" in row or row.get("system")):
+        text = "has turns (`messages` or `system`), which need `chat_template: true`"
+        return Fault(NEEDS_TEMPLATE, text)
+    return wrong
+
+
+def _turns_fault(row: Row) -> Fault | None:
     if ("prompt" in row) == ("messages" in row):
-        return "needs either `prompt` or `messages`"
-    if not chat_template and ("messages" in row or row.get("system")):
-        return "has turns (`messages` or `system`), which need `chat_template: true`"
+        reason = "prompt_and_turns" if "prompt" in row else "without_prompt"
+        return Fault(reason, "needs either `prompt` or `messages`")
     if "prompt" in row:
-        return None if is_text(row["prompt"]) else "has no text in `prompt`"
+        if not isinstance(row.get("system"), str | None):
+            return Fault("unusable_turns", "has something else than text in `system`")
+        return None if is_text(row["prompt"]) else Fault("without_prompt", _NO_PROMPT)
     messages = row["messages"]
     if not isinstance(messages, list) or not messages:
-        return "has no turns in `messages`"
+        return Fault("unusable_turns", "has no turns in `messages`")
     for message in messages:
         turn = message if isinstance(message, dict) else {}
         if not is_text(turn.get("role")) or not isinstance(turn.get("content"), str):
-            return "has a turn in `messages` without `role` and `content`"
-    return None if messages[-1]["role"] == "user" else "must end with a user's turn"
+            return Fault("unusable_turns", "has a turn in `messages` without `role` and `content`")
+    if messages[-1]["role"] != "user":
+        return Fault("unusable_turns", "must end with a user's turn")
+    return None
 
 
 def messages_of(row: Row) -> list[Message]:
@@ -138,3 +198,12 @@ def is_subject(name: str) -> bool:
 def is_text(value: object) -> bool:
     """Tell whether *value* is a text that holds more than white space."""
     return isinstance(value, str) and bool(value.strip())
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether *text* holds whole characters only, as JSON's escapes need not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -49,17 +49,28 @@ def read_rows(path: Path) -> Iterator[RawRow]:
     Raises:
         RecordError: If the file as a whole cannot be read.
     """
+    yield from (row for _, row in read_numbered_rows(path))
+
+
+def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
+    """Yield the rows of *path* as `read_rows` does, each with where it stands.
+
+    That is its line in JSON lines, the line on which it ends in CSV, and else its place from 1.
+
+    Raises:
+        RecordError: If the file as a whole cannot be read.
+    """
     try:
         yield from _READERS[path.suffix](path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path} cannot be read: {error}; fetch or repair the file") from error
 
 
-def _read_jsonl(path: Path) -> Iterator[RawRow]:
+def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _parsed_line(line, number)
+                yield number, _parsed_line(line, number)
 
 
 def _parsed_line(line: bytes, number: int) -> RawRow:
@@ -69,7 +80,11 @@ def _parsed_line(line: bytes, number: int) -> RawRow:
         return UnusableRow("not_json", f"line {number}: {error}")
 
 
-def _read_json(path: Path) -> Iterator[RawRow]:
+def _read_json(path: Path) -> Iterator[tuple[int, RawRow]]:
+    yield from enumerate(_json_rows(path), start=1)
+
+
+def _json_rows(path: Path) -> Iterator[RawRow]:
     """Read an array of objects, or objects one after another, without holding the whole file."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig") as text:
@@ -109,23 +124,27 @@ def _complete_rows(decoder: json.JSONDecoder, text: str) -> tuple[list[RawRow], 
         position = after
 
 
-def _read_csv(path: Path) -> Iterator[RawRow]:
+def _read_csv(path: Path) -> Iterator[tuple[int, RawRow]]:
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", newline="") as text:
-        for row in csv.DictReader(text):
-            if None in row or None in row.values():
-                yield UnusableRow("wrong_number_of_columns", "the row does not fit the header")
-            else:
-                yield row
+        rows = csv.DictReader(text)
+        for row in rows:
+            fits = None not in row and None not in row.values()
+            unfit = UnusableRow("wrong_number_of_columns", "the row does not fit the header")
+            yield rows.line_num, row if fits else unfit
 
 
-def _read_parquet(path: Path) -> Iterator[RawRow]:
+def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
+    yield from enumerate(_parquet_rows(path), start=1)
+
+
+def _parquet_rows(path: Path) -> Iterator[RawRow]:
     with pq.ParquetFile(path) as table:
         for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
             yield from batch.to_pylist()
 
 
-_READERS: dict[str, Callable[[Path], Iterator[RawRow]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,

@@ -11,6 +11,10 @@ PROTOCOL_FILE = "protocol.json"
 # the whole prompt was longer than the model's context.
 FEWER_SHOTS = "fewer_shots"
 
+# In a protocol: how many rows of the benchmark are no questions and were left out, by reason;
+# `questions` and `examples` apart. Only where there are any.
+BAD_ROWS = "bad_rows"
+
 # In a protocol: how many conversations were not asked, because they are longer than the model's
 # context.
 LEFT_OUT = "left_out"

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.backends import Loading, check_backend, context_of
+from scripts.lib.bad_rows import count_left_out
 from scripts.lib.benchmark_questions import questions_of, stated_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
@@ -33,7 +34,7 @@ from scripts.lib.prompts import (
 )
 from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
-from scripts.lib.score_files import FEWER_SHOTS, LEFT_OUT, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS, LEFT_OUT, PROTOCOL_FILE, QUESTIONS_TABLE
 from scripts.lib.score_spec import ScoreSpec
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
@@ -127,6 +128,8 @@ def score_benchmark(
     protocol = {**spec.protocol(), **stated_of(spec, questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
         protocol[LEFT_OUT] = len(wanted) - len(questions)
+    if bad := count_left_out(benchmark, spec.subjects, examples=spec.shots != 0):
+        protocol[BAD_ROWS] = bad
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)

@@ -8,10 +8,12 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from scripts.lib.errors import ConfigError
+from scripts.lib.check_memory import CheckMemory
+from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.hash_memory import HashMemory
 from scripts.lib.model_files import TOKENIZER_FILES, model_file_names
 
@@ -21,16 +23,20 @@ ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 class LocalSources:
     """The local files behind a config, seen from the folders that relative paths may start at."""
 
-    def __init__(self, roots: Sequence[Path], memory: HashMemory) -> None:
+    def __init__(
+        self, roots: Sequence[Path], memory: HashMemory, checks: CheckMemory | None = None
+    ) -> None:
         """Remember where to look.
 
         Args:
             roots: Folders that a relative path may start at, first match wins: the working
                 directory, then the project's own folder.
             memory: Hashes of files seen before.
+            checks: What was found in files seen before; None to remember nothing beyond this.
         """
         self._roots = tuple(roots)
         self._memory = memory
+        self._checks = checks or CheckMemory()
 
     def locate(self, path: str) -> Path:
         """Return where *path* is.
@@ -138,16 +144,30 @@ class LocalSources:
                 raise ConfigError(f"{place} is empty: it holds no question")
         return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
 
-    def question_counts(self, path: str, split: str) -> dict[str, int]:
-        """Return subject -> number of questions of one split of a benchmark in MMLU's layout."""
-        places = (self.locate(path) / split).glob("*.jsonl")
-        return {place.stem: _count_lines(place) for place in places}
+    def check_questions(
+        self, spec: Mapping[str, Any], places: Mapping[str, Path], *, chat_template: bool = True
+    ) -> dict[str, int]:
+        """Read every row of a benchmark's files, once for their contents.
 
+        Args:
+            spec: The benchmark's.
+            places: Name of a file in the spec -> where it is.
+            chat_template: Whether prompts go through the chat template.
 
-def _count_lines(place: Path) -> int:
-    """Return the number of lines of *place* that are not blank."""
-    with place.open("rb") as file:
-        return sum(1 for line in file if line.strip())
+        Returns:
+            Name of a file -> how many questions it has without those that are left out.
+
+        Raises:
+            ConfigError: lists all rows that are no questions.
+        """
+
+        def check() -> dict[str, int]:
+            # A plan of files that were read before does without.
+            from scripts.lib.benchmark_files import check_files
+
+            return check_files(spec, places, chat_template=chat_template)
+
+        return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
 
 
 def column_names(place: Path) -> tuple[str, ...]:
@@ -173,12 +193,28 @@ def _column_names(place: Path) -> tuple[str, ...]:
     if place.suffix == ".csv":
         with place.open(encoding="utf-8-sig", newline="") as file:
             return tuple(next(csv.reader(file), ()))
-    with place.open(encoding="utf-8-sig") as file:
-        if place.suffix == ".json":
-            row = (json.load(file) or [{}])[0]
-        else:
-            row = json.loads(next((line for line in file if line.strip()), "{}"))
+    if place.suffix == ".json":
+        row = (json.loads(place.read_text(encoding="utf-8-sig")) or [{}])[0]
+    else:
+        row = json.loads(_first_line(place) or "{}")
     return tuple(row) if isinstance(row, dict) else ()
+
+
+def all_columns(place: Path) -> tuple[str, ...]:
+    """Return the columns of a file of rows, those of JSON taken from every row and not the first.
+
+    Raises:
+        ConfigError: when it cannot be read as what its suffix says.
+    """
+    if place.suffix in (".csv", ".parquet"):
+        return column_names(place)
+    from scripts.lib.records import read_rows
+
+    try:
+        rows = [row for row in read_rows(place) if isinstance(row, Mapping)]
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
+    return tuple(dict.fromkeys(name for row in rows for name in row))
 
 
 def has_rows(place: Path) -> bool:
@@ -201,11 +237,17 @@ def _has_rows(place: Path) -> bool:
         import pyarrow.parquet
 
         return bool(pyarrow.parquet.read_metadata(place).num_rows)
+    if place.suffix == ".jsonl":
+        return bool(_first_line(place))
     with place.open() as file:
         lines = (line for line in file if line.strip())
         first = next(lines, "")
         if place.suffix == ".csv":
             return bool(next(lines, ""))
-        if place.suffix == ".json":
-            return bool(first) and bool(json.loads(place.read_text() or "[]"))
-        return bool(first)
+        return bool(first) and bool(json.loads(place.read_text() or "[]"))
+
+
+def _first_line(place: Path) -> str:
+    """Return the first line that is not blank; one after it that is no text is not looked at."""
+    with place.open("rb") as file:
+        return next((line for line in file if line.strip()), b"").decode("utf-8-sig")

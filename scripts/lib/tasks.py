@@ -17,6 +17,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
+from scripts.lib.bad_rows import FaultOf
 from scripts.lib.errors import ScoreError
 from scripts.lib.question_rows import (
     LETTERS,
@@ -83,7 +84,7 @@ def read_own_choices(
 def _read_splits(
     benchmark: Path,
     name: str,
-    fault: Callable[[Row], str | None],
+    fault: FaultOf,
     *,
     shots: int,
     limit: int | None,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.lib.score_files import FEWER_SHOTS
+from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS
 
 # U+2212 for people's eyes; files for machines keep the plain hyphen.
 _MINUS = "\N{MINUS SIGN}"
@@ -62,7 +62,23 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
         parts.append(f"asked through {protocol['backend']}")
     if protocol.get(FEWER_SHOTS):
         parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
-    return ", ".join(parts)
+    return ", ".join([*parts, *bad_row_words(protocol)])
+
+
+def bad_row_words(protocol: Mapping[str, Any]) -> list[str]:
+    """Say which rows were left out, such as `2 rows left out (2 without answer)`; maybe nothing."""
+    found = protocol.get(BAD_ROWS, {})
+    return [
+        f"{sum(counts.values()):,} {what if sum(counts.values()) == 1 else f'{what}s'} left out"
+        f" ({', '.join(f'{n:,} {_reason(reason)}' for reason, n in counts.items())})"
+        for part, what in (("questions", "row"), ("examples", "worked example"))
+        if (counts := found.get(part))
+    ]
+
+
+def _reason(reason: str) -> str:
+    words = reason.replace("_", " ")
+    return words if words.startswith("without") else f"with {words}"
 
 
 def _counted_words(counted: Mapping[str, str]) -> str:

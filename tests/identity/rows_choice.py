@@ -46,6 +46,8 @@ CHOICE_ROWS = [
     _row("own category_column", put("benchmarks/own/category_column", "kind"), FETCHED),
     _row("own category_column is left out", drop("benchmarks/own/category_column"), FETCHED),
     _row("own chat_template", put("benchmarks/own/chat_template", True), ASKED),
+    _row("own on_bad_row", put("benchmarks/own/on_bad_row", "error"), FETCHED),
+    _row("own on_bad_row is left out", drop("benchmarks/own/on_bad_row"), FETCHED),
     _row("own limit", put("benchmarks/own/limit", 1), ASKED),
     _row("own on_long_prompt", put("benchmarks/own/on_long_prompt", "fewer_shots"), ASKED),
     _row("own dtype", put("benchmarks/own/dtype", "bfloat16"), ASKED),
@@ -53,5 +55,15 @@ CHOICE_ROWS = [
         "code that reads questions' rows",
         add_constant("scripts/lib/choice_rows.py"),
         frozenset({"benchmarks:test"}) | ASKED,
+    ),
+    _row(
+        "code that leaves bad rows out",
+        add_constant("scripts/lib/benchmark_files.py"),
+        FETCHED,
+    ),
+    _row(
+        "code that remembers what was checked",
+        add_constant("scripts/lib/check_memory.py"),
+        frozenset(),
     ),
 ]

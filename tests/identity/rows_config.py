@@ -230,6 +230,17 @@ SCORE_ROWS = [
     _exact("limit", 1),
     _exact("dtype", "bfloat16"),
     _exact("max_new_tokens", 8),
+    Row(
+        "mmlu on_bad_row",
+        put("benchmarks/mmlu/on_bad_row", "leave_out"),
+        frozenset({"benchmarks:mmlu"}) | scored("tiny", *RUNS, on=["mmlu"]) | END,
+    ),
+    Row(
+        "exact_match on_bad_row",
+        put("benchmarks/exact/on_bad_row", "leave_out"),
+        frozenset({"benchmarks:exact"}) | scored("tiny", *RUNS, on=["exact"]) | END,
+    ),
+    Row("bad rows are refused, in words", put("benchmarks/mmlu/on_bad_row", "error"), frozenset()),
     Row("metric", put("benchmarks/exact/metric", "numeric"), ONLY_JUDGED),
     Row("metric without case", put("benchmarks/exact/ignore_case", True), ONLY_JUDGED),
     Row("another pattern of a metric", _other_pattern, ONLY_JUDGED),
@@ -311,6 +322,7 @@ HUB_ROWS = [
         "hub",
     ),
     Row("hub benchmark's revision", put("benchmarks/mmlu/revision", "d" * 40), FAR, "hub"),
+    Row("hub benchmark's bad rows", put("benchmarks/mmlu/on_bad_row", "leave_out"), FAR, "hub"),
     Row("another owner's hub benchmark", put("benchmarks/mmlu/hub", "other/mmlu"), FAR, "hub"),
     Row(
         "the GGUF file is replaced",

@@ -110,6 +110,11 @@ PAIRS_ROWS = [
         answered("tiny", "gentle", on=["pairs"]),
     ),
     _row(
+        "on_bad_row of pairs",
+        put("benchmarks/pairs/on_bad_row", "leave_out"),
+        frozenset({"benchmarks:prompts"}) | answered("tiny", "gentle", on=["pairs"]),
+    ),
+    _row(
         "dtype of pairs",
         put("benchmarks/pairs/dtype", "bfloat16"),
         answered("tiny", "gentle", on=["pairs"]),

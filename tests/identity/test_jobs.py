@@ -32,6 +32,12 @@ def test_once_the_equal_bytes_are_there_nothing_is_even_planned(world):
     assert world.missing() == END
 
 
+def test_leaving_out_bad_rows_where_there_are_none_asks_nobody_again(world):
+    put("benchmarks/exact/on_bad_row", "leave_out")(world)
+    assert world.run() == {"benchmarks:exact"} | END
+    assert world.missing() == set()
+
+
 def test_an_upstream_change_of_bytes_is_followed_to_the_end(world):
     add_constant("scripts/format_chat.py")(world)
     world.salts["chat"] = "other bytes"

@@ -113,7 +113,7 @@ WITH: dict[Part, tuple[Part, ...]] = {
 }
 """Parts that another part backs: only the two together can be missed, and are left out together."""
 
-TRIED = 6
+TRIED = 8
 """Rows that a mutant is shown, those of its own part and the plainest first: the first one nearly
 always fails."""
 

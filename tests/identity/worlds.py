@@ -125,6 +125,7 @@ def make_choice_world(base: Path) -> World:
                 "shots_path": "data/own/solved.jsonl",
                 "shots": 1,
                 "category_column": "field",
+                "on_bad_row": "leave_out",
             }
         },
     }

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from scripts.lib.bad_rows import what_stops
 from scripts.lib.choice_columns import missing_columns
-from scripts.lib.choice_rows import read_choices
+from scripts.lib.choice_rows import sort_choices
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
@@ -18,6 +19,14 @@ ROWS = [
     {"question": "Which is hot?", "choices": ["ice", "sun", "moon", "sea"], "answer": 1},
 ]
 READ = [1, 2, 1]
+
+
+def read_choices(path, *, answers, category):
+    """Return the rows of a file that has to be good."""
+    rows = sort_choices(path, answers=answers, category=category)
+    if text := what_stops([rows], "error"):
+        raise ConfigError(text)
+    return rows.good
 
 
 def read(tmp_path, rows, *, answers="auto", category=None):
@@ -69,7 +78,10 @@ def test_every_format_and_both_ways_to_write_choices_give_the_same_rows(tmp_path
         ({"choices": {"text": ["one", "two"], "label": ["A", "B"]}}, "has no list in `choices`"),
         ({"choices": ["one", ""]}, "has no text in choice B"),
         ({"choices": ["one", None]}, "has no text in choice B"),
-        ({"choices": ["one", "one "]}, "has the same choice twice"),
+        (
+            {"choices": ["ice", "sun", "sun "], "answer": "sun"},
+            "has 'sun' in `answer`, which is the text of B and C; a letter would say which",
+        ),
         ({"answer": None}, "has neither text nor a whole number in `answer`"),
         ({"answer": True}, "has neither text nor a whole number in `answer`"),
         ({"answer": 4}, "has '4' in `answer`, which is none of its 4 choices"),
@@ -78,26 +90,34 @@ def test_every_format_and_both_ways_to_write_choices_give_the_same_rows(tmp_path
 )
 def test_a_bad_row_is_named_with_its_file_and_number_and_fault(tmp_path, changes, fault):
     text = fault_of(tmp_path, ROWS[2] | changes)
-    assert f"{tmp_path / 'own.jsonl'}: 1 of 4 rows are no questions" in text
-    assert f"row 4 {fault}" in text
+    assert text.startswith("1 of 4 rows is no question:")
+    assert f"{tmp_path / 'own.jsonl'}:4 {fault}" in text
+
+
+@pytest.mark.parametrize("answer", ["A", "B", "C", 1, "pear"])
+def test_equal_choices_are_a_question_like_any_other_where_the_answer_says_which(tmp_path, answer):
+    row = {"question": "Which?", "choices": ["stone", "stone", "pear"], "answer": answer}
+    (found,) = read(tmp_path, [row], answers="auto" if answer != 1 else "index_from_0")
+    assert found["choices"] == ["stone", "stone", "pear"]
+    assert found["answer"] == {"A": 0, "B": 1, "C": 2, 1: 1, "pear": 2}[answer]
 
 
 def test_a_gap_between_lettered_choices_is_a_bad_row_and_empty_cells_at_the_end_are_not(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("question,A,B,C,answer\nq,1,2,,A\nq,1,,3,A\n")
-    with pytest.raises(ConfigError, match="row 2 has no text in choice B"):
+    with pytest.raises(ConfigError, match=r"own\.csv:3 has no text in choice B"):
         read_choices(path, answers="auto", category=None)
 
 
 def test_all_bad_rows_come_at_once(tmp_path):
-    with pytest.raises(ConfigError, match=r"(?s)30 of 33 .*row 4 .*row 23 .*\.\.\.") as caught:
+    with pytest.raises(ConfigError, match=r"(?s)30 of 33 .*:4 .*:23 .*and 10 more") as caught:
         read(tmp_path, [*ROWS, *([ROWS[0] | {"answer": "Z"}] * 30)])
-    assert "row 24" not in str(caught.value)
+    assert ":24 " not in str(caught.value)
 
 
 def test_a_row_that_is_no_json_is_named(tmp_path):
     (tmp_path / "own.jsonl").write_text(json.dumps(ROWS[0]) + "\n{\n")
-    with pytest.raises(ConfigError, match="row 2 cannot be read: line 2"):
+    with pytest.raises(ConfigError, match=r"own\.jsonl:2 cannot be read: line 2"):
         read_choices(tmp_path / "own.jsonl", answers="auto", category=None)
 
 
@@ -119,6 +139,14 @@ def test_places_that_may_count_from_1_are_asked_about(tmp_path):
     for answers, expected in (("index_from_1", [0, 2, 1]), ("index_from_0", [1, 3, 2])):
         assert [row["answer"] for row in read(tmp_path, rows, answers=answers)] == expected
     assert [row["answer"] for row in read(tmp_path, [*rows, ROWS[2] | {"answer": 0}])][-1] == 0
+
+
+@pytest.mark.parametrize("answer", ["", None, "E", 4, 9])
+def test_a_bad_row_does_not_hide_that_places_may_count_from_1(tmp_path, answer):
+    """Else leaving it out would leave every other answer one place off."""
+    rows = [ROWS[2] | {"answer": given} for given in (1, 3, answer, 2)]
+    with pytest.raises(ConfigError, match="may count from 1"):
+        sort_choices(write_rows(tmp_path / "a.jsonl", rows), answers="auto", category=None)
 
 
 def test_missing_columns_are_said_in_words():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.errors import ConfigError, ScoreError
+from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import fetch_dataset
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.fetching_models import fetch_model
@@ -78,7 +78,7 @@ def test_a_row_that_is_no_question_is_named_before_anything_is_trained(
     place.write_text(text + "\n")
     spec = {"source": "path", "kind": kind, "files": {"questions.jsonl": sha256_of(place)}}
     (tmp_path / "out").mkdir()
-    with pytest.raises(ScoreError, match=rf"{place}:1 .*{fault}"):
+    with pytest.raises(ConfigError, match=rf"{place}:1 .*{fault}"):
         fetch_benchmark(spec, [place], tmp_path / "out")
 
 
@@ -87,7 +87,7 @@ def test_questions_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
     place.write_bytes('{"prompt": "Où ?", "answer": "là"}\n'.encode("latin-1"))
     spec = {"source": "path", "kind": "exact_match", "files": {"questions.jsonl": sha256_of(place)}}
     (tmp_path / "out").mkdir()
-    with pytest.raises(ScoreError, match=r"mine\.jsonl is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"mine\.jsonl:1 is not UTF-8"):
         fetch_benchmark(spec, [place], tmp_path / "out")
 
 

@@ -164,7 +164,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
     sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
     for name, count in {"test/law": 1, "test/art": 1, "dev/law": 2, "dev/art": 1}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_rows(tmp_path / f"{name}.jsonl", own_rows(1)[:1] * count)
+        write_rows(tmp_path / f"{name}.jsonl", rows("botany", 1) * count)
     asked = {"kind": "mmlu", "path": str(tmp_path)}
     graph = Graph({"fetch_benchmark": "code"}, read_lock(ROOT / "requirements.lock"))
     with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):

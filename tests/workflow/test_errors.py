@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.workspace import ROOT, jobs, read_config, snakemake, write_config
+from tests.workspace import ROOT, SUBJECTS, jobs, read_config, snakemake, write_config
 
 Change = Callable[[dict[str, Any], Path], None]
 
@@ -28,6 +28,17 @@ def empty_dataset(config: dict[str, Any], folder: Path) -> None:
     (folder / "data" / "say.jsonl").write_text("\n")
 
 
+def bad_questions(config: dict[str, Any], folder: Path) -> None:
+    """Spoil rows of three benchmarks."""
+    place = folder / "mmlu" / "test" / f"{SUBJECTS[0]}.jsonl"
+    place.write_text(place.read_text() + '{"question": "?", "choices": ["a"], "answer": 0}\n')
+    place = folder / "data" / "held_out.jsonl"
+    place.write_text('{"prompt": "Say one."}\n' + place.read_text() + '{"prompt": "Say')
+    own = 'question,A,B,answer\n"two\nlines",1,1,A\nq,x,x,x\nq,x,y,\nq,x,y,C\n'
+    (folder / "data" / "own.csv").write_text(own)
+    config["benchmarks"]["own"] = {"kind": "multiple_choice", "path": "data/own.csv"}
+
+
 def several_at_once(config: dict[str, Any], folder: Path) -> None:
     config["runs"]["low"]["model"] = "tinny"
     config["benchmarks"]["mmlu"]["shots"] = -1
@@ -40,6 +51,21 @@ def several_at_once(config: dict[str, Any], folder: Path) -> None:
         (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
         (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
         (empty_dataset, ["datasets.say", "empty"]),
+        (
+            bad_questions,
+            [
+                "benchmarks.mmlu: 1 of 15 rows is no question",
+                f"mmlu/test/{SUBJECTS[0]}.jsonl:5 needs a list of 4 texts",
+                "2 of 10 rows are no questions",
+                "data/held_out.jsonl:1 has no text in `answer`",
+                "data/held_out.jsonl:10 is not JSON",
+                "benchmarks.own: 3 of 4 rows are no questions",
+                "data/own.csv:4 has 'x' in `answer`, which is the text of A and B",
+                "data/own.csv:5 has neither text nor a whole number",
+                "data/own.csv:6 has 'C' in `answer`, which is none of its 2 choices",
+                "set `on_bad_row: leave_out`",
+            ],
+        ),
         (
             several_at_once,
             ["runs.low.model", "did you mean", "tiny", "benchmarks.mmlu.shots", "-1"],
