@@ -15,12 +15,21 @@ def check_columns(place: Path, category: str | None) -> None:
     """
     there = column_names(place)
     if missing_columns(there, category):
-        # Of JSON only the first row was seen, which may be a bad one.
         there = all_columns(place)
     if lacking := missing_columns(there, category):
         raise ConfigError(
             f"{place} has no column {', '.join(lacking)}; its columns are {', '.join(there)}"
         )
+
+
+def has_column(place: Path, column: str | None) -> bool:
+    """Tell whether any row of a file of questions has a column; the one that is None is in none.
+
+    Raises:
+        ConfigError: when it cannot be read as what its suffix says.
+    """
+    # Of JSON the first row alone is seen first, which may be a bad one.
+    return column is not None and (column in column_names(place) or column in all_columns(place))
 
 
 def missing_columns(columns: Iterable[str], category: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from scripts.lib.categories import CATEGORY_MAPS
-from scripts.lib.choice_columns import check_columns
+from scripts.lib.choice_columns import check_columns, has_column
 from scripts.lib.config_benchmark_options import RowOptions
 from scripts.lib.config_benchmarks import (
     Benchmark,
@@ -33,7 +33,7 @@ from scripts.lib.config_sources import (
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Graph, slug_of_path, slugify
 from scripts.lib.lm_eval_own import task_files
-from scripts.lib.sources import LocalSources, all_columns
+from scripts.lib.sources import LocalSources
 
 SPLITS = ("train", "valid", "test")
 
@@ -227,7 +227,8 @@ def _add_questions(
             f" {', '.join(place.subjects)}"
         )
     if isinstance(benchmark, LocalMmlu):
-        _check_examples(sources, benchmark, benchmark.subjects or place.subjects, counts)
+        wanted = benchmark.subjects or place.subjects
+        _check_examples(folder / "dev", benchmark.shots, wanted, counts)
     return place
 
 
@@ -237,18 +238,14 @@ def _bad_rows(benchmark: RowOptions) -> dict[str, str]:
 
 
 def _check_examples(
-    sources: LocalSources,
-    benchmark: LocalMmlu,
-    subjects: Sequence[str],
-    counts: Mapping[str, int],
+    dev: Path, shots: int, subjects: Sequence[str], counts: Mapping[str, int]
 ) -> None:
     """Refuse a folder with fewer worked examples than are to be shown."""
-    few = [name for name in subjects if counts.get(f"dev/{name}.jsonl", 0) < benchmark.shots]
+    few = [name for name in subjects if counts.get(f"dev/{name}.jsonl", 0) < shots]
     if few:
         raise ConfigError(
-            f"shots: {benchmark.shots} worked examples of each subject are asked for, but"
-            f" {sources.locate(benchmark.path) / 'dev'} has fewer of {', '.join(few)}; lower"
-            " `shots`, or add rows"
+            f"shots: {shots} worked examples of each subject are asked for, but {dev} has fewer of"
+            f" {', '.join(few)}; lower `shots`, or add rows"
         )
 
 
@@ -266,7 +263,7 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
         examples = sources.rows_file(benchmark.shots_path)
         check_columns(examples, None)
         places[f"shots{examples.suffix}"] = examples
-        if benchmark.category_column in all_columns(examples):
+        if has_column(examples, benchmark.category_column):
             shots_category = benchmark.category_column
     places = dict(sorted(places.items()))
     spec = {

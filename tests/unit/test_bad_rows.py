@@ -345,6 +345,19 @@ def test_a_column_is_missing_only_where_no_row_has_it(tmp_path):
     assert "has no column answer; its columns are question, A, B" in refusal(tmp_path, own(path))
 
 
+def test_a_bad_first_example_does_not_make_the_examples_those_of_all_categories(tmp_path):
+    path, solved = tmp_path / "own.jsonl", tmp_path / "solved.jsonl"
+    write_table(path, [OWN, OWN | {"field": "law"}])
+    without = {key: value for key, value in OWN.items() if key != "field"}
+    write_table(solved, [without, OWN, OWN | {"question": "Law?", "field": "law"}])
+    asked = own(path, shots_path=str(solved), shots=1, on_bad_row="leave_out")
+    _, files = fetch(plan(tmp_path, asked), tmp_path / "out")
+    assert [row["question"] for row in files["dev/law.jsonl"]] == ["Law?"]
+    assert count_left_out(tmp_path / "out", (), examples=True) == {
+        "examples": {"without_category": 1}
+    }
+
+
 @pytest.mark.parametrize("kind", ["multiple_choice", "exact_match", "mmlu"])
 def test_leave_out_changes_no_byte_of_a_benchmark_that_has_no_bad_row(tmp_path, kind):
     write_table(tmp_path / "own.csv", [OWN, OWN])
