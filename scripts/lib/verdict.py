@@ -3,6 +3,8 @@
     read_verdict([{"step": 1, "epoch": 0.1, "loss": 2.9}, ...])["verdict"]  # "healthy"
 
 The rules are tried from the worst finding to the best; the first that holds gives the verdict.
+They look at losses as they are printed, at three digits, so that no sentence contradicts its own
+numbers.
 """
 
 import math
@@ -11,7 +13,13 @@ from statistics import fmean
 from typing import Any, Literal, TypedDict
 
 Verdict = Literal[
-    "not_a_number", "diverging", "memorising", "overfitting", "no_learning", "healthy"
+    "not_a_number",
+    "diverging",
+    "memorising",
+    "overfitting",
+    "inconclusive",
+    "no_learning",
+    "healthy",
 ]
 Event = Mapping[str, Any]
 
@@ -24,14 +32,16 @@ LAST_PART_FRACTION = 1 / 3
 # A mean of three steps wobbles by less; below 0.1 nats a relative rise means nothing.
 DIVERGING_RISE = 0.15
 DIVERGING_RISE_NATS = 0.1
-# What the wobble of a short run can feign; a fine-tune that learns falls by tens of per cent.
-NO_LEARNING_FALL = 0.03
+# What the wobble of a short run can feign, up or down; a fine-tune that learns falls by tens of per
+# cent.
+WOBBLE = 0.03
 # Held-out loss is measured on the same rows each time: it wobbles by 1-2 % without harm.
 OVERFITTING_RISE = 0.03
 # 0.1 nats per token: the right token gets 90 % on average, which unseen text does not allow.
 MEMORISED_LOSS = 0.1
 # Held-out text that is predicted this much worse: the rows were learnt, not the task.
 MEMORISED_GAP = 0.5
+PRINTED_DIGITS = 3
 
 
 class Reading(TypedDict):
@@ -52,6 +62,8 @@ REMEDIES: Mapping[Verdict, str] = {
     " rows.",
     "overfitting": "Train for fewer epochs or set early_stopping_patience; lower r, raise dropout,"
     " or add rows.",
+    "inconclusive": "Train longer or with a larger batch_size, and hold rows out (valid_fraction),"
+    " so that the curves can tell; if the train loss still rises, lower learning_rate.",
     "no_learning": "Raise learning_rate (1e-4 to 3e-4 is usual for LoRA), train longer, raise r,"
     " and check in the shards that the answers are trained on.",
     "healthy": "Nothing to mend in the curves; the scores decide.",
@@ -66,10 +78,9 @@ def read_verdict(history: Sequence[Event]) -> Reading:
             `{"step", "epoch", "valid_loss"}` for held-out rows. A loss that is not a number is
             None or NaN.
     """
-    broken = [e["step"] for e in history for k in ("loss", "valid_loss") if _is_broken(e, k)]
-    if broken:
-        evidence = f"The loss is not a finite number from step {broken[0]} on."
-        return _reading("not_a_number", evidence, {"first_broken_step": broken[0]})
+    if broken := [event for event in history if _is_broken(event)]:
+        numbers = {"first_broken_step": broken[0]["step"], "broken_events": len(broken)}
+        return _reading("not_a_number", _broken(broken, history), numbers)
     losses = [float(e["loss"]) for e in history if "loss" in e]
     if not losses:
         return _reading("no_learning", "The history holds no training step.", {"steps": 0})
@@ -79,6 +90,7 @@ def read_verdict(history: Sequence[Event]) -> Reading:
         "diverging": _diverging,
         "memorising": _memorising,
         "overfitting": _overfitting,
+        "inconclusive": _inconclusive,
         "no_learning": _no_learning,
     }
     for verdict, rule in rules.items():
@@ -87,8 +99,19 @@ def read_verdict(history: Sequence[Event]) -> Reading:
     return _reading("healthy", _healthy(numbers), numbers)
 
 
-def _is_broken(event: Event, key: str) -> bool:
-    return key in event and (event[key] is None or not math.isfinite(event[key]))
+def _is_broken(event: Event) -> bool:
+    losses = [event[key] for key in ("loss", "valid_loss") if key in event]
+    return any(loss is None or not math.isfinite(loss) for loss in losses)
+
+
+def _broken(broken: Sequence[Event], history: Sequence[Event]) -> str:
+    first = broken[0]
+    name = "train" if "loss" in first else "valid"
+    later = history[history.index(first) :]
+    if len(broken) == len(later) > 1:
+        return f"No loss is a finite number from step {first['step']} on."
+    others = f", nor at {len(broken) - 1} later events" if len(broken) > 1 else ""
+    return f"The {name} loss is not a finite number at step {first['step']}{others}."
 
 
 def _reading(verdict: Verdict, evidence: str, numbers: Mapping[str, float | int | None]) -> Reading:
@@ -103,81 +126,127 @@ def _reading(verdict: Verdict, evidence: str, numbers: Mapping[str, float | int 
 def _numbers(
     losses: Sequence[float], valid: Sequence[tuple[int, float]]
 ) -> dict[str, float | int | None]:
-    """Return the figures that the rules look at."""
+    """Return the figures that the rules look at, losses as they are printed."""
     wanted = max(WINDOW_MINIMUM, round(len(losses) * WINDOW_FRACTION))
     window = max(1, min(wanted, len(losses) // 2))
     tail = losses[-round(len(losses) * LAST_PART_FRACTION) :]
     best = min(valid, key=lambda point: point[1]) if valid else None
-    return {
-        "events": len(losses),
+    figures = {
         "first_loss": fmean(losses[:window]),
         "last_loss": fmean(losses[-window:]),
         "last_part_first_loss": fmean(tail[:window]) if len(tail) >= 2 * window else None,
         "first_valid_loss": valid[0][1] if valid else None,
         "best_valid_loss": best[1] if best else None,
-        "best_valid_step": best[0] if best else None,
         "last_valid_loss": valid[-1][1] if valid else None,
+    }
+    return {
+        "events": len(losses),
+        "best_valid_step": best[0] if best else None,
+        **{
+            name: None if loss is None else round(loss, PRINTED_DIGITS)
+            for name, loss in figures.items()
+        },
     }
 
 
+def _went(first: float, last: float) -> str:
+    """Say which way a loss went."""
+    if first == last:
+        return f"stayed at {last:.{PRINTED_DIGITS}f}"
+    way = "fell" if last < first else "rose"
+    return f"{way} from {first:.{PRINTED_DIGITS}f} to {last:.{PRINTED_DIGITS}f}"
+
+
+def _train_went(n: Mapping[str, Any]) -> str:
+    """Say which way the train loss went over the whole run."""
+    if n["events"] == 1:
+        return f"train loss was logged once, at {n['last_loss']:.{PRINTED_DIGITS}f}"
+    return f"train loss {_went(n['first_loss'], n['last_loss'])}"
+
+
+def _valid_went(n: Mapping[str, Any]) -> str:
+    """Say which way the valid loss went, its lowest point on the way included."""
+    first, best, last = (n[f"{at}_valid_loss"] for at in ("first", "best", "last"))
+    told = f"the valid loss {_went(first, last)}"
+    return told if best == min(first, last) else f"{told} (lowest: {best:.{PRINTED_DIGITS}f})"
+
+
+def _far_above(last: float, start: float) -> bool:
+    return last - start > max(DIVERGING_RISE_NATS, DIVERGING_RISE * start)
+
+
+def _train_rose(n: Mapping[str, Any]) -> bool:
+    """Tell whether the train loss rose by more than it wobbles."""
+    return bool(n["last_loss"] > n["first_loss"] * (1 + WOBBLE))
+
+
 def _diverging(n: Mapping[str, Any]) -> str | None:
-    for start, name in ((n["last_part_first_loss"], "its last third"), (n["first_loss"], "all")):
-        if start is None:
-            continue
-        rise = n["last_loss"] - start
-        if rise > DIVERGING_RISE_NATS and rise > DIVERGING_RISE * start:
-            return (
-                f"The train loss rose from {start:.3f} to {n['last_loss']:.3f}"
-                f" over {name} of the run."
-            )
-    return None
+    spans = (("last_part_first_loss", "the last third of the run"), ("first_loss", "the run"))
+    for start, span in spans:
+        if n[start] is not None and _far_above(n["last_loss"], n[start]):
+            return f"The train loss {_went(n[start], n['last_loss'])} over {span}."
+    best, last = n["best_valid_loss"], n["last_valid_loss"]
+    if best is None or not _train_rose(n) or not _far_above(last, best):
+        return None
+    return (
+        f"The valid loss was lowest at step {n['best_valid_step']} and {_went(best, last)} since,"
+        f" and the {_train_went(n)}."
+    )
 
 
 def _memorising(n: Mapping[str, Any]) -> str | None:
     if n["last_loss"] >= MEMORISED_LOSS:
         return None
+    told = (
+        f"The train loss ended at {n['last_loss']:.{PRINTED_DIGITS}f} nats per token"
+        f" (below {MEMORISED_LOSS})"
+    )
     valid = n["last_valid_loss"]
     if valid is None:
-        return (
-            f"The train loss fell to {n['last_loss']:.3f} nats per token (below {MEMORISED_LOSS}),"
-            " and there are no held-out rows that could show it was more than memory."
-        )
+        return f"{told}, and there are no held-out rows that could show it was more than memory."
     if valid - n["last_loss"] <= MEMORISED_GAP:
         return None
-    return (
-        f"The train loss fell to {n['last_loss']:.3f} nats per token (below {MEMORISED_LOSS}),"
-        f" while the valid loss stands at {valid:.3f}."
-    )
+    return f"{told}, while the valid loss stands at {valid:.{PRINTED_DIGITS}f}."
 
 
 def _overfitting(n: Mapping[str, Any]) -> str | None:
     best, last = n["best_valid_loss"], n["last_valid_loss"]
-    if best is None or n["last_loss"] >= n["first_loss"]:
+    if best is None or _train_rose(n) or last <= best * (1 + OVERFITTING_RISE):
         return None
-    if last <= best * (1 + OVERFITTING_RISE):
-        return None
+    share = f" (by {last / best - 1:.1%})" if best else ""
     return (
-        f"The valid loss was lowest at step {n['best_valid_step']} ({best:.3f}) and rose by"
-        f" {last / best - 1:.1%} to {last:.3f}, while the train loss fell from"
-        f" {n['first_loss']:.3f} to {n['last_loss']:.3f}."
+        f"The valid loss was lowest at step {n['best_valid_step']} and {_went(best, last)}{share}"
+        f" since, while the {_train_went(n)}."
     )
+
+
+def _inconclusive(n: Mapping[str, Any]) -> str | None:
+    if n["events"] == 1 and n["last_valid_loss"] is None:
+        return (
+            f"There is one train loss ({n['last_loss']:.{PRINTED_DIGITS}f}) and no valid loss:"
+            " too little to tell how the training went."
+        )
+    if not _train_rose(n):
+        return None
+    told = f"The {_train_went(n)}"
+    if n["last_valid_loss"] is not None:
+        told += f", and {_valid_went(n)}"
+    return f"{told}: batches can differ by that much, so the curves do not tell."
 
 
 def _no_learning(n: Mapping[str, Any]) -> str | None:
-    pairs = [("train", n["first_loss"], n["last_loss"])]
-    if n["first_valid_loss"] is not None:
-        pairs.append(("valid", n["first_valid_loss"], n["best_valid_loss"]))
-    if any(last < first * (1 - NO_LEARNING_FALL) for _, first, last in pairs):
+    first, best = n["first_valid_loss"], n["best_valid_loss"]
+    pairs = [(n["first_loss"], n["last_loss"])] + ([] if best is None else [(first, best)])
+    if any(last < first * (1 - WOBBLE) for first, last in pairs):
         return None
-    told = "; ".join(f"{name} {first:.3f} -> {last:.3f}" for name, first, last in pairs)
-    return f"The loss hardly fell ({told}): by less than {NO_LEARNING_FALL:.0%}."
+    told = f"The {_train_went(n)}"
+    if best is None:
+        return f"{told}: a change of at most {WOBBLE:.0%} is none."
+    return f"{told}, and {_valid_went(n)}: changes of at most {WOBBLE:.0%} are none."
 
 
 def _healthy(n: Mapping[str, Any]) -> str:
-    told = f"The train loss fell from {n['first_loss']:.3f} to {n['last_loss']:.3f}"
+    told = f"The {_train_went(n)}"
     if n["last_valid_loss"] is None:
-        return told + "; there are no held-out rows to check it on."
-    return (
-        f"{told}, the valid loss went from {n['first_valid_loss']:.3f}"
-        f" to {n['last_valid_loss']:.3f}."
-    )
+        return f"{told}; there are no held-out rows to check it on."
+    return f"{told}, {_valid_went(n)}."
