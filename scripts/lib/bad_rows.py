@@ -61,11 +61,13 @@ class Rows(Generic[T]):
         place: What an error calls the file.
         good: Those that can be asked, in order.
         bad: The others, in order.
+        on_lines: Whether a row's number is that of its line.
     """
 
     place: Path
     good: Sequence[T]
     bad: Sequence[BadRow]
+    on_lines: bool = True
 
 
 def shown(value: object) -> str:
@@ -85,7 +87,7 @@ def what_stops(files: Collection[Rows[Any]], on_bad_row: str | None) -> str | No
     Returns:
         All rows that are in the way, in all files, and what to do; or which file has no others.
     """
-    bad = [(rows.place, row) for rows in files for row in rows.bad]
+    bad = [(rows, row) for rows in files for row in rows.bad]
     told = [one for one in bad if on_bad_row != "leave_out" or one[1].fault.reason in _STAY]
     if told:
         total = sum(len(rows.good) + len(rows.bad) for rows in files)
@@ -94,21 +96,20 @@ def what_stops(files: Collection[Rows[Any]], on_bad_row: str | None) -> str | No
         return f"{len(told):,} of {total:,} rows {are}:{_listed(told)}\n  {remedy}"
     for rows in files:
         if not rows.good:
-            none = _listed([(rows.place, row) for row in rows.bad])
+            none = _listed([(rows, row) for row in rows.bad])
             return f"{rows.place} holds no questions. Check the benchmark's source.{none}"
     return None
 
 
-def _listed(bad: Sequence[tuple[Path, BadRow]]) -> str:
-    lines = [f"{_where(place, row.number)} {row.fault.text}" for place, row in bad[:SHOWN_ROWS]]
+def _listed(bad: Sequence[tuple[Rows[Any], BadRow]]) -> str:
+    lines = [f"{_where(rows, row.number)} {row.fault.text}" for rows, row in bad[:SHOWN_ROWS]]
     if more := len(bad) - len(lines):
         lines.append(f"and {more:,} more")
     return "".join(f"\n    {line}" for line in lines)
 
 
-def _where(place: Path, number: int) -> str:
-    on_lines = place.suffix in (".jsonl", ".csv")
-    return f"{place}:{number}" if on_lines else f"{place}: row {number}"
+def _where(rows: Rows[Any], number: int) -> str:
+    return f"{rows.place}:{number}" if rows.on_lines else f"{rows.place}: row {number}"
 
 
 def _remedy(reasons: Sequence[str], on_bad_row: str | None) -> str:

@@ -10,6 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 from scripts.lib.conversation import Conversation, Message, Role
+from scripts.lib.layouts import (
+    ANSWER_COLUMNS,
+    COMPLETION_COLUMNS,
+    EXTRA_COLUMNS,
+    HISTORY_COLUMN,
+    LAYOUTS,
+    PROMPT_COLUMNS,
+    QUESTION_COLUMNS,
+    TURN_COLUMNS,
+)
 from scripts.lib.unusable import UnusableRow
 
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"]
@@ -17,7 +27,6 @@ Record = Mapping[str, Any]
 
 ROLES: tuple[str, ...] = get_args(Role)
 FORMATS: tuple[str, ...] = get_args(Format)
-TURN_COLUMNS = ("messages", "conversations", "conversation")
 # Speakers as published ShareGPT dumps spell them.
 SHAREGPT_SPEAKERS: dict[str, Role] = {
     "system": "system",
@@ -31,6 +40,9 @@ SHAREGPT_SPEAKERS: dict[str, Role] = {
     "tool": "tool",
 }
 ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
+
+
+_NO_TURNS = f"there is no value in a column {', '.join(TURN_COLUMNS)}"
 
 
 def to_conversation(record: object, layout: Format) -> Conversation:
@@ -52,6 +64,18 @@ def to_conversation(record: object, layout: Format) -> Conversation:
     return _CONVERTERS[detect_format(record) if layout == "auto" else layout](record)
 
 
+def fitting_layouts(record: object) -> list[str]:
+    """Return the layouts as which *record* can be read."""
+    fitting = []
+    for layout in LAYOUTS:
+        try:
+            to_conversation(record, cast(Format, layout))
+        except UnusableRow:
+            continue
+        fitting.append(layout)
+    return fitting
+
+
 def detect_format(record: Record) -> Format:
     """Return the layout that the columns of *record* show.
 
@@ -63,10 +87,10 @@ def detect_format(record: Record) -> Format:
         turns = _parsed(record[column], column)
         first = turns[0] if isinstance(turns, list) and turns else None
         return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
-    if "instruction" in record and ("output" in record or "response" in record):
-        return "alpaca"
-    if "prompt" in record and "completion" in record:
-        return "prompt_completion"
+    layouts: tuple[Format, ...] = ("alpaca", "prompt_completion")
+    for layout in layouts:
+        if LAYOUTS[layout].is_in(record):
+            return layout
     columns = ", ".join(map(str, record)) or "none"
     raise UnusableRow("unknown_format", f"no known layout has these columns: {columns}")
 
@@ -74,7 +98,7 @@ def detect_format(record: Record) -> Format:
 def _from_messages(record: Record) -> Conversation:
     column = _turn_column(record)
     if column is None:
-        raise UnusableRow("missing_field", "there is no column `messages`")
+        raise UnusableRow("missing_field", _NO_TURNS)
     messages = _messages(record[column], column)
     return _conversation(record, messages)
 
@@ -82,7 +106,7 @@ def _from_messages(record: Record) -> Conversation:
 def _from_sharegpt(record: Record) -> Conversation:
     column = _turn_column(record)
     if column is None:
-        raise UnusableRow("missing_field", "there is no column `conversations`")
+        raise UnusableRow("missing_field", _NO_TURNS)
     messages: list[Message] = []
     called: list[str] = []
     for turn in _turns(record[column], column):
@@ -102,27 +126,30 @@ def _from_sharegpt(record: Record) -> Conversation:
 
 def _from_alpaca(record: Record) -> Conversation:
     messages: list[Message] = []
-    for pair in _parsed(record.get("history") or [], "history"):
+    for pair in _parsed(record.get(HISTORY_COLUMN) or [], HISTORY_COLUMN):
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise UnusableRow("bad_history", "`history` holds something else than pairs of texts")
         messages += _pair(_text(pair[0], "history"), _text(pair[1], "history"))
-    question = _text(_first(record, ("instruction",)), "instruction")
-    extra = record.get("input") or record.get("context") or ""
+    question = _text(_first(record, QUESTION_COLUMNS), "instruction")
+    extra = next((record[name] for name in EXTRA_COLUMNS if record.get(name)), "")
     if extra:
         question = f"{question}\n{_text(extra, 'input')}" if question else _text(extra, "input")
-    messages += _pair(question, _text(_first(record, ("output", "response")), "output"))
+    messages += _pair(question, _text(_first(record, ANSWER_COLUMNS), "output"))
     return _conversation(record, messages)
 
 
 def _from_prompt_completion(record: Record) -> Conversation:
     messages: list[Message] = []
-    sides: tuple[tuple[str, Role], ...] = (("prompt", "user"), ("completion", "assistant"))
-    for column, role in sides:
-        value = _first(record, (column,))
+    sides: tuple[tuple[tuple[str, ...], Role], ...] = (
+        (PROMPT_COLUMNS, "user"),
+        (COMPLETION_COLUMNS, "assistant"),
+    )
+    for columns, role in sides:
+        value = _first(record, columns)
         if isinstance(value, str):
             messages.append(Message(role=role, content=value))
         else:
-            messages += _messages(value, column)
+            messages += _messages(value, columns[0])
     return _conversation(record, messages)
 
 
@@ -208,7 +235,7 @@ def _first(record: Record, columns: Sequence[str]) -> Any:
     for column in columns:
         if record.get(column) is not None:
             return record[column]
-    raise UnusableRow("missing_field", f"there is no value in the column `{columns[0]}`")
+    raise UnusableRow("missing_field", f"there is no value in a column {', '.join(columns)}")
 
 
 def _text(value: object, where: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from scripts.lib.bad_rows import AMBIGUOUS, UNREADABLE, BadRow, Fault, Rows, shown
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.question_rows import BROKEN_CHARACTERS, LETTERS, is_unicode
-from scripts.lib.records import RawRow, read_numbered_rows
+from scripts.lib.records import RawRow, is_array, read_numbered_rows
 from scripts.lib.unusable import UnusableRow
 
 Answers = Literal["auto", "letter", "index_from_0", "index_from_1", "text"]
@@ -74,7 +74,8 @@ def sort_choices(path: Path, *, answers: Answers, category: str | None) -> Rows[
         raise ConfigError(str(error)) from error
     if answers == _AUTO:
         _check_counting(path, told)
-    return Rows(path, good, bad)
+    on_lines = path.suffix == ".csv" or (path.suffix == ".jsonl" and not is_array(path))
+    return Rows(path, good, bad, on_lines=on_lines)
 
 
 def _choice(row: RawRow, answers: Answers, category: str | None) -> Choice:

@@ -74,7 +74,8 @@ class MultipleChoice(ChoiceOptions):
 
     kind: Literal["multiple_choice"] = setting("Any number of choices for a question.", "identity")
     path: Text = setting(
-        "JSON lines, CSV or Parquet with `question`, `choices` (or `A`, `B`, ...) and `answer`.",
+        "JSON lines, a JSON array, CSV or Parquet with `question`, `choices` (or `A`, `B`, ...) and"
+        " `answer`.",
         "location",
     )
     answers: Literal["auto", "letter", "index_from_0", "index_from_1", "text"] = setting(
@@ -121,7 +122,7 @@ class ExactMatch(AskedOptions, RowOptions):
     )
     ignore_case: Flag = setting("Compare without regard to case.", "identity", False)
     path: Text = setting(
-        "JSON lines with `prompt` or `messages`, and `answer`.",
+        "JSON lines, or a JSON array, with `prompt` or `messages`, and `answer`.",
         "location",
     )
     chat_template: Flag = setting("Put the question into the chat template.", "identity", True)

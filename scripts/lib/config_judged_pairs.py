@@ -67,9 +67,9 @@ class JudgedPairs(ConversationOptions, RowOptions):
 
     kind: Literal["judged_pairs"] = setting("A judge compares two answers.", "identity")
     path: Text | None = setting(
-        "JSON lines with `prompt` (and maybe `system`) or `messages`; where there is one, the judge"
-        " sees the `reference`, and each `category` has figures of its own. Either this or"
-        " `dataset`.",
+        "JSON lines, or a JSON array, with `prompt` (and maybe `system`) or `messages`; where there"
+        " is one, the judge sees the `reference`, and each `category` has figures of its own."
+        " Either this or `dataset`.",
         "location",
         None,
     )

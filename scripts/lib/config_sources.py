@@ -21,6 +21,7 @@ from scripts.lib.config_fields import (
     refusal,
     setting,
 )
+from scripts.lib.layouts import LAYOUTS
 
 COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
 
@@ -116,7 +117,10 @@ class DatasetOptions(Settings):
     """How the rows of a dataset become conversations."""
 
     format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = setting(
-        "Shape of the rows; `auto` recognises it by the columns.", "identity", "auto"
+        "Shape of the rows; `auto` recognises it by the columns. "
+        + " ".join(f"{name}: {layout.words()}." for name, layout in LAYOUTS.items()),
+        "identity",
+        "auto",
     )
     system: Text | None = setting(
         "System message for conversations that have none.", "identity", None
@@ -200,7 +204,8 @@ class LocalDataset(DatasetOptions):
     """A dataset in one local file."""
 
     path: Text = setting(
-        "File of the rows: JSON lines, JSON, CSV or Parquet.",
+        "File of the rows: JSON (one object a line, or an array; each may be named .jsonl or"
+        " .json), CSV or Parquet.",
         "location",
     )
 

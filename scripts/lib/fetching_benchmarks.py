@@ -84,11 +84,14 @@ def _download(spec: Mapping[str, Any], out: Path) -> dict[str, Rows[Any]]:
 
 
 def _leave_out(found: Mapping[str, Rows[Any]], out: Path) -> None:
-    """Take the bad rows out of files of JSON lines; the other lines stay byte for byte."""
+    """Take the bad rows out of files; other lines stay byte for byte, an array becomes lines."""
     for name, rows in found.items():
         if bad := {row.number for row in rows.bad}:
             lines = enumerate(lines_of(out / name), start=1)
-            (out / name).write_bytes(b"\n".join(line for n, line in lines if n not in bad))
+            kept = [line for number, line in lines if number not in bad]
+            if not rows.on_lines:
+                kept = [json.dumps(row, ensure_ascii=False).encode() for row in rows.good]
+            (out / name).write_bytes(b"\n".join(kept))
 
 
 def _write_choices(

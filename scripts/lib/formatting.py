@@ -19,6 +19,7 @@ import pyarrow as pa
 from scripts.lib.chat import Format, to_conversation
 from scripts.lib.conversation import Conversation, Message
 from scripts.lib.errors import RecordError
+from scripts.lib.misfits import Misfits
 from scripts.lib.records import SOURCES, RawRow, read_rows, source_files
 from scripts.lib.tables import TableWriter
 from scripts.lib.unusable import UnusableRow
@@ -97,6 +98,7 @@ class _Tally:
     splits: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     seen: dict[bytes, str] = field(default_factory=dict)
+    misfits: Misfits
 
     def count(self, row_id: str, verdict: _Verdict) -> None:
         self.verdicts[verdict.verdict] += 1
@@ -134,7 +136,7 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
         RecordError: If a file cannot be read, or no row is left to train on.
     """
     files = source_files(raw)
-    tally = _Tally()
+    tally = _Tally(misfits=Misfits(spec.format))
     with ExitStack() as stack:
         ledger = stack.enter_context(_table(out, "ledger", LEDGER_SCHEMA))
         tables = {
@@ -145,6 +147,8 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
                 row_id = f"{source}:{row}"
                 verdict = _judge(spec, record, row_id, frozenset(files), tally.seen)
                 tally.count(row_id, verdict)
+                if verdict.conversation is None:
+                    tally.misfits.note(record)
                 if verdict.conversation is not None:
                     content = verdict.conversation.row()
                     tables[verdict.split].add({"conversation_id": row_id, **content})
@@ -280,4 +284,5 @@ def _nothing_left(raw: Path, tally: _Tally) -> str:
         f"{count} x {reason} (for example {tally.examples[reason]})"
         for reason, count in tally.reasons.most_common(TOP_REASONS)
     )
-    return f"{raw}: none of {rows} rows can be used: {reasons}; check `format` and the source"
+    remedy = tally.misfits.words() or "correct the rows, or take them from another source"
+    return f"{raw}: none of {rows} rows can be used: {reasons}; {remedy}"

@@ -33,7 +33,7 @@ from scripts.lib.config_sources import (
 from scripts.lib.errors import ConfigError
 from scripts.lib.graph import Graph, slug_of_path, slugify
 from scripts.lib.lm_eval_own import task_files
-from scripts.lib.sources import LocalSources
+from scripts.lib.sources import QUESTION_SUFFIXES, LocalSources
 
 SPLITS = ("train", "valid", "test")
 
@@ -113,6 +113,7 @@ def add_raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
         assert_never(dataset)
     # In the order of their names, which the frozen plan keeps: the job pairs names with places.
     files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
+    sources.check_layout(files["train"], dataset.format, dataset.limit)
     slug = slug_of_path(named["train"])
     spec = {
         "source": "path",
@@ -203,7 +204,7 @@ def _add_questions(
         place = Place(id, slug, subjects, in_one_job=asked <= ONE_JOB_QUESTIONS)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
         assert benchmark.path is not None  # else a dataset holds the prompts
-        file = sources.rows_file(benchmark.path, (".jsonl",))
+        file = sources.rows_file(benchmark.path, QUESTION_SUFFIXES)
         slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
         spec = {
             "source": "path",

@@ -1,9 +1,9 @@
-"""Rows of questions in JSON lines, checked one by one: the part that needs no library."""
+"""Rows of questions in JSON, checked one by one: the part that needs no library."""
 
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -19,6 +19,7 @@ from scripts.lib.bad_rows import (
     what_stops,
 )
 from scripts.lib.errors import ScoreError
+from scripts.lib.records import is_array
 
 QUESTIONS_FILE = "questions.jsonl"
 
@@ -39,7 +40,7 @@ Message = dict[str, str]
 
 
 def read_rows(path: Path, fault: FaultOf) -> list[Row]:
-    """Return the rows of a JSONL file of which every one has to be good.
+    """Return the rows of a file of JSON lines, or of one JSON array; every one has to be good.
 
     Args:
         path: The file.
@@ -57,7 +58,7 @@ def read_rows(path: Path, fault: FaultOf) -> list[Row]:
 
 
 def sort_rows(path: Path, fault: FaultOf) -> Rows[Row]:
-    """Return the rows of a JSONL file, the bad ones apart.
+    """Return the rows of a file of JSON lines, or of one JSON array, the bad ones apart.
 
     Args:
         path: An existing file.
@@ -65,17 +66,32 @@ def sort_rows(path: Path, fault: FaultOf) -> Rows[Row]:
     """
     good: list[Row] = []
     bad: list[BadRow] = []
-    for number, line in enumerate(lines_of(path), start=1):
-        if not line.strip():
-            continue
-        row = _parsed(line)
+    array = is_array(path)
+    for number, row in _array(path) if array else _lines(path):
         if isinstance(row, Fault):
             bad.append(BadRow(number, row))
         elif wrong := fault(row):
             bad.append(BadRow(number, wrong))
         else:
             good.append(row)
-    return Rows(path, good, bad)
+    return Rows(path, good, bad, on_lines=not array)
+
+
+def _array(path: Path) -> Iterator[tuple[int, Row | Fault]]:
+    """Yield each value of an array with its place, from 1."""
+    try:
+        values = json.loads(path.read_bytes().removeprefix(BOM_UTF8).decode())
+    except (ValueError, RecursionError) as error:
+        values = [Fault(UNREADABLE, f"cannot be read, nor what follows: it is no JSON ({error})")]
+    for number, value in enumerate(values, start=1):
+        yield number, value if isinstance(value, Fault) else _checked(value)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row | Fault]]:
+    """Yield the value of each line that is not blank, with its number."""
+    for number, line in enumerate(lines_of(path), start=1):
+        if line.strip():
+            yield number, _parsed(line)
 
 
 def lines_of(path: Path) -> list[bytes]:
@@ -93,9 +109,14 @@ def _parsed(line: bytes) -> Row | Fault:
         return Fault(UNREADABLE, f"is not UTF-8 ({error}); save the file as UTF-8")
     except (ValueError, RecursionError) as error:
         return Fault(UNREADABLE, f"is not JSON ({error})")
+    return _checked(row, escaped=rb"\u" in line)
+
+
+def _checked(row: Any, *, escaped: bool = True) -> Row | Fault:
+    """Return a parsed row if it is one; only JSON's escapes can write half of a character."""
     if not isinstance(row, dict):
         return Fault(UNREADABLE, "is not a JSON object")
-    if rb"\u" in line and not is_unicode(json.dumps(row, ensure_ascii=False)):
+    if escaped and not is_unicode(json.dumps(row, ensure_ascii=False)):
         return BROKEN_CHARACTERS
     return row
 

@@ -1,16 +1,16 @@
 """Read the rows of a raw dataset file as a stream: JSON lines, JSON, CSV or Parquet.
 
 A row that cannot be parsed is still a row: it comes out as the error that the ledger will count.
+An array named `.jsonl` is read as an array, and JSON lines named `.json` as lines.
 """
 
+import codecs
 import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from scripts.lib.errors import RecordError
 from scripts.lib.unusable import UnusableRow
@@ -19,6 +19,7 @@ SOURCES = ("train", "valid", "test")
 CHUNK_CHARACTERS = 1 << 20
 PARQUET_BATCH_ROWS = 2_000
 JSON_SPACE = " \t\r\n,"
+_BLANK = b" \t\r\n\f\v" + codecs.BOM_UTF8
 
 RawRow = Any | UnusableRow
 
@@ -62,15 +63,27 @@ def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
     """
     try:
         yield from _READERS[path.suffix](path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise RecordError(f"{path} cannot be read: {error}; fetch or repair the file") from error
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
+    if is_array(path):
+        yield from _read_json(path)
+        return
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
+            if line.strip(_BLANK):
                 yield number, _parsed_line(line, number)
+
+
+def is_array(path: Path) -> bool:
+    """Tell whether a file of JSON is one array; a row that is one could not be used anyway."""
+    with path.open("rb") as lines:
+        first = next((line for line in lines if line.strip(_BLANK)), b"")
+    return first.lstrip(_BLANK).startswith(b"[")
 
 
 def _parsed_line(line: bytes, number: int) -> RawRow:
@@ -139,6 +152,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[RawRow]:
+    # It takes a while to import, which planning need not wait for other files.
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(path) as table:
         for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
             yield from batch.to_pylist()

@@ -7,17 +7,23 @@ memory, so that a plan of unchanged files costs a few stats.
 import csv
 import importlib.metadata
 import importlib.util
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.chat import Format
 from scripts.lib.check_memory import CheckMemory
 from scripts.lib.errors import ConfigError, RecordError
+from scripts.lib.file_kinds import kind_fault
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.misfits import check_layout
 from scripts.lib.model_files import TOKENIZER_FILES, model_file_names
+from scripts.lib.records import RawRow, read_rows
+from scripts.lib.unusable import UnusableRow
 
 ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+QUESTION_SUFFIXES = (".jsonl", ".json")
+"""What questions that are no table come as: one object a line, or an array."""
 
 
 class LocalSources:
@@ -114,16 +120,29 @@ class LocalSources:
             suffixes: What it may end with.
 
         Raises:
-            ConfigError: when it is missing, empty, or of another kind.
+            ConfigError: when it is missing, empty, or of another kind than its name says.
         """
         place = self.locate(path)
         if place.suffix not in suffixes:
             raise ConfigError(f"{place}: rows come as {', '.join(suffixes)}")
         if not place.is_file():
             raise ConfigError(f"{place} is no file")
+        one_a_line = place.suffix == ".jsonl" or suffixes == QUESTION_SUFFIXES
+        _check_kind(place, one_a_line=one_a_line)
         if not has_rows(place):
             raise ConfigError(f"{place} is empty: it holds no row")
         return place
+
+    def check_layout(self, place: Path, layout: Format, limit: int | None) -> None:
+        """Refuse a file of which no row has the layout of its dataset.
+
+        Raises:
+            ConfigError: with the columns that it has, and those that each layout reads.
+        """
+        try:
+            check_layout(place, layout, limit)
+        except RecordError as error:
+            raise ConfigError(str(error)) from error
 
     def mmlu_files(self, path: str) -> dict[str, str]:
         """Return `split/subject.jsonl` -> sha256 of a benchmark in MMLU's layout.
@@ -140,6 +159,7 @@ class LocalSources:
                 f"{folder} has no test/*.jsonl: one file for each subject is expected"
             )
         for place in places:
+            _check_kind(place, one_a_line=True)
             if not has_rows(place):
                 raise ConfigError(f"{place} is empty: it holds no question")
         return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
@@ -170,22 +190,17 @@ class LocalSources:
         return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
 
 
+def _check_kind(place: Path, *, one_a_line: bool) -> None:
+    if fault := kind_fault(place, one_a_line=one_a_line):
+        raise ConfigError(f"{place} {fault}")
+
+
 def column_names(place: Path) -> tuple[str, ...]:
     """Return the columns of a file of rows: its header, or the keys of its first row.
 
     Raises:
         ConfigError: when it cannot be read as what its suffix says.
     """
-    try:
-        return _column_names(place)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{place} cannot be read as {place.suffix[1:]}; repair it: {error}"
-        ) from error
-
-
-def _column_names(place: Path) -> tuple[str, ...]:
-    """Do what `column_names` says."""
     if place.suffix == ".parquet":
         import pyarrow.parquet
 
@@ -193,10 +208,9 @@ def _column_names(place: Path) -> tuple[str, ...]:
     if place.suffix == ".csv":
         with place.open(encoding="utf-8-sig", newline="") as file:
             return tuple(next(csv.reader(file), ()))
-    if place.suffix == ".json":
-        row = (json.loads(place.read_text(encoding="utf-8-sig")) or [{}])[0]
-    else:
-        row = json.loads(_first_line(place) or "{}")
+    row = next(_rows(place), None)
+    if isinstance(row, UnusableRow):
+        raise ConfigError(f"{place}: its first row cannot be read ({row.detail}); correct it")
     return tuple(row) if isinstance(row, dict) else ()
 
 
@@ -208,12 +222,7 @@ def all_columns(place: Path) -> tuple[str, ...]:
     """
     if place.suffix in (".csv", ".parquet"):
         return column_names(place)
-    from scripts.lib.records import read_rows
-
-    try:
-        rows = [row for row in read_rows(place) if isinstance(row, Mapping)]
-    except RecordError as error:
-        raise ConfigError(str(error)) from error
+    rows = [row for row in _rows(place) if isinstance(row, Mapping)]
     return tuple(dict.fromkeys(name for row in rows for name in row))
 
 
@@ -223,31 +232,11 @@ def has_rows(place: Path) -> bool:
     Raises:
         ConfigError: when it cannot be read as what its suffix says.
     """
+    return any(True for _ in _rows(place))
+
+
+def _rows(place: Path) -> Iterator[RawRow]:
     try:
-        return _has_rows(place)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{place} cannot be read as {place.suffix[1:]}; repair it: {error}"
-        ) from error
-
-
-def _has_rows(place: Path) -> bool:
-    """Do what `has_rows` says."""
-    if place.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return bool(pyarrow.parquet.read_metadata(place).num_rows)
-    if place.suffix == ".jsonl":
-        return bool(_first_line(place))
-    with place.open() as file:
-        lines = (line for line in file if line.strip())
-        first = next(lines, "")
-        if place.suffix == ".csv":
-            return bool(next(lines, ""))
-        return bool(first) and bool(json.loads(place.read_text() or "[]"))
-
-
-def _first_line(place: Path) -> str:
-    """Return the first line that is not blank; one after it that is no text is not looked at."""
-    with place.open("rb") as file:
-        return next((line for line in file if line.strip()), b"").decode("utf-8-sig")
+        yield from read_rows(place)
+    except RecordError as error:
+        raise ConfigError(str(error)) from error

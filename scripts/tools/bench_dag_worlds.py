@@ -52,7 +52,10 @@ def make_world(folder: Path, runs: int) -> Graph:
         for name, text in texts.items():
             files.write_text(folder / "data" / model / name, text)
     for dataset in DATASETS:
-        files.write_text(folder / f"data/{dataset}.jsonl", json.dumps({"prompt": dataset}) + "\n")
+        files.write_text(
+            folder / f"data/{dataset}.jsonl",
+            json.dumps({"prompt": dataset, "completion": "x"}) + "\n",
+        )
     for split in ("dev", "test"):
         for subject in SUBJECTS:
             question = {"question": f"{split} {subject}", "choices": list("abcd"), "answer": 0}

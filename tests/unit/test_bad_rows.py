@@ -190,15 +190,18 @@ def of_kind(kind, path, **options):
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind in KINDS for name in KINDS[kind][2]]
 )
-def test_rows_with_prompts_are_told_at_planning_or_left_out(tmp_path, kind, name):
+@pytest.mark.parametrize("array", [False, True], ids=["lines", "an array"])
+def test_rows_with_prompts_are_told_at_planning_or_left_out(tmp_path, kind, name, array):
     good, (change, reason, words) = KINDS[kind][1], KINDS[kind][2][name]
     path = tmp_path / "asked.jsonl"
+    rows = [good | change, good | {"prompt": "Say two."}, good | change]
     path.write_text(
-        lines([good | change, good | {"prompt": "Say two."}]) + "\n" + lines([good | change])
+        json.dumps(rows, indent=1) if array else lines(rows[:2]) + "\n" + lines(rows[2:])
     )
     text = refusal(tmp_path, of_kind(kind, path))
     assert text.startswith("2 of 3 rows are no questions:")
-    assert f"{path}:1 " in text and f"{path}:4 " in text and text.count(words) == 2
+    places = (": row 1 ", ": row 3 ") if array else (":1 ", ":4 ")
+    assert all(f"{path}{place}" in text for place in places) and text.count(words) == 2
     facts, files = fetch(
         plan(tmp_path, of_kind(kind, path, on_bad_row="leave_out")), tmp_path / "o"
     )

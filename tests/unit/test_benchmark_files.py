@@ -34,7 +34,9 @@ GOOD = rows("botany", 1)[0]
     [
         ("", "holds no questions"),
         ("{", r"botany\.jsonl:1 is not JSON"),
-        ("[]", "is not a JSON object"),
+        ("3", r"botany\.jsonl:1 is not a JSON object"),
+        ("[]", "holds no questions"),
+        ("[3]", r"botany\.jsonl: row 1 is not a JSON object"),
         (json.dumps(GOOD | {"question": " "}), "no text in `question`"),
         (json.dumps(GOOD | {"choices": ["a", "b", "c"]}), "a list of 4"),
         (json.dumps(GOOD | {"choices": ["a", "b", "c", 4]}), "a choice that is not a text"),

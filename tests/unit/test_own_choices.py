@@ -156,7 +156,7 @@ def test_columns_are_read_from_the_head_of_a_file(tmp_path, name, text):
 
 def test_the_head_of_a_broken_file_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text("{")
-    with pytest.raises(ConfigError, match=r"a\.jsonl cannot be read as jsonl"):
+    with pytest.raises(ConfigError, match=r"a\.jsonl: its first row cannot be read \(line 1"):
         column_names(tmp_path / "a.jsonl")
 
 

@@ -1,5 +1,6 @@
 """A wrong config ends before any job, with one readable message, and loses nothing."""
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,15 @@ def bad_questions(config: dict[str, Any], folder: Path) -> None:
     config["benchmarks"]["own"] = {"kind": "multiple_choice", "path": "data/own.csv"}
 
 
+def another_format(config: dict[str, Any], folder: Path) -> None:
+    config["datasets"]["say"]["format"] = "alpaca"
+
+
+def packed(config: dict[str, Any], folder: Path) -> None:
+    rows = folder / "data" / "say.jsonl"
+    rows.write_bytes(gzip.compress(rows.read_bytes()))
+
+
 def several_at_once(config: dict[str, Any], folder: Path) -> None:
     config["runs"]["low"]["model"] = "tinny"
     config["benchmarks"]["mmlu"]["shots"] = -1
@@ -51,6 +61,8 @@ def several_at_once(config: dict[str, Any], folder: Path) -> None:
         (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
         (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
         (empty_dataset, ["datasets.say", "empty"]),
+        (another_format, ["datasets.say", "columns messages", "write `format: messages`"]),
+        (packed, ["datasets.say", "say.jsonl is compressed by gzip", "gunzip"]),
         (
             bad_questions,
             [

@@ -1,0 +1,102 @@
+"""What a file of rows is by its first bytes, where that is not what its name says.
+
+JSON lines named `.json` and an array named `.jsonl` are read as what they are and are no fault. All
+else is told: what it is, and what to do.
+"""
+
+import json
+from pathlib import Path
+
+# What a file that is no text begins with -> what it is, and what to do.
+_SIGNATURES = (
+    (b"\x1f\x8b", "is compressed by gzip: unpack it with gunzip"),
+    (b"PK\x03\x04", "is a zip archive (a spreadsheet is one, too): unpack it, or save it as CSV"),
+    (b"BZh", "is compressed by bzip2: unpack it with bunzip2"),
+    (b"\xfd7zXZ\x00", "is compressed by xz: unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "is compressed by Zstandard: unpack it with unzstd"),
+    (b"ARROW1", "is an Arrow file: save it as Parquet"),
+    (
+        b"\xff\xfe\x00\x00",
+        "is UTF-32: save it as UTF-8, for example with `iconv -f UTF-32 -t UTF-8`",
+    ),
+    (b"\xff\xfe", "is UTF-16: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"),
+    (b"\xfe\xff", "is UTF-16: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"),
+    (
+        b"version https://git-lfs",
+        "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`",
+    ),
+)
+_PARQUET = b"PAR1"
+_BOM = b"\xef\xbb\xbf"
+_HEAD_BYTES = 1 << 16
+_SHOWN_CHARACTERS = 40
+
+
+def kind_fault(place: Path, *, one_a_line: bool) -> str | None:
+    """Say what is in a file if that is not what its suffix says, or return None.
+
+    Args:
+        place: A file named `.jsonl`, `.json`, `.csv` or `.parquet`.
+        one_a_line: Whether JSON that is no array must have one object a line.
+    """
+    with place.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if place.suffix == ".parquet":
+        if head.startswith(_PARQUET) or not head:
+            return None
+        return _foreign(head) or f"is no Parquet{_named(head)}"
+    if head.startswith(_PARQUET):
+        return f"is Parquet: name it {place.stem}.parquet"
+    if fault := _foreign(head):
+        return fault
+    text = head.removeprefix(_BOM).decode("utf-8", "replace").lstrip()
+    if place.suffix == ".csv":
+        return f"is no CSV{_named(head)}" if _json_length(text.partition("\n")[0]) else None
+    return _json_fault(place, text, one_a_line)
+
+
+def _json_fault(place: Path, text: str, one_a_line: bool) -> str | None:
+    first, _, more = text.partition("\n")
+    if first[:1] in ("{", "["):
+        if one_a_line and first[0] == "{" and _json_length(text) > len(first):
+            return (
+                "has JSON objects over several lines: write one object a line, or all of them as"
+                " one array [...]"
+            )
+        return None
+    # One odd line above rows of JSON is a row that cannot be read, and counted as such.
+    if not text or any(_json_length(line.lstrip()) for line in more.split("\n")):
+        return None
+    return (
+        f"is no JSON: it begins with {first.strip()[:_SHOWN_CHARACTERS]!r}. Name a table with a"
+        f" header and commas {place.stem}.csv; anything else is to be written as JSON"
+    )
+
+
+def _foreign(head: bytes) -> str | None:
+    """Say what a file is that is no text in UTF-8, or return None."""
+    found = (words for start, words in _SIGNATURES if head.startswith(start))
+    if words := next(found, None):
+        return words
+    if b"\0" in head:
+        return "is no text: it holds zero bytes (UTF-16 without a mark, or something binary)"
+    return None
+
+
+def _named(head: bytes) -> str:
+    text = head.removeprefix(_BOM).decode("utf-8", "replace").lstrip()
+    if text[:1] in ("{", "["):
+        return ": it is JSON, so name it .json, or .jsonl with one object a line"
+    return (
+        f": it begins with {text.partition(chr(10))[0][:_SHOWN_CHARACTERS]!r}; name it by its kind"
+    )
+
+
+def _json_length(text: str) -> int:
+    """Return where the JSON object or array that *text* begins with ends; 0 where there is none."""
+    if text[:1] not in ("{", "["):
+        return 0
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return 0
