@@ -13,6 +13,7 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
 from scripts.lib.files import sha256_of
 from scripts.lib.question_rows import is_subject, lines_of
+from scripts.lib.records import is_array
 
 
 def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def _download(spec: Mapping[str, Any], out: Path) -> dict[str, Rows[Any]]:
 
     names = []
     for split in ("dev", "test"):
-        rows = load_split(spec["hub"], "all", split, spec["revision"])
+        rows = load_split(spec["hub"], "all", split, spec["revision"], chosen=False)
         if "subject" not in rows.column_names:
             raise ConfigError(
                 f"{spec['hub']} has no column subject; its columns are"
@@ -75,7 +76,9 @@ def _download(spec: Mapping[str, Any], out: Path) -> dict[str, Rows[Any]]:
             part.to_json(out / names[-1], orient="records", lines=True)
     found = {
         # What is written here is gone after an error.
-        name: dataclasses.replace(rows, place=Path(spec["hub"]) / name.removesuffix(".jsonl"))
+        name: dataclasses.replace(
+            rows, place=Path(spec["hub"]) / name.removesuffix(".jsonl"), on_lines=False
+        )
         for name, rows in read_files(spec, {name: out / name for name in names}).items()
     }
     refuse_bad_rows(spec, found)
@@ -89,7 +92,7 @@ def _leave_out(found: Mapping[str, Rows[Any]], out: Path) -> None:
         if bad := {row.number for row in rows.bad}:
             lines = enumerate(lines_of(out / name), start=1)
             kept = [line for number, line in lines if number not in bad]
-            if not rows.on_lines:
+            if is_array(out / name):
                 kept = [json.dumps(row, ensure_ascii=False).encode() for row in rows.good]
             (out / name).write_bytes(b"\n".join(kept))
 

@@ -21,8 +21,11 @@ from datasets.table import InMemoryTable
 from scripts.lib import question_rows
 from scripts.lib.canonical import digest
 from scripts.lib.errors import ConfigError, ScoreError
-from scripts.lib.hub_rows import commit_fault, commits_of, reason_of
+from scripts.lib.hub_faults import reason_of
+from scripts.lib.hub_rows import Wanted, commit_fault, commits_of, load_fault
 
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_BY_DATA = "give its rows in a folder, by `data`"
 DATA_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
@@ -114,14 +117,21 @@ def load_rows(source: Source, splits: Sequence[str], places: RowSources) -> tupl
         return _rows_of_library(source, splits, places)
     except ConfigError:
         raise
-    except ConnectionError as error:
-        raise ConfigError(
-            f"cannot be loaded ({reason_of(error)}); fetch it where the hub can be reached, or give"
-            " its rows in a folder, by `data`"
-        ) from error
     # Whatever a library, a network or a file does, the other datasets are to be tried all the same.
     except Exception as error:
-        raise ConfigError(f"cannot be loaded ({reason_of(error)})") from error
+        raise ConfigError(f"cannot be loaded: {_why(error, source, places)}") from error
+
+
+def _why(error: Exception, source: Source, places: RowSources) -> str:
+    """Say why the rows of a task cannot be had; of the hub's, what the hub says."""
+    path = str(source.path)
+    of_a_kind = path in _PACKAGED_DATASETS_MODULES or not _REPOSITORY.fullmatch(path)
+    if source.make or of_a_kind or _is_local(source, places.local):
+        return reason_of(error)
+    wanted = Wanted(
+        path, source.name, None, places.revisions.get(path), chosen=False, instead=_BY_DATA
+    )
+    return load_fault(error, wanted)
 
 
 def write_rows(rows: Mapping[str, Any], splits: Sequence[str], folder: Path) -> None:

@@ -368,7 +368,9 @@ def test_a_hub_that_cannot_be_reached_is_said_with_what_to_do(tmp_path, monkeypa
 
     monkeypatch.setattr(lm_eval_rows, "load_dataset", load)
     text = refused(tmp_path, ["gsm8k"])
-    assert "gsm8k: the dataset openai/gsm8k (main) cannot be loaded (ConnectionError" in text
+    assert (
+        "gsm8k: the dataset openai/gsm8k (main) cannot be loaded: the hub may not be asked" in text
+    )
     assert "by `data`" in text
 
 
