@@ -12,7 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+import snakemake.exceptions
+from snakemake.exceptions import LockException, WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
@@ -44,6 +45,21 @@ shell.prefix(
     f"export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive{OFFLINE}"
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
+
+
+class FolderInUse(LockException):
+    """Snakemake's refusal to share a folder, in words that say who is at work there.
+
+    Its own advise --unlock, which lets two workflows write the same files.
+    """
+
+    def __init__(self):
+        WorkflowError.__init__(self, recovery.lock_words(NOTES))
+
+
+# Only where Snakemake finds files locked that it is to make or read is there something to refuse,
+# so the words are changed where it does.
+snakemake.exceptions.LockException = FolderInUse
 
 
 def forces():

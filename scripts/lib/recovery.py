@@ -81,6 +81,44 @@ def recover(folder: Path, locks: Path) -> None:
         unregister(folder, token)
 
 
+def lock_words(folder: Path) -> str:
+    """Say who holds the lock that Snakemake found, and what to do.
+
+    Args:
+        folder: Where the notes are.
+    """
+    alive = [note for _, note in _notes(folder) if not _is_gone(note)]
+    here = [note for note in alive if note["host"] == socket.gethostname()]
+    if here:
+        return (
+            f"Another workflow is running in this folder: {'; '.join(map(_who, here))}. Nothing was"
+            " started. Wait until it has ended, or stop it (kill -INT"
+            f" {' '.join(str(note['pid']) for note in here)}), then start again. Do not use"
+            " --unlock: both would write the same files."
+        )
+    if alive:
+        hosts = " or ".join(sorted({note["host"] for note in alive}))
+        return (
+            "Another workflow was started in this folder and has not said that it ended:"
+            f" {'; '.join(map(_who, alive))}. From {socket.gethostname()} it cannot be seen"
+            f" whether it still runs: look on {hosts} (ps -p"
+            f" {','.join(str(note['pid']) for note in alive)}). If it runs, wait until it has"
+            f" ended. If not, start again on {hosts}, where its lock is released and its jobs are"
+            " cancelled; or use --unlock here, if none of its jobs runs any more."
+        )
+    return (
+        "A Snakemake that left no note has locked files of this folder: it is just starting or"
+        " ending, or was killed while it did. Start again in a minute. If the lock is still there"
+        " and no Snakemake runs in this folder, on any machine, release it with --unlock."
+    )
+
+
+def _who(note: Mapping[str, Any]) -> str:
+    """Name the process of a note."""
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(note["started"]))
+    return f"process {note['pid']} on {note['host']}, since {since}"
+
+
 def cancel_jobs(names: list[str], seconds: float = CANCEL_SECONDS) -> None:
     """Cancel the Slurm jobs of these names and wait until they have ended.
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,27 @@ def test_jobs_that_do_not_end_are_named(folder, slurm):
     (slurm.parent / "bin" / "scancel").write_text("#!/bin/sh\n")
     with pytest.raises(RecoveryError, match="11"):
         recovery.cancel_jobs(["tunesmith_dead"], seconds=0)
+
+
+def test_a_lock_of_a_living_workflow_is_told_with_its_process_and_no_way_around_it(folder):
+    recovery.register(folder / "notes", None)
+    words = recovery.lock_words(folder / "notes")
+    assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in words
+    assert f"kill -INT {os.getpid()}" in words
+    assert "Do not use --unlock" in words
+
+
+def test_a_lock_of_a_workflow_elsewhere_is_told_with_where_to_look(folder):
+    token = note_of_the_dead(folder / "notes")
+    path = folder / "notes" / f"{token}.json"
+    note = {**json.loads(path.read_text()), "host": "elsewhere"}
+    path.write_text(json.dumps(note))
+    words = recovery.lock_words(folder / "notes")
+    assert f"process {note['pid']} on elsewhere, since 20" in words
+    assert f"look on elsewhere (ps -p {note['pid']})" in words
+    assert "it cannot be seen whether it still runs" in words
+
+
+def test_a_lock_without_a_note_may_be_released_where_nothing_runs(folder):
+    words = recovery.lock_words(folder / "notes")
+    assert "no Snakemake runs in this folder, on any machine" in words
