@@ -5,7 +5,7 @@ templates have none, and give an all-zero mask without a word.
 """
 
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +16,10 @@ from scripts.lib.templates import Renderer, for_template
 from scripts.lib.unusable import UnusableRow
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
+
+SHOWN_CHARACTERS = 60
+# So many equal characters are no accident: what follows them is where the two texts part.
+LEAST_SAME = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,8 @@ def difference(prefix: str, text: str) -> str:
         (n for n, (mine, other) in enumerate(zip(prefix, text, strict=False)) if mine != other),
         min(len(prefix), len(text)),
     )
-    return f"{prefix[place : place + 40]!r} against {text[place : place + 40]!r} at {place}"
+    mine, other = (one[place : place + SHOWN_CHARACTERS] for one in (prefix, text))
+    return f"{mine!r} against {other!r} at {place}"
 
 
 def check_words(
@@ -112,11 +117,35 @@ def check_words(
         # Some templates print the answer of a tool as a JSON text.
         escaped = json.dumps(words, ensure_ascii=False)[1:-1]
         if message.role != "assistant" and words not in text and escaped not in text:
-            raise UnusableRow("content_not_rendered", f"turn {number} is not in the rendered text")
+            found = f"turn {number} ({message.role}): {missing_words(words, text)}"
+            raise UnusableRow("content_not_rendered", found)
     for tool in conversation.tools:
         name = tool["function"].get("name")
         if isinstance(name, str) and name not in text:
-            raise UnusableRow("tools_not_rendered", f"the template leaves out the tool {name}")
+            raise UnusableRow(
+                "tools_not_rendered",
+                f"the template leaves out the tool {name!r}; the text begins with"
+                f" {text[:SHOWN_CHARACTERS]!r}",
+            )
+
+
+def missing_words(words: str, text: str) -> str:
+    """Show where a text that was to be rendered word for word leaves what was rendered.
+
+    Args:
+        words: What was to be there, and is not.
+        text: What is.
+    """
+    # Each beginning of what is there is there too, so the longest is found by halving.
+    same = bisect_right(range(1, len(words) + 1), False, key=lambda n: words[:n] not in text)
+    expected = words[same : same + SHOWN_CHARACTERS]
+    if same < min(LEAST_SAME, len(words)):
+        shown = f"{text.strip()[:SHOWN_CHARACTERS]!r}" if text.strip() else "nothing"
+        return f"expected {words[:SHOWN_CHARACTERS]!r}, rendered {shown}"
+    place = text.index(words[:same]) + same
+    rendered = text[place : place + SHOWN_CHARACTERS]
+    before = words[max(0, same - LEAST_SAME * 2) : same]
+    return f"after {before!r} (character {same}) expected {expected!r}, rendered {rendered!r}"
 
 
 def loss_mask(
@@ -154,9 +183,14 @@ def loss_mask(
 
 
 def _check_answer(message: Message, turn: int, body: str) -> None:
-    if message.content.strip() not in body:
-        raise UnusableRow("content_not_rendered", f"turn {turn} is not in the rendered text")
+    words = message.content.strip()
+    if words not in body:
+        found = f"turn {turn} (assistant): {missing_words(words, body)}"
+        raise UnusableRow("content_not_rendered", found)
     for call in message.tool_calls:
         name = call["function"]["name"]
         if name not in body:
-            raise UnusableRow("tool_calls_not_rendered", f"turn {turn} calls {name}, unrendered")
+            raise UnusableRow(
+                "tool_calls_not_rendered",
+                f"turn {turn} calls {name!r}, but is rendered as {body[:SHOWN_CHARACTERS]!r}",
+            )

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 BATCH_ROWS = 256
 ROWS_PER_SHARD = 50_000
+SHOWN_EXAMPLES = 3
 SHARD_SCHEMA = pa.schema(
     [
         ("conversation_id", pa.string()),
@@ -83,14 +84,17 @@ class _Tally:
     findings: Findings = field(default_factory=Findings)
     splits: dict[str, Counter[str]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
     read: int = 0
     truncated: int = 0
     defused: int = 0
 
     def drop(self, conversation_id: str, reason: str, detail: str) -> None:
         self.dropped[reason] += 1
-        self.examples.setdefault(reason, f"{conversation_id}: {detail}")
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < SHOWN_EXAMPLES:
+            shown.append(f"{conversation_id}: {detail}")
+            print(f"dropped, {reason}: {shown[-1]}", flush=True)
 
     def tokens(self) -> dict[str, Any]:
         return {
@@ -132,7 +136,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
     if tally.dropped["template_refuses"] == tally.read:
         raise TemplateError(
             f"the template refuses every conversation of {chat}, for example"
-            f" {tally.examples.get('template_refuses')}"
+            f" {'; '.join(tally.examples.get('template_refuses', []))}"
         )
     contract = prove_template(stage.renderer, stage.encoder, spec.train_on, tally.findings)
     copy_tokenizer(

@@ -4,11 +4,18 @@ import pytest
 
 from scripts.lib.conversation import Conversation, Message
 from scripts.lib.encoding import Encoded, Encoder
-from scripts.lib.masking import check_words, loss_mask, trained_turns, turn_spans
+from scripts.lib.masking import (
+    check_words,
+    loss_mask,
+    missing_words,
+    trained_turns,
+    turn_spans,
+)
 from scripts.lib.templates import CHATML, load_tokenizer
 from scripts.lib.unusable import UnusableRow
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
+    DROPS_SYSTEM,
     NO_END,
     THINKING,
     TINY_TEMPLATE,
@@ -102,3 +109,39 @@ def test_a_thought_before_the_last_answer_is_trained_and_breaks_earlier_turns(to
 def test_a_token_that_straddles_the_prompt_is_not_trained_and_one_behind_is():
     encoded = Encoded(ids=[0, 1, 2, 3], spans=[(0, 1), (1, 3), (3, 5), (5, 6)])
     assert loss_mask(encoded, "a\nbc\nd", [(2, 4)], frozenset()).mask == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "told"),
+    [
+        (
+            "Do say it  twice, please",
+            "<user>Do say it twice, please</user>",
+            "after 'Do say it ' (character 10) expected ' twice, please',"
+            " rendered 'twice, please</user>'",
+        ),
+        ("Be brief.", "", "expected 'Be brief.', rendered nothing"),
+        ("Be brief.", "<user>Hi</user>", "expected 'Be brief.', rendered '<user>Hi</user>'"),
+        ("a" * 300, "b" * 300, f"expected '{'a' * 60}', rendered '{'b' * 60}'"),
+        (
+            "It costs 20 EUR in all",
+            "x It costs 20 ",
+            "after 'It costs 20 ' (character 12) expected 'EUR in all', rendered ''",
+        ),
+    ],
+)
+def test_where_words_leave_what_was_rendered_is_shown(words, text, told):
+    assert missing_words(words, text) == told
+
+
+def test_words_that_a_template_leaves_out_are_told_with_turn_and_role(tokenizer):
+    renderer = renderer_of(tokenizer, DROPS_SYSTEM)
+    conversation = talk("Hi", "Ho", system="Answer in one word.")
+    text = renderer.text(conversation)
+    spans = turn_spans(renderer, conversation, text, [2])
+    with pytest.raises(UnusableRow) as caught:
+        check_words(conversation, text, [2], spans)
+    assert caught.value.reason == "content_not_rendered"
+    assert caught.value.detail.startswith(
+        "turn 0 (system): expected 'Answer in one word.', rendered '<|im_start|>user"
+    )

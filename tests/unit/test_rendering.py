@@ -122,7 +122,7 @@ def test_a_long_conversation_is_dropped_and_counted(run, chat):
     assert len(tables["train-00000"]) == 1
     assert facts["tokens"]["dropped"] == {"too_long": 1}
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["dropped_examples"]["too_long"].startswith("train:1: ")
+    assert summary["dropped_examples"]["too_long"][0].startswith("train:1: ")
     assert {key: summary[key] for key in facts["tokens"]} == facts["tokens"]
 
 
@@ -170,6 +170,25 @@ def test_tool_calls_that_the_template_leaves_out_are_dropped_with_a_reason(run, 
     rows = [*pairs("a"), {"conversations": CALL}, unused]
     facts, _, _ = run(chat(rows))
     assert facts["tokens"]["dropped"] == {"tool_calls_not_rendered": 1, "tools_not_rendered": 1}
+
+
+def test_what_differs_is_told_of_the_first_conversations_and_no_more(run, chat, capsys):
+    """A template that writes x for every y: the turn, what was expected, and what came."""
+    changed = TINY_TEMPLATE.replace("message['content']", "message['content'].replace('y', 'x')")
+    rows = [{"prompt": f"q{n}", "completion": f"the end of day {n}"} for n in range(5)]
+    facts, _, out = run(chat([*rows, *pairs("a")]), template={"name": "changed", "text": changed})
+    assert facts["tokens"]["dropped"] == {"content_not_rendered": 5}
+    contract = json.loads((out / "contract.json").read_text())
+    told = contract["dropped_examples"]["content_not_rendered"]
+    assert told == [
+        f"train:{n}: turn 1 (assistant): after 'the end of da' (character 13)"
+        f" expected 'y {n}', rendered 'x {n}<|im_end|>\\n'"
+        for n in range(3)
+    ]
+    log = capsys.readouterr().out
+    assert [line for line in log.splitlines() if "content_not_rendered" in line] == [
+        f"dropped, content_not_rendered: {line}" for line in told
+    ]
 
 
 @pytest.mark.parametrize("others", [[], ["a"]])
