@@ -10,6 +10,7 @@ Each text says what happened, where, and what to do next.
     ├── MergeError      base and adapter do not fit
     ├── ScoreError      a benchmark cannot be scored, or scores cannot be compared
     ├── StoreError      an artifact or a cache entry is not what its manifest says
+    ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes
     ├── PublishError    a model cannot be pushed to the hub
     ├── StaleError      code, libraries or raw files differ from the plan
     └── GateError       an earlier step's finding forbids this step
@@ -62,6 +63,10 @@ class StaleError(PipelineError):
 
 class GateError(PipelineError):
     """An earlier step's finding forbids this step."""
+
+
+class RoomError(PipelineError):
+    """A disk, a quota or a limit leaves no room for what a job writes."""
 
 
 class PublishError(PipelineError):

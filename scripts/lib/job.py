@@ -12,7 +12,8 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from scripts.lib.job_checks import (
 )
 from scripts.lib.job_output import execution_facts, finish, manifest_of
 from scripts.lib.plan import read_frozen
+from scripts.lib.room import telling_of_room
 from scripts.lib.store import Found, Store
 
 SCRATCH_VARIABLE = "TUNESMITH_SCRATCH"
@@ -104,7 +106,8 @@ def run_job(
     """
     arguments = _parse(rule, argv, inputs, options or {})
     try:
-        _run(rule, work, arguments, inputs)
+        with telling_of_room(rule, _id(arguments), [arguments.artifact]):
+            _run(rule, work, arguments, inputs)
     except PipelineError as error:
         sys.exit(f"{rule}: {error}")
 
@@ -129,7 +132,7 @@ def _parse(
 def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[str]) -> None:
     """Make the artifact that *arguments* ask for."""
     frozen = read_frozen(arguments.plan)
-    id = "/".join(arguments.artifact.parts[-2:])
+    id = _id(arguments)
     entry = frozen["artifacts"].get(id)
     if entry is None:
         raise StaleError(f"{arguments.plan} does not plan {id}: start the workflow again")
@@ -144,40 +147,57 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
         f"{artifact.stage}-{artifact.key}"
     )
     began = time.monotonic()
-    with _use(entry, arguments, store, part, kept):
+    places = [part, kept, *store.caches, Path(os.environ.get("TMPDIR", "/tmp"))]
+    # Room is told of before what was written makes room again.
+    with (
+        _use(entry, arguments, store, part, kept),
+        _removed_at_the_end(part),
+        telling_of_room(rule, id, places),
+    ):
         found = check_inputs(entry, store)
         content_key = artifact.key_with(_contents(found))
         _remove_leftovers(part)
         part.mkdir(parents=True)
-        try:
-            twin = None if entry["again"] else store.look(id, artifact.key, content_key)
-            if twin and twin.folder != arguments.artifact and _taken(id, twin, store, part):
-                facts, execution = twin.manifest["facts"], twin.manifest["execution"]
-            else:
-                job = Job(
-                    spec=entry["spec"],
-                    inputs=_inputs(entry, arguments, names),
-                    ids={**artifact.reads, **artifact.knows},
-                    pins=artifact.pins,
-                    sources=tuple(Path(path) for path, _ in entry["sources"]),
-                    out=part,
-                    # Bytes can differ at equal keys: what was begun on others must not go on.
-                    scratch=kept / content_key,
-                    options=arguments,
-                    execution=entry["execution"],
-                )
-                facts = work(job)
-                execution = execution_facts(began, getattr(arguments, "threads", 1), artifact.pins)
-            if rank:
-                return  # the first process of a job writes its artifact
-            check_fresh(rule, entry, root)
-            check_unchanged(found)
-            manifest = manifest_of(id, artifact, found, content_key, part, facts, execution)
-            finish(store, part, arguments.artifact, manifest, again=entry["again"])
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        twin = None if entry["again"] else store.look(id, artifact.key, content_key)
+        if twin and twin.folder != arguments.artifact and _taken(id, twin, store, part):
+            facts, execution = twin.manifest["facts"], twin.manifest["execution"]
+        else:
+            job = Job(
+                spec=entry["spec"],
+                inputs=_inputs(entry, arguments, names),
+                ids={**artifact.reads, **artifact.knows},
+                pins=artifact.pins,
+                sources=tuple(Path(path) for path, _ in entry["sources"]),
+                out=part,
+                # Bytes can differ at equal keys: what was begun on others must not go on.
+                scratch=kept / content_key,
+                options=arguments,
+                execution=entry["execution"],
+            )
+            facts = work(job)
+            execution = execution_facts(began, getattr(arguments, "threads", 1), artifact.pins)
+        if rank:
+            return  # the first process of a job writes its artifact
+        check_fresh(rule, entry, root)
+        check_unchanged(found)
+        manifest = manifest_of(id, artifact, found, content_key, part, facts, execution)
+        finish(store, part, arguments.artifact, manifest, again=entry["again"])
     shutil.rmtree(kept, ignore_errors=True)
     print(f"{id}: done in {time.monotonic() - began:.1f} s", flush=True)
+
+
+@contextmanager
+def _removed_at_the_end(folder: Path) -> Iterator[None]:
+    """Remove a folder when the block ends, however it does."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _id(arguments: argparse.Namespace) -> str:
+    """Return the id of the artifact that is to be made."""
+    return "/".join(arguments.artifact.parts[-2:])
 
 
 def _part_name(artifact: Path, rank: int) -> Path:

@@ -178,8 +178,8 @@ def test_what_differs_is_told_of_the_first_conversations_and_no_more(run, chat, 
     rows = [{"prompt": f"q{n}", "completion": f"the end of day {n}"} for n in range(5)]
     facts, _, out = run(chat([*rows, *pairs("a")]), template={"name": "changed", "text": changed})
     assert facts["tokens"]["dropped"] == {"content_not_rendered": 5}
-    contract = json.loads((out / "contract.json").read_text())
-    told = contract["dropped_examples"]["content_not_rendered"]
+    summary = json.loads((out / "summary.json").read_text())
+    told = summary["dropped_examples"]["content_not_rendered"]
     assert told == [
         f"train:{n}: turn 1 (assistant): after 'the end of da' (character 13)"
         f" expected 'y {n}', rendered 'x {n}<|im_end|>\\n'"
