@@ -39,17 +39,31 @@ def fetch_model(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> 
         if sha256_of(file) != spec["sha256"]:
             raise ConfigError(f"{file} changed while it was planned: start the workflow again")
         _dequantise(file, out)
-    names = {file.name for file in out.iterdir()}
-    if not names & set(TOKENIZER_FILES):
-        raise ConfigError(f"the model has no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
-    if not any(name.endswith(".safetensors") for name in names):
-        raise ConfigError("the model has no *.safetensors; pickled weights are not loaded")
+    _check_complete({file.name for file in out.iterdir()}, spec)
     config = json.loads((out / "config.json").read_text())
     return {
         "model_type": config.get("model_type"),
         "bytes": sum(file.stat().st_size for file in out.glob("*.safetensors")),
         "source": {key: value for key, value in spec.items() if key != "files"},
     }
+
+
+def _check_complete(names: set[str], spec: Mapping[str, Any]) -> None:
+    """Refuse a model that lacks something, with what its owner can do."""
+    remedy = "download it, mend the folder, and name that by `path`"
+    model = f"{spec['hub']} at {spec['revision']}" if spec["source"] == "hub" else "the model"
+    if "config.json" not in names:
+        raise ConfigError(f"{model} has no config.json: it is no Hugging Face model")
+    if not names & set(TOKENIZER_FILES):
+        raise ConfigError(
+            f"{model} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}): {remedy} with the"
+            " tokenizer's files of the model that it was made from"
+        )
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ConfigError(
+            f"{model} has no *.safetensors, and pickled weights are not loaded: {remedy} after"
+            " saving it with safetensors"
+        )
 
 
 def _download_model(spec: Mapping[str, Any], out: Path) -> None:

@@ -24,6 +24,7 @@ from scripts.lib.model_card import CARD, CardSpec, base_licence, card_text
 from scripts.lib.store import Found, Store
 
 PUBLISHED = "published"
+REFUSED = (401, 403, 404)  # what the hub says of a token or a name that will not do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +126,20 @@ def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfAp
         )
     except (HTTPError, OSError, ValueError) as error:
         raise PublishError(
-            f"{wanted.repo_id} could not be pushed: {error}. Nothing was recorded; look at the"
-            " repository's name and the token's rights, then run `publish` again"
+            f"{wanted.repo_id} could not be pushed: {error}. Nothing was recorded;"
+            f" {_remedy(error, api.endpoint)}, then run `publish` again"
         ) from error
     return str(done.oid)
+
+
+def _remedy(error: Exception, endpoint: str) -> str:
+    """Say what helps against a push that failed."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in REFUSED or isinstance(error, ValueError):
+        return "look at the repository's name and the token's rights"
+    if status is not None:
+        return "wait until the hub takes it"
+    return f"see that the hub can be reached from here ({endpoint})"
 
 
 def _card(wanted: Publication, manifest: Mapping[str, Any]) -> str:

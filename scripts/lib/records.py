@@ -65,7 +65,7 @@ def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
         yield from _READERS[path.suffix](path)
     except UnicodeDecodeError as error:
         raise RecordError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
-    except (OSError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are one of the two
         raise RecordError(f"{path} cannot be read: {error}; fetch or repair the file") from error
 
 

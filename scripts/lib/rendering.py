@@ -136,7 +136,8 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
     if tally.dropped["template_refuses"] == tally.read:
         raise TemplateError(
             f"the template refuses every conversation of {chat}, for example"
-            f" {'; '.join(tally.examples.get('template_refuses', []))}"
+            f" {'; '.join(tally.examples.get('template_refuses', []))}; give the run a `template`"
+            " that can write them, such as chatml, or repair the rows"
         )
     contract = prove_template(stage.renderer, stage.encoder, spec.train_on, tally.findings)
     copy_tokenizer(

@@ -50,11 +50,11 @@ class LocalSources:
         Raises:
             ConfigError: when there is nothing there.
         """
-        for root in self._roots:
-            place = root / Path(path).expanduser()
+        places = dict.fromkeys(root / Path(path).expanduser() for root in self._roots)
+        for place in places:
             if place.exists():
                 return place
-        tried = " or ".join(str(root / path) for root in dict.fromkeys(self._roots))
+        tried = " or ".join(map(str, places))
         raise ConfigError(f"{path!r} does not exist (looked for {tried})")
 
     def package_file(self, package: str, inner: str) -> Path:
@@ -65,7 +65,10 @@ class LocalSources:
         """
         found = importlib.util.find_spec(package.replace("-", "_"))
         if found is None or found.origin is None:
-            raise ConfigError(f"the package {package!r} is not installed: run `make env`")
+            raise ConfigError(
+                f"the package {package!r} is not installed: run `make env` if requirements.lock"
+                f" names it, else `.venv/bin/python -m pip install {package}`"
+            )
         place = Path(found.origin).parent / inner
         if not place.is_file():
             ggufs = ", ".join(sorted(file.name for file in place.parent.glob("*.gguf"))) or "none"
@@ -98,10 +101,13 @@ class LocalSources:
         """
         folder = self.locate(path)
         if not folder.is_dir():
-            raise ConfigError(f"{path!r} is no folder; for a GGUF file give its name as `gguf`")
+            raise ConfigError(
+                f"{path!r} is no folder; for a GGUF file give its folder as `path` and its name as"
+                " `gguf`"
+            )
         names = model_file_names(folder)
         if "config.json" not in names:
-            raise ConfigError(f"{folder} has no config.json: it is no Hugging Face model")
+            raise ConfigError(f"{folder} has no config.json: {_what_instead(folder)}")
         if not any(name.endswith(".safetensors") for name in names):
             raise ConfigError(f"{folder} has no *.safetensors: save the model with safetensors")
         if not any(name in names for name in TOKENIZER_FILES):
@@ -190,6 +196,17 @@ class LocalSources:
         return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
 
 
+def _what_instead(folder: Path) -> str:
+    """Say what a folder is that is no model, and what to do."""
+    if (folder / "adapter_config.json").is_file():
+        return "it is an adapter; name the model that it was made from, or merge it first"
+    if ggufs := sorted(file.name for file in folder.glob("*.gguf")):
+        return f"give one of its GGUF files as `gguf`: {', '.join(ggufs)}"
+    if inner := sorted(file.parent.name for file in folder.glob("*/config.json")):
+        return f"the model is a folder further down: {', '.join(inner)}"
+    return "it is no Hugging Face model"
+
+
 def _check_kind(place: Path, *, one_a_line: bool) -> None:
     if fault := kind_fault(place, one_a_line=one_a_line):
         raise ConfigError(f"{place} {fault}")
@@ -202,9 +219,7 @@ def column_names(place: Path) -> tuple[str, ...]:
         ConfigError: when it cannot be read as what its suffix says.
     """
     if place.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return tuple(pyarrow.parquet.read_schema(place).names)
+        return tuple(_parquet(place).schema.names)
     if place.suffix == ".csv":
         with place.open(encoding="utf-8-sig", newline="") as file:
             return tuple(next(csv.reader(file), ()))
@@ -232,7 +247,20 @@ def has_rows(place: Path) -> bool:
     Raises:
         ConfigError: when it cannot be read as what its suffix says.
     """
+    if place.suffix == ".parquet":
+        return bool(_parquet(place).num_rows)
     return any(True for _ in _rows(place))
+
+
+def _parquet(place: Path) -> Any:
+    """Return the footer of a Parquet file."""
+    # It takes a while to import, which planning need not wait for other files.
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_metadata(place)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place} cannot be read as Parquet ({error}): repair it") from error
 
 
 def _rows(place: Path) -> Iterator[RawRow]:

@@ -194,6 +194,7 @@ def test_a_wrong_token_pushes_nothing_and_is_not_told(folder):
         done = folder.run(HF_TOKEN=token, HF_ENDPOINT=server.url)
         assert done.returncode == 1
         assert "401" in done.stdout and token not in done.stdout
+        assert "the token's rights" in done.stdout and "can be reached" not in done.stdout
         assert server.commits == []
     assert not (folder.root / "results/published").exists()
 
@@ -204,4 +205,6 @@ def test_a_hub_that_does_not_answer_is_said_without_a_traceback(folder):
     run = folder.run(HF_TOKEN=TOKEN, HF_ENDPOINT=nobody_there)
     assert run.returncode == 1
     assert "could not be pushed" in run.stdout and "Traceback" not in run.stdout
+    assert f"can be reached from here ({nobody_there})" in run.stdout
+    assert "rights" not in run.stdout
     assert TOKEN not in run.stdout

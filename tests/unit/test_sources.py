@@ -41,6 +41,14 @@ def test_what_is_nowhere_is_said_with_the_places(sources, tmp_path):
         sources.locate("a/b")
 
 
+def test_an_absolute_path_or_a_home_is_looked_for_where_it_is_said(sources, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for path, place in ((f"{tmp_path}/none", "none"), ("~/none", "home/none")):
+        with pytest.raises(ConfigError) as caught:
+            sources.locate(path)
+        assert str(caught.value) == f"{path!r} does not exist (looked for {tmp_path / place})"
+
+
 def test_a_model_is_its_files_by_content(sources, model):
     found = sources.model_files("model")
     assert found == {name: sha256_of(model / name) for name in sorted(found)}
@@ -72,8 +80,25 @@ def test_half_a_model_is_refused(sources, model, gone, words):
 
 def test_a_file_is_no_model(sources, tmp_path):
     (tmp_path / "work/x.gguf").write_text("")
-    with pytest.raises(ConfigError, match="give its name as `gguf`"):
+    with pytest.raises(ConfigError, match="give its folder as `path` and its name as `gguf`"):
         sources.model_files("x.gguf")
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("adapter_config.json", "it is an adapter"),
+        ("small.gguf", "give one of its GGUF files as `gguf`: small.gguf"),
+        ("snapshot/config.json", "further down: snapshot"),
+        ("README.md", "it is no Hugging Face model"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_told_by_what_it_is(sources, tmp_path, file, words):
+    place = tmp_path / "work/folder" / file
+    place.parent.mkdir(parents=True)
+    place.write_text("{}")
+    with pytest.raises(ConfigError, match=rf"no config\.json: .*{words}"):
+        sources.model_files("folder")
 
 
 @pytest.mark.parametrize(
@@ -124,9 +149,11 @@ def test_parquet_is_asked_for_its_number_of_rows(tmp_path, rows):
     assert has_rows(tmp_path / "a.parquet") == bool(rows)
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.parquet"])
-def test_a_damaged_file_is_refused_with_its_name(sources, tmp_path, name):
-    (tmp_path / "work" / name).write_text("[{")
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", "[{"), ("a.parquet", "[{"), ("a.parquet", "PAR1 and no table")]
+)
+def test_a_damaged_file_is_refused_with_its_name(sources, tmp_path, name, text):
+    (tmp_path / "work" / name).write_text(text)
     with pytest.raises(ConfigError, match=name):
         sources.rows_file(name)
 
@@ -177,5 +204,5 @@ def test_a_file_of_a_package_is_found_without_importing_it(sources):
 
 
 def test_a_package_that_is_not_installed_is_said(sources):
-    with pytest.raises(ConfigError, match="'no_such_package' is not installed: run `make env`"):
+    with pytest.raises(ConfigError, match="is not installed: run `make env` if"):
         sources.package_file("no_such_package", "x")
