@@ -23,7 +23,7 @@ def work(job: Job) -> dict[str, Any]:
     service = ChatService(spec.endpoint, spec.model, job.execution["api_key_env"])
     pairs = load_pairs(base, run, benchmark)
     replies = judge_remotely(spec, pairs, service, job.scratch)
-    return write_judgements(pairs, replies, judge_facts(spec, replies), base, job.out)
+    return write_judgements(pairs, replies, judge_facts(spec, replies), base, run, job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

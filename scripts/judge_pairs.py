@@ -30,7 +30,7 @@ def work(job: Job) -> dict[str, Any]:
         scratch=job.scratch,
     )
     judge = {"kind": "local", "criteria": spec.criteria, "dtype": spec.dtype}
-    return write_judgements(pairs, replies, judge, base, job.out)
+    return write_judgements(pairs, replies, judge, base, run, job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

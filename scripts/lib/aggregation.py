@@ -36,6 +36,7 @@ class Judged(TypedDict):
     subject: str
     score: float
     prompt_hash: str
+    token_hash: str
 
 
 class Tally(TypedDict):
@@ -180,7 +181,7 @@ def load_answers(
 
 
 def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:
-    columns = ["question_id", "subject", "prompt_hash", "correct"]
+    columns = ["question_id", "subject", "prompt_hash", "token_hash", "correct"]
     columns += ["response", "answer"] if isinstance(metric, Metric) else []
     columns += ["metrics"] if isinstance(metric, TaskMetric) else []
     rows = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
@@ -191,6 +192,7 @@ def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:
             subject=row["subject"],
             score=score,
             prompt_hash=row["prompt_hash"],
+            token_hash=row["token_hash"],
         )
         for row, score in scored
         if score is not None

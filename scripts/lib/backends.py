@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from scripts.lib.device import compute_device, visible_gpus
 from scripts.lib.errors import ScoreError
+from scripts.lib.turn_ends import stop_tokens
 from scripts.lib.unmerged import put_on
 
 # Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that
@@ -108,7 +109,9 @@ def _load_torch(backend: str, loading: Loading) -> Any:
     # repetition penalty, and the protocol says greedy.
     declared = lm.model.generation_config.eos_token_id
     lm.model.generation_config = GenerationConfig(
-        eos_token_id=_end_tokens(loading, declared),
+        # lm-eval stops a whole batch on a text, and lets rows that are done babble on until then;
+        # what they add is not cut off when the text is a special token, so generate() must know it.
+        eos_token_id=stop_tokens(loading.tokenizer, declared, loading.ends),
         pad_token_id=loading.tokenizer.pad_token_id,
     )
     return lm
@@ -130,24 +133,3 @@ def _load_vllm(loading: Loading) -> Any:
         max_model_len=loading.context,
         **adapter,
     )
-
-
-def _end_tokens(loading: Loading, declared: int | list[int] | None) -> list[int]:
-    """Return every token that ends an answer.
-
-    lm-eval stops a whole batch on a text, and lets rows that are done babble on until then; what
-    they add is not cut off when the text is a special token, so generate() must know it.
-    """
-    ends = {loading.tokenizer.eos_token_id}
-    ends.update(declared if isinstance(declared, list) else [declared])
-    for text in loading.ends:
-        first, *more = loading.tokenizer.encode(text, add_special_tokens=False) or [None]
-        # What a template writes behind the control token that ends a turn is its own.
-        if not more or _is_special(loading.tokenizer, first):
-            ends.add(first)
-    return sorted(token for token in ends if token is not None)
-
-
-def _is_special(tokenizer: Any, token: int) -> bool:
-    added = tokenizer.added_tokens_decoder.get(token)
-    return added is not None and bool(added.special)

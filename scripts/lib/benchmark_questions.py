@@ -11,7 +11,8 @@ from scripts.lib.judged_questions import judged_questions
 from scripts.lib.judging import judge_text
 from scripts.lib.lm_eval_questions import questions_of_task
 from scripts.lib.lm_eval_tasks import build_task, read_tasks, stated
-from scripts.lib.prompts import ask, chat_renderer, render, tokens_needed, turn_end
+from scripts.lib.prompt_tokens import tokens_needed
+from scripts.lib.prompts import ask, chat_renderer, render
 from scripts.lib.question_rows import Row, messages_of
 from scripts.lib.questions import Question
 from scripts.lib.score_spec import ScoreSpec
@@ -23,6 +24,7 @@ from scripts.lib.tasks import (
     read_questions,
     read_subject,
 )
+from scripts.lib.turn_ends import turn_end
 
 # An exact-match benchmark has no subjects; its questions need a name all the same.
 _ONLY_SUBJECT = "questions"

@@ -20,7 +20,8 @@ from scripts.lib.comparison_judged import judged_section
 from scripts.lib.comparison_spec import Candidate, CompareSpec, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
-from scripts.lib.score_files import FEWER_SHOTS
+from scripts.lib.score_files import FEWER_SHOTS, OWN_MATTERS
+from scripts.lib.token_notes import differing_note, other_tokens, split_notes
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
@@ -40,6 +41,16 @@ class _Scored:
     def asked(self) -> dict[str, str]:
         """Prompt hash of every question."""
         return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Hash of the tokens of every question."""
+        return {answer["question_id"]: answer["token_hash"] for answer in self.answers}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What of the protocol is the same for all that stand side by side."""
+        return {key: value for key, value in self.protocol.items() if key not in OWN_MATTERS}
 
     @property
     def shortened(self) -> int:
@@ -137,7 +148,7 @@ def _compare_benchmark(
     }
     return {
         "protocol": {
-            **first.protocol,
+            **first.shared,
             FEWER_SHOTS: max(candidate.shortened for candidate in scored.values()),
         },
         "category_map": first.category_map,
@@ -187,10 +198,11 @@ def _scores(answers: Sequence[Judged]) -> list[float]:
 def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
     """Columns of one table share questions and categories, also across several bases.
 
-    How many questions are too long for all their examples is a matter of the base.
+    How many questions are too long for all their examples is a matter of the base, and so is how
+    its tokenizer reads a template.
     """
     same = (
-        first.protocol == {**other.protocol, FEWER_SHOTS: first.shortened}
+        first.shared == other.shared
         and first.category_map == other.category_map
         and first.asked.keys() == other.asked.keys()
     )
@@ -215,6 +227,11 @@ def _notes(
             "this benchmark cannot tell these models apart."
         )
         yield {"code": "near_chance", "text": text}
+    yield from split_notes({name: found.protocol for name, found in scored.items()})
+    for name, run in scored.items():
+        if base := scored.get(run.candidate.base or ""):
+            differing = other_tokens(base.tokens, run.tokens)
+            yield from differing_note(base.candidate.name, name, differing, len(run.tokens))
     if unmerged := [name for name, found in scored.items() if found.candidate.unmerged]:
         text = (
             f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib import token_notes
 from scripts.lib.errors import ScoreError
 from scripts.lib.held_out import ADHERENCE, values_of
 from scripts.lib.paired import paired_difference
-from scripts.lib.score_files import LEFT_OUT
+from scripts.lib.score_files import LEFT_OUT, OWN_MATTERS
 from scripts.lib.wording import bad_row_words
 
 # What is stated of each candidate.
@@ -55,6 +56,17 @@ class HeldOutScore:
         """Prompt hash of every question."""
         return {id_: one["prompt_hash"] for id_, one in self.kept.items()}
 
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Hash of the tokens of every question."""
+        return {id_: one["token_hash"] for id_, one in self.kept.items()}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What of the protocol is the same for all that stand side by side."""
+        protocol = self.document["protocol"]
+        return {key: value for key, value in protocol.items() if key not in OWN_MATTERS}
+
 
 def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str, Any]:
     """Return the section of one benchmark.
@@ -78,7 +90,7 @@ def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str
         _check_same_protocol(benchmark, first, other)
     by_name = {score.name: score for score in scores}
     return {
-        "protocol": first.document["protocol"],
+        "protocol": first.shared,
         "split": first.document["split"],
         "forms": first.document["forms"],
         "candidates": {
@@ -95,7 +107,7 @@ def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str
 
 def _check_same_protocol(benchmark: str, first: HeldOutScore, other: HeldOutScore) -> None:
     same = (
-        first.document["protocol"] == other.document["protocol"]
+        first.shared == other.shared
         and first.document["split"] == other.document["split"]
         and first.kept.keys() == other.kept.keys()
     )
@@ -180,6 +192,14 @@ def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
             "them counts as one that did not stop."
         )
         yield {"code": "references_over_limit", "text": text}
+    yield from token_notes.split_notes({s.name: s.document["protocol"] for s in scores})
+    bases = {score.name: score for score in scores}
+    for score in scores:
+        if base := bases.get(score.base or ""):
+            differing = token_notes.other_tokens(base.tokens, score.tokens)
+            yield from token_notes.differing_note(
+                base.name, score.name, differing, len(score.tokens)
+            )
     if unmerged := [score.name for score in scores if score.unmerged]:
         text = (
             f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from scripts.lib import token_notes
 from scripts.lib.comparison_held_out import left_out_notes, split_notes
 from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
+from scripts.lib.score_files import SPLIT_MARKERS
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -103,6 +105,7 @@ def compare_judged(
                 "refused": found[name]["judge"].get("refused", {}),
                 "notes": [
                     *_notes(name, found[name], inputs[name]),
+                    *_token_notes(name, base, found[name]),
                     *([_UNMERGED] if name in unmerged else []),
                 ],
                 "examples": list(_examples(folders[name], benchmark)),
@@ -124,7 +127,7 @@ def _slug(id_: str) -> str:
     return id_.partition("/")[2].rpartition("-")[0]
 
 
-_SHARED = ("benchmark", "judge", "answers", "split")
+_SHARED = ("benchmark", "judge", "answers", "split", "other_tokens", SPLIT_MARKERS)
 
 
 def _read(folder: Path, benchmark: str) -> dict[str, Any]:
@@ -183,6 +186,15 @@ def _notes(
             "text": f"{found['unreadable']:,} of {found['readings']:,} replies of the judge held no"
             " verdict that can be read. Their prompts count as ties.",
         }
+
+
+def _token_notes(name: str, base: str, found: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield what is to be said where the two did not read the prompts alike, or as meant."""
+    split = found[SPLIT_MARKERS]
+    yield from token_notes.split_notes(
+        {who: {SPLIT_MARKERS: split[part]} for who, part in ((base, "base"), (name, "run"))}
+    )
+    yield from token_notes.differing_note(base, name, found["other_tokens"], found["n"])
 
 
 def _own_judge(judge: Mapping[str, Any], run: str, inputs: Mapping[str, Any]) -> str | None:

@@ -92,6 +92,10 @@ class Config(Settings):
         "needed",
     )
 
+    def template_of(self, run: Run) -> str:
+        """Return the chat template of a run: its own, else its model's."""
+        return run.template or self.models[run.model].template
+
 
 class ConfigFile(Config):
     """A configuration as it is written; a run can be a grid of runs."""
@@ -131,7 +135,11 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     config = Config(**sections, runs={entry.name: entry.run for entry in runs})
     problems += _held_out_problems(config, runs)
     problems += missing_split_problems(config.benchmarks, config.datasets)
-    problems += combination_problems(config.candidates, config.runs)
+    problems += combination_problems(
+        config.candidates,
+        config.runs,
+        {name: config.template_of(run) for name, run in config.runs.items()},
+    )
     problems += _publish_problems(config, runs)
     problems += _legacy_problems(config)
     if problems:

@@ -40,17 +40,34 @@ def _unknown(
 
 
 def combination_problems(
-    combinations: Mapping[str, Combination], runs: Mapping[str, Run]
+    combinations: Mapping[str, Combination],
+    runs: Mapping[str, Run],
+    templates: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield why the adapters of some runs cannot be combined as asked."""
+    """Yield why the adapters of some runs cannot be combined as asked.
+
+    Args:
+        combinations: What to combine.
+        runs: All runs, sweeps expanded.
+        templates: Run -> its chat template: its own, else its model's.
+    """
     for name, combination in combinations.items():
         (first, *_) = combination.combine
         for run in combination.combine:
             path = ("candidates", name, "combine", run)
             yield from (Problem(path, text) for text in _kind_problems(runs[run].lora))
-            yield from (
-                Problem(path, text) for text in _fit_problems(first, runs[first], runs[run])
-            )
+            if runs[run].model != runs[first].model:
+                yield Problem(
+                    path,
+                    f"tunes {runs[run].model}, and {first} tunes {runs[first].model}; combine runs"
+                    " on one model",
+                )
+            if templates[run] != templates[first]:
+                yield Problem(
+                    path,
+                    f"has the chat template {templates[run]}, and {first} has {templates[first]};"
+                    " the combination could carry only one of them",
+                )
         if not combination.needs_equal_ranks:
             continue
         ranks = {run: saved_rank(runs[run].lora) for run in combination.combine}
@@ -69,17 +86,6 @@ def _kind_problems(lora: Lora) -> Iterator[str]:
         yield "trains DoRA magnitudes, which have no weighted sum; combine runs without use_dora"
     if lora.bias != "none":
         yield f"trains biases ({lora.bias}), which no method combines; combine runs with bias: none"
-
-
-def _fit_problems(name: str, first: Run, other: Run) -> Iterator[str]:
-    """Yield why two runs do not belong together; *name* is that of the first."""
-    if other.model != first.model:
-        yield f"tunes {other.model}, and {name} tunes {first.model}; combine runs on one model"
-    if other.template != first.template:
-        yield (
-            f"has the chat template {other.template}, and {name} has {first.template}; the"
-            " combination could carry only one of them"
-        )
 
 
 def saved_rank(lora: Lora) -> int:

@@ -127,6 +127,12 @@ def _hub_name(value: str) -> str:
     return value
 
 
+def _template(value: str) -> str:
+    if value in ("tokenizer", "chatml") or value.endswith(".jinja"):
+        return value
+    raise refusal("is no chat template; allowed: tokenizer, chatml, or a path ending in .jinja")
+
+
 def _commit(lookup: str) -> Callable[[str, ValidationInfo], str]:
     """Return the check of a revision; *lookup* is the hub client's call that tells the hash."""
 
@@ -163,6 +169,9 @@ ModelCommit = Annotated[Text, AfterValidator(_commit("model_info")), _Hash]
 DatasetCommit = Annotated[Text, AfterValidator(_commit("dataset_info")), _Hash]
 HubName = Annotated[Text, AfterValidator(_hub_name)]
 InnerFile = Annotated[Text, AfterValidator(_inner_file)]
+TemplateChoice = Annotated[Text, AfterValidator(_template)]
+TEMPLATES = "`tokenizer`, `chatml`, or a path ending in `.jinja`"
+"""The values of a TemplateChoice, in words."""
 
 Name = Annotated[
     str,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from scripts.lib.config_fields import (
+    TEMPLATES,
     Flag,
     Number,
     PartFraction,
@@ -13,18 +14,12 @@ from scripts.lib.config_fields import (
     PositiveNumber,
     Seed,
     Settings,
+    TemplateChoice,
     Text,
     group,
-    refusal,
     setting,
 )
 from scripts.lib.config_publish import Publish
-
-
-def _template(value: str) -> str:
-    if value in ("tokenizer", "chatml") or value.endswith(".jinja"):
-        return value
-    raise refusal("is no chat template; allowed: tokenizer, chatml, or a path ending in .jinja")
 
 
 def _sorted_modules(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -100,11 +95,12 @@ class Run(Settings):
 
     model: Text = setting("Model to tune.", "identity", allowed="a name under `models`")
     dataset: Text = setting("Dataset to tune on.", "identity", allowed="a name under `datasets`")
-    template: Annotated[Text, AfterValidator(_template)] = setting(
-        "Chat template: the model's own, ChatML, or a file.",
+    template: TemplateChoice | None = setting(
+        "Chat template: the tokenizer's own, ChatML, or a file; null is what the model's `template`"
+        " says.",
         "identity",
-        "tokenizer",
-        allowed="`tokenizer`, `chatml`, or a path ending in `.jinja`",
+        None,
+        allowed=f"{TEMPLATES}, or null",
     )
     train_on: Literal["assistant", "last_assistant", "all"] = setting(
         "Tokens that count in the loss.", "identity", "assistant"

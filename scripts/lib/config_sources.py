@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from scripts.lib.config_fields import (
+    TEMPLATES,
     DatasetCommit,
     Flag,
     Fraction,
@@ -16,6 +17,7 @@ from scripts.lib.config_fields import (
     Positive,
     Seed,
     Settings,
+    TemplateChoice,
     Text,
     group,
     refusal,
@@ -26,7 +28,19 @@ from scripts.lib.layouts import LAYOUTS
 COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
 
 
-class HubModel(Settings):
+class ModelOptions(Settings):
+    """How a model is asked, whatever form it has."""
+
+    template: TemplateChoice = setting(
+        "Chat template that the model is asked through, and that runs on it take which name none:"
+        " the tokenizer's own, ChatML, or a file.",
+        "identity",
+        "tokenizer",
+        allowed=TEMPLATES,
+    )
+
+
+class HubModel(ModelOptions):
     """A model of the Hugging Face hub, pinned."""
 
     hub: HubName = setting("Repository of the model.", "identity", allowed="OWNER/NAME")
@@ -38,13 +52,13 @@ class HubModel(Settings):
     )
 
 
-class LocalModel(Settings):
+class LocalModel(ModelOptions):
     """A model in Hugging Face's format in a local folder."""
 
     path: Text = setting("Folder of the model.", "location")
 
 
-class PackageGguf(Settings):
+class PackageGguf(ModelOptions):
     """A GGUF file inside an installed Python package; it becomes a bfloat16 model."""
 
     package: Text = setting("Name of the installed package.", "location")
@@ -55,7 +69,7 @@ class PackageGguf(Settings):
     )
 
 
-class LocalGguf(Settings):
+class LocalGguf(ModelOptions):
     """A GGUF file in a local folder; it becomes a bfloat16 model."""
 
     path: Text = setting("Folder of the file.", "location")

@@ -22,6 +22,7 @@ from scripts.lib.masking import (
     turn_spans,
 )
 from scripts.lib.templates import Renderer
+from scripts.lib.turn_ends import MARKER
 from scripts.lib.unusable import UnusableRow
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
@@ -30,11 +31,6 @@ GOLDEN_TURNS = (
     ("Name a prime number.\nAnd why  that one?", "7, as only 1 and 7 divide it."),
     ("And “Primzahl” in 日本語, naïvely?", "素数."),
 )
-# How templates spell control tokens: ChatML and Llama 3, DeepSeek, Llama 2, Gemma.
-MARKER = re.compile(
-    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
-)
-
 Check = dict[str, Any]
 
 

@@ -12,10 +12,12 @@ def check_gate(
     """Refuse when the finding in *facts* forbids to go on.
 
     Args:
-        kind: `ledger`, `rendering`, `contract`, `verdict`, `proof`, `unsafe_code` or `metric`.
+        kind: `ledger`, `rendering`, `contract`, `verdict`, `proof`, `unsafe_code`, `metric` or
+            `chat_template`.
         artifact: Id of the artifact that holds the finding.
-        facts: The facts in its manifest.
-        limit: Largest share of dropped rows or conversations, or the metric that is asked for.
+        facts: The facts in its manifest, or whether its files hold a `chat_template`.
+        limit: Largest share of dropped rows or conversations, the metric that is asked for, or the
+            key of the config that gives a model a template.
 
     Raises:
         GateError: with the evidence and what to do.
@@ -66,6 +68,12 @@ def check_gate(
                     f"{artifact}: the task {task} gives no value {limit!r} that is a mean over"
                     f" questions; it gives {', '.join(values)}"
                 )
+    elif kind == "chat_template":
+        if not facts["chat_template"]:
+            raise GateError(
+                f"{artifact}: the model's tokenizer has no chat template, and it is to be asked, or"
+                f" trained, through one. Set `{limit}`: chatml, or the path of a .jinja file"
+            )
     else:
         raise GateError(f"{artifact}: there is no gate {kind!r}")
 

@@ -17,7 +17,16 @@ from scripts.lib.pins import select
 from scripts.lib.stages import STAGES, libraries_of
 
 CandidateKind = Literal["base", "run", "combination"]
-GateKind = Literal["ledger", "rendering", "contract", "verdict", "proof", "unsafe_code", "metric"]
+GateKind = Literal[
+    "ledger",
+    "rendering",
+    "contract",
+    "verdict",
+    "proof",
+    "unsafe_code",
+    "metric",
+    "chat_template",
+]
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
                 subject="",
                 score=0.0,
                 prompt_hash=one["prompt_hash"],
+                token_hash=one["token_hash"],
             )
             for one in kept
         ),

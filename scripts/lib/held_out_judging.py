@@ -27,6 +27,7 @@ class Kept(TypedDict):
 
     question_id: str
     prompt_hash: str
+    token_hash: str
     nats: float
     tokens: int
     bytes: int
@@ -63,6 +64,7 @@ def _judge(row: Mapping[str, Any], forms: Sequence[Form]) -> Kept:
     return {
         "question_id": row["question_id"],
         "prompt_hash": row["prompt_hash"],
+        "token_hash": row["token_hash"],
         "nats": -math.fsum(row["logprobs"]),
         "tokens": row["reference_tokens"],
         "bytes": len(answer.encode()),

@@ -12,8 +12,14 @@ import pyarrow.parquet as pq
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge_prompt import Pair, request_text
 from scripts.lib.judged_rows import FILE_SUBJECT, read_judged_rows
-from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import (
+    OWN_MATTERS,
+    PROTOCOL_FILE,
+    QUESTIONS_TABLE,
+    SPLIT_MARKERS,
+)
 from scripts.lib.thoughts import without_thoughts
+from scripts.lib.token_notes import other_tokens
 
 JUDGEMENTS_TABLE = "judgements.parquet"
 
@@ -64,7 +70,7 @@ def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
         ScoreError: The two were not asked the same prompts in the same way.
     """
     answers, others = _answers(base), _answers(run)
-    if answers.keys() != others.keys() or _protocol(base) != _protocol(run):
+    if answers.keys() != others.keys() or _shared(base) != _shared(run):
         raise ScoreError(
             f"{base} and {run} hold answers to other prompts, or under another protocol, so they"
             " are no pairs. Remove both and run again."
@@ -89,7 +95,8 @@ def write_judgements(
     pairs: Sequence[Pair],
     replies: Mapping[str, tuple[Reply, Reply]],
     judge: Mapping[str, Any],
-    answers: Path,
+    base: Path,
+    run: Path,
     out: Path,
 ) -> dict[str, Any]:
     """Write `judgements.parquet`, and `protocol.json` with who judged and how answers were made.
@@ -98,7 +105,8 @@ def write_judgements(
         pairs: All pairs, the equal ones included.
         replies: Prompt -> the replies with the base's answer first and with the run's.
         judge: What is to be known of the judge.
-        answers: Folder of one model's answers.
+        base: Folder of the base's answers.
+        run: Folder of the tuned model's answers.
         out: Existing empty folder.
 
     Returns:
@@ -106,7 +114,16 @@ def write_judgements(
     """
     table = pa.Table.from_pylist([_row(pair, replies.get(pair.id)) for pair in pairs], _SCHEMA)
     pq.write_table(table, out / JUDGEMENTS_TABLE)
-    protocol = {"judge": dict(judge), "answers": _protocol(answers), "split": _split(answers)}
+    protocol = {
+        "judge": dict(judge),
+        "answers": _shared(base),
+        "split": _split(base),
+        "other_tokens": other_tokens(_token_hashes(base), _token_hashes(run)),
+        SPLIT_MARKERS: {
+            who: _protocol(folder).get(SPLIT_MARKERS, {})
+            for who, folder in (("base", base), ("run", run))
+        },
+    }
     text = json.dumps(protocol, indent=2, sort_keys=True, ensure_ascii=False)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     return {"prompts": len(pairs), "equal": sum(pair.equal for pair in pairs)}
@@ -132,6 +149,18 @@ def _split(folder: Path) -> str | None:
     table = pq.read_table(folder / QUESTIONS_TABLE, columns=["subject"])
     subject: str = table["subject"][0].as_py()
     return None if subject == FILE_SUBJECT else subject
+
+
+def _token_hashes(folder: Path) -> dict[str, str]:
+    """Return for each prompt the hash of its tokens as a model read them."""
+    columns = ["question_id", "token_hash"]
+    rows = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+    return {row["question_id"]: row["token_hash"] for row in rows}
+
+
+def _shared(folder: Path) -> dict[str, Any]:
+    """Return what of a protocol is the same for two that answer the same prompts."""
+    return {key: value for key, value in _protocol(folder).items() if key not in OWN_MATTERS}
 
 
 def _protocol(folder: Path) -> dict[str, Any]:

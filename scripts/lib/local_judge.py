@@ -18,9 +18,12 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
 from scripts.lib.judge_prompt import VERDICTS, Pair, judge_prompts
 from scripts.lib.judgement_files import Reply
-from scripts.lib.prompts import context_limit, load_tokenizer, render, tokens_needed
+from scripts.lib.prompt_tokens import context_limit, tokens_needed
+from scripts.lib.prompts import load_tokenizer, render
 from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
+from scripts.lib.template_spec import OWN, TemplateSpec
+from scripts.lib.templates import own_template
 
 # Prompts between two entries of the journal; even, so that a pair's two orders, which begin alike,
 # are read together.
@@ -34,10 +37,12 @@ class JudgeSpec:
     Attributes:
         criteria: What the judge is told to look at; None for the default text.
         dtype: Precision of its weights and arithmetic.
+        template: The chat template that it is asked through; `tokenizer` for its own.
     """
 
     criteria: str | None
     dtype: str
+    template: TemplateSpec = OWN
 
 
 def judge_locally(
@@ -59,11 +64,11 @@ def judge_locally(
     asked = [pair for pair in pairs if not pair.equal]
     if not asked:
         return {}
-    tokenizer = load_tokenizer(model, chat_template=False)
-    if not tokenizer.chat_template:
+    tokenizer = load_tokenizer(model, chat_template=False, template=spec.template)
+    if not own_template(tokenizer):
         raise ScoreError(
             f"The judge in {model} has no chat template, so it cannot be asked. Name a chat model"
-            " as judge.model."
+            " as judge.model, or give this one a template, `models.NAME.template`."
         )
     context = context_limit(tokenizer, model)
     questions = list(_questions(spec, asked, tokenizer))

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.lib.config import Config
-from scripts.lib.config_benchmarks import MmluOptions
 from scripts.lib.config_candidates import Combination
-from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
@@ -25,8 +23,11 @@ from scripts.lib.pipeline_protocol import (
     protocol,
     task_gates,
 )
-from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw, template_text
+from scripts.lib.pipeline_report import add_report
+from scripts.lib.pipeline_sources import Place, add_model, add_questions, add_raw
+from scripts.lib.pipeline_templates import lacking, template_gates, template_text
 from scripts.lib.sources import LocalSources
+from scripts.lib.template_spec import OWN, TemplateSpec, given
 
 
 def build_graph(
@@ -51,15 +52,27 @@ def build_graph(
     benchmarks = _each(
         "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b, rows)
     )
-    templates = _each("runs", config.runs, problems, lambda r: template_text(sources, r.template))
+    asked = _each("models", config.models, problems, lambda m: template_text(sources, m.template))
+    own = {name: run for name, run in config.runs.items() if run.template}
+    trained = _each("runs", own, problems, lambda r: template_text(sources, r.template))
+    if not problems:
+        problems += lacking(config, sources)
     if problems:
         raise ConfigError("\n".join(problems))
-    shared = _Shared(graph, config, benchmarks, models)
+    shared = _Shared(graph, config, benchmarks, models, asked)
     for name, model in models.items():
         if not only_judges(name, config):
             shared.add_base(name, model)
     adapters = {
-        name: tune(graph, config, run, templates[name], models[run.model], datasets[run.dataset])
+        name: tune(
+            graph,
+            config,
+            run,
+            trained.get(name, asked[run.model]),
+            models[run.model],
+            datasets[run.dataset],
+            template_gates(run.model, models[run.model].id, config),
+        )
         for name, run in config.runs.items()
     }
     for name, run in config.runs.items():
@@ -68,7 +81,7 @@ def build_graph(
         base = config.runs[next(iter(combination.combine))].model
         combined = combine(graph, combination, adapters)
         shared.add_tuned(name, "combination", base, combined, combination)
-    graph.report = _report(graph, config)
+    graph.report = add_report(graph, config)
     return graph
 
 
@@ -91,12 +104,19 @@ class _Shared:
     config: Config
     benchmarks: Mapping[str, Place]
     models: Mapping[str, Place]
+    templates: Mapping[str, TemplateSpec]
 
     def add_base(self, name: str, model: Place) -> None:
         """Add a base model as a candidate."""
         # Answers to be judged are of no use where nothing stands beside them.
         compared = any(run.model == name for run in self.config.runs.values())
-        scores = self._score(model.slug, {"model": model.id}, (), judged=compared)
+        scores = self._score(
+            model.slug,
+            {"model": model.id},
+            (),
+            judged=compared,
+            template=self.templates[name],
+        )
         self.graph.candidates.append(
             Candidate(
                 name,
@@ -147,18 +167,29 @@ class _Shared:
         gates: tuple[Gate, ...],
         *,
         judged: bool = True,
+        template: TemplateSpec = OWN,
     ) -> dict[str, tuple[str, ...]]:
-        """Add the scores of what *reads* names; return their ids by benchmark."""
+        """Add the scores of what *reads* names; return their ids by benchmark.
+
+        Args:
+            slug: Words for it.
+            reads: The model, and the adapter to put on it.
+            gates: Findings that may forbid to ask it.
+            judged: Whether its answers are compared with others.
+            template: What a base is asked through; what was tuned carries its template with it.
+        """
         scores: dict[str, tuple[str, ...]] = {}
         for label, benchmark in self.config.benchmarks.items():
             if isinstance(benchmark, JudgedPairs) and not judged:
                 continue
             place = self.benchmarks[label]
+            asked = protocol(benchmark)
+            asked |= {**place.backend, **(given(template) if asked["chat_template"] else {})}
             scores[label] = tuple(
                 self.graph.add(
                     "scores",
                     "-".join(filter(None, (slug, place.slug, cell))),
-                    {**protocol(benchmark), **place.backend, "subjects": subjects},
+                    {**asked, "subjects": subjects},
                     reads={**reads, "benchmark": place.id},
                     gates=(*gates, *task_gates(benchmark, place)),
                 )
@@ -175,6 +206,7 @@ class _Shared:
                 benchmark,
                 self.benchmarks[label],
                 self.models,
+                self.templates,
                 slug=slug,
                 base=beside[label],
                 run=scores[label],
@@ -209,84 +241,3 @@ class _Shared:
                 reads=reads,
             )
         return categories
-
-
-def _report(graph: Graph, config: Config) -> str:
-    """Add the comparison and the report of all candidates; return the report's id."""
-    named = [
-        {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
-        for c in graph.candidates
-    ]
-    scored = [
-        {
-            **words,
-            "scores": dict(c.scores),
-            "categories": dict(c.categories),
-            "judgements": dict(c.judgements),
-        }
-        for words, c in zip(named, graph.candidates, strict=True)
-    ]
-    shown = [
-        {
-            **words,
-            "artifacts": dict(c.artifacts),
-            "scores": dict(c.scores),
-            "judgements": dict(c.judgements),
-        }
-        for words, c in zip(named, graph.candidates, strict=True)
-    ]
-    held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
-    judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
-    counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
-    comparison = graph.add(
-        "comparisons",
-        "all",
-        {
-            "candidates": scored,
-            "benchmarks": counted,
-            "held_out": held_out,
-            "judged": judged,
-        },
-        reads={
-            "scores": _unique(id for c in graph.candidates for n in counted for id in c.scores[n]),
-            "categories": _unique(id for c in graph.candidates for id in c.categories.values()),
-        },
-        knows={"chain": _chain(graph)},
-    )
-    legacy = {
-        name: benchmark.subjects
-        for name, benchmark in config.benchmarks.items()
-        if config.report.legacy_results and isinstance(benchmark, MmluOptions)
-    }
-    written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
-    predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
-    return graph.add(
-        "reports",
-        "all",
-        {"title": config.report.title, "candidates": shown, "legacy": written},
-        reads={"comparison": comparison} | ({"scores": predictions} if legacy else {}),
-        knows={"facts": _chain(graph)},
-    )
-
-
-def _chain(graph: Graph) -> tuple[str, ...]:
-    """Return the artifacts whose manifests the comparison joins and the report shows."""
-    return _unique(
-        id
-        for candidate in graph.candidates
-        for id in (
-            *candidate.artifacts.values(),
-            *(score for ids in candidate.scores.values() for score in ids),
-            *candidate.judgements.values(),
-            *(
-                judge
-                for judged in candidate.judgements.values()
-                for judge in graph.artifacts[judged].reads.get("judge", ())
-            ),
-        )
-    )
-
-
-def _unique(ids: Any) -> tuple[str, ...]:
-    """Return *ids* without repetitions, in order."""
-    return tuple(dict.fromkeys(ids))

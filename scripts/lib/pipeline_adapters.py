@@ -1,6 +1,6 @@
 """The middle of the graph: adapters, trained or combined, and what they are merged into."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from scripts.lib.config_candidates import Combination
 from scripts.lib.config_runs import Run
 from scripts.lib.graph import Gate, Graph
 from scripts.lib.pipeline_sources import Place, add_chat
+from scripts.lib.template_spec import TemplateSpec
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,22 @@ def tune(
     graph: Graph,
     config: Config,
     run: Run,
-    template: str | dict[str, str],
+    template: TemplateSpec,
     model: Place,
     raw: Place,
+    gates: Sequence[Gate],
 ) -> Adapter:
-    """Add what one run makes, up to its adapter."""
+    """Add what one run makes, up to its adapter.
+
+    Args:
+        graph: Where to add it.
+        config: The configuration.
+        run: The run.
+        template: The chat template that it is trained with.
+        model: What it tunes.
+        raw: What it is tuned on.
+        gates: Findings about the model that may forbid to tune it.
+    """
     dataset = config.datasets[run.dataset]
     chat = add_chat(graph, dataset, raw)
     shards = graph.add(
@@ -56,7 +68,7 @@ def tune(
             "on_too_long": run.on_too_long,
         },
         reads={"chat": chat, "model": model.id},
-        gates=[Gate("ledger", chat, dataset.max_dropped_fraction)],
+        gates=[Gate("ledger", chat, dataset.max_dropped_fraction), *gates],
     )
     slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
     adapter = graph.add(
@@ -67,6 +79,7 @@ def tune(
         gates=[
             Gate("contract", shards),
             Gate("rendering", shards, dataset.max_dropped_fraction),
+            *gates,
         ],
     )
     artifacts = {
@@ -76,7 +89,7 @@ def tune(
         "adapters": adapter,
         "models": model.id,
     }
-    gates = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
+    later = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
     part = {
         "weight": None,
         "data": graph.artifacts[raw.id].spec,
@@ -84,7 +97,7 @@ def tune(
         "train_on": run.train_on,
         **graph.artifacts[adapter].spec,
     }
-    return Adapter(adapter, model, slug, artifacts, gates, (part,))
+    return Adapter(adapter, model, slug, artifacts, later, (part,))
 
 
 def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:

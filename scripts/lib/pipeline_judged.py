@@ -6,6 +6,7 @@ from scripts.lib.config import Config
 from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.graph import Graph, slugify
 from scripts.lib.pipeline_sources import Place
+from scripts.lib.template_spec import TemplateSpec, given
 
 
 def only_judges(name: str, config: Config) -> bool:
@@ -27,6 +28,7 @@ def add_judgements(
     benchmark: JudgedPairs,
     prompts: Place,
     models: Mapping[str, Place],
+    templates: Mapping[str, TemplateSpec],
     *,
     slug: str,
     base: Sequence[str],
@@ -42,6 +44,7 @@ def add_judgements(
         benchmark: Who judges, and by what.
         prompts: What was answered.
         models: The models of the config.
+        templates: Their chat templates.
         slug: Words for the tuned model.
         base: Ids of the base's answers.
         run: Ids of the tuned model's answers.
@@ -56,9 +59,10 @@ def add_judgements(
             reads=reads,
             execution={"api_key_env": judge.api_key_env},
         )
+    template = given(templates[judge.model])
     return graph.add(
         "judgements",
         f"{slug}-{prompts.slug}-{models[judge.model].slug}",
-        {"criteria": benchmark.criteria, "dtype": benchmark.dtype},
+        {"criteria": benchmark.criteria, "dtype": benchmark.dtype, **template},
         reads={**reads, "judge": models[judge.model].id},
     )

@@ -1,4 +1,4 @@
-"""The start of the graph: models, raw rows, questions and templates, as a config names them."""
+"""The start of the graph: models, raw rows and questions, as a config names them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -296,10 +296,3 @@ def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
     }
     words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
     return Place(graph.add("benchmarks", words, spec, sources=map(str, places.values())), words)
-
-
-def template_text(sources: LocalSources, template: str) -> str | dict[str, str]:
-    """Return the chat template of a run as its shards' spec holds it: by its text."""
-    if template in ("tokenizer", "chatml"):
-        return template
-    return {"name": "custom", "text": sources.locate(template).read_text()}

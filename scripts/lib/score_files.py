@@ -18,3 +18,10 @@ BAD_ROWS = "bad_rows"
 # In a protocol: how many conversations were not asked, because they are longer than the model's
 # context.
 LEFT_OUT = "left_out"
+
+# In a protocol: control tokens of the chat template that the tokenizer reads as several tokens,
+# with their number.
+SPLIT_MARKERS = "split_markers"
+
+OWN_MATTERS = (FEWER_SHOTS, SPLIT_MARKERS)
+"""What of a protocol is a candidate's own: all else is the same for all that stand side by side."""

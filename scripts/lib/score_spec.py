@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from scripts.lib.template_spec import OWN, TemplateSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
@@ -25,6 +27,7 @@ class ScoreSpec:
         backend: Which of lm-eval's models asks: `shared-prefix`, `hf`, or `vllm==VERSION`, which
             no lock pins.
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
+        template: The chat template that a base is given; `tokenizer` for what its tokenizer brings.
     """
 
     kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out", "judged_pairs"]
@@ -36,6 +39,7 @@ class ScoreSpec:
     max_new_tokens: int | None
     on_long_prompt: Literal["error", "fewer_shots", "leave_out"]
     backend: str
+    template: TemplateSpec = OWN
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
@@ -43,5 +47,10 @@ class ScoreSpec:
         return cls(**{**mapping, "subjects": tuple(mapping["subjects"])})
 
     def protocol(self) -> dict[str, Any]:
-        """Return what has to be stated beside every number, without the subjects of this job."""
-        return {key: value for key, value in asdict(self).items() if key != "subjects"}
+        """Return what has to be stated beside every number, without the subjects of this job.
+
+        The template is not part of it: a base is given what a run brings, and the prompts show
+        whether the two asked the same.
+        """
+        left_out = ("subjects", "template")
+        return {key: value for key, value in asdict(self).items() if key not in left_out}

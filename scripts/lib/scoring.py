@@ -25,17 +25,20 @@ from scripts.lib.bad_rows import count_left_out
 from scripts.lib.benchmark_questions import questions_of, stated_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
-from scripts.lib.prompts import (
-    check_lengths,
-    context_limit,
-    load_tokenizer,
-    tokens_needed,
-    turn_end,
-)
+from scripts.lib.prompt_tokens import check_lengths, context_limit, tokens_needed
+from scripts.lib.prompts import load_tokenizer
 from scripts.lib.questions import Answer, Question
 from scripts.lib.respondent import Respondent
-from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS, LEFT_OUT, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score_files import (
+    BAD_ROWS,
+    FEWER_SHOTS,
+    LEFT_OUT,
+    PROTOCOL_FILE,
+    QUESTIONS_TABLE,
+    SPLIT_MARKERS,
+)
 from scripts.lib.score_spec import ScoreSpec
+from scripts.lib.turn_ends import split_markers, turn_end
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
@@ -51,6 +54,7 @@ _SCHEMA = pa.schema(
         ("logprobs", pa.list_(pa.float64())),
         ("response", pa.string()),
         ("prompt_hash", pa.string()),
+        ("token_hash", pa.string()),
         ("shots", pa.int64()),
         ("metrics", pa.string()),
     ]
@@ -103,12 +107,13 @@ def score_benchmark(
         adapter or model,
         chat_template=spec.chat_template,
         optional=spec.kind not in ("held_out", "judged_pairs"),
+        template=spec.template,
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
     wanted = list(questions_of(spec, benchmark, tokenizer, limit))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
-    check_lengths(questions, tokenizer, limit)
+    hashes = check_lengths(questions, tokenizer, limit)
     loading = Loading(
         model=model,
         adapter=adapter,
@@ -121,7 +126,8 @@ def score_benchmark(
     respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
     schema = pa.schema([*_SCHEMA, *_MORE_COLUMNS.get(spec.kind, ())])
-    pq.write_table(pa.Table.from_pylist(answers, schema=schema), out / QUESTIONS_TABLE)
+    rows = [{**a, "token_hash": read} for a, read in zip(answers, hashes, strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
@@ -130,6 +136,8 @@ def score_benchmark(
         protocol[LEFT_OUT] = len(wanted) - len(questions)
     if bad := count_left_out(benchmark, spec.subjects, examples=spec.shots != 0):
         protocol[BAD_ROWS] = bad
+    if spec.chat_template and (split := split_markers(tokenizer)):
+        protocol[SPLIT_MARKERS] = split
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)

@@ -17,7 +17,8 @@ from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.file_kinds import kind_fault
 from scripts.lib.hash_memory import HashMemory
 from scripts.lib.misfits import check_layout
-from scripts.lib.model_files import TOKENIZER_FILES, model_file_names
+from scripts.lib.model_faults import model_faults
+from scripts.lib.model_files import model_file_names
 from scripts.lib.records import RawRow, read_rows
 from scripts.lib.unusable import UnusableRow
 
@@ -106,16 +107,8 @@ class LocalSources:
                 " `gguf`"
             )
         names = model_file_names(folder)
-        if "config.json" not in names:
-            raise ConfigError(f"{folder} has no config.json: {_what_instead(folder)}")
-        if not any(name.endswith(".safetensors") for name in names):
-            raise ConfigError(f"{folder} has no *.safetensors: save the model with safetensors")
-        if not any(name in names for name in TOKENIZER_FILES):
-            raise ConfigError(
-                f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}): copy the"
-                " tokenizer's files of the model into it, for example with"
-                " AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
-            )
+        if faults := list(model_faults(folder, names)):
+            raise ConfigError("; ".join(faults))
         return {name: self.sha256(folder / name) for name in names}
 
     def rows_file(self, path: str, suffixes: Collection[str] = ROW_SUFFIXES) -> Path:
@@ -194,17 +187,6 @@ class LocalSources:
             return check_files(spec, places, chat_template=chat_template)
 
         return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
-
-
-def _what_instead(folder: Path) -> str:
-    """Say what a folder is that is no model, and what to do."""
-    if (folder / "adapter_config.json").is_file():
-        return "it is an adapter; name the model that it was made from, or merge it first"
-    if ggufs := sorted(file.name for file in folder.glob("*.gguf")):
-        return f"give one of its GGUF files as `gguf`: {', '.join(ggufs)}"
-    if inner := sorted(file.parent.name for file in folder.glob("*/config.json")):
-        return f"the model is a folder further down: {', '.join(inner)}"
-    return "it is no Hugging Face model"
 
 
 def _check_kind(place: Path, *, one_a_line: bool) -> None:

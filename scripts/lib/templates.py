@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from scripts.lib.conversation import Conversation, Message
 from scripts.lib.errors import TemplateError
+from scripts.lib.template_spec import TemplateSpec
 
 # ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) without a default system
 # turn. Tools are announced in the system turn and called in <tool_call> tags, as Hermes and Qwen2.5
@@ -91,7 +92,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def resolve_template(choice: str | Mapping[str, str], tokenizer: Any) -> Template:
+def resolve_template(choice: TemplateSpec, tokenizer: Any) -> Template:
     """Return the template that a spec means.
 
     Args:
@@ -105,15 +106,21 @@ def resolve_template(choice: str | Mapping[str, str], tokenizer: Any) -> Templat
         return Template(source=f"custom:{choice['name']}", text=choice["text"])
     if choice == "chatml":
         return Template(source="chatml", text=CHATML)
+    own = own_template(tokenizer)
+    if not own:
+        raise TemplateError(
+            f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
+            " `template: chatml` or the path of a .jinja file, for the model or for the run"
+        )
+    return Template(source="tokenizer", text=own)
+
+
+def own_template(tokenizer: Any) -> str:
+    """Return the chat template that a tokenizer brings for plain conversations, or nothing."""
     own = tokenizer.chat_template
     if isinstance(own, Mapping):
         own = own.get("default")
-    if not isinstance(own, str) or not own:
-        raise TemplateError(
-            f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
-            " `template: chatml`, or give the text of one"
-        )
-    return Template(source="tokenizer", text=own)
+    return own if isinstance(own, str) else ""
 
 
 class Renderer:

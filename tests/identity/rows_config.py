@@ -172,6 +172,22 @@ def _data(key: str, value: Any) -> Row:
     return Row(f"dataset {key}", put(f"datasets/orders/{key}", value), missing)
 
 
+# The third run has a template of its own, and the other benchmark asks in plain text.
+GIVEN_TEMPLATE = (
+    frozenset({"shards:orders-tiny"})
+    | tuned("gentle", "strong")
+    | scored("tiny", on=["exact"])
+    | END
+)
+
+
+def _template_of_the_model(world: World) -> None:
+    """Leave the template to the model that only the third run had."""
+    world.config["models"]["tiny"]["template"] = world.config["runs"]["chatty"].pop("template")
+    for name in ("gentle", "strong"):
+        world.config["runs"][name]["template"] = "tokenizer"
+
+
 DATA_ROWS = [
     _data("format", "prompt_completion"),
     _data("system", "Be brief."),
@@ -195,6 +211,22 @@ DATA_ROWS = [
         frozenset(),
     ),
     Row("a model is renamed", rename("models", "tiny", "small"), END),
+    Row("a model's template", put("models/tiny/template", "chatml"), GIVEN_TEMPLATE),
+    Row(
+        "a model's template is a file",
+        put("models/tiny/template", "data/plain.jinja"),
+        GIVEN_TEMPLATE,
+    ),
+    Row(
+        "a model's template is said to be the tokenizer's",
+        put("models/tiny/template", "tokenizer"),
+        frozenset(),
+    ),
+    Row(
+        "a model's template that its runs had already",
+        _template_of_the_model,
+        scored("tiny", on=["exact"]) | END,
+    ),
 ]
 
 
@@ -313,6 +345,13 @@ HUB_ROWS = [
     Row("hub model's code is trusted", put("models/remote/trust_remote_code", True), REMOTE, "hub"),
     Row("another owner's hub model", put("models/remote/hub", "other/remote"), REMOTE, "hub"),
     Row("hub dataset's revision", put("datasets/talks/revision", "d" * 40), TALKS, "hub"),
+    Row("hub model's template", put("models/remote/template", "chatml"), EVERYTHING_POLITE, "hub"),
+    Row(
+        "a template that nobody is asked through",
+        put("models/packed/template", "chatml"),
+        frozenset(),
+        "hub",
+    ),
     Row("another owner's hub dataset", put("datasets/talks/hub", "other/talks"), TALKS, "hub"),
     Row("hub dataset's splits", put("datasets/talks/splits", {"train": "all"}), TALKS, "hub"),
     Row(

@@ -66,6 +66,11 @@ HELD_OUT_ROWS = [
     _row("held-out limit", put("benchmarks/domain/limit", 1), DOMAIN),
     _row("held-out dtype", put("benchmarks/domain/dtype", "bfloat16"), DOMAIN),
     _row(
+        "held-out template of the base",
+        put("models/tiny/template", "chatml"),
+        scored("tiny", on=(*ORDERS, *SPARE)) | END,
+    ),
+    _row(
         "held-out benchmark is renamed",
         _rename_benchmark,
         categories("tiny", on=("cafe",)) | END,

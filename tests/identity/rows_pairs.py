@@ -88,6 +88,12 @@ PAIRS_ROWS = [
     _row("nobody is tuned", _without_runs, END),
     _row("another local judge", put("benchmarks/pairs/judge/model", "tiny"), judged("pairs")),
     _row("other weights of a judge", _other_judge, JUDGE_MOVED | judged("pairs")),
+    _row("template of a judge", put("models/referee/template", "chatml"), judged("pairs")),
+    _row(
+        "template of a judged base",
+        put("models/tiny/template", "chatml"),
+        frozenset({"shards:orders-tiny"}) | TUNED | ANSWERED,
+    ),
     _row("a judge is renamed", _rename_judge, frozenset()),
     _row("criteria of a local judge", put("benchmarks/pairs/criteria", "X"), judged("pairs")),
     _row("criteria of a service", put("benchmarks/paid/criteria", "X"), judged("paid")),

@@ -213,6 +213,8 @@ class World:
         read = {edge: [_bytes_of(place) for place in job.inputs[edge]] for edge in job.inputs}
         made = {"stage": stage, "spec": job.spec, "read": read, "salt": self.salts.get(stage, "")}
         (job.out / "made.txt").write_text(digest(made, digits=64))
+        if stage == "models":  # what comes from elsewhere brings a chat template
+            (job.out / "chat_template.jinja").write_text("{{ messages }}")
         return self.facts.get(stage, FACTS.get(stage, {}))
 
     def write(self, name: str, text: str) -> Path:

@@ -41,9 +41,10 @@ def make_local_world(base: Path) -> World:
     """
     make_project(base)
     world = World(base, local_config())
-    for name, text in {"config.json": "{}", "model.safetensors": "w" * 64}.items():
-        world.write(f"data/tiny/{name}", text)
+    world.write("data/tiny/config.json", '{"model_type": "llama"}')
+    world.write("data/tiny/model.safetensors", "w" * 64)
     world.write("data/tiny/tokenizer.json", '{"version": "1"}')
+    world.write("data/tiny/chat_template.jinja", "{{ messages }}")
     # In the order of their paths the held-out rows come first, in the order of splits last.
     world.write("data/orders/train.jsonl", jsonl({"prompt": "a", "completion": "b"}))
     world.write("data/orders/held_out.jsonl", jsonl({"prompt": "c", "completion": "d"}))
@@ -195,8 +196,9 @@ def make_pairs_world(base: Path) -> World:
             "paid": {**prompts, "judge": service},
         },
     }
-    for name, text in {"config.json": "{}", "model.safetensors": "r" * 64}.items():
-        world.write(f"data/referee/{name}", text)
+    world.write("data/referee/config.json", '{"model_type": "llama"}')
+    world.write("data/referee/model.safetensors", "r" * 64)
+    world.write("data/referee/chat_template.jinja", "{{ messages }}")
     world.write("data/referee/tokenizer.json", '{"version": "1"}')
     world.write("data/prompts/questions.jsonl", jsonl({"prompt": "Say one."}))
     return world

@@ -45,7 +45,9 @@ def pairs(count: int, base: Callable[[int], str], run: Callable[[int], str]) -> 
     ]
 
 
-def write_answers(folder: Path, answers: list[str], subject: str = "prompts") -> Path:
+def write_answers(
+    folder: Path, answers: list[str], subject: str = "prompts", *, tokens: str = "t"
+) -> Path:
     """Write what the scoring stage makes of a benchmark of judged pairs.
 
     An answer that ends in an ellipsis was cut.
@@ -53,7 +55,7 @@ def write_answers(folder: Path, answers: list[str], subject: str = "prompts") ->
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {"question_id": f"{subject}:{n}", "subject": subject, "response": text}
-        | {"ended": not text.endswith("…")}
+        | {"ended": not text.endswith("…"), "token_hash": f"{tokens}{n}"}
         for n, text in enumerate(answers)
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / QUESTIONS_TABLE)

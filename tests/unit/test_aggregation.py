@@ -28,6 +28,7 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
             "answer": "A" if correct else "B",
             "correct": correct,
             "prompt_hash": f"{subject}{index}",
+            "token_hash": f"t{subject}{index}",
         }
         for subject, values in subjects.items()
         for index, correct in enumerate(values)
@@ -40,7 +41,13 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
 
 def judged(question_id, prompt_hash):
     subject = question_id.partition(":")[0]
-    return Judged(question_id=question_id, subject=subject, score=1.0, prompt_hash=prompt_hash)
+    return Judged(
+        question_id=question_id,
+        subject=subject,
+        score=1.0,
+        prompt_hash=prompt_hash,
+        token_hash="t",
+    )
 
 
 def spec(**changes):

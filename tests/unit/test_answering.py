@@ -13,7 +13,7 @@ from transformers import (
 from scripts.lib import answering
 from scripts.lib.answering import GreedyAnswer, GreedyRequest, greedy_answers
 from scripts.lib.errors import ScoreError
-from scripts.lib.prompts import check_lengths, tokens_needed
+from scripts.lib.prompt_tokens import check_lengths, tokens_needed
 from scripts.lib.questions import Question
 from scripts.lib.shared_prefix import SharedPrefixLM
 from tests.tiny_model import make_tiny_model, make_tokenizer

@@ -9,7 +9,8 @@ from tokenizers.processors import TemplateProcessing
 
 from scripts.lib.aggregation import load_answers
 from scripts.lib.errors import ScoreError
-from scripts.lib.prompts import ask, load_tokenizer, tokens_needed
+from scripts.lib.prompt_tokens import tokens_needed
+from scripts.lib.prompts import ask, load_tokenizer
 from scripts.lib.tasks import mmlu_task, read_subject
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model

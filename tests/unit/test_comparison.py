@@ -37,6 +37,8 @@ class Bench:
         base=None,
         kind="mmlu",
         prompts="p",
+        tokens="t",
+        split_markers=None,
         subjects=SUBJECTS,
         unmerged=False,
         fewer_shots=0,
@@ -54,6 +56,7 @@ class Bench:
                 "prediction": "A" if right(n) else "B",
                 "correct": bool(right(n)),
                 "prompt_hash": f"{prompts}{n}",
+                "token_hash": f"{tokens}{n}",
             }
             for subject in subjects
             for n in range(QUESTIONS)
@@ -69,6 +72,8 @@ class Bench:
             "backend": "hf",
             "fewer_shots": fewer_shots,
         }
+        if split_markers:
+            protocol["split_markers"] = split_markers
         (self.artifacts[score] / "protocol.json").write_text(json.dumps(protocol))
         write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, self.artifacts[score])
         aggregate_scores(

@@ -25,10 +25,12 @@ LOCAL = {"kind": "local", "criteria": None, "dtype": "float32"}
 class Judged:
     """One base, one run and one benchmark, judged by a rule."""
 
-    def __init__(self, folder, asked, rule=longer, *, judge=LOCAL, judging="models/big-1"):
+    def __init__(
+        self, folder, asked, rule=longer, *, judge=LOCAL, judging="models/big-1", run_tokens="t"
+    ):
         self.folder = folder
         base = write_answers(folder / "scores/base", [pair.base for pair in asked])
-        run = write_answers(folder / "scores/run", [pair.run for pair in asked])
+        run = write_answers(folder / "scores/run", [pair.run for pair in asked], tokens=run_tokens)
         loaded = load_pairs(base, run, write_prompts(folder / "prompts", len(asked)))
         replies = {
             pair.id: tuple(Reply(rule(text)) for text in judge_prompts(pair, None))
@@ -37,7 +39,7 @@ class Judged:
         }
         for name in ("judgements/run", "categories/run"):
             (folder / name).mkdir(parents=True)
-        write_judgements(loaded, replies, judge, base, folder / "judgements/run")
+        write_judgements(loaded, replies, judge, base, run, folder / "judgements/run")
         sum_up_judgements("duel", folder / "judgements/run", folder / "categories/run")
         inputs = {"judge": [{"id": judging, "content": judging}]} if judge is LOCAL else {}
         model = {"model": [{"id": "models/small-1", "content": "models/small-1"}]}

@@ -50,8 +50,9 @@ def the_error_of(path: str, value: object) -> str:
 
 
 def test_defaults_stand_in_for_what_is_left_out():
-    run = load_config(VALID).runs["gentle"]
-    assert (run.template, run.train_on, run.lora.r, run.training.learning_rate) == (
+    config = load_config(VALID)
+    run = config.runs["gentle"]
+    assert (config.template_of(run), run.train_on, run.lora.r, run.training.learning_rate) == (
         "tokenizer",
         "assistant",
         16,

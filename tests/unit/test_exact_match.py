@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.backends import Loading, load_backend
 from scripts.lib.errors import ScoreError
-from scripts.lib.prompts import load_tokenizer, render, turn_end
+from scripts.lib.prompts import load_tokenizer, render
+from scripts.lib.turn_ends import turn_end
 from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 

@@ -21,12 +21,13 @@ PROTOCOL = {"kind": "held_out", "max_new_tokens": 16, "limit": None, "dtype": "f
 COUNT = 30
 
 
-def lines(nats, keeps, *, prompts="p"):
+def lines(nats, keeps, *, prompts="p", tokens="t"):
     """Return the lines of a candidate: conversation n has 3 + n tokens and 10 bytes."""
     return [
         {
             "question_id": f"test:{n}",
             "prompt_hash": f"{prompts}{n}",
+            "token_hash": f"{tokens}{n}",
             "nats": nats(n),
             "tokens": 3 + n,
             "bytes": 10,

@@ -17,6 +17,7 @@ def row(answer, response, *, ended=True):
     return {
         "question_id": "test:0",
         "prompt_hash": "p",
+        "token_hash": "t",
         "logprobs": [-1.5],
         "reference_tokens": 3,
         "answer": answer,

@@ -101,7 +101,12 @@ def test_a_pattern_that_will_not_do_is_refused(settings, words):
 def write_answers(folder, responses):
     folder.mkdir(parents=True)
     rows = [
-        {"question_id": f"questions:{n}", "subject": "questions", "prompt_hash": str(n)}
+        {
+            "question_id": f"questions:{n}",
+            "subject": "questions",
+            "prompt_hash": str(n),
+            "token_hash": str(n),
+        }
         | {"response": response, "answer": "7", "correct": response == "7"}
         for n, response in enumerate(responses)
     ]

@@ -237,7 +237,7 @@ def test_alpaca_eval_is_answered_judged_and_counted(world, tmp_path):
     pairs = load_pairs(base, run, questions)
     spec = JudgeSpec(**judged.spec)
     replies = judge_locally(spec, pairs, world / "model", batch_size=4, scratch=tmp_path)
-    write_judgements(pairs, replies, {"kind": "local"}, base, judgements)
+    write_judgements(pairs, replies, {"kind": "local"}, base, run, judgements)
     figures = sum_up_judgements("alpaca_eval", judgements, tmp_path)
     assert figures["n"] == 2
     assert figures["wins"] + figures["losses"] + figures["ties"] == 2

@@ -69,7 +69,7 @@ def summed(judge, folder, asked=HALF):
     out, figures = folder / "judgements", folder / "figures"
     out.mkdir()
     figures.mkdir()
-    write_judgements(loaded, replies, {"kind": "endpoint"}, base, out)
+    write_judgements(loaded, replies, {"kind": "endpoint"}, base, run, out)
     return sum_up_judgements("pairs", out, figures)
 
 

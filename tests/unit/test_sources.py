@@ -1,5 +1,7 @@
 """Local files: found from two places, refused with the remedy when they will not do."""
 
+import json
+
 import pytest
 
 from scripts.lib.config_benchmarks import ExactMatch
@@ -25,6 +27,7 @@ def model(tmp_path):
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (folder / name).write_text(name)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
     return folder
 
 
@@ -76,6 +79,52 @@ def test_half_a_model_is_refused(sources, model, gone, words):
     (model / gone).unlink()
     with pytest.raises(ConfigError, match=words):
         sources.model_files("model")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"peft_type": "LORA"}'])
+def test_a_config_that_is_of_no_model_is_refused(sources, model, text):
+    (model / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json names no model_type"):
+        sources.model_files("model")
+
+
+def write_shards(model, *there, index):
+    (model / "model.safetensors").unlink()
+    for name in there:
+        (model / name).write_text(name)
+    (model / "model.safetensors.index.json").write_text(index)
+
+
+def test_a_missing_shard_is_told_by_its_name(sources, model):
+    names = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    index = json.dumps({"weight_map": {f"w{n}": name for n, name in enumerate(names)}})
+    write_shards(model, names[0], names[2], index=index)
+    with pytest.raises(ConfigError, match=f"lacks {names[1]}, which"):
+        sources.model_files("model")
+    (model / names[1]).write_text("")
+    assert set(names) < set(sources.model_files("model"))
+
+
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": {}}'])
+def test_an_index_that_names_no_weight_file_is_refused(sources, model, index):
+    write_shards(model, "model-00001-of-00001.safetensors", index=index)
+    with pytest.raises(ConfigError, match="names no weight file"):
+        sources.model_files("model")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pointer_of_git_lfs_is_no_file(sources, model, name):
+    (model / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ConfigError, match=f"instead of {name}: run `git lfs pull`"):
+        sources.model_files("model")
+
+
+def test_all_that_a_model_lacks_is_told_at_once(sources, model):
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (model / name).unlink()
+    with pytest.raises(ConfigError) as error:
+        sources.model_files("model")
+    assert str(error.value).count(str(model)) == 3
 
 
 def test_a_file_is_no_model(sources, tmp_path):

@@ -1,0 +1,33 @@
+"""Whether the files of a model folder hold a chat template, told without loading the tokenizer."""
+
+import json
+from pathlib import Path
+
+TEMPLATE_FILE = "chat_template.jinja"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Tell whether the tokenizer in *folder* brings a chat template for plain conversations.
+
+    It stands in a file of its own, or in the tokenizer's settings: as text, or as a list of several
+    with names, of which `default` counts. An empty one is none.
+    """
+    file = folder / TEMPLATE_FILE
+    if file.is_file():
+        return bool(file.read_text(encoding="utf-8"))
+    settings = folder / TOKENIZER_SETTINGS
+    found = _read(settings).get("chat_template") if settings.is_file() else None
+    if isinstance(found, list):
+        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        found = named.get("default")
+    return isinstance(found, str) and bool(found)
+
+
+def _read(file: Path) -> dict[str, object]:
+    """Return a file of settings; what is no object of JSON has none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # whoever loads the tokenizer says what is wrong with the file
+        return {}
+    return content if isinstance(content, dict) else {}
