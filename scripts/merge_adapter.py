@@ -2,7 +2,7 @@
 
 Reads   models/<model>, adapters/<adapter>
 Writes  <artifact>/  a complete Hugging Face model with the adapter's tokenizer and template,
-        and its model card in README.md
+        a generation config that stops where scoring stops, and its model card in README.md
 
 Try it  python -m scripts.merge_adapter --help
 """
@@ -13,18 +13,16 @@ from typing import Any
 from scripts.lib.job import Job, run_job
 from scripts.lib.merging import merge_adapter
 from scripts.lib.model_card import CardSpec, write_card
+from scripts.lib.stopping import name_stops
 
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    facts = merge_adapter(
-        job.folder("model"),
-        job.folder("adapter"),
-        job.out,
-        threads=job.options.threads,
-    )
-    write_card(CardSpec(**job.spec), job.folder("model"), job.out)
-    return facts
+    model, adapter = job.folder("model"), job.folder("adapter")
+    facts = merge_adapter(model, adapter, job.out, threads=job.options.threads)
+    stops = name_stops(model, adapter, job.out)
+    write_card(CardSpec(**job.spec), model, job.out, stops)
+    return {**facts, "stops": stops}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -33,8 +33,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) -> dict[str, Any]:
     """Write base + adapter to *out* as a complete Hugging Face model, each tensor in its own dtype.
 
-    Config and generation config are the base's, tokenizer and chat template the adapter's. All that
-    can be wrong with the inputs is found before anything is written.
+    Config and generation config are the base's, tokenizer and chat template the adapter's; where
+    the model is to stop, `stopping` adds. All that can be wrong with the inputs is found before
+    anything is written.
 
     Args:
         model: Folder of the base model (safetensors, not quantised).

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.stop_words import stop_words
+
 CARD = "README.md"
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
@@ -28,15 +30,16 @@ class CardSpec:
     card: Mapping[str, Any]
 
 
-def write_card(spec: CardSpec, model: Path, out: Path) -> None:
+def write_card(spec: CardSpec, model: Path, out: Path, stops: Mapping[str, Any]) -> None:
     """Write the card to *out*; the base's own card gives the licence and is not copied.
 
     Args:
         spec: What to say.
         model: Folder of the base model.
         out: Folder of the merged model.
+        stops: Where it stops, from `stopping.name_stops`.
     """
-    (out / CARD).write_text(card_text(spec, base_licence(model)), encoding="utf-8")
+    (out / CARD).write_text(card_text(spec, base_licence(model), stops), encoding="utf-8")
 
 
 def base_licence(model: Path) -> dict[str, str]:
@@ -48,12 +51,18 @@ def base_licence(model: Path) -> dict[str, str]:
     return {key: value.strip("\"'") for key, value in found if key in LICENSE_KEYS}
 
 
-def card_text(spec: CardSpec, licence: Mapping[str, str], scores: str = "") -> str:
+def card_text(
+    spec: CardSpec,
+    licence: Mapping[str, str],
+    stops: Mapping[str, Any] | None = None,
+    scores: str = "",
+) -> str:
     """Return the card.
 
     Args:
         spec: What to say.
         licence: Front matter about the licence, from `base_licence`.
+        stops: Where the model stops; None for one that was merged before that was looked at.
         scores: Sections in Markdown on what was measured, or nothing.
     """
     card = spec.card
@@ -64,6 +73,7 @@ def card_text(spec: CardSpec, licence: Mapping[str, str], scores: str = "") -> s
         *_combination(card),
         *(block for part in card["parts"] for block in _part(part)),
         _merge(card),
+        *([f"## Where it stops\n\n{stop_words(stops)}"] if stops else []),
         *([scores] if scores else []),
         "Made with Tunesmith.",
     ]

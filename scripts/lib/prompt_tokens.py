@@ -1,11 +1,11 @@
 """The tokens that a model reads for a question: counted, held against its context, and hashed."""
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
 from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig
@@ -109,7 +109,7 @@ def _hash(read: Sequence[Sequence[int]]) -> str:
     """Return the first hex digits of the sha256 of token ids, each text's after their number."""
     summary = hashlib.sha256()
     for ids in read:
-        summary.update(np.asarray([len(ids), *ids], dtype="<u4").tobytes())
+        summary.update(struct.pack(f"<{1 + len(ids)}I", len(ids), *ids))
     return summary.hexdigest()[:HASH_DIGITS]
 
 

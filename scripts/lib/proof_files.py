@@ -3,27 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
 
-from transformers import GenerationConfig
-
-from scripts.lib.adapters import GENERATION_CONFIG, carried_files, largest_token_id
+from scripts.lib.adapters import GENERATION_CONFIG, largest_token_id, tokenizer_files
 from scripts.lib.embeddings import OUTPUT_NAMES, embedding_name, output_name
 from scripts.lib.merge_layout import FLOATS
+from scripts.lib.proof_checks import Check, make_check
+from scripts.lib.proof_stops import check_stops
 from scripts.lib.weight_files import StoredTensor, read_model
-
-
-class Check(TypedDict):
-    """One finding of a proof."""
-
-    name: str
-    passed: bool
-    evidence: str
-
-
-def make_check(name: str, passed: bool, evidence: str) -> Check:
-    """Return a finding."""
-    return {"name": name, "passed": passed, "evidence": evidence}
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
@@ -40,8 +26,8 @@ def check_files(model: Path, adapter: Path, merged: Path) -> list[Check]:
     return [
         _check_tensors(model, merged),
         _check_vocabulary(merged),
-        *_check_carried(model, adapter, merged),
-        _check_stop_tokens(model, merged),
+        _check_tokenizer(adapter, merged),
+        *check_stops(model, adapter, merged),
     ]
 
 
@@ -96,48 +82,19 @@ def _check_vocabulary(merged: Path) -> Check:
     return make_check("vocabulary", fits, f"{told}.")
 
 
-def _check_carried(model: Path, adapter: Path, merged: Path) -> list[Check]:
-    """Tokenizer, chat template and generation config are byte for byte the run's."""
-    sources = carried_files(model, adapter)
-    odd = [
-        file.name
-        for file in sources
-        if not (merged / file.name).is_file()
-        or (merged / file.name).read_bytes() != file.read_bytes()
-    ]
-    tokenizer = [file.name for file in sources if file.name != GENERATION_CONFIG]
-    wrong = [name for name in tokenizer if name in odd]
+def _check_tokenizer(adapter: Path, merged: Path) -> Check:
+    """Tokenizer and chat template are byte for byte the run's."""
+    # What the generation config of a run becomes is the business of `check_stops`.
+    sources = [file for file in tokenizer_files(adapter) if file.name != GENERATION_CONFIG]
+    wrong = [file.name for file in sources if not _same(file, merged / file.name)]
     told = f"missing or not the adapter's: {', '.join(wrong) or 'every file'}."
-    if tokenizer and not wrong:
-        told = f"{len(tokenizer)} files are byte for byte the adapter's."
-    source = next((file for file in sources if file.name == GENERATION_CONFIG), None)
-    generation = "neither base nor adapter has one."
-    if source:
-        owner = "adapter" if source.parent == adapter else "base"
-        same = "not " if GENERATION_CONFIG in odd else ""
-        generation = f"{same}byte for byte that of the {owner}."
-    return [
-        make_check("tokenizer", bool(tokenizer) and not wrong, told),
-        make_check("generation_config", GENERATION_CONFIG not in odd, generation),
-    ]
+    if sources and not wrong:
+        told = f"{len(sources)} files are byte for byte the adapter's."
+    return make_check("tokenizer", bool(sources) and not wrong, told)
 
 
-def _check_stop_tokens(model: Path, merged: Path) -> Check:
-    """The padding token does not stop the model, unless it did so in the base."""
-    before, after = _pad_stops(model), _pad_stops(merged)
-    told = "The padding token is among the stop tokens" if after else "Padding stops nothing"
-    return make_check(
-        "stop_tokens", not after or before, told + (", as in the base." if before else ".")
-    )
-
-
-def _pad_stops(folder: Path) -> bool:
-    file = folder / GENERATION_CONFIG
-    source = file if file.is_file() else folder / "config.json"
-    config = GenerationConfig(**json.loads(source.read_text()))
-    eos = config.eos_token_id
-    stops = eos if isinstance(eos, list) else [eos]
-    return config.pad_token_id is not None and config.pad_token_id in stops
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def main_dtype(tensors: Mapping[str, StoredTensor]) -> str:

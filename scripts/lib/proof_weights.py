@@ -8,7 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from scripts.lib.paged_models import memory_name
-from scripts.lib.proof_files import Check, make_check, stored_tensors
+from scripts.lib.proof_checks import Check, make_check
+from scripts.lib.proof_files import stored_tensors
 from scripts.lib.weight_files import StoredTensor, read_bytes, read_tensor
 
 # How far a merged weight may be from PEFT's float32 sum, in steps of its dtype: rounding once costs

@@ -24,14 +24,8 @@ from transformers import PreTrainedModel
 from scripts.lib.errors import MergeError
 from scripts.lib.paged_models import hollow_model, load_float32
 from scripts.lib.peft_models import load_tuned
-from scripts.lib.proof_files import (
-    Check,
-    check_files,
-    is_untied,
-    main_dtype,
-    make_check,
-    stored_tensors,
-)
+from scripts.lib.proof_checks import Check, make_check
+from scripts.lib.proof_files import check_files, is_untied, main_dtype, stored_tensors
 from scripts.lib.proof_weights import check_weights
 
 PROMPTS = "prompts.json"

@@ -147,7 +147,8 @@ def _card(wanted: Publication, manifest: Mapping[str, Any]) -> str:
     licence = base_licence(wanted.merged[1])
     document = read_json(wanted.comparison / "comparison.json")
     found = "\n\n".join(results(document, wanted.name))
-    return card_text(CardSpec(**manifest["spec"]), licence, found)
+    stops = manifest["facts"].get("stops")
+    return card_text(CardSpec(**manifest["spec"]), licence, stops, found)
 
 
 def _manifest_path(folder: Path) -> Path:

@@ -69,10 +69,14 @@ STAGES = {
         Stage(
             "merged",
             "merge_adapter",
-            ("peft", "safetensors", "torch", "transformers"),
+            ("jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers"),
             publishing="manifest",
         ),
-        Stage("proofs", "prove_merge", ("peft", "safetensors", "torch", "transformers")),
+        Stage(
+            "proofs",
+            "prove_merge",
+            ("jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+        ),
         Stage(
             "scores",
             "score_benchmark",

@@ -19,7 +19,8 @@ def turn_end(tokenizer: Any) -> str:
 
     Example: `<|im_end|>` for ChatML.
     """
-    return _rendered(tokenizer).rpartition(_PROBE)[2].strip()
+    _, answer, end = _rendered(tokenizer).rpartition(_PROBE)
+    return end.strip() if answer else ""
 
 
 def end_token(tokenizer: Any, end: str) -> int | None:

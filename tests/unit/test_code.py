@@ -59,6 +59,7 @@ EXECUTES_OTHERS = {"confinement.py": "runs what a model wrote, which is none of 
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
 """Module -> library, where the names differ."""
 
+MERGED = ("merged", "proofs")
 USED_BY_ANOTHER = {
     ("models", "gguf"): "transformers reads the packed weights with it",
     ("models", "safetensors"): "transformers writes the model with it",
@@ -67,6 +68,8 @@ USED_BY_ANOTHER = {
     ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
     ("benchmarks", "pyarrow"): "datasets reads a hub's table with it",
     ("shards", "jinja2"): "transformers renders chat templates with it",
+    **{(s, "jinja2"): "transformers renders the end of a turn with it" for s in MERGED},
+    **{(s, "tokenizers"): "transformers finds the token of that end with it" for s in MERGED},
     ("merged", "safetensors"): "transformers writes what PEFT merges with it",
     ("proofs", "safetensors"): "peft and transformers read adapter and models with it",
     ("scores", "safetensors"): "PEFT reads the adapter of an unmerged candidate with it",

@@ -12,6 +12,7 @@ from tests.identity.worlds import make_blend_world, make_hub_world, make_local_w
 from tests.unit.test_config import VALID
 
 LICENCE = {"license": "apache-2.0"}
+STOPS = {"tokens": [1, 106], "added": [106], "end_of_turn": "<end_of_turn>", "end_token": 106}
 
 
 def specs(world):
@@ -108,7 +109,7 @@ def test_the_base_s_own_card_is_not_copied_and_the_bytes_are_the_same(tmp_path, 
         folder.mkdir()
     (base / "README.md").write_text("---\nlicense: mit\n---\nThe text of the base.\n")
     for out in (one, two):
-        write_card(cards["polite"], base, out)
+        write_card(cards["polite"], base, out, STOPS)
     text = (one / "README.md").read_text()
     assert "The text of the base" not in text and 'license: "mit"' in text
     assert (one / "README.md").read_bytes() == (two / "README.md").read_bytes()

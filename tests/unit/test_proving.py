@@ -67,6 +67,7 @@ def test_a_right_merge_passes_every_check(chain, tmp_path):
         "vocabulary",
         "tokenizer",
         "stop_tokens",
+        "stops",
         "generation_config",
         "parameters",
         "finite",
@@ -165,7 +166,8 @@ def test_a_vocabulary_that_disagrees_with_the_embedding_fails(chain, tmp_path):
     tuned = shutil.copytree(chain[1], tmp_path / "adapter")
     folder = shutil.copytree(chain[2], tmp_path / "other")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["added_tokens"].append({"id": 5000, "content": "<|new|>"})
+    new = {**tokenizer["added_tokens"][-1], "id": 5000, "content": "<|new|>"}
+    tokenizer["added_tokens"].append(new)
     for place in (tuned, folder):
         (place / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert failed(prove(chain, tmp_path, adapter=tuned, merged=folder)) == {"vocabulary"}
@@ -181,7 +183,7 @@ def test_padding_that_stops_the_model_fails_unless_it_did_so_in_the_base(chain, 
 
     merged = stop_at_padding(chain[2], tmp_path / "merged")
     found = failed(prove(chain, tmp_path, merged=merged))
-    assert found == {"stop_tokens", "generation_config"}
+    assert found == {"stop_tokens", "stops"}
     (tmp_path / "second").mkdir()
     base = stop_at_padding(chain[0], tmp_path / "base")
     assert prove(chain, tmp_path / "second", model=base, merged=merged)["passed"]

@@ -15,7 +15,7 @@ from tests.hub_server import hub
 from tests.identity.world import words
 from tests.identity.worlds import make_blend_world
 from tests.unit.report_data import comparison
-from tests.unit.test_model_card import specs
+from tests.unit.test_model_card import STOPS, specs
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "hf_a-token-that-nobody-else-may-see"
@@ -94,6 +94,7 @@ class Folder:
         manifest = {
             "id": "merged/model-x",
             "spec": spec,
+            "facts": {"stops": STOPS},
             "files": [entry._asdict() for entry in listed],
             "content": content_of(listed),
         }
@@ -140,6 +141,7 @@ def test_a_model_is_pushed_once_with_its_scores_and_the_token_stays_secret(folde
         assert files["model.safetensors"] == b"weights" * 1000
         card = files["README.md"].decode()
         assert 'license: "mit"' in card and "## Scores" in card
+        assert "with `<end_of_turn>` (token 106)" in card
         view = comparison()["benchmarks"]["mmlu"]
         accuracy = view["candidates"]["gentle"]["Average"]["accuracy"]
         assert f"{100 * accuracy:.2f}" in card
