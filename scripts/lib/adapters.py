@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import MergeError
-from scripts.lib.files import is_hidden
+from scripts.lib.files import files_below
 from scripts.lib.model_files import TOKENIZER_FILES
 from scripts.lib.weight_files import StoredTensor, read_weight_file
 
@@ -253,25 +253,22 @@ def _pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> A
     return default
 
 
-def tokenizer_files(adapter: Path) -> list[Path]:
-    """Return the files that a merged model takes from *adapter*: tokenizer and chat template."""
-    return sorted(
-        file
-        for file in adapter.iterdir()
-        if file.is_file() and file.name not in ADAPTER_FILES and not is_hidden(file.name)
-    )
+def tokenizer_files(adapter: Path) -> dict[str, Path]:
+    """Return the files that a merged model takes from *adapter*: tokenizer and chat templates."""
+    found = files_below(adapter)
+    return {name: file for name, file in found.items() if name not in ADAPTER_FILES}
 
 
-def carried_files(model: Path, adapter: Path) -> list[Path]:
-    """Return what a merged model takes over as it is, sorted by name.
+def carried_files(model: Path, adapter: Path) -> dict[str, Path]:
+    """Return what a merged model takes over, by its path there.
 
     Tokenizer and chat template come from *adapter*; the generation config, too, where the run has
     one of its own, else from *model*.
     """
-    files = {file.name: file for file in tokenizer_files(adapter)}
+    files = tokenizer_files(adapter)
     if (model / GENERATION_CONFIG).is_file():
         files.setdefault(GENERATION_CONFIG, model / GENERATION_CONFIG)
-    return [files[name] for name in sorted(files)]
+    return files
 
 
 def largest_token_id(adapter: Path) -> int:

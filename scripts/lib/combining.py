@@ -10,7 +10,6 @@ The methods are from LoRA's own authors and users (`linear`, `cat`, `svd`), TIES
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
@@ -24,6 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from scripts.lib.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, tokenizer_files
 from scripts.lib.errors import MergeError
+from scripts.lib.files import copy_files
 
 PROMPTS_FILE = "prompts.json"
 MOST_PROMPTS = 8  # as many as training keeps for the proof of one adapter
@@ -93,8 +93,7 @@ def combine_adapters(
     }
     (out / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (out / PROMPTS_FILE).write_text(json.dumps(_prompts(adapters)) + "\n")
-    for file in tokenizer_files(adapters[0]):
-        shutil.copyfile(file, out / file.name)
+    copy_files(tokenizer_files(adapters[0]), out)
     return {"rank": rank, "tensors": len(tensors)}
 
 
@@ -117,7 +116,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _check_tokenizers(adapters: Sequence[Path]) -> None:
     """The result has one tokenizer and one chat template: those of all its parts."""
-    first, *others = ({f.name: f.read_bytes() for f in tokenizer_files(a)} for a in adapters)
+    first, *others = (
+        {name: file.read_bytes() for name, file in tokenizer_files(adapter).items()}
+        for adapter in adapters
+    )
     for folder, files in zip(adapters[1:], others, strict=True):
         odd = sorted(name for name in first.keys() | files if first.get(name) != files.get(name))
         if odd:

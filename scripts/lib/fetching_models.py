@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetching import copy_planned
-from scripts.lib.files import copy_files, sha256_of
+from scripts.lib.files import copy_files, files_below, sha256_of
 from scripts.lib.model_files import TOKENIZER_FILES, WEIGHT_SUFFIXES
 
 NEVER_FETCHED = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES] + ["*.gguf", "*.onnx", "original/*"]
@@ -80,7 +80,7 @@ def _download_model(spec: Mapping[str, Any], out: Path) -> None:
     except Exception as error:
         why = access_fault(hub, revision, "model") or f"{reason_of(error)}; start again"
         raise ConfigError(f"{hub} cannot be downloaded at {revision}: {why}") from error
-    copy_files(folder, out)
+    copy_files(files_below(folder), out)
 
 
 def _dequantise(file: Path, out: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -65,10 +65,15 @@ def list_files(folder: Path) -> tuple[FileEntry, ...]:
     )
 
 
-def copy_files(source: Path, target: Path) -> None:
-    """Copy every file below the folder *source* that is not hidden to its place below *target*."""
-    for path in walk_files(source):
-        place = target / path.relative_to(source)
+def files_below(folder: Path) -> dict[str, Path]:
+    """Return every file below *folder* that is not hidden, by its path from there."""
+    return {path.relative_to(folder).as_posix(): path for path in walk_files(folder)}
+
+
+def copy_files(named: Mapping[str, Path], target: Path) -> None:
+    """Copy files to their places below the folder *target*."""
+    for name, path in named.items():
+        place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
 

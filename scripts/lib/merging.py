@@ -21,6 +21,7 @@ import torch
 
 from scripts.lib.adapters import carried_files, read_adapter
 from scripts.lib.errors import MergeError
+from scripts.lib.files import copy_files
 from scripts.lib.merge_layout import Layout, MergedFile, Slot, base_model_type, plan_layout
 from scripts.lib.merge_updates import UpdatedRows
 from scripts.lib.weight_files import INDEX, read_into, read_model
@@ -63,8 +64,7 @@ def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) ->
             facts = merge_with_peft(model, files, tuned, layout, out)
         else:
             facts = _stream(layout, out, threads)
-        for source in carried_files(model, adapter):
-            shutil.copyfile(source, out / source.name)
+        copy_files(carried_files(model, adapter), out)
     except OSError as error:
         if error.errno not in FULL:
             raise

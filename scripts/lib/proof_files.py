@@ -85,8 +85,9 @@ def _check_vocabulary(merged: Path) -> Check:
 def _check_tokenizer(adapter: Path, merged: Path) -> Check:
     """Tokenizer and chat template are byte for byte the run's."""
     # What the generation config of a run becomes is the business of `check_stops`.
-    sources = [file for file in tokenizer_files(adapter) if file.name != GENERATION_CONFIG]
-    wrong = [file.name for file in sources if not _same(file, merged / file.name)]
+    found = tokenizer_files(adapter)
+    sources = {name: file for name, file in found.items() if name != GENERATION_CONFIG}
+    wrong = [name for name, file in sources.items() if not _same(file, merged / name)]
     told = f"missing or not the adapter's: {', '.join(wrong) or 'every file'}."
     if sources and not wrong:
         told = f"{len(sources)} files are byte for byte the adapter's."

@@ -39,10 +39,10 @@ def _settings_of(folder: Path) -> dict[str, Any]:
 
 
 def _owner(model: Path, adapter: Path) -> str:
-    files = {file.name: file.parent for file in carried_files(model, adapter)}
+    files = carried_files(model, adapter)
     if GENERATION_CONFIG not in files:
         return "base's config.json"
-    return "adapter" if files[GENERATION_CONFIG] == adapter else "base"
+    return "adapter" if files[GENERATION_CONFIG].parent == adapter else "base"
 
 
 def _check_settings(before: Mapping[str, Any], after: Mapping[str, Any], owner: str) -> Check:

@@ -16,7 +16,7 @@ from scripts.lib.contract import Findings, golden_conversation, prove_template
 from scripts.lib.conversation import Conversation
 from scripts.lib.encoding import Encoded, Encoder, Span
 from scripts.lib.errors import TemplateError
-from scripts.lib.files import copy_files
+from scripts.lib.files import copy_files, files_below
 from scripts.lib.masking import TrainOn, check_words, loss_mask, trained_turns, turn_spans
 from scripts.lib.records import SOURCES
 from scripts.lib.tables import TableWriter
@@ -177,7 +177,7 @@ def copy_tokenizer(model: Path, target: Path, template: str | None) -> None:
         if (model / name).is_file():
             shutil.copyfile(model / name, target / name)
     if template is None:
-        copy_files(model / TEMPLATE_FOLDER, target / TEMPLATE_FOLDER)
+        copy_files(files_below(model / TEMPLATE_FOLDER), target / TEMPLATE_FOLDER)
         return
     (target / TEMPLATE_FILE).write_bytes(template.encode())
     settings_file = target / "tokenizer_config.json"

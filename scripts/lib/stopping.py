@@ -106,7 +106,7 @@ def generation_settings(model: Path, adapter: Path) -> dict[str, Any]:
     It is the run's own, or the base's; where there is none, what transformers makes of the base's
     config.json.
     """
-    files = {file.name: file for file in carried_files(model, adapter)}
+    files = carried_files(model, adapter)
     if GENERATION_CONFIG in files:
         return settings_in(files[GENERATION_CONFIG])
     return derived_settings(model)

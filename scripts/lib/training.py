@@ -29,7 +29,7 @@ from trl import SFTConfig
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
-from scripts.lib.files import copy_files
+from scripts.lib.files import copy_files, files_below
 from scripts.lib.train_data import (
     ShardFacts,
     check_facts,
@@ -262,7 +262,7 @@ def _write(
         save_adapter(
             trainer.model, model.name, out, scratch / "initial" if mutates_base(spec) else None
         )
-        copy_files(shards / "tokenizer", out)
+        copy_files(files_below(shards / "tokenizer"), out)
     history = thin(state.log_history)
     # An early stop keeps an earlier adapter: what came after it says nothing about it.
     verdict = read_verdict([event for event in history if event["step"] <= kept_step])

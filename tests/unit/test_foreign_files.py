@@ -10,10 +10,18 @@ from scripts.lib.chain import check_chain
 from scripts.lib.combining import combine_adapters
 from scripts.lib.errors import StoreError
 from scripts.lib.fetching_models import fetch_model
-from scripts.lib.files import FileEntry, content_of, copy_files, list_files, read_json, sha256_of
+from scripts.lib.files import (
+    FileEntry,
+    content_of,
+    copy_files,
+    files_below,
+    list_files,
+    read_json,
+    sha256_of,
+)
 from scripts.lib.merging import merge_adapter
 from scripts.lib.proving import prove_merge
-from scripts.lib.rendering import copy_tokenizer
+from scripts.lib.rendering import TEMPLATE_FOLDER, copy_tokenizer
 from scripts.lib.store import Store
 from scripts.lib.training import train_adapter
 from tests.tiny_model import make_tiny_model
@@ -40,8 +48,9 @@ def inputs(tmp_path_factory):
     model = make_tiny_model(base / "model")
     for number in (1, 2):
         make_part(base / f"adapter{number}", model, seed=number, prompts=[[5, 6, 7]])
-    (model / "additional_chat_templates").mkdir()
-    (model / "additional_chat_templates/tools.jinja").write_text("{{ messages }}")
+    for place in (model, base / "adapter1", base / "adapter2"):
+        (place / TEMPLATE_FOLDER).mkdir()
+        (place / TEMPLATE_FOLDER / "tools.jinja").write_text("{{ messages }}")
     return base
 
 
@@ -59,11 +68,12 @@ def render(inputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(inputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = make_tiny_shards(out.with_name("shards"), inputs / "model", train=4, valid=0)
-    copy_files(inputs / "model/additional_chat_templates", shards / "tokenizer/additional")
+    templates = files_below(inputs / "model" / TEMPLATE_FOLDER)
+    copy_files(templates, shards / "tokenizer" / TEMPLATE_FOLDER)
     (shards / "tokenizer" / FOREIGN[0]).touch()
     options = {"scratch": out.with_name("scratch"), "threads": 1}
     train_adapter(make_spec(max_steps=1), inputs / "model", shards, out, **options)
-    assert (out / "additional/tools.jinja").is_file()
+    assert (out / TEMPLATE_FOLDER / "tools.jinja").is_file()
 
 
 def merge(inputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +132,16 @@ def test_a_proof_does_not_depend_on_hidden_files(inputs, tmp_path):
             litter(copy)
         said.append(prove_merge(copy / "model", copy / "adapter1", merged, copy))
     assert said[0] == said[1]
+
+
+def test_a_merged_model_carries_every_chat_template_and_its_proof_looks(inputs, tmp_path):
+    merge_adapter(inputs / "model", inputs / "adapter1", tmp_path)
+    template = tmp_path / TEMPLATE_FOLDER / "tools.jinja"
+    assert template.read_text() == "{{ messages }}"
+    template.write_text("another")
+    proof = prove_merge(inputs / "model", inputs / "adapter1", tmp_path, tmp_path)["proof"]
+    (check,) = [check for check in proof["checks"] if check["name"] == "tokenizer"]
+    assert not check["passed"] and "additional_chat_templates/tools.jinja" in check["evidence"]
 
 
 def test_one_adapter_fresh_and_one_from_a_cache_can_be_combined(inputs, tmp_path):
