@@ -17,7 +17,6 @@ from scripts.lib.report_evidence import (
     ledgers,
     merge_proofs,
     provenance,
-    renderings,
     total_time,
     trainings,
 )
@@ -160,7 +159,6 @@ def render_page(
         "judged": judged_views(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
-        "renderings": renderings(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
         "proofs": merge_proofs(spec.candidates, manifests),
         "provenance": provenance(spec.candidates, manifests),

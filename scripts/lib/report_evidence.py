@@ -85,58 +85,44 @@ def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vie
 
 
 def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
-    """Return the row counts of each formatted dataset."""
+    """Return what became of each dataset's rows, and of its conversations under a template."""
     views = []
     for id_, who in _users(candidates, "chat"):
-        summary = manifests.get(id_, {}).get("facts", {}).get("summary")
-        if summary is None:
-            continue
-        splits = summary["splits"]
-        counts = [summary[key] for key in ("rows", "kept", "fixed", "dropped")]
-        counts += [splits.get(split, 0) for split in ("train", "valid", "test")]
-        views.append(
-            {
-                "name": manifests[id_]["slug"],
-                "who": who,
-                "counts": [f"{count:,}" for count in counts],
-                "reasons": [
-                    (reason.replace("_", " "), _counted(count, "row"))
-                    for reason, count in summary["by_reason"].items()
-                ],
-            }
-        )
-    return views
-
-
-def renderings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
-    """Return what became of each dataset's conversations under a chat template."""
-    views = []
+        if summary := _fact(manifests, id_, "summary"):
+            counts = {key.title(): summary[key] for key in ("rows", "kept", "fixed", "dropped")}
+            for split, heading in (("train", "Train"), ("valid", "Held out"), ("test", "Test")):
+                counts[heading] = summary["splits"].get(split, 0)
+            view = _ledger("raw row", counts, summary["by_reason"])
+            views.append({"name": manifests[id_]["slug"], "who": who, **view})
     for id_, who in _users(candidates, "shards"):
-        tokens = manifests.get(id_, {}).get("facts", {}).get("tokens")
-        if tokens is None:
-            continue
-        dropped = tokens["dropped"]
-        too_long = dropped.get("too_long", 0)
-        splits = tokens["splits"].values()
-        counts = [tokens["conversations"], tokens["kept"], sum(dropped.values()) - too_long]
-        counts += [too_long, tokens["truncated"]]
-        counts += [sum(split[key] for split in splits) for key in ("tokens", "trained_tokens")]
-        views.append(
-            {
-                "name": manifests[id_]["slug"],
-                "who": who,
-                "counts": [f"{count:,}" for count in counts],
-                "reasons": [
-                    (reason.replace("_", " "), _counted(count, "conversation"))
-                    for reason, count in dropped.items()
-                ],
+        if tokens := _fact(manifests, id_, "tokens"):
+            dropped, splits = tokens["dropped"], tokens["splits"].values()
+            too_long = dropped.get("too_long", 0)
+            counts = {
+                "Conversations": tokens["conversations"],
+                "Rendered": tokens["kept"],
+                "Dropped": sum(dropped.values()) - too_long,
+                "Too long": too_long,
+                "Cut": tokens["truncated"],
+                "Tokens": sum(split["tokens"] for split in splits),
+                "Trained tokens": sum(split["trained_tokens"] for split in splits),
             }
-        )
+            view = _ledger("conversation in the chat template", counts, dropped)
+            views.append({"name": manifests[id_]["slug"], "who": who, **view})
     return views
 
 
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def _fact(manifests: Manifests, id_: str, name: str) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = manifests.get(id_, {}).get("facts", {}).get(name)
+    return found
+
+
+def _ledger(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -> View:
+    return {
+        "what": what,
+        "counts": {heading: f"{count:,}" for heading, count in counts.items()},
+        "reasons": [(reason.replace("_", " "), f"{n:,}") for reason, n in reasons.items()],
+    }
 
 
 def contracts(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:

@@ -104,31 +104,16 @@ draw.</p>{% endif %}</div>
 <h2 id="data-title">Data</h2>
 {% for ledger in ledgers %}<div class="card">
 <h3>{{ ledger.name }} <span class="quiet">used by {{ ledger.who }}</span></h3>
-<div class="scroll" role="region" tabindex="0" aria-label="Rows of {{ ledger.name }}">
+<div class="scroll" role="region" tabindex="0"
+ aria-label="Each {{ ledger.what }} of {{ ledger.name }}">
 <table>
-<caption>What became of each raw row</caption>
-<thead><tr><th scope="col">Rows</th><th scope="col">Kept</th><th scope="col">Fixed</th>
-<th scope="col">Dropped</th><th scope="col">Train</th><th scope="col">Held out</th>
-<th scope="col">Test</th></tr></thead>
-<tbody><tr>{% for value in ledger.counts %}<td>{{ value }}</td>{% endfor %}</tr></tbody>
+<caption>What became of each {{ ledger.what }}</caption>
+<thead><tr>{% for heading in ledger.counts %}<th scope="col">{{ heading }}</th>
+{% endfor %}</tr></thead>
+<tbody><tr>{% for value in ledger.counts.values() %}<td>{{ value }}</td>{% endfor %}</tr></tbody>
 </table>
 </div>
 {% if ledger.reasons %}<dl>{% for reason, count in ledger.reasons %}<dt>{{ reason }}</dt>
-<dd>{{ count }}</dd>
-{% endfor %}</dl>
-{% endif %}</div>
-{% endfor %}{% for rendering in renderings %}<div class="card">
-<h3>{{ rendering.name }} <span class="quiet">used by {{ rendering.who }}</span></h3>
-<div class="scroll" role="region" tabindex="0" aria-label="Conversations of {{ rendering.name }}">
-<table>
-<caption>What became of each conversation in the model's chat template</caption>
-<thead><tr><th scope="col">Conversations</th><th scope="col">Rendered</th>
-<th scope="col">Dropped</th><th scope="col">Too long</th><th scope="col">Cut</th>
-<th scope="col">Tokens</th><th scope="col">Trained tokens</th></tr></thead>
-<tbody><tr>{% for value in rendering.counts %}<td>{{ value }}</td>{% endfor %}</tr></tbody>
-</table>
-</div>
-{% if rendering.reasons %}<dl>{% for reason, count in rendering.reasons %}<dt>{{ reason }}</dt>
 <dd>{{ count }}</dd>
 {% endfor %}</dl>
 {% endif %}</div>

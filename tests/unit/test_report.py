@@ -140,8 +140,8 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
     assert "31,204 trained tokens, seen 2 times" in text and "seen 1 times" in text
     assert "985 962 4 19 7 68,000 34,300" in text
-    assert "too long 19 conversations" in text and "template refuses 4 conversations" in text
-    assert "empty assistant 12 rows" in text and "orders used by gentle, eager" in text
+    assert "too long 19 template refuses 4" in text
+    assert "empty assistant 12 duplicate 3" in text and "orders used by gentle, eager" in text
     assert "✓ passed 3 of 3 checks gentle, eager" in text
     assert "✗ failed 1 of 2 checks eager" in text
     assert "3 h 22 min in all" in text and "3.4 GiB" in text
