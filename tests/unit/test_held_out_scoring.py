@@ -164,7 +164,8 @@ def test_a_base_without_a_template_is_refused_with_a_remedy_that_this_kind_has(c
     (mute / "chat_template.jinja").unlink()
     with pytest.raises(ScoreError, match="has no chat template") as error:
         score(held_out(), mute, chat, tmp_path)
-    assert "Choose a base model that has one" in str(error.value)
+    assert "`models.NAME.template`: chatml" in str(error.value)
+    assert "or drop this benchmark" in str(error.value)
     assert "chat_template: true" not in str(error.value)
 
 
@@ -212,7 +213,7 @@ def test_thoughts_that_the_template_writes_are_no_fault_of_the_answer(model, cha
     said[1] = "<think>\nAnd so on"
     said[2] = "<think>\n</think>\n\n"
     rows = [
-        q.judge(q, [-1.0, GreedyAnswer(text, True, 9)])
+        {**q.judge(q, [-1.0, GreedyAnswer(text, True, 9)]), "token_hash": "t"}
         for q, text in zip(questions, said, strict=True)
     ]
     kept, forms = judge_all(rows)
