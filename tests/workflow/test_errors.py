@@ -25,6 +25,10 @@ def no_tokenizer(config: dict[str, Any], folder: Path) -> None:
     (folder / "model" / "tokenizer.json").unlink()
 
 
+def no_template(config: dict[str, Any], folder: Path) -> None:
+    (folder / "model" / "chat_template.jinja").unlink()
+
+
 def empty_dataset(config: dict[str, Any], folder: Path) -> None:
     (folder / "data" / "say.jsonl").write_text("\n")
 
@@ -60,6 +64,7 @@ def several_at_once(config: dict[str, Any], folder: Path) -> None:
         (wrong_key, ["runs.low.lora.rank", "r"]),
         (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
         (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
+        (no_template, ["models.tiny.template", "has no chat template", "runs.low", "chatml"]),
         (empty_dataset, ["datasets.say", "empty"]),
         (another_format, ["datasets.say", "columns messages", "write `format: messages`"]),
         (packed, ["datasets.say", "say.jsonl is compressed by gzip", "gunzip"]),
