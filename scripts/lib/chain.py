@@ -49,7 +49,7 @@ def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
 def _is_content_of(manifest: Mapping[str, Any], content: str) -> bool:
     """Tell whether *content* is a hash of the bytes of *manifest*, with a stamp among them or not.
 
-    So what an earlier version made with the stamp fits what is made today without it.
+    So what an earlier version made with the stamp, once adopted, fits what is made without it.
     """
     if content == manifest["content"]:
         return True

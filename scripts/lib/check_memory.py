@@ -20,7 +20,7 @@ class CheckMemory:
 
         Args:
             path: The file; None to remember for this process only.
-            code: Digest of the program whose checks these are: other code may find otherwise.
+            code: Digest of the programs whose checks these are: other code may find otherwise.
         """
         self._path = path
         self._code = code

@@ -51,7 +51,8 @@ def fetch_benchmark(spec: Mapping[str, Any], sources: Sequence[Path], out: Path)
     write_ledger(found, out)
     left_out = sum(len(rows.bad) for rows in found.values())
     if left_out:
-        text = f"{left_out:,} rows are no questions and are left out; {LEDGER} lists them."
+        are = "row is no question and is" if left_out == 1 else "rows are no questions and are"
+        text = f"{left_out:,} {are} left out; {LEDGER} lists what was."
         print(text, file=sys.stderr)
     return {"files": files, "left_out": left_out}
 

@@ -64,8 +64,10 @@ def _json_fault(place: Path, text: str, one_a_line: bool) -> str | None:
                 " one array [...]"
             )
         return None
-    # One odd line above rows of JSON is a row that cannot be read, and counted as such.
-    if not text or any(_json_length(line.lstrip()) for line in more.split("\n")):
+    # One odd line above rows of JSON is a row that cannot be read, and counted as such. The last
+    # line may go on behind what was read.
+    *whole, last = (line.lstrip() for line in more.split("\n"))
+    if not text or any(map(_json_length, whole)) or last[:1] in ("{", "["):
         return None
     return (
         f"is no JSON: it begins with {first.strip()[:_SHOWN_CHARACTERS]!r}. Name a table with a"

@@ -27,7 +27,7 @@ from scripts.lib.job_checks import (
     check_unchanged,
     planned_artifact,
 )
-from scripts.lib.job_output import execution_facts, finish, manifest_of
+from scripts.lib.job_output import build_facts, execution_facts, finish, manifest_of
 from scripts.lib.plan import read_frozen
 from scripts.lib.room import telling_of_room
 from scripts.lib.store import Found, Store
@@ -174,8 +174,9 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
                 options=arguments,
                 execution=entry["execution"],
             )
+            build = build_facts(artifact.pins)
             facts = work(job)
-            execution = execution_facts(began, getattr(arguments, "threads", 1), artifact.pins)
+            execution = execution_facts(began, getattr(arguments, "threads", 1), build)
         if rank:
             return  # the first process of a job writes its artifact
         check_fresh(rule, entry, root)

@@ -55,7 +55,12 @@ def manifest_of(
     }
 
 
-def execution_facts(began: float, threads: int, pins: Mapping[str, str]) -> dict[str, Any]:
+def build_facts(pins: Mapping[str, str]) -> dict[str, str]:
+    """Return the build of PyTorch, where it is among the *pins*; asked before the work."""
+    return {"torch": cuda_driver.installed_build().version} if "torch" in pins else {}
+
+
+def execution_facts(began: float, threads: int, build: Mapping[str, str]) -> dict[str, Any]:
     """Return how the work was done: time, memory, machine, build; no part of any identity."""
     peak_kib = max(
         resource.getrusage(who).ru_maxrss
@@ -67,7 +72,7 @@ def execution_facts(began: float, threads: int, pins: Mapping[str, str]) -> dict
         "threads": threads,
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **({"torch": cuda_driver.installed_build().version} if "torch" in pins else {}),
+        **build,
     }
 
 

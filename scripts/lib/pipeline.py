@@ -63,6 +63,7 @@ def build_graph(
     for name, model in models.items():
         if not only_judges(name, config):
             shared.add_base(name, model)
+    gates = tuple(gate for name, m in models.items() for gate in template_gates(name, m.id, config))
     adapters = {
         name: tune(
             graph,
@@ -71,7 +72,7 @@ def build_graph(
             trained.get(name, asked[run.model]),
             models[run.model],
             datasets[run.dataset],
-            template_gates(run.model, models[run.model].id, config),
+            gates,
         )
         for name, run in config.runs.items()
     }

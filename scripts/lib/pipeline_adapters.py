@@ -54,7 +54,7 @@ def tune(
         template: The chat template that it is trained with.
         model: What it tunes.
         raw: What it is tuned on.
-        gates: Findings about the model that may forbid to tune it.
+        gates: Findings about the models of the config that may forbid to tune any.
     """
     dataset = config.datasets[run.dataset]
     chat = add_chat(graph, dataset, raw)

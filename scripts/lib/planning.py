@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.canonical import digest
 from scripts.lib.check_memory import CheckMemory
 from scripts.lib.code import code_digest
 from scripts.lib.config import Config, load_config, read_config_file
@@ -102,7 +103,8 @@ def _graph(config: Config, root: Path) -> Graph:
         stage.rule: code_digest(root / "scripts" / f"{stage.rule}.py", root)
         for stage in STAGES.values()
     }
-    checks = CheckMemory(RESULTS / ".verified" / "checks.json", code["fetch_benchmark"])
+    checking = digest([code["fetch_benchmark"], code["format_chat"]])
+    checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,
         LocalSources((Path.cwd(), root), memory, checks),

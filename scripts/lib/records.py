@@ -81,9 +81,11 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
 
 def is_array(path: Path) -> bool:
     """Tell whether a file of JSON is one array; a row that is one could not be used anyway."""
-    with path.open("rb") as lines:
-        first = next((line for line in lines if line.strip(_BLANK)), b"")
-    return first.lstrip(_BLANK).startswith(b"[")
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_CHARACTERS):
+            if text := chunk.lstrip(_BLANK):
+                return text.startswith(b"[")
+    return False
 
 
 def _parsed_line(line: bytes, number: int) -> RawRow:
@@ -101,7 +103,11 @@ def _json_rows(path: Path) -> Iterator[RawRow]:
     """Read an array of objects, or objects one after another, without holding the whole file."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig") as text:
-        buffer, wanted = text.read(CHUNK_CHARACTERS).lstrip().removeprefix("["), CHUNK_CHARACTERS
+        buffer, wanted = "", CHUNK_CHARACTERS
+        while not buffer and (more := text.read(CHUNK_CHARACTERS)):
+            buffer = more.lstrip()
+        end = "]" if buffer.startswith("[") else ""
+        buffer = buffer.removeprefix("[")
         while True:
             rows, buffer = _complete_rows(decoder, buffer)
             yield from rows
@@ -113,11 +119,14 @@ def _json_rows(path: Path) -> Iterator[RawRow]:
             buffer += more
     rows, rest = _complete_rows(decoder, f"{buffer}\n")
     yield from rows
-    if rest.strip(JSON_SPACE) not in ("", "]"):
+    rest = rest.strip(JSON_SPACE)
+    if end and not rest:
         raise RecordError(
-            f"{path} is not JSON from here on: {rest[:80]!r}; repair it, or name it .jsonl if it"
-            " has one object a line"
+            f"{path} begins an array that does not end: it was cut short; fetch it anew"
         )
+    if rest != end:
+        kind = "one array, as it begins with [" if end else "JSON"
+        raise RecordError(f"{path} is not {kind}, from here on: {rest[:80]!r}; repair it")
 
 
 def _complete_rows(decoder: json.JSONDecoder, text: str) -> tuple[list[RawRow], str]:

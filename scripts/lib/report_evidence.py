@@ -245,11 +245,8 @@ def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tup
     passes = max(
         (e["epoch"] for e in facts["history"] if e["step"] <= facts["kept_step"]), default=0
     )
-    yield (
-        "Rows",
-        f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens,"
-        f" seen {passes:.3g} times",
-    )
+    yield "Rows", f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens"
+    yield "Epochs", f"{passes:.3g}"
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
 
 

@@ -23,8 +23,12 @@ _FULL: Mapping[int, tuple[str, str]] = {
     errno.EFBIG: ("a file would be larger than the limit allows", "Raise the limit (ulimit -f)"),
 }
 # As the C library and Rust's put it; safetensors, tokenizers and Arrow pass it on as a text.
+# "File too large" alone is also what a web server says of a request.
 _TEXTS = {
-    number: re.compile(rf"{re.escape(os.strerror(number))}|(?i:os error|errno):? {number}\b")
+    number: re.compile(
+        rf"(?i:os error|errno):? {number}\b"
+        + ("" if number == errno.EFBIG else f"|{re.escape(os.strerror(number))}")
+    )
     for number in _FULL
 }
 # PyTorch's writer and `tempfile` tell that they could not write, not why.

@@ -114,6 +114,7 @@ def score_benchmark(
     wanted = list(questions_of(spec, benchmark, tokenizer, limit))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     hashes = check_lengths(questions, tokenizer, limit)
+    split = split_markers(tokenizer) if spec.chat_template else {}
     loading = Loading(
         model=model,
         adapter=adapter,
@@ -136,7 +137,7 @@ def score_benchmark(
         protocol[LEFT_OUT] = len(wanted) - len(questions)
     if bad := count_left_out(benchmark, spec.subjects, examples=spec.shots != 0):
         protocol[BAD_ROWS] = bad
-    if spec.chat_template and (split := split_markers(tokenizer)):
+    if split:
         protocol[SPLIT_MARKERS] = split
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")

@@ -138,10 +138,15 @@ class LocalSources:
         Raises:
             ConfigError: with the columns that it has, and those that each layout reads.
         """
-        try:
-            check_layout(place, layout, limit)
-        except RecordError as error:
-            raise ConfigError(str(error)) from error
+
+        def check() -> bool:
+            try:
+                check_layout(place, layout, limit)
+            except RecordError as error:
+                raise ConfigError(str(error)) from error
+            return True
+
+        self._checks.recall([self.sha256(place), place.suffix, layout, limit], check)
 
     def mmlu_files(self, path: str) -> dict[str, str]:
         """Return `split/subject.jsonl` -> sha256 of a benchmark in MMLU's layout.
@@ -219,7 +224,7 @@ def all_columns(place: Path) -> tuple[str, ...]:
     """
     if place.suffix in (".csv", ".parquet"):
         return column_names(place)
-    rows = [row for row in _rows(place) if isinstance(row, Mapping)]
+    rows = (row for row in _rows(place) if isinstance(row, Mapping))
     return tuple(dict.fromkeys(name for row in rows for name in row))
 
 

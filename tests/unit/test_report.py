@@ -138,7 +138,7 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     text = page.text
     assert "! overfitting" in text and "was lowest at step 30" in text
     assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
-    assert "31,204 trained tokens, seen 2 times" in text and "seen 1 times" in text
+    assert "31,204 trained tokens Epochs 2" in text and "31,204 trained tokens Epochs 1" in text
     assert "985 962 4 19 7 68,000 34,300" in text
     assert "too long 19 template refuses 4" in text
     assert "empty assistant 12 duplicate 3" in text and "orders used by gentle, eager" in text
