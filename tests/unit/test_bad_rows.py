@@ -266,7 +266,7 @@ BROKEN = {
     "own.jsonl": (lines([OWN]) + '{"question": "Wh', ":2 cannot be read"),
     "list.jsonl": (lines([OWN]) + "[1, 2]\n", ":2 is not an object"),
     "own.csv": ("question,A,B,answer,field\nq,1,2,A,art\nq,1\n", ":3 cannot be read"),
-    "own.json": (json.dumps([OWN])[:-1] + ', {"question": "Wh', "is not JSON from here on"),
+    "own.json": (json.dumps([OWN])[:-1] + ', {"question": "Wh', "from here on"),
     "latin.jsonl": (lines([OWN]).encode() + b'{"question": "\xe9"}\n', ":2 cannot be read"),
     "latin.csv": (b"question,A,B,answer,field\nq,1,2,A,art\n\xe9,1,2,A,art\n", "is not UTF-8"),
 }

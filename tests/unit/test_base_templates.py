@@ -72,9 +72,9 @@ def home(tmp_path):
     return tmp_path
 
 
-def planned(home, benchmarks, *, model=None, runs=None) -> Graph:
+def planned(home, benchmarks, *, model=None, runs=None, others=None) -> Graph:
     config = {
-        "models": {"base": model or {"path": "base"}},
+        "models": {"base": model or {"path": "base"}, **(others or {})},
         "datasets": {"orders": {"path": "train.jsonl", "test_fraction": 0.1}},
         "benchmarks": benchmarks,
         "runs": runs or {},
@@ -225,6 +225,14 @@ def test_training_waits_for_the_template_of_a_base_that_is_fetched_first(home, s
     assert not gates_of(planned(home, {"d": DOMAIN}, model=given, runs=run), stage)
 
 
+@pytest.mark.parametrize("benchmark", [DOMAIN, JUDGED | {"judge": {"model": "other"}}])
+def test_training_waits_for_the_templates_of_other_models_too(home, benchmark):
+    """Another base, or a judge: what the comparison will lack is told before it is trained."""
+    given, other = HUB | {"template": "chatml"}, {"hub": "acme/other", "revision": "b" * 40}
+    graph = planned(home, {"b": benchmark}, model=given, runs={"r": RUN}, others={"other": other})
+    assert [gate.limit for gate in gates_of(graph, "adapters")] == ["models.other.template"]
+
+
 def test_the_gate_looks_at_what_was_fetched(tmp_path):
     folder = write_folder(tmp_path / "models/base-1", {})
     folder.with_suffix(".json").write_text('{"facts": {}}')
@@ -233,6 +241,13 @@ def test_the_gate_looks_at_what_was_fetched(tmp_path):
         check_gates(entry)
     (folder / "chat_template.jinja").write_text(TEXT)
     check_gates(entry)
+
+
+def test_a_model_whose_files_are_gone_holds_up_nothing(tmp_path):
+    """It was looked at when they were there; whoever fetches it again looks again."""
+    place = tmp_path / "base-1"
+    place.with_suffix(".json").write_text('{"facts": {}}')
+    check_gates({"gates": [["chat_template", "models/base-1", str(place), "models.b.template"]]})
 
 
 # Asking: a template that is given does what one does that the tokenizer brings.

@@ -144,8 +144,21 @@ def test_a_json_array_is_read_in_pieces_of_any_size(run, monkeypatch, tmp_path):
 def test_a_broken_json_file_is_refused_with_its_place(run, tmp_path):
     path = tmp_path / "rows.json"
     path.write_text('[{"prompt": "a", "completion": "b"}, {"prompt": ')
-    with pytest.raises(RecordError, match="not JSON from here on"):
+    with pytest.raises(RecordError, match=r"not one array.*from here on"):
         run({"train.json": path})
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_no_array_that_was_cut_short_passes_for_a_whole_one(tmp_path, name):
+    """Not even one that was cut between two rows, or before its end."""
+    path = tmp_path / name
+    text = json.dumps([{"a": 1}, {"a": [2]}], indent=1)
+    for length in range(1, len(text)):
+        path.write_text(text[:length])
+        with pytest.raises(RecordError):
+            list(records.read_rows(path))
+    path.write_text(text + "\n")
+    assert list(records.read_rows(path)) == [{"a": 1}, {"a": [2]}]
 
 
 def test_adding_rows_moves_no_other_row(run):

@@ -125,6 +125,7 @@ def test_what_began_an_error_counts_however_it_is_wrapped(tmp_path, number):
         OSError(errno.EACCES, "Permission denied", "x"),
         OSError(errno.EIO, "Input/output error"),
         RuntimeError("CUDA out of memory"),
+        RuntimeError("413 Client Error: File too large for url: http://127.0.0.1/v1"),
         ValueError("row 28 is wrong, error 27"),
         ConfigError("no file"),
     ],
