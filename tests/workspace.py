@@ -107,9 +107,21 @@ def jobs(output: str) -> list[str]:
 
 
 def snakemake(
-    folder: Path, *arguments: str, root: Path = ROOT, env: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    root: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    limit: float = 900,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a workspace and return what it printed (both streams in stdout)."""
+    """Run Snakemake in a workspace and return what it printed (both streams in stdout).
+
+    Args:
+        folder: The workspace.
+        arguments: Options and targets.
+        root: The project.
+        env: Variables beside those of this process.
+        limit: Seconds after which it hangs, however slow the machine.
+    """
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "-s", str(root / "Snakefile"), *arguments],
         cwd=folder,
@@ -117,7 +129,7 @@ def snakemake(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=limit,
         check=False,
     )
 

@@ -247,7 +247,9 @@ def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tup
     )
     yield "Rows", f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens"
     yield "Epochs", f"{passes:.3g}"
-    yield "Seed, precision", f"{training['seed']}, {training['dtype']}"
+    arithmetic = facts.get("arithmetic", training["dtype"])
+    computed = "" if arithmetic == training["dtype"] else f", computed in {arithmetic}"
+    yield "Seed, precision", f"{training['seed']}, {training['dtype']}{computed}"
 
 
 def _role(candidate: Candidate) -> str:

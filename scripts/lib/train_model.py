@@ -8,12 +8,15 @@ from peft import LoraConfig, prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from scripts.lib.attention import choose_attention
-from scripts.lib.device import compute_device
+from scripts.lib.device import compute_device, computes_bfloat16
 from scripts.lib.train_spec import MUTATING_INITS, TrainSpec
 
 
 def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
     """Load the base model; with nf4 its weights are quantised (bitsandbytes).
+
+    Weights are rounded to the spec's dtype. Where that is bfloat16 and the device has no arithmetic
+    for it, they are held and computed with in float32 all the same.
 
     The nf4 path follows the documentation of its libraries and has not been run, on a GPU or
     elsewhere. TRL keeps the adapter of a quantised model in bfloat16 while it trains.
@@ -33,10 +36,15 @@ def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
         )
     base = AutoModelForCausalLM.from_pretrained(model, **options)
     if spec.quantization == "nf4":
-        base = prepare_model_for_kbit_training(
+        return prepare_model_for_kbit_training(
             base, use_gradient_checkpointing=compute_device() == "cuda"
         )
-    return base
+    return base.to(getattr(torch, arithmetic(spec)))
+
+
+def arithmetic(spec: TrainSpec) -> str:
+    """Return the dtype that the base model is computed in."""
+    return spec.training.dtype if spec.quantization or computes_bfloat16() else "float32"
 
 
 def lora_config(spec: TrainSpec) -> LoraConfig:

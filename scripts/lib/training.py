@@ -49,7 +49,7 @@ from scripts.lib.train_loop import (
     last_checkpoint,
     say,
 )
-from scripts.lib.train_model import load_base, lora_config, mutates_base
+from scripts.lib.train_model import arithmetic, load_base, lora_config, mutates_base
 from scripts.lib.train_output import save_adapter, thin
 from scripts.lib.train_spec import (
     TrainSpec,
@@ -92,7 +92,7 @@ def train_adapter(
 
     Returns:
         Facts: history, verdict, trainable_parameters, steps, kept_step, train_rows, valid_rows,
-        train_tokens, trained_tokens.
+        train_tokens, trained_tokens, arithmetic (the dtype that was computed in).
 
     Raises:
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
@@ -105,6 +105,8 @@ def train_adapter(
     per_process = spec.training.batch_size // world_size()
     size = micro_batch or default_micro_batch(spec.training, per_process, compute_device())
     check_batch(spec.training.batch_size, size)
+    if arithmetic(spec) != spec.training.dtype:
+        say(f"this processor cannot compute in {spec.training.dtype}: {arithmetic(spec)} is used")
     data = _load_data(spec, model, shards, scratch)
     while True:
         try:
@@ -283,4 +285,5 @@ def _write(
         "valid_rows": len(data.valid) if data.valid else 0,
         "train_tokens": data.facts.tokens,
         "trained_tokens": data.facts.trained_tokens,
+        "arithmetic": arithmetic(spec),
     }

@@ -16,7 +16,7 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from scripts.lib import training
+from scripts.lib import train_model, training
 from scripts.lib.errors import TrainingError
 from scripts.lib.train_output import thin
 from scripts.lib.train_spec import smaller_micro_batch
@@ -159,6 +159,20 @@ def test_equal_runs_have_equal_bytes_and_no_path_in_them(train, tmp_path):
     modules = json.loads((first / "adapter_config.json").read_text())["target_modules"]
     assert len(modules) == 14
     assert modules == sorted(modules)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_weights_of_bfloat16_are_computed_in_float32_where_nothing_else_is(
+    model, monkeypatch, able
+):
+    monkeypatch.setattr(train_model, "computes_bfloat16", lambda: able)
+    spec = make_spec(dtype="bfloat16")
+    base = train_model.load_base(spec, model)
+    dtype = torch.bfloat16 if able else torch.float32
+    assert (base.dtype, f"torch.{train_model.arithmetic(spec)}") == (dtype, str(dtype))
+    stored = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).state_dict()
+    for name, weight in base.state_dict().items():
+        assert torch.equal(weight.float(), stored[name].bfloat16().float())
 
 
 def test_the_folder_holds_what_later_stages_read(train, model, shards):

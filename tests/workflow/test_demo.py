@@ -19,7 +19,7 @@ PROFILE = (
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which the embedded default ran to its report."""
     folder = tmp_path_factory.mktemp("demo")
-    result = snakemake(folder, *PROFILE)
+    result = snakemake(folder, *PROFILE, limit=3600)
     assert result.returncode == 0, result.stdout
     return folder
 
