@@ -86,7 +86,10 @@ class Training(Settings):
     )
     seed: Seed = setting("Seed of adapter, order and dropout.", "identity", 42)
     dtype: Literal["bfloat16", "float32"] = setting(
-        "Precision of the base model while training.", "identity", "bfloat16"
+        "Precision of the base model while training; a processor that cannot compute in bfloat16"
+        " rounds the weights to it and computes in float32.",
+        "identity",
+        "bfloat16",
     )
 
 
