@@ -54,12 +54,14 @@ def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
 def template_gates(name: str, model: str, config: Config) -> tuple[Gate, ...]:
     """Return what holds up whoever needs that a model's tokenizer brings a chat template.
 
+    Nothing where planning has looked already (`lacking`).
+
     Args:
         name: The model's name.
         model: Its artifact.
         config: The configuration.
     """
-    needed = any(_asking(name, config))
+    needed = not isinstance(config.models[name], LocalModel) and any(_asking(name, config))
     return (Gate("chat_template", model, f"models.{name}.template"),) if needed else ()
 
 

@@ -48,7 +48,12 @@ def config_of(runs: int) -> dict[str, Any]:
 def make_world(folder: Path, runs: int) -> Graph:
     """Fill *folder* with a config of *runs* runs and the files it names; return its graph."""
     for model in MODELS:
-        texts = {"config.json": "{}", "model.safetensors": model, "tokenizer.json": "{}"}
+        texts = {
+            "config.json": '{"model_type": "llama"}',
+            "model.safetensors": model,
+            "tokenizer.json": "{}",
+            "chat_template.jinja": "{{ messages }}",
+        }
         for name, text in texts.items():
             files.write_text(folder / "data" / model / name, text)
     for dataset in DATASETS:
