@@ -12,7 +12,6 @@ from typing import Any, Literal, TypedDict, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.chat_template_files import TEMPLATE_FILE
 from scripts.lib.contract import Findings, golden_conversation, prove_template
 from scripts.lib.conversation import Conversation
 from scripts.lib.encoding import Encoded, Encoder, Span
@@ -37,6 +36,7 @@ SHARD_SCHEMA = pa.schema(
         ("loss_mask", pa.list_(pa.int8())),
     ]
 )
+TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FOLDER = "additional_chat_templates"
 TOKENIZER_FILES = (
     "tokenizer.json",

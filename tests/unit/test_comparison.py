@@ -310,7 +310,7 @@ def test_category_files_of_other_answers_are_refused(bench):
 
 def manifest(content, **inputs):
     edges = {edge: [{"id": id_, "content": used}] for edge, (id_, used) in inputs.items()}
-    return {"content": content, "inputs": edges}
+    return {"content": content, "files": [], "inputs": edges}
 
 
 def test_an_artifact_made_from_other_bytes_than_those_at_hand_is_refused(bench):

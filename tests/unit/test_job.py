@@ -7,7 +7,7 @@ import pytest
 
 from scripts.lib.graph import Graph
 from scripts.lib.job import run_job
-from scripts.lib.job_output import execution_facts
+from scripts.lib.job_output import build_facts, execution_facts
 from scripts.lib.plan import freeze, make_plan
 from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
@@ -67,8 +67,8 @@ def test_the_manifest_tells_time_memory_and_machine_and_no_place_or_date(planned
 def test_the_manifest_of_a_job_that_torch_decides_tells_its_build():
     import torch
 
-    assert "torch" not in execution_facts(0.0, 1, {"numpy": "2"})
-    assert execution_facts(0.0, 1, {"torch": "2"})["torch"] == torch.__version__
+    assert "torch" not in execution_facts(0.0, 1, build_facts({"numpy": "2"}))
+    assert execution_facts(0.0, 1, build_facts({"torch": "2"}))["torch"] == torch.__version__
 
 
 def test_execution_arguments_reach_the_work_as_numbers(planned):
