@@ -7,7 +7,7 @@ at what has been made already (that is plan.py's part).
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from typing import Any, Literal
 from scripts.lib.canonical import digest
 from scripts.lib.pins import select
 from scripts.lib.stages import STAGES, libraries_of
+
+CodeOf = Callable[[str, tuple[str, ...]], str]
+"""Rule and benchmark kinds -> digest of the program."""
 
 CandidateKind = Literal["base", "run", "combination"]
 GateKind = Literal[
@@ -60,6 +63,7 @@ class Artifact:
         sources: Local files and folders outside results/ that the job reads.
         keys: Keys of the data inputs by edge.
         execution: How the job is to do its work, where the config says so; never part of a key.
+        kinds: The benchmark kinds whose own modules count in `code`, too.
     """
 
     stage: str
@@ -73,6 +77,7 @@ class Artifact:
     sources: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     execution: Mapping[str, Any] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
 
     @functools.cached_property
     def key(self) -> str:
@@ -137,11 +142,11 @@ class Candidate:
 class Graph:
     """All artifacts that a config reaches, inputs before what is made of them."""
 
-    def __init__(self, code: Mapping[str, str], lock: Mapping[str, str]) -> None:
+    def __init__(self, code: CodeOf, lock: Mapping[str, str]) -> None:
         """Start empty.
 
         Args:
-            code: Rule -> digest of its program.
+            code: Rule and benchmark kinds -> digest of the program.
             lock: Library -> locked version.
         """
         self._code = code
@@ -162,17 +167,19 @@ class Graph:
         gates: Iterable[Gate] = (),
         sources: Iterable[str] = (),
         execution: Mapping[str, Any] | None = None,
+        kinds: Iterable[str] = (),
     ) -> str:
         """Add the artifact, or find the one that is the same work, and return its id.
 
         Equal work under two names is one artifact: the first slug stays, gates come together.
         """
         read, known = _edges(reads), _edges(knows)
+        of_kinds = tuple(sorted(set(kinds)))
         artifact = Artifact(
             stage=stage,
             slug=slug,
             spec=spec,
-            code=self._code[STAGES[stage].rule],
+            code=self._code(STAGES[stage].rule, of_kinds),
             pins=select(self._lock, libraries_of(stage, spec, read)),
             reads=read,
             knows=known,
@@ -183,6 +190,7 @@ class Graph:
                 for edge, ids in {**read, **known}.items()
             },
             execution=execution or {},
+            kinds=of_kinds,
         )
         key = artifact.key
         if (stage, key) in self._ids:

@@ -179,9 +179,9 @@ def _run(rule: str, work: Work, arguments: argparse.Namespace, names: Sequence[s
             execution = execution_facts(began, getattr(arguments, "threads", 1), build)
         if rank:
             return  # the first process of a job writes its artifact
-        check_fresh(rule, entry, root)
+        modules = check_fresh(rule, entry, root)
         check_unchanged(found)
-        manifest = manifest_of(id, artifact, found, content_key, part, facts, execution)
+        manifest = manifest_of(id, artifact, found, content_key, part, facts, execution, modules)
         finish(store, part, arguments.artifact, manifest, again=entry["again"])
     shutil.rmtree(kept, ignore_errors=True)
     print(f"{id}: done in {time.monotonic() - began:.1f} s", flush=True)

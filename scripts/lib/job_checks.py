@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.lib import files
 from scripts.lib.chat_template_files import has_chat_template
-from scripts.lib.code import code_digest
+from scripts.lib.code import ProjectCode
 from scripts.lib.errors import StaleError, StoreError
 from scripts.lib.gates import check_gate
 from scripts.lib.graph import Artifact
@@ -31,6 +31,7 @@ def planned_artifact(entry: Mapping[str, Any]) -> Artifact:
         spec=entry["spec"],
         code=entry["code"],
         pins=entry["pins"],
+        kinds=tuple(entry["kinds"]),
         reads=reads,
         knows=knows,
         keys={
@@ -43,13 +44,17 @@ def planned_artifact(entry: Mapping[str, Any]) -> Artifact:
     return artifact
 
 
-def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
+def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Compare the code, the libraries and the raw files with those of the plan.
+
+    Returns:
+        The modules that the code's digest counts, each with its own digest.
 
     Raises:
         StaleError: when one of them has changed since.
     """
-    if code_digest(root / "scripts" / f"{rule}.py", root) != entry["code"]:
+    code = ProjectCode(root)
+    if code.digest(rule, entry["kinds"]) != entry["code"]:
         raise StaleError(
             f"the code behind scripts/{rule}.py was edited since this workflow was planned; nothing"
             " was written under the old key. Start the workflow again (what was made so far stays)"
@@ -61,6 +66,7 @@ def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> None:
             raise StaleError(
                 f"{path} was changed since this workflow was planned: start the workflow again"
             )
+    return code.modules(rule, entry["kinds"])
 
 
 def check_gates(entry: Mapping[str, Any]) -> None:

@@ -30,8 +30,9 @@ def manifest_of(
     folder: Path,
     facts: Mapping[str, Any],
     execution: Mapping[str, Any],
+    modules: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the manifest of the files in *folder*."""
+    """Return the manifest of the files in *folder*; *modules* is what the code's digest counts."""
     listed = files.list_files(folder)
     if not listed:
         raise StoreError(f"{id}: the job wrote no file; this is a defect of its program")
@@ -43,6 +44,7 @@ def manifest_of(
         "content_key": content_key,
         "spec": artifact.spec,
         "code": artifact.code,
+        "modules": modules,
         "pins": artifact.pins,
         "inputs": {
             edge: [{"id": item.id, "content": item.content} for item in items]

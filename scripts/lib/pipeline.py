@@ -13,7 +13,7 @@ from scripts.lib.config_candidates import Combination
 from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
-from scripts.lib.graph import Candidate, CandidateKind, Gate, Graph
+from scripts.lib.graph import Candidate, CandidateKind, CodeOf, Gate, Graph
 from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
 from scripts.lib.pipeline_judged import add_judgements, only_judges
 from scripts.lib.pipeline_protocol import (
@@ -31,14 +31,14 @@ from scripts.lib.template_spec import OWN, TemplateSpec, given
 
 
 def build_graph(
-    config: Config, sources: LocalSources, *, code: Mapping[str, str], lock: Mapping[str, str]
+    config: Config, sources: LocalSources, *, code: CodeOf, lock: Mapping[str, str]
 ) -> Graph:
     """Return the graph of everything that *config* asks for.
 
     Args:
         config: The checked configuration, sweeps expanded.
         sources: The local files that it names.
-        code: Rule -> digest of its program.
+        code: Rule and benchmark kinds -> digest of the program.
         lock: Library -> locked version.
 
     Raises:

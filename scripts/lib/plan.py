@@ -259,6 +259,7 @@ def _entry(
         "key": artifact.key,
         "spec": artifact.spec,
         "code": artifact.code,
+        "kinds": artifact.kinds,
         "pins": artifact.pins,
         "reads": places(artifact.reads),
         "knows": places(artifact.knows),

@@ -1,5 +1,6 @@
 """One plan for one invocation: from the merged config to the frozen file that jobs read."""
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +9,15 @@ from typing import Any
 
 from scripts.lib.canonical import digest
 from scripts.lib.check_memory import CheckMemory
-from scripts.lib.code import code_digest
+from scripts.lib.code import ProjectCode
 from scripts.lib.config import Config, load_config, read_config_file
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.kinds import MODULES
 from scripts.lib.pins import read_lock
 from scripts.lib.pipeline import build_graph
 from scripts.lib.plan import Plan, freeze, make_plan, publish_targets
 from scripts.lib.sources import LocalSources
-from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
 
 CACHE_VARIABLE = "TUNESMITH_CACHE"
@@ -99,11 +100,8 @@ def graph_of(config: Mapping[str, Any], root: Path) -> Graph:
 def _graph(config: Config, root: Path) -> Graph:
     """Do what `graph_of` says for a checked config."""
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
-    code = {
-        stage.rule: code_digest(root / "scripts" / f"{stage.rule}.py", root)
-        for stage in STAGES.values()
-    }
-    checking = digest([code["fetch_benchmark"], code["format_chat"]])
+    code = functools.cache(ProjectCode(root).digest)
+    checking = digest([code("fetch_benchmark", tuple(MODULES)), code("format_chat", ())])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,

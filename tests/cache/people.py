@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.code import code_digest
+from scripts.lib.code import ProjectCode
 from scripts.lib.files import read_json
 from scripts.lib.graph import Graph
 from scripts.lib.job import Job, run_job
@@ -112,10 +112,7 @@ def make_project(base: Path) -> Path:
 
 def graph_of(root: Path) -> Graph:
     """Return two datasets and the conversations made of each."""
-    code = dict.fromkeys((stage.rule for stage in STAGES.values()), "?")
-    for name in PROGRAMS:
-        code[name] = code_digest(root / "scripts" / f"{name}.py", root)
-    graph = Graph(code, {"pyarrow": version("pyarrow")})
+    graph = Graph(ProjectCode(root).digest, {"pyarrow": version("pyarrow")})
     for name in DATASETS:
         spec = {"source": "path", "files": {name: "0"}}
         raw = graph.add("raw", name, spec, sources=[str(root / f"{name}.jsonl")])

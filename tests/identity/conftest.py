@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib import hash_memory, pipeline_sources, planning
-from scripts.lib.code import code_digest
+from scripts.lib.code import ProjectCode
 from scripts.lib.pins import read_lock
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import World
@@ -78,7 +78,7 @@ def _share(local: World, base: Path) -> World:
 @pytest.fixture(scope="session")
 def caching_readers():
     """The readers of code and lock that remember what they read, kept for all modules."""
-    return functools.cache(code_digest), functools.cache(read_lock)
+    return functools.cache(ProjectCode), functools.cache(read_lock)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -88,19 +88,18 @@ def unchanged_projects_are_read_once(worlds, caching_readers):
     A test that edits code or lock has a project of its own, which is read each time.
     """
     known = {world.root.resolve() for world in worlds.values()}
-    digest_once, lock_once = caching_readers
+    code_once, lock_once = caching_readers
 
-    def digest(entry: Path, root: Path) -> str:
+    def code(root: Path) -> ProjectCode:
         place = root.resolve()
-        compute = digest_once if place in known else code_digest
-        return compute(place / entry.relative_to(root), place)
+        return (code_once if place in known else ProjectCode)(place)
 
     def lock(path: Path) -> dict[str, str]:
         place = path.parent.resolve()
         return (lock_once if place in known else read_lock)(place / path.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "code_digest", digest)
+        patch.setattr(planning, "ProjectCode", code)
         patch.setattr(planning, "read_lock", lock)
         yield
 

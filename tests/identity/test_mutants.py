@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts.lib import graph, hash_memory, pipeline, plan, planning, store
-from scripts.lib.code import source_closure
+from scripts.lib import graph, hash_memory, pipeline, plan, store
+from scripts.lib.code import ProjectCode
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
 from scripts.lib.graph import Artifact
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
@@ -341,16 +341,16 @@ def test_file_times_instead_of_bytes_make_a_row_needless(monkeypatch, killer):
 @pytest.mark.parametrize(
     ("digest", "row", "fault"),
     [
-        (lambda entry, root: sha256_of(entry), "code of lib/verdict", "stale"),
-        (lambda entry, root: closure_text(entry, root), "comments in every file", "needless"),
-        (lambda entry, root: closure_text(entry, root), "docstrings of every module", "needless"),
-        (lambda entry, root: closure_text(entry, root), "layout of every file", "needless"),
-        (lambda entry, root: all_text(root), "code of lib/job", "needless"),
+        (lambda code, rule: sha256_of(code.program(rule)), "code of lib/verdict", "stale"),
+        (lambda code, rule: closure_text(code, rule), "comments in every file", "needless"),
+        (lambda code, rule: closure_text(code, rule), "docstrings of every module", "needless"),
+        (lambda code, rule: closure_text(code, rule), "layout of every file", "needless"),
+        (lambda code, rule: all_text(code.root), "code of lib/job", "needless"),
     ],
     ids=["the program only", "text 1", "text 2", "text 3", "the whole project"],
 )
 def test_other_digests_of_code_fail_a_row(digest, row, fault, monkeypatch, killer):
-    monkeypatch.setattr(planning, "code_digest", digest)
+    monkeypatch.setattr(ProjectCode, "digest", lambda self, rule, kinds=(): digest(self, rule))
     assert fault in killer(names=(row,))
 
 
@@ -359,10 +359,9 @@ def test_the_whole_lock_in_every_key_makes_a_row_needless(monkeypatch, killer):
     assert "needless" in killer(names=("absl-py moves in the lock",))
 
 
-def closure_text(entry, root):
-    return content_of(
-        tuple(FileEntry(p.name, 0, sha256_of(p)) for p in source_closure(entry, root))
-    )
+def closure_text(code, rule):
+    closure = code.closure(code.program(rule))
+    return content_of(tuple(FileEntry(path.name, 0, sha256_of(path)) for path in closure))
 
 
 def all_text(root):

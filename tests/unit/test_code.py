@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.code import PLUMBING, code_digest, imported_names, source_closure
+from scripts.lib.code import PLUMBING, ProjectCode, read_source
 from scripts.lib.stages import JUDGING_LIBRARIES, STAGES
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
+REGISTRY = SCRIPTS / "lib/kinds.py"
+CODE = ProjectCode(ROOT)
 
 PROGRAM = '''"""Docstring."""
 from scripts.lib.middle import work
@@ -23,11 +25,10 @@ def main():
 '''
 
 PLUMBING_REASONS = {
-    "scripts/__init__.py": "holds a docstring only",
-    "scripts/lib/__init__.py": "holds a docstring only",
     "scripts/lib/cuda_driver.py": "refuses a machine whose driver is too old; computes nothing",
     "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
     "scripts/lib/job.py": "checks, gates, temporary folders and manifests around the work",
+    "scripts/lib/kinds.py": "names modules; these are counted for the artifacts that use them",
 }
 
 DECIDE_NO_BYTE = {
@@ -97,7 +98,11 @@ def project(tmp_path) -> Path:
 
 
 def digest_of(project: Path) -> str:
-    return code_digest(project / "scripts" / "entry.py", project)
+    return ProjectCode(project).digest("entry")
+
+
+def closure_of(project: Path) -> list[Path]:
+    return ProjectCode(project).closure(project / "scripts/entry.py")
 
 
 @pytest.mark.parametrize(
@@ -139,12 +144,131 @@ def test_what_can_change_behaviour_changes_the_digest(project, name, old, new):
     assert digest_of(project) != before
 
 
-def test_a_module_that_moves_changes_the_digest(project):
+def write(project: Path, name: str, text: str) -> None:
+    file = project / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+MIDDLE = "from scripts.lib import far\n\n\ndef work(n):\n    return far.X\n"
+
+
+@pytest.mark.parametrize(
+    ("moved", "middle"),
+    [
+        ("scripts/lib/near.py", MIDDLE.replace("import far", "import near as far")),
+        ("scripts/lib/near.py", MIDDLE.replace("far", "near")),
+        ("scripts/lib/deep/far.py", MIDDLE.replace("scripts.lib", "scripts.lib.deep")),
+        ("scripts/lib/deep/far.py", MIDDLE.replace("from scripts.lib", "from scripts.lib.deep")),
+        ("scripts/lib/far.py", "import scripts.lib.far as far\n" + MIDDLE.split("\n", 1)[1]),
+    ],
+    ids=["another name", "and in the text", "another folder", "a package", "another statement"],
+)
+def test_a_module_that_moves_changes_nothing(project, moved, middle):
+    before = digest_of(project)
+    text = (project / "scripts/lib/far.py").read_text()
+    (project / "scripts/lib/far.py").unlink()
+    write(project, moved, text)
+    write(project, "scripts/lib/middle.py", middle)
+    assert digest_of(project) == before
+
+
+def test_names_from_a_module_that_moves_change_nothing(project):
+    """They are imported one by one, not as a module."""
+    write(project, "scripts/lib/middle.py", "from scripts.lib.far import X\nwork = X\n")
     before = digest_of(project)
     (project / "scripts/lib/far.py").rename(project / "scripts/lib/near.py")
-    middle = project / "scripts/lib/middle.py"
-    middle.write_text("from scripts.lib import near as far\n\n\ndef work(n):\n    return far.X\n")
+    write(project, "scripts/lib/middle.py", "from scripts.lib.near import X\nwork = X\n")
+    assert digest_of(project) == before
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import sys\nimport os\nfrom scripts.lib.other import Y\nfrom scripts.lib.far import X\n",
+        "from scripts.lib.other import (\n    Y,\n)\nimport os, sys\n"
+        "from scripts.lib.far import X\n",
+        "import os\nfrom scripts.lib.far import X, X\nimport sys\n"
+        "from scripts.lib.other import Y\n",
+    ],
+)
+def test_the_order_and_the_form_of_imports_do_not_count(project, imports):
+    first = (
+        "import os\nimport sys\nfrom scripts.lib.far import X\nfrom scripts.lib.other import Y\n"
+    )
+    write(project, "scripts/entry.py", first + "print(X, Y)\n")
+    before = digest_of(project)
+    write(project, "scripts/entry.py", imports + "print(X, Y)\n")
+    assert digest_of(project) == before
+    function = "\n".join(f"    {line}" for line in first.splitlines())
+    write(project, "scripts/entry.py", f"def main():\n{function}\n    print(X, Y)\n")
+    inside = digest_of(project)
+    write(project, "scripts/entry.py", f"{imports}def main():\n    print(X, Y)\n")
+    assert digest_of(project) == inside
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from scripts.lib.other import Y as X\n",
+        "from scripts.lib.far import X as Y\nfrom scripts.lib.other import Y as X\n",
+        "from elsewhere import X\n",
+        "from scripts.lib.other import X\n",
+    ],
+    ids=["another name", "swapped", "another library", "another module"],
+)
+def test_what_is_imported_counts(project, imports):
+    """Both modules hold both names."""
+    write(project, "scripts/lib/far.py", "X = 1\nY = 2\n")
+    write(project, "scripts/lib/other.py", "X = 3\nY = 4\n")
+    write(project, "scripts/entry.py", "from scripts.lib.far import X\nprint(X)\n")
+    before = digest_of(project)
+    write(project, "scripts/entry.py", imports + "print(X)\n")
     assert digest_of(project) != before
+
+
+def test_two_modules_that_change_places_change_the_digest(project):
+    write(project, "scripts/lib/other.py", "X = 2\n")
+    text = "from scripts.lib import far, other\nprint(far.X, other.X)\n"
+    write(project, "scripts/entry.py", text)
+    before = digest_of(project)
+    write(project, "scripts/entry.py", text.replace("far.X, other.X", "other.X, far.X"))
+    assert digest_of(project) != before
+
+
+def test_a_data_file_counts_where_the_module_beside_it_names_it(project):
+    write(project, "scripts/lib/far.py", 'X = "page.html.jinja"\n')
+    write(project, "scripts/lib/page.html.jinja", "<p>one</p>")
+    write(project, "scripts/lib/style.css", "p {}")
+    before = digest_of(project)
+    write(project, "scripts/lib/style.css", "p { color: red }")
+    assert digest_of(project) == before, "no module names it"
+    write(project, "scripts/lib/page.html.jinja", "<p>two</p>")
+    assert digest_of(project) != before
+
+
+def test_every_data_file_of_the_packages_is_named_by_a_module_beside_it():
+    """Else the digest would not see it."""
+    files = [path for path in SCRIPTS.rglob("*") if path.is_file() and path.suffix != ".py"]
+    for path in (path for path in files if "__pycache__" not in path.parts):
+        modules = [read_source(module) for module in path.parent.glob("*.py")]
+        assert any(path.name in source.strings for source in modules), path
+
+
+def test_a_package_that_runs_code_is_refused(project):
+    write(project, "scripts/lib/__init__.py", '"""Words."""\n\n"""More words."""\n')
+    before = digest_of(project)
+    write(project, "scripts/lib/__init__.py", '"""Words."""\nimport os\n')
+    with pytest.raises(ValueError, match=r"__init__\.py holds more than a docstring"):
+        digest_of(project)
+    write(project, "scripts/lib/__init__.py", "")
+    assert digest_of(project) == before
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.rglob("__init__.py")), ids=str)
+def test_every_package_holds_a_docstring_only(path):
+    assert ast.parse(path.read_text()).body[1:] == []
+    assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 def test_the_place_of_the_checkout_does_not_count(project, tmp_path_factory):
@@ -164,21 +288,28 @@ def test_an_import_inside_a_function_is_followed(project):
 
 def test_every_form_of_import_is_followed(project):
     for line in (
-        "import scripts.lib.other",
         "import scripts.lib.other as o",
         "from scripts.lib import other",
         "from scripts.lib.other import Y",
         "from scripts.lib.other import *",
     ):
-        (project / "scripts/entry.py").write_text(line + "\n")
-        closure = source_closure(project / "scripts/entry.py", project)
-        assert project / "scripts/lib/other.py" in closure, line
+        write(project, "scripts/entry.py", line + "\n")
+        assert project / "scripts/lib/other.py" in closure_of(project), line
 
 
-def test_modules_that_import_each_other_end_the_walk(project):
-    (project / "scripts/lib/far.py").write_text("import scripts.lib.middle\nX = 1\n")
-    closure = source_closure(project / "scripts/entry.py", project)
-    assert [path.name for path in closure] == ["entry.py", "far.py", "middle.py"]
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("import scripts.lib.other", "write `from scripts.lib import other`"),
+        ("from scripts.lib import nowhere", "scripts.lib.nowhere is nothing in this project"),
+        ("from scripts import lib", "scripts.lib is nothing"),
+        ("import scripts.lib.middle as m", "import each other: middle.py -> far.py -> middle.py"),
+    ],
+)
+def test_an_import_that_cannot_be_followed_is_refused(project, line, words):
+    write(project, "scripts/lib/far.py", f"{line}\nX = 1\n")
+    with pytest.raises(ValueError, match=words):
+        digest_of(project)
 
 
 def test_a_relative_import_is_refused_with_its_place(project):
@@ -195,21 +326,22 @@ def test_a_file_that_does_not_parse_is_named(project):
 
 
 def test_plumbing_is_neither_read_nor_walked_through(project):
-    (project / "scripts/lib/errors.py").write_text("import scripts.lib.other\n")
-    (project / "scripts/entry.py").write_text("import scripts.lib.errors\n")
+    (project / "scripts/lib/errors.py").write_text("from scripts.lib import other\n")
+    (project / "scripts/entry.py").write_text("from scripts.lib import errors\n")
     before = digest_of(project)
     (project / "scripts/lib/errors.py").write_text("TEXT = 'other words'\n")
     assert digest_of(project) == before
 
 
-def test_every_plumbing_module_has_its_reason():
+def test_every_plumbing_module_has_its_reason_and_is_there():
     assert set(PLUMBING_REASONS) == PLUMBING
+    assert all((ROOT / name).is_file() for name in PLUMBING)
 
 
 def stage_closures() -> Iterator[tuple[str, list[Path]]]:
     """Yield each stage with the files that decide its bytes."""
     for stage in STAGES.values():
-        yield stage.name, source_closure(SCRIPTS / f"{stage.rule}.py", ROOT)
+        yield stage.name, CODE.closure(CODE.program(stage.rule))
 
 
 def test_plumbing_imports_no_stage_logic():
@@ -228,7 +360,7 @@ def test_plumbing_imports_no_stage_logic():
 
 def reached_without(name: str) -> list[Path]:
     """Return the project files that a plumbing module runs, itself left out."""
-    return [path for path in source_closure(ROOT / name, ROOT) if path != ROOT / name]
+    return [path for path in CODE.closure(ROOT / name) if path != ROOT / name]
 
 
 def test_no_stage_logic_reaches_the_store_or_the_plan():
@@ -251,7 +383,8 @@ def test_nothing_of_the_project_is_imported_by_string(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            assert name not in ("__import__", "importlib.import_module", "import_module"), path
+            if path != REGISTRY:
+                assert name not in ("__import__", "importlib.import_module", "import_module"), path
             if path.name not in EXECUTES_OTHERS:
                 assert name not in ("exec", "eval", "runpy.run_module", "runpy.run_path"), path
 
@@ -284,7 +417,7 @@ def libraries_of(stage: str) -> set[str]:
     """Return the third-party libraries that the files of a stage import."""
     names = {
         name.partition(".")[0]
-        for path in source_closure(SCRIPTS / f"{STAGES[stage].rule}.py", ROOT)
-        for name in imported_names(path)
+        for path in CODE.closure(CODE.program(STAGES[stage].rule))
+        for name in (one.name for one in read_source(path).imports)
     }
     return {DISTRIBUTIONS.get(n, n) for n in names - sys.stdlib_module_names - {"scripts"}}

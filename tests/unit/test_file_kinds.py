@@ -27,7 +27,6 @@ DATASET = [{"prompt": f"é\u2028{n}", "completion": str(n)} for n in range(3)]
 CHOICES = [{"question": f"é {n}?", "choices": ["a", "b", "c", "d"], "answer": 0} for n in range(3)]
 EXACT = [{"prompt": f"é {n}?", "answer": str(n)} for n in range(3)]
 JUDGE = {"model": "other"}
-CODES = {"fetch_dataset": "0", "fetch_benchmark": "0"}
 
 
 class Consumer:
@@ -46,7 +45,7 @@ class Consumer:
             place = self.folder / "mmlu" / "test" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
-        graph = Graph(CODES, dict.fromkeys(("datasets", "pandas", "pyarrow"), "1"))
+        graph = Graph(lambda *_: "0", dict.fromkeys(("datasets", "pandas", "pyarrow"), "1"))
         memory = HashMemory(self.folder / "memory.json")
         sources = LocalSources((self.folder,), memory)
         if self.kind == "dataset":

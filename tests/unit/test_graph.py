@@ -13,7 +13,7 @@ LOCK = {library: "1" for stage in STAGES.values() for library in stage.libraries
 
 
 def new_graph(lock=LOCK, **code) -> Graph:
-    return Graph({stage.rule: code.get(stage.rule, "code") for stage in STAGES.values()}, lock)
+    return Graph(lambda rule, kinds: code.get(rule, "code"), lock)
 
 
 def chat_of(graph: Graph, *, text: str = "r", spec=None, **more) -> str:

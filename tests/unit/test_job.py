@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lib.code import ProjectCode
 from scripts.lib.graph import Graph
 from scripts.lib.job import run_job
 from scripts.lib.job_output import build_facts, execution_facts
 from scripts.lib.plan import freeze, make_plan
-from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
 
 LOCK: dict[str, str] = {"numpy": "0"}
@@ -22,10 +22,7 @@ def planned(tmp_path, monkeypatch):
     (tmp_path / "scripts").mkdir()
     program = tmp_path / "scripts/fetch_dataset.py"
     program.write_text("X = 1\n")
-    from scripts.lib.code import code_digest
-
-    graph = Graph(dict.fromkeys((stage.rule for stage in STAGES.values()), "?"), LOCK)
-    graph._code = {"fetch_dataset": code_digest(program, tmp_path)}
+    graph = Graph(ProjectCode(tmp_path).digest, LOCK)
     (tmp_path / "rows.jsonl").write_text("{}")
     spec = {"source": "path", "files": {"train.jsonl": "0"}}
     id = graph.add("raw", "rows", spec, sources=[str(tmp_path / "rows.jsonl")])

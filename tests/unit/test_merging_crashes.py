@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from scripts.lib.code import code_digest
+from scripts.lib.code import ProjectCode
 from scripts.lib.files import content_of, list_files
 from scripts.lib.graph import Graph
 from scripts.lib.job import run_job
@@ -26,7 +26,6 @@ from tests.tiny_architectures import make_architecture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CARD = {"base": {"source": "path", "files": {}}, "parts": [], "combination": None}
-RULES = ("fetch_model", "train_adapter", "merge_adapter")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +39,7 @@ def bench(tmp_path_factory):
     )
     LlamaForCausalLM(config).bfloat16().save_pretrained(base)
     adapter = make_kind("LoRA", "llama_untied", base, folder / "adapter")
-    digests = {rule: code_digest(ROOT / "scripts" / f"{rule}.py", ROOT) for rule in RULES}
-    graph = Graph(digests, read_lock(ROOT / "requirements.lock"))
+    graph = Graph(ProjectCode(ROOT).digest, read_lock(ROOT / "requirements.lock"))
     model_id = graph.add("models", "tiny", {"source": "test"})
     adapter_id = graph.add("adapters", "tiny", {}, reads={"model": model_id})
     merged_id = graph.add(

@@ -166,7 +166,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_rows(tmp_path / f"{name}.jsonl", rows("botany", 1) * count)
     asked = {"kind": "mmlu", "path": str(tmp_path)}
-    graph = Graph({"fetch_benchmark": "code"}, read_lock(ROOT / "requirements.lock"))
+    graph = Graph(lambda *_: "code", read_lock(ROOT / "requirements.lock"))
     with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):
         add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
     for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
@@ -176,7 +176,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
 def test_planning_names_the_missing_file_and_column(tmp_path):
     sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
     asked = {"kind": "multiple_choice", "path": "own.jsonl"}
-    graph = Graph({}, {})
+    graph = Graph(lambda *_: "code", {})
     with pytest.raises(ConfigError, match=r"'own\.jsonl' does not exist"):
         add_questions(graph, sources, MultipleChoice(**asked), {})
     write_rows(tmp_path / "own.jsonl", own_rows(1))

@@ -49,7 +49,7 @@ def test_what_was_shown_for_other_code_or_other_questions_is_shown_anew(
     write_rows(tmp_path / "data/test" / f"{SUBJECTS[0]}.jsonl", rows(SUBJECTS[0], 6, salt="Other "))
     score_exactness.main(few)
     assert len(list((tmp_path / "journal").iterdir())) == 2
-    monkeypatch.setattr(score_exactness, "code_digest", lambda *_: "edited")
+    monkeypatch.setattr(score_exactness.ProjectCode, "digest_of", lambda *_: "edited")
     score_exactness.main(few)
     assert len(list((tmp_path / "journal").iterdir())) == 3
 

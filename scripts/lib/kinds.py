@@ -1,0 +1,24 @@
+"""The kinds of benchmarks: which module does what of a kind, as data.
+
+A stage's program knows no kind. It asks here for the module of the artifact's kind, so that a
+change in one kind makes only the artifacts of that kind anew (code.py counts these modules apart).
+Nothing else of the project imports by a name that is no statement.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MODULES: Mapping[str, Mapping[str, str]] = {}
+"""Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
+of its own there."""
+
+
+def modules_of(rule: str, kinds: Iterable[str]) -> list[str]:
+    """Return the modules that the program of a rule uses for benchmarks of these kinds."""
+    return sorted({MODULES[kind][rule] for kind in kinds if rule in MODULES[kind]})
+
+
+def load(rule: str, kind: str) -> Any:
+    """Return the module of a kind for the program of a rule."""
+    return importlib.import_module(MODULES[kind][rule])
