@@ -27,6 +27,7 @@ from scripts.lib import (
     usage,
     views,
 )
+from scripts.lib.batches import BATCHES, DEFAULT, Batching
 from scripts.lib.errors import PipelineError
 from scripts.lib.launch import launcher
 from scripts.lib.plan import read_frozen
@@ -79,6 +80,20 @@ def publishes():
     return "publish" in sys.argv
 
 
+def batching():
+    """Return how many subjects a job scores, as profile or command line set it for its rule."""
+    given = workflow.resource_settings.overwrite_resources.get("score_benchmark", {})
+    try:
+        return Batching(
+            **{
+                name: int(str(given.get(name, getattr(DEFAULT, name))))
+                for name in ("subjects_per_job", "jobs_per_benchmark")
+            }
+        )
+    except ValueError as error:
+        raise WorkflowError(f"--set-resources score_benchmark: {error}") from None
+
+
 def plan_now():
     """Plan this invocation and leave the frozen plan for the jobs."""
     if forces() and (config.get("plan") != "full"):
@@ -91,7 +106,10 @@ def plan_now():
             recovery.recover(NOTES, LOCKS)
         files = [Path(path) for path in workflow.overwrite_configfiles]
         invocation = planning.plan_invocation(
-            planning.read_configs(config, files, ROOT), ROOT, publish=publishes()
+            planning.read_configs(config, files, ROOT),
+            ROOT,
+            publish=publishes(),
+            batching=BATCHING,
         )
     except PipelineError as error:
         raise WorkflowError(f"\n{error}") from None
@@ -102,6 +120,7 @@ def plan_now():
 # Jobs that parse this file again must not plan again: the config, the lock or a raw file may have
 # changed since, and what they make would carry the old key.
 NOTE = None
+BATCHING = batching()
 INVOCATION = plan_now() if workflow.is_main_process else None
 PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))
@@ -210,13 +229,14 @@ def spot(id, place):
 
 
 def entry(stage, wildcards):
-    """Return what the plan says of one artifact."""
+    """Return what the plan says of one artifact, or of a batch of them."""
     id = f"{stage}/{wildcards.artifact}"
-    if id not in PLAN["artifacts"]:
+    entries = PLAN["batches" if stage == BATCHES else "artifacts"]
+    if id not in entries:
         raise WorkflowError(
             f"{id} is not to be made: it is there, or this config does not lead to it"
         )
-    return PLAN["artifacts"][id]
+    return entries[id]
 
 
 if INVOCATION is not None and not PLAN["artifacts"]:

@@ -8,7 +8,7 @@ out  results/judgements/, results/remote_judgements/
 rule judge_pairs:
     """Let a local model judge the answers of one tuned model beside its base's."""
     input:
-        unpack(inputs("judgements", "base", "run", "benchmark", "judge")),
+        unpack(inputs("judgements", "benchmark", "judge")),
     output:
         artifact=directory("results/judgements/{artifact}"),
         manifest="results/judgements/{artifact}.json",
@@ -22,7 +22,6 @@ rule judge_pairs:
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.judge_pairs --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
-        " --base {input.base} --run {input.run}"
         " --benchmark {input.benchmark} --judge {input.judge}"
         " --threads {threads} --score-batch {resources.score_batch} --gpus {resources.gpu}"
         " >{log} 2>&1"
@@ -32,7 +31,7 @@ rule judge_pairs:
 rule ask_judge:
     """Let a model behind a service judge the answers of one tuned model beside its base's."""
     input:
-        unpack(inputs("remote_judgements", "base", "run", "benchmark")),
+        unpack(inputs("remote_judgements", "benchmark")),
     output:
         artifact=directory("results/remote_judgements/{artifact}"),
         manifest="results/remote_judgements/{artifact}.json",
@@ -42,5 +41,5 @@ rule ask_judge:
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.ask_judge --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
-        " --base {input.base} --run {input.run} --benchmark {input.benchmark}"
+        " --benchmark {input.benchmark}"
         " >{log} 2>&1"

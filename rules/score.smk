@@ -6,22 +6,23 @@ out  results/scores/ by question, results/categories/ by category
 
 
 rule score_benchmark:
-    """Score one candidate on a set of subjects."""
+    """Score one candidate on missing subjects of a benchmark; each is kept once it is done."""
     input:
-        unpack(inputs("scores", "model", "benchmark")),
+        unpack(inputs("batches", "model", "benchmark")),
     output:
-        artifact=directory("results/scores/{artifact}"),
-        manifest="results/scores/{artifact}.json",
+        batch="results/batches/{artifact}.json",
     log:
         "logs/score_benchmark/{artifact}.log",
     threads: 4
     resources:
         gpu=1,
         score_batch=16,
+        subjects_per_job=BATCHING.subjects_per_job,
+        jobs_per_benchmark=BATCHING.jobs_per_benchmark,
         runtime=lambda wildcards, attempt: 240 * attempt,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {PLAN_FILE}"
-        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --batch {output.batch}"
         " --model {input.model} --benchmark {input.benchmark}"
         " --threads {threads} --score-batch {resources.score_batch} --gpus {resources.gpu}"
         " >{log} 2>&1"

@@ -28,7 +28,7 @@ def work(job: Job) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("ask_judge", work, argv, inputs=("base", "run", "benchmark"))
+    run_job("ask_judge", work, argv, inputs=("benchmark",))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "judge_pairs",
         work,
         argv,
-        inputs=("base", "run", "benchmark", "judge"),
+        inputs=("benchmark", "judge"),
         options={"threads": 1, "score_batch": 8, "gpus": 0},
     )
 

@@ -11,7 +11,6 @@ https://arxiv.org/abs/2009.03300 (categories.py of its code); lm-eval 0.4.13, ta
 from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
-from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
 
 CategoryMap = Literal["hendrycks", "lm-eval", "column", "none", "tasks"]
@@ -150,34 +149,3 @@ def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tu
         if found:
             groups[category] = found
     return groups
-
-
-def refinement(subjects: Collection[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Split subjects so finely that every known category map is a union of the parts.
-
-    Scores are computed per part, so that changing the category map never asks a model again. A
-    part is named after its category, and after all of them where the maps disagree: anatomy is
-    alone in `other-stem`. Subjects outside MMLU form the part `subjects`.
-
-    Args:
-        subjects: The subjects to score, in any order.
-
-    Returns:
-        Pairs of part name and sorted subjects, in display order of the categories.
-    """
-    parts: dict[tuple[int, ...], list[str]] = {}
-    for subject in sorted(subjects):
-        names = [mapping.get(subject) for mapping in CATEGORY_MAPS.values()]
-        position = tuple(len(CATEGORY_ORDER) if n is None else _rank(n) for n in names)
-        parts.setdefault(position, []).append(subject)
-    return [(_part_name(position), tuple(parts[position])) for position in sorted(parts)]
-
-
-def _rank(category: str) -> int:
-    return CATEGORY_ORDER.index(category)
-
-
-def _part_name(position: tuple[int, ...]) -> str:
-    if position[0] == len(CATEGORY_ORDER):
-        return "subjects"
-    return "-".join(file_name(CATEGORY_ORDER[rank]) for rank in dict.fromkeys(position))

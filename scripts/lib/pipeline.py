@@ -13,14 +13,14 @@ from scripts.lib.config_candidates import Combination
 from scripts.lib.config_judged_pairs import JudgedPairs
 from scripts.lib.config_runs import Run
 from scripts.lib.errors import ConfigError
-from scripts.lib.graph import Candidate, CandidateKind, CodeOf, Gate, Graph
+from scripts.lib.graph import Candidate, CandidateKind, CodeOf, Gate, Graph, slugify
 from scripts.lib.pipeline_adapters import Adapter, combine, merge, tune
 from scripts.lib.pipeline_judged import add_judgements, only_judges
 from scripts.lib.pipeline_protocol import (
     category_map,
-    cells,
     metric,
     protocol,
+    subjects_of,
     task_gates,
 )
 from scripts.lib.pipeline_report import add_report
@@ -189,12 +189,12 @@ class _Shared:
             scores[label] = tuple(
                 self.graph.add(
                     "scores",
-                    "-".join(filter(None, (slug, place.slug, cell))),
-                    {**asked, "subjects": subjects},
+                    "-".join([slug, place.slug, *([slugify(subject)] if subject else [])]),
+                    {**asked, "subject": subject},
                     reads={**reads, "benchmark": place.id},
                     gates=(*gates, *task_gates(benchmark, place)),
                 )
-                for cell, subjects in cells(benchmark, place)
+                for subject in subjects_of(benchmark, place)
             )
         return scores
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from scripts.lib.categories import refinement
 from scripts.lib.config_benchmarks import Benchmark, ExactMatch, MultipleChoice
 from scripts.lib.config_held_out import HeldOut
 from scripts.lib.config_lm_eval import LmEval
@@ -61,14 +60,10 @@ def category_map(benchmark: Benchmark) -> str:
     return str(getattr(benchmark, "categories", "none"))
 
 
-def cells(benchmark: Benchmark, place: Place) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the scoring jobs of a benchmark: name and subjects of each.
+def subjects_of(benchmark: Benchmark, place: Place) -> tuple[str | None, ...]:
+    """Return the wanted subjects of a benchmark, each with scores of its own.
 
-    Together they ask the wanted subjects and no other. They are split so that another category map
-    finds its scores made, but for few questions: starting several jobs would take longer than
-    asking them all.
+    So another category map finds its scores made, and one more subject asks only that. None stands
+    for all of a set that planning does not look into.
     """
-    wanted = getattr(benchmark, "subjects", None) or place.subjects
-    if place.in_one_job or not wanted:
-        return [("", wanted)]
-    return refinement(wanted)
+    return getattr(benchmark, "subjects", None) or place.subjects or (None,)

@@ -37,10 +37,6 @@ from scripts.lib.sources import QUESTION_SUFFIXES, LocalSources
 
 SPLITS = ("train", "valid", "test")
 
-ONE_JOB_QUESTIONS = 500
-"""Up to so many wanted questions are scored in one job. Starting a job takes about ten seconds
-of a CPU's time, as long as some ten to fifty five-shot questions on a small model."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -50,14 +46,12 @@ class Place:
         id: The artifact.
         slug: Words for it.
         subjects: The subjects of a benchmark, where planning knows them.
-        in_one_job: Whether so few of a benchmark's questions are wanted that one job scores them.
         backend: A benchmark's back end with its version, where no lock pins it.
     """
 
     id: str
     slug: str
     subjects: tuple[str, ...] = ()
-    in_one_job: bool = False
     backend: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -145,7 +139,7 @@ def _add_held_out(
     if name not in datasets:
         raise ConfigError(f"datasets.{name}, which it asks, has problems of its own")
     dataset, raw = datasets[name]
-    return Place(add_chat(graph, dataset, raw), f"{raw.slug}-{split}", (split,), in_one_job=True)
+    return Place(add_chat(graph, dataset, raw), f"{raw.slug}-{split}", (split,))
 
 
 def add_questions(
@@ -199,9 +193,7 @@ def _add_questions(
         counts = sources.check_questions(spec, places)
         id = graph.add("benchmarks", slug, spec, sources=map(str, places.values()))
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
-        wanted = benchmark.subjects or subjects
-        asked = sum(counts.get(f"test/{subject}.jsonl", 0) for subject in wanted)
-        place = Place(id, slug, subjects, in_one_job=asked <= ONE_JOB_QUESTIONS)
+        place = Place(id, slug, subjects)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
         assert benchmark.path is not None  # else a dataset holds the prompts
         file = sources.rows_file(benchmark.path, QUESTION_SUFFIXES)
@@ -295,4 +287,7 @@ def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
         "files": {name: sources.sha256(place) for name, place in places.items()},
     }
     words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
-    return Place(graph.add("benchmarks", words, spec, sources=map(str, places.values())), words)
+    id = graph.add("benchmarks", words, spec, sources=map(str, places.values()))
+    # What a user's own files lead to is known once they are read, which runs their code.
+    tasks = () if own else sources.lm_eval_tasks(benchmark.tasks or ())
+    return Place(id, words, tasks)

@@ -7,11 +7,12 @@ but not its files is good enough for everyone who does not read the files.
 import json
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from scripts.lib.batches import DEFAULT, Batching, batches_of
 from scripts.lib.canonical import digest_of_text
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import read_json, stat_of, write_text
@@ -159,6 +160,7 @@ def freeze(
     root: Path,
     full: bool = False,
     publish: bool = False,
+    batching: Batching = DEFAULT,
 ) -> Path:
     """Write *plan* to a file named after its content and return the file's path.
 
@@ -169,13 +171,21 @@ def freeze(
         root: The project's folder, where the programs are.
         full: List every artifact of the graph, made or not (for pictures of the graph).
         publish: List what is to be pushed to the hub.
+        batching: How many artifacts one job makes, where it makes several.
     """
     ids = tuple(plan.graph.artifacts) if full else plan.missing
     made = frozenset(ids)
-    listed = {id: _entry(plan, id, made, str(results), full=full) for id in ids}
-    anew = any(entry["anew"] for entry in listed.values())
+    batches = batches_of(plan.graph, ids, batching)
+    maker = {id: batch for batch, members in batches.items() for id in members}
+    listed = {id: _entry(plan, id, made, maker, str(results), full=full) for id in ids}
+    grouped = {
+        batch: _batch(batch, [listed[id] for id in members], members, str(results))
+        for batch, members in batches.items()
+    }
+    anew = any(entry["anew"] for entry in (*listed.values(), *grouped.values()))
     content = {
         "artifacts": listed,
+        "batches": grouped,
         "caches": [str(cache.absolute()) for cache in caches],
         "full": full,
         "publish": _publications(plan, made, str(results)) if publish else [],
@@ -233,8 +243,33 @@ def read_frozen(path: Path) -> dict[str, Any]:
     return content
 
 
+def _batch(
+    batch: str, entries: Sequence[Mapping[str, Any]], members: Sequence[str], results: str
+) -> dict[str, Any]:
+    """Return what is to be known of a job that makes several artifacts, of which all read alike.
+
+    Args:
+        batch: Its name.
+        entries: What the plan says of the artifacts.
+        members: Their ids.
+        results: The results folder.
+    """
+    return {
+        "artifacts": list(members),
+        "reads": entries[0]["reads"],
+        "awaits": list(dict.fromkeys(id for entry in entries for id in entry["awaits"])),
+        "anew": os.path.exists(f"{results}/{batch}.json"),
+    }
+
+
 def _entry(
-    plan: Plan, id: str, made: Collection[str], results: str, *, full: bool
+    plan: Plan,
+    id: str,
+    made: Collection[str],
+    maker: Mapping[str, str],
+    results: str,
+    *,
+    full: bool,
 ) -> dict[str, Any]:
     """Return what a job, and the Snakefile in it, need to know of the artifact *id*.
 
@@ -242,6 +277,7 @@ def _entry(
         plan: The plan.
         id: The artifact.
         made: Ids of everything that the frozen plan lists.
+        maker: Id -> the batch that it is made in, if it is.
         results: The results folder.
         full: Whether that is everything.
     """
@@ -267,7 +303,11 @@ def _entry(
             [gate.kind, gate.artifact, _place(plan, gate.artifact, made, results), gate.limit]
             for gate in artifact.gates
         ],
-        "awaits": _awaits(plan.graph, artifact, made, full=full),
+        "awaits": list(
+            dict.fromkeys(
+                maker.get(other, other) for other in _awaits(plan.graph, artifact, made, full=full)
+            )
+        ),
         "sources": [[path, list(stat_of(Path(path)))] for path in artifact.sources],
         "execution": artifact.execution,
         "again": id in plan.again,

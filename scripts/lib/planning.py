@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.batches import DEFAULT, Batching
 from scripts.lib.canonical import digest
 from scripts.lib.check_memory import CheckMemory
 from scripts.lib.code import ProjectCode
@@ -120,13 +121,20 @@ def open_store() -> Store:
     return Store(RESULTS, tuple(Path(name).expanduser().absolute() for name in named if name))
 
 
-def plan_invocation(config: Mapping[str, Any], root: Path, *, publish: bool = False) -> Invocation:
+def plan_invocation(
+    config: Mapping[str, Any],
+    root: Path,
+    *,
+    publish: bool = False,
+    batching: Batching = DEFAULT,
+) -> Invocation:
     """Plan, freeze the plan, and return both.
 
     Args:
         config: The merged mapping, not yet checked.
         root: The project's folder.
         publish: Plan what publishing needs, too.
+        batching: How many artifacts one job makes, where it makes several.
 
     Raises:
         ConfigError: listing what is wrong, before anything is made.
@@ -137,5 +145,13 @@ def plan_invocation(config: Mapping[str, Any], root: Path, *, publish: bool = Fa
     targets = [graph.report, *(publish_targets(graph) if publish else [])]
     plan = make_plan(graph, store, targets=targets, redo=checked.redo)
     full = checked.plan == "full"
-    file = freeze(plan, results=RESULTS, caches=store.caches, root=root, full=full, publish=publish)
+    file = freeze(
+        plan,
+        results=RESULTS,
+        caches=store.caches,
+        root=root,
+        full=full,
+        publish=publish,
+        batching=batching,
+    )
     return Invocation(plan, file, store, full)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import ScoreError
-
-PROVENANCE_FILE = "provenance.json"
+from scripts.lib.score_files import PROVENANCE_FILE
 
 
 def write_provenance(contents: Mapping[str, str], versions: Mapping[str, str], out: Path) -> None:

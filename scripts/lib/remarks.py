@@ -70,8 +70,10 @@ def after(plan: Plan, store: Store) -> list[str]:
     kept = [id for id in made if not os.path.exists(cache / id / f"{id.partition('/')[2]}.json")]
     if not kept:
         return []
-    rule = STAGES[plan.graph.artifacts[kept[0]].stage].rule
+    stage = STAGES[plan.graph.artifacts[kept[0]].stage]
+    # A batch's log has another name than the artifacts in it.
+    log = "" if stage.batched_by else f"{kept[0].partition('/')[2]}.log"
     return [
         f"{len(kept)} of {len(made)} new artifacts are in results/ only, not in the cache {cache};"
-        f" why: the line with `not published` in logs/{rule}/{kept[0].partition('/')[2]}.log"
+        f" why: the line with `not published` in logs/{stage.rule}/{log}"
     ]

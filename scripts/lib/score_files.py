@@ -6,6 +6,7 @@ are read must not make them anew.
 
 QUESTIONS_TABLE = "questions.parquet"
 PROTOCOL_FILE = "protocol.json"
+PROVENANCE_FILE = "provenance.json"
 
 # In a protocol: how many questions were asked with fewer worked examples than the rest, because
 # the whole prompt was longer than the model's context.

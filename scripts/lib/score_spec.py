@@ -16,8 +16,8 @@ class ScoreSpec:
             choices), `exact_match` (greedy generation), `lm_eval` (whatever its tasks ask) or
             `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
             generation), `judged_pairs` (greedy answers that a judge compares with another model's).
-        subjects: The subjects of this job; empty for all that a user's own set or lm-eval's tasks
-            have; the split where a dataset's held-out conversations are asked.
+        subject: What is asked of the benchmark: a subject, a task of lm-eval, the split of a
+            dataset; None for all of a user's own set or tasks.
         shots: Worked examples shown before each question; 0 for exact_match, None for each task's
             own number.
         chat_template: Whether prompts go through the model's chat template.
@@ -31,7 +31,7 @@ class ScoreSpec:
     """
 
     kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out", "judged_pairs"]
-    subjects: tuple[str, ...]
+    subject: str | None
     shots: int | None
     chat_template: bool
     limit: int | None
@@ -43,14 +43,14 @@ class ScoreSpec:
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
-        """Build the spec from parsed JSON, where tuples are lists."""
-        return cls(**{**mapping, "subjects": tuple(mapping["subjects"])})
+        """Build the spec from parsed JSON."""
+        return cls(**mapping)
 
     def protocol(self) -> dict[str, Any]:
-        """Return what has to be stated beside every number, without the subjects of this job.
+        """Return what has to be stated beside every number, whatever the subject.
 
         The template is not part of it: a base is given what a run brings, and the prompts show
         whether the two asked the same.
         """
-        left_out = ("subjects", "template")
+        left_out = ("subject", "template")
         return {key: value for key, value in asdict(self).items() if key not in left_out}

@@ -11,7 +11,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
+from scripts.lib import kinds
 from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.bad_rows import count_left_out
-from scripts.lib.benchmark_questions import questions_of, stated_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
 from scripts.lib.prompt_tokens import check_lengths, context_limit, tokens_needed
@@ -59,41 +60,62 @@ _SCHEMA = pa.schema(
         ("metrics", pa.string()),
     ]
 )
-_MORE_COLUMNS = {
-    "held_out": (
-        pa.field("reference_tokens", pa.int64()),
-        pa.field("response_tokens", pa.int64()),
-        pa.field("ended", pa.bool_()),
-        pa.field("markers", pa.list_(pa.string())),
-    ),
-    "judged_pairs": (pa.field("ended", pa.bool_()),),
-}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subject of a scoring job.
+
+    Attributes:
+        spec: What to ask, and how; the subject is all that differs between the parts of a job.
+        out: Existing folder for its scores.
+        scratch: Folder of this score's identity for the journal of finished questions.
+    """
+
+    spec: ScoreSpec
+    out: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The questions of a part.
+
+    Attributes:
+        questions: Those that are asked.
+        token_hashes: Of each, the hash of what the model reads.
+        left_out: How many are not asked, being longer than the model's context.
+    """
+
+    questions: list[Question]
+    token_hashes: list[str]
+    left_out: int
 
 
 def score_benchmark(
-    spec: ScoreSpec,
+    parts: Sequence[Part],
     model: Path,
     benchmark: Path,
-    out: Path,
     *,
     batch_size: int,
-    scratch: Path,
     adapter: Path | None = None,
-) -> dict[str, Any]:
-    """Write `questions.parquet` and `protocol.json` for one model and one set of subjects.
+) -> Iterator[dict[str, Any]]:
+    """Write `questions.parquet` and `protocol.json` for one model, subject by subject.
+
+    All questions are built before the model is loaded, so that what is wrong with any of them is
+    said before hours of work.
 
     Args:
-        spec: What to ask, and how.
+        parts: What is asked, at least one.
         model: Hugging Face model folder.
         benchmark: Folder with `test/` and `dev/`, with `questions.jsonl`, or of conversations.
-        out: Existing empty folder.
         batch_size: Most sequences per forward pass where they are not packed by tokens; halved
             when memory runs out.
-        scratch: Folder of this score's identity for the journal of finished questions.
         adapter: Folder of an adapter to put on the model, whose tokenizer it then brings, or None.
 
-    Returns:
-        `{"n", "correct", "protocol"}`, the first two in questions.
+    Yields:
+        `{"n", "correct", "protocol"}` for each part when its files are written, the first two in
+        questions.
 
     Raises:
         ScoreError: The benchmark is empty or malformed, a question does not fit into the model's
@@ -102,18 +124,18 @@ def score_benchmark(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
+    spec = parts[0].spec
     check_backend(spec.backend)
+    kind: QuestionKind = kinds.load("score_benchmark", spec.kind)
     tokenizer = load_tokenizer(
         adapter or model,
         chat_template=spec.chat_template,
-        optional=spec.kind not in ("held_out", "judged_pairs"),
+        optional=not kind.NEEDS_TEMPLATE,
         template=spec.template,
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
-    wanted = list(questions_of(spec, benchmark, tokenizer, limit))
-    questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
-    hashes = check_lengths(questions, tokenizer, limit)
+    asked = [_ask(kind, part.spec, benchmark, tokenizer, limit) for part in parts]
     split = split_markers(tokenizer) if spec.chat_template else {}
     loading = Loading(
         model=model,
@@ -125,22 +147,48 @@ def score_benchmark(
         context=context,
     )
     respondent = Respondent(spec.backend, loading)
-    answers = _answer_all(questions, respondent, scratch)
-    schema = pa.schema([*_SCHEMA, *_MORE_COLUMNS.get(spec.kind, ())])
-    rows = [{**a, "token_hash": read} for a, read in zip(answers, hashes, strict=True)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), out / QUESTIONS_TABLE)
+    progress = _Progress(sum(len(one.questions) for one in asked))
+    for part, one in zip(parts, asked, strict=True):
+        answers = _answer_all(one.questions, respondent, part.scratch, progress)
+        yield _write(kind, part, benchmark, one, answers, split)
+
+
+def _ask(
+    kind: QuestionKind, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int
+) -> _Asked:
+    """Build the questions of a part and make sure that the model can read them."""
+    wanted = list(kind.questions(spec, benchmark, tokenizer, limit))
+    questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
+    hashes = check_lengths(questions, tokenizer, limit)
+    return _Asked(questions, hashes, len(wanted) - len(questions))
+
+
+def _write(
+    kind: QuestionKind,
+    part: Part,
+    benchmark: Path,
+    asked: _Asked,
+    answers: Sequence[Answer],
+    split: Mapping[str, int],
+) -> dict[str, Any]:
+    """Write the files of a part and return its facts."""
+    spec = part.spec
+    schema = pa.schema([*_SCHEMA, *kind.MORE_COLUMNS])
+    rows = [{**a, "token_hash": h} for a, h in zip(answers, asked.token_hashes, strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), part.out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
-    protocol = {**spec.protocol(), **stated_of(spec, questions), FEWER_SHOTS: fewer}
+    protocol = {**spec.protocol(), **kind.stated(spec, asked.questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
-        protocol[LEFT_OUT] = len(wanted) - len(questions)
-    if bad := count_left_out(benchmark, spec.subjects, examples=spec.shots != 0):
+        protocol[LEFT_OUT] = asked.left_out
+    subjects = [spec.subject] if spec.subject else []
+    if bad := count_left_out(benchmark, subjects, examples=spec.shots != 0):
         protocol[BAD_ROWS] = bad
     if split:
         protocol[SPLIT_MARKERS] = split
     text = json.dumps(protocol, indent=2, sort_keys=True)
-    (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
+    (part.out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)
     return {"n": len(answers), "correct": correct, "protocol": protocol}
 
@@ -161,32 +209,38 @@ def _fitting(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[
     return found
 
 
+class _Progress:
+    """How far a job is; its rate counts only questions asked now, not journalled ones."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._asked = 0
+        self._started = time.monotonic()
+
+    def note(self, subject: str, done: int, *, asked: bool) -> None:
+        """Count questions that are answered, and say on stderr how far the job is."""
+        self._done += done
+        self._asked += done if asked else 0
+        text = f"{subject}: {self._done:,} of {self._total:,} questions"
+        if not self._asked:
+            text += ", from the journal"
+        else:
+            rate = self._asked / max(time.monotonic() - self._started, 1e-9)
+            minutes = (self._total - self._done) / rate / 60
+            text += f", {rate:.2f} questions/s, about {minutes:.1f} min left"
+        print(text, file=sys.stderr, flush=True)
+
+
 def _answer_all(
-    questions: Sequence[Question], respondent: Respondent, scratch: Path
+    questions: Sequence[Question], respondent: Respondent, scratch: Path, progress: _Progress
 ) -> list[Answer]:
-    subjects = [list(group) for _, group in groupby(questions, key=lambda q: q.subject)]
+    """Ask the questions of a part, in blocks of one subject."""
     answers: list[Answer] = []
-    asked, started = 0, time.monotonic()
-    for number, group in enumerate(subjects, start=1):
-        for start in range(0, len(group), _BLOCK_QUESTIONS):
-            block = group[start : start + _BLOCK_QUESTIONS]
+    for subject, group in groupby(questions, key=lambda question: question.subject):
+        same = list(group)
+        for start in range(0, len(same), _BLOCK_QUESTIONS):
+            block = same[start : start + _BLOCK_QUESTIONS]
             found, journalled = answer_once(scratch, block, respondent.answer)
-            asked += 0 if journalled else len(block)
             answers += found
-            where = f"{group[0].subject} ({number} of {len(subjects)} subjects)"
-            seconds = time.monotonic() - started
-            _say(f"{where}: {_progress(len(answers), len(questions), asked, seconds)}")
+            progress.note(subject, len(found), asked=not journalled)
     return answers
-
-
-def _progress(done: int, total: int, asked: int, seconds: float) -> str:
-    """Say how far a job is; the rate counts only questions asked now, not journalled ones."""
-    text = f"{done:,} of {total:,} questions"
-    if not asked:
-        return f"{text}, from the journal"
-    rate = asked / max(seconds, 1e-9)
-    return f"{text}, {rate:.2f} questions/s, about {(total - done) / rate / 60:.1f} min left"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -193,6 +193,27 @@ class LocalSources:
 
         return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
 
+    def lm_eval_tasks(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the tasks behind names of tasks and groups that lm-eval brings.
+
+        Finding them takes lm-eval, which takes seconds to import; so they are remembered.
+
+        Raises:
+            ConfigError: when it has none of a name; lists all such names.
+        """
+
+        def find() -> list[str]:
+            from scripts.lib.lm_eval_leaves import find_leaves
+
+            problems: list[str] = []
+            leaves = find_leaves(names, [], Path("nothing of one's own"), problems)
+            if problems:
+                raise ConfigError("; ".join(problems))
+            return [leaf.name for leaf in leaves]
+
+        question = {"lm_eval": self.package_version("lm-eval"), "tasks": list(names)}
+        return tuple(self._checks.recall(question, find))
+
 
 def _check_kind(place: Path, *, one_a_line: bool) -> None:
     if fault := kind_fault(place, one_a_line=one_a_line):

@@ -18,6 +18,8 @@ class Stage:
         publishing: What a shared cache gets.
         edge_libraries: Edge -> libraries that decide bytes too where an artifact has that edge.
         kind_libraries: Kind of benchmark -> libraries that decide bytes too for that kind.
+        batched_by: Field of the spec in which artifacts may differ that one job makes together;
+            None where each has a job of its own.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Stage:
     publishing: Publishing = "files"
     edge_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    batched_by: str | None = None
 
 
 JUDGING_LIBRARIES = (
@@ -83,6 +86,7 @@ STAGES = {
             ("datasets", "jinja2", "lm-eval", "pyarrow", "tokenizers", "torch", "transformers"),
             edge_libraries={"adapter": ("peft", "safetensors")},
             kind_libraries={"lm_eval": JUDGING_LIBRARIES},
+            batched_by="subject",
         ),
         Stage(
             "judgements",

@@ -1,18 +1,17 @@
-"""Keeping results tidy: what the config no longer reaches, what may go, what stays valid.
+"""Keeping results tidy: what the config no longer reaches, and what may go.
 
-`python -m scripts.tools.upkeep gc|adopt` are the commands; the workflow itself evicts merged models
-that were declared not worth keeping.
+`python -m scripts.tools.upkeep gc` is the command; the workflow itself evicts merged models that
+were declared not worth keeping.
 """
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from scripts.lib import files, usage
-from scripts.lib.canonical import canonical_json
-from scripts.lib.graph import Artifact, Graph
+from scripts.lib import usage
+from scripts.lib.batches import BATCHES
+from scripts.lib.graph import Graph
 from scripts.lib.stages import STAGES
 from scripts.lib.store import Found, Store
 
@@ -56,8 +55,9 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     """Yield each path under results/ that the config no longer reaches, with its bytes.
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
-    put aside, and scratch folders of such artifacts; and, older than a day, plans and the temporary
-    folders of killed jobs. What a job or another workflow uses now (usage.py) is left out.
+    put aside, and scratch folders of such artifacts; and, older than a day, plans, tokens of batches
+    and the temporary folders of killed jobs. What a job or another workflow uses now (usage.py) is
+    left out.
     """
     now = time.time()
     reached = usage.in_use(store.results, now)
@@ -65,12 +65,12 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
         found = _resolve(graph, store, id)
         reached |= {id, *([found.manifest["id"]] if found else [])}
         reached.add(f"scratch/{artifact.stage}-{artifact.key}")
-    for stage in (*STAGES, "scratch", "plans"):
+    for stage in (*STAGES, "scratch", "plans", BATCHES):
         folder = store.results / stage
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.name == ".index" or _names(store, path) & reached:
                 continue
-            passing = stage == "plans" or ".part-" in path.name
+            passing = stage in ("plans", BATCHES) or ".part-" in path.name
             if not passing or path.stat().st_mtime < now - DAY_SECONDS:
                 yield path, _bytes(path)
     for lease in usage.leases(store.results):
@@ -106,98 +106,6 @@ def _resolve(graph: Graph, store: Store, id: str) -> Found | None:
         return None
     contents = {edge: [item.content for item in items if item] for edge, items in inputs.items()}
     return store.look(id, artifact.key_with(contents))
-
-
-def adopt(graph: Graph, store: Store, *, reason: str) -> list[tuple[str, str]]:
-    """Declare existing artifacts valid under changed code, and record it.
-
-    An artifact of the graph that is missing takes the files of a local one that differs from it in
-    the code's digest only: the same stage, spec and pins, on inputs that are the same or were
-    adopted themselves. The new manifest says from what it was adopted and why.
-
-    Returns:
-        Pairs of new id and old id.
-    """
-    done: list[tuple[str, str]] = []
-    manifests = {stage: list(_local_manifests(store, stage)) for stage in STAGES}
-    for id, artifact in graph.artifacts.items():
-        if store.look(id, artifact.key):
-            continue
-        contents = _contents(graph, store, artifact)
-        if contents is None:
-            continue
-        old = next(
-            (m for m in manifests[artifact.stage] if _same_but_code(m, artifact, contents)), None
-        )
-        if old is None:
-            continue
-        _adopt_one(store, id, artifact, old, contents, reason)
-        done.append((id, old["id"]))
-    return done
-
-
-def _contents(graph: Graph, store: Store, artifact: Artifact) -> dict[str, list[str]] | None:
-    """Return edge -> content hashes of the inputs, or None when one is not there."""
-    result: dict[str, list[str]] = {}
-    for edge, ids in artifact.data.items():
-        inputs = [store.look(id, graph.artifacts[id].key) for id in ids]
-        if any(item is None for item in inputs):
-            return None
-        result[edge] = [item.content for item in inputs if item]
-    return result
-
-
-def _same_but_code(
-    manifest: Mapping[str, Any], artifact: Artifact, contents: Mapping[str, list[str]]
-) -> bool:
-    """Tell whether *manifest* describes the same work on the same bytes, under other code."""
-    made_of = {
-        edge: [source["content"] for source in inputs]
-        for edge, inputs in manifest["inputs"].items()
-    }
-    return (
-        _specs_equal(manifest["spec"], artifact.spec)
-        and manifest["pins"] == artifact.pins
-        and made_of == contents
-    )
-
-
-def _specs_equal(one: Any, other: Any) -> bool:
-    """Compare two specs as JSON sees them: tuples are lists."""
-    return canonical_json(one) == canonical_json(other)
-
-
-def _adopt_one(
-    store: Store,
-    id: str,
-    artifact: Artifact,
-    old: Mapping[str, Any],
-    contents: Mapping[str, list[str]],
-    reason: str,
-) -> None:
-    """Link the old files under the new name and write the manifest that says so."""
-    old_folder = store.results / old["id"]
-    if old_folder.is_dir():
-        found = Found(old["id"], old_folder, store.results / f"{old['id']}.json", old)
-        store.take(found, store.results / id)
-    manifest = {
-        **old,
-        "id": id,
-        "slug": artifact.slug,
-        "key": artifact.key,
-        "content_key": artifact.key_with(contents),
-        "code": artifact.code,
-        "adopted": {"from": old["id"], "code": old["code"], "reason": reason},
-    }
-    files.write_json(store.results / f"{id}.json", manifest)
-    store.index(manifest)
-
-
-def _local_manifests(store: Store, stage: str) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of a stage in results/, newest first."""
-    paths = (store.results / stage).glob("*.json")
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        yield files.read_json(path)
 
 
 def _bytes(path: Path) -> int:

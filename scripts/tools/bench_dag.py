@@ -1,6 +1,7 @@
 """How long planning takes, beside what Snakemake itself takes for the same jobs.
 
-Plans 100, 1,000 and 3,000 runs from nothing, and where everything is there. The floor is a plain
+Plans 100, 1,000 and 3,000 runs from nothing, and where everything is there; and 20 candidates that
+are asked all of MMLU's subjects in four protocols. The floor is a plain
 Snakefile of as many rules and jobs with the same files and edges, without input functions and
 params. All take turns in each round; the figures are medians over the rounds. Seconds are those on
 the clock; ratio and exponent come from processor seconds.
@@ -23,7 +24,14 @@ from pathlib import Path
 
 from scripts.lib import files
 from scripts.tools.bench import Figure, publish
-from scripts.tools.bench_dag_worlds import ROOT, make_everything, make_world, write_floor
+from scripts.tools.bench_dag_worlds import (
+    ROOT,
+    jobs_of,
+    make_everything,
+    make_subjects_world,
+    make_world,
+    write_floor,
+)
 
 SIZES = (100, 1000, 3000)
 """Numbers of runs."""
@@ -99,7 +107,7 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> dict[int, Times]
         make_world(folder / f"full-{size}", size)
         make_everything(graph, folder / f"full-{size}")
         write_floor(folder / f"floor-{size}", size)
-        times[size] = Times(jobs=len(graph.artifacts) + 1)
+        times[size] = Times(jobs=jobs_of(graph))
     first = folder / f"full-{sizes[0]}"
     noop_run(first, ROOT / "Snakefile")  # compiles, and makes the views
     for _ in range(rounds):
@@ -187,6 +195,26 @@ def figures_of(times: dict[int, Times], start: Sequence[Taken]) -> list[Figure]:
     return figures
 
 
+def measure_subjects(folder: Path, rounds: int) -> list[Figure]:
+    """Return the figures of 57 subjects x 20 candidates x 4 protocols, empty and full."""
+    graph = make_subjects_world(folder / "fresh-subjects")
+    full = folder / "full-subjects"
+    make_everything(make_subjects_world(full), full)
+    fresh, noop = [], []
+    for _ in range(rounds):
+        fresh.append(dry_run(folder / "fresh-subjects", ROOT / "Snakefile", jobs_of(graph)))
+        noop.append(noop_run(full, ROOT / "Snakefile"))
+    scores = [one for one in graph.artifacts.values() if one.stage == "scores"]
+    made = [path for path in (full / "results/scores").rglob("*") if path.is_file()]
+    return [
+        Figure("subjects_scores", len(scores), "artifacts"),
+        Figure("subjects_jobs", jobs_of(graph), "jobs"),
+        Figure("subjects_files", len(made), "files in results/scores"),
+        Figure("subjects_seconds", wall(fresh), "s"),
+        Figure("subjects_noop_seconds", wall(noop), "s"),
+    ]
+
+
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser()
@@ -198,8 +226,9 @@ def main() -> None:
         bare = folder / "bare" / "Snakefile"
         files.write_text(bare, "rule all:\n    input: []\n")
         times = measure(folder, arguments.runs, arguments.rounds)
+        subjects = measure_subjects(folder, arguments.rounds)
         start = [timed(bare.parent, bare, "-n", "--quiet") for _ in range(arguments.rounds)]
-    publish("dag", figures_of(times, start))
+    publish("dag", [*figures_of(times, start), *subjects])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What bench_dag measures in: folders with a config of many runs, empty or full, and a plain twin.
 
-Nothing here trains: the models are a few bytes, and every artifact is one small file with the
+Nothing here trains: the models are a few bytes, and every artifact is small files with the
 manifest that its job would have written.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from typing import Any
 import yaml
 
 from scripts.lib import files, planning
+from scripts.lib.batches import DEFAULT, batches_of
+from scripts.lib.categories import CATEGORY_MAPS
 from scripts.lib.graph import Artifact, Graph
+from scripts.lib.score_files import PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE
+from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -45,8 +50,40 @@ def config_of(runs: int) -> dict[str, Any]:
     }
 
 
+def subjects_config() -> dict[str, Any]:
+    """Return a config of 20 candidates that are asked all of MMLU's subjects in four protocols."""
+    seeds = {"training.seed": list(range(19))}
+    return {
+        "models": {"north": {"path": "data/north"}},
+        "datasets": {"orders": {"path": "data/orders.jsonl"}},
+        "runs": {"north-orders": {"model": "north", "dataset": "orders", "sweep": seeds}},
+        "benchmarks": {
+            f"{shots}-shots{'-chat' if chat else ''}": {
+                **{"kind": "mmlu", "path": "data/mmlu", "shots": shots, "chat_template": chat},
+            }
+            for shots in (0, 1)
+            for chat in (False, True)
+        },
+    }
+
+
+def make_subjects_world(folder: Path) -> Graph:
+    """Fill *folder* with the config of many subjects and its files; return its graph."""
+    return _make_world(folder, subjects_config(), tuple(CATEGORY_MAPS["hendrycks"]))
+
+
 def make_world(folder: Path, runs: int) -> Graph:
     """Fill *folder* with a config of *runs* runs and the files it names; return its graph."""
+    return _make_world(folder, config_of(runs), SUBJECTS)
+
+
+def jobs_of(graph: Graph) -> int:
+    """Return how many jobs make all of *graph*, the one for the target included."""
+    alone = [id for id, one in graph.artifacts.items() if not STAGES[one.stage].batched_by]
+    return len(alone) + len(batches_of(graph, graph.artifacts, DEFAULT)) + 1
+
+
+def _make_world(folder: Path, config: dict[str, Any], subjects: Sequence[str]) -> Graph:
     for model in MODELS:
         texts = {
             "config.json": '{"model_type": "llama"}',
@@ -62,19 +99,22 @@ def make_world(folder: Path, runs: int) -> Graph:
             json.dumps({"prompt": dataset, "completion": "x"}) + "\n",
         )
     for split in ("dev", "test"):
-        for subject in SUBJECTS:
+        for subject in subjects:
             question = {"question": f"{split} {subject}", "choices": list("abcd"), "answer": 0}
             files.write_text(
                 folder / f"data/mmlu/{split}/{subject}.jsonl", json.dumps(question) + "\n"
             )
-    config = config_of(runs)
     files.write_text(folder / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
     with chdir(folder):
         return planning.graph_of(config, ROOT)
 
 
+FILES = {"scores": (PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE)}
+"""Stage -> the files of an artifact, where their number counts."""
+
+
 def make_everything(graph: Graph, folder: Path) -> None:
-    """Put every artifact of *graph* into results/: one small file, and its manifest."""
+    """Put every artifact of *graph* into results/: small files, and its manifest."""
     store = Store(folder / planning.RESULTS)
     contents: dict[str, str] = {}
     for id, artifact in graph.artifacts.items():
@@ -85,7 +125,8 @@ def make_everything(graph: Graph, folder: Path) -> None:
 def _make(store: Store, id: str, artifact: Artifact, contents: dict[str, str]) -> dict[str, Any]:
     """Make one artifact of inputs with known *contents* and return its manifest."""
     made = store.results / id
-    files.write_text(made / "made.txt", id)
+    for name in FILES.get(artifact.stage, ("made.txt",)):
+        files.write_text(made / name, id)
     listed = files.list_files(made)
     inputs = {edge: [contents[source] for source in ids] for edge, ids in artifact.data.items()}
     manifest = {
@@ -141,12 +182,12 @@ RULES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
         *("prove_merge", "proofs", "{m}_{d}_{p}"),
         {"models": "{m}", "adapters": "{m}_{d}_{p}", "merged": "{m}_{d}_{p}"},
     ),
-    ("score_base", "scores", "base_{m}", {"models": "{m}", "benchmarks": "mmlu"}),
+    ("score_base", "batches", "base_{m}", {"models": "{m}", "benchmarks": "mmlu"}),
     (
-        *("score_run", "scores", "{m}_{d}_{p}"),
+        *("score_run", "batches", "{m}_{d}_{p}"),
         {"merged": "{m}_{d}_{p}", "benchmarks": "mmlu", "proofs": "{m}_{d}_{p}"},
     ),
-    ("aggregate_scores", "categories", "{name}", {"scores": "{name}"}),
+    ("aggregate_scores", "categories", "{name}", {"batches": "{name}"}),
     ("compare_runs", "comparisons", "all", {"categories": "BASES + RUNS"}),
     ("write_report", "reports", "all", {"comparisons": "all"}),
 )

@@ -6,6 +6,7 @@
     python -m scripts.tools.upkeep cache-gc --older-than 30d --remove     and remove from it
     python -m scripts.tools.upkeep adopt --reason "renamed a helper; no number changes"
                                                      keep artifacts under changed code
+    python -m scripts.tools.upkeep adopt --cache --reason "..."     and those of the shared caches
 
 Run it where you run Snakemake; `--configfile` names the config as there.
 """
@@ -15,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.lib import planning, upkeep
+from scripts.lib import adoption, planning, upkeep
+from scripts.lib.code import ProjectCode
 from scripts.lib.errors import PipelineError
 from scripts.lib.graph import Graph
 from scripts.tools import cache_gc
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.command == "gc":
             _collect(graph, arguments)
         else:
-            _adopt(graph, arguments.reason)
+            _adopt(graph, arguments.reason, cache=arguments.cache)
     except PipelineError as error:
         sys.exit(str(error))
 
@@ -59,6 +61,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cache_gc.add_arguments(commands.add_parser("cache-gc", help="list a shared cache, or tidy it"))
     keep = commands.add_parser("adopt", help="declare artifacts valid under changed code")
     keep.add_argument("--reason", required=True, help="goes into the manifests")
+    keep.add_argument(
+        "--cache",
+        action="store_true",
+        help="also what lies in the caches of TUNESMITH_CACHE; the first gets all that is adopted",
+    )
     return parser.parse_args(argv)
 
 
@@ -82,11 +89,20 @@ def _collect(graph: Graph, arguments: argparse.Namespace) -> None:
     print(f"{total / 2**20:10.1f} MiB  {word}")
 
 
-def _adopt(graph: Graph, reason: str) -> None:
-    """Adopt what can be, and say what was."""
-    done = upkeep.adopt(graph, planning.open_store(), reason=reason)
-    for new, old in done:
-        print(f"{old} -> {new}")
+def _adopt(graph: Graph, reason: str, *, cache: bool) -> None:
+    """Adopt what can be, and say what was.
+
+    Raises:
+        SystemExit: when a cache is to be adopted and none is named.
+    """
+    store = planning.open_store()
+    if cache and not store.caches:
+        sys.exit(
+            f"{planning.CACHE_VARIABLE} names no cache to adopt from: set it, or leave --cache"
+        )
+    done = adoption.adopt(graph, store, ProjectCode(ROOT), reason=reason, cache=cache)
+    for one in done:
+        print(f"{one.old.with_suffix('')} -> {one.id}")
     if not done:
         print("nothing to adopt: no artifact here differs from a missing one in its code alone")
 

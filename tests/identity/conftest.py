@@ -1,12 +1,11 @@
 """The worlds that every test of identity starts from: made once, copied for each test."""
 
 import functools
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from scripts.lib import hash_memory, pipeline_sources, planning
+from scripts.lib import hash_memory, planning
 from scripts.lib.code import ProjectCode
 from scripts.lib.pins import read_lock
 from tests.identity.rows_lm_eval import make_task_world
@@ -21,26 +20,10 @@ from tests.identity.worlds import (
 )
 
 
-@contextmanager
-def _many_jobs():
-    """Split the worlds' few questions into scoring jobs as a benchmark of MMLU's size is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_sources, "ONE_JOB_QUESTIONS", 0)
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def split_into_jobs():
-    """Plan with many jobs in these modules only: the same process runs other folders' tests."""
-    with _many_jobs():
-        yield
-
-
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory) -> dict[str, World]:
     """The fully run worlds by name; not to be changed."""
-    with _many_jobs():
-        return _make_worlds(tmp_path_factory.mktemp("worlds"))
+    return _make_worlds(tmp_path_factory.mktemp("worlds"))
 
 
 def _make_worlds(folder: Path) -> dict[str, World]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 
+from scripts.lib.stages import STAGES
 from tests.identity.rows_config import put
 from tests.identity.table import END, RUNS, SHARDS, Row, scored, tuned
 from tests.identity.world import World
@@ -52,11 +53,9 @@ def _other_execution(world: World) -> None:
             (world.results / f"{id}.json").unlink()
     put("report/title", "A title that asks for the facts")(world)
     invocation = world.invoke()
-    for id in invocation.plan.missing:
-        trains = id.startswith("adapters/")
-        batch = "--micro-batch" if trains else "--score-batch"
-        options = ("--threads", "7", batch, "3") if trains or id.startswith("scores/") else ()
-        world.job(invocation, id, options)
+    world.run(invocation, stages=["adapters"], options=("--threads", "7", "--micro-batch", "3"))
+    world.run(invocation, stages=["scores"], options=("--threads", "7", "--score-batch", "3"))
+    world.run(invocation, stages=set(STAGES) - {"adapters", "scores"})
     assert world.manifest(world.id("adapters:gentle"))["execution"]["threads"] == 7
     del world.config["report"]
 

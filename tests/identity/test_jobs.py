@@ -345,6 +345,6 @@ def test_two_runs_alike_are_made_once(world):
     world.config["runs"]["twin"] = {**world.config["runs"]["gentle"]}
     shutil.rmtree(world.results)
     done = world.run()
-    assert len(world.worked) == len(set(world.worked)) == 44
+    assert len(world.worked) == len(set(world.worked)) == 48
     assert {"adapters:gentle", "adapters:twin"} | scored("twin") <= done
     assert world.id("adapters:gentle") == world.id("adapters:twin")

@@ -9,7 +9,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from scripts.lib.fetching import fetch_dataset
 from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.fetching_models import fetch_model
 from scripts.lib.graph import Graph
-from scripts.lib.job import Job, run_job
+from scripts.lib.job import Job, run_batch, run_job
 from scripts.lib.plan import Plan, make_plan
 from scripts.lib.planning import Invocation
 from scripts.lib.stages import STAGES
@@ -36,8 +36,8 @@ INPUTS = {
     "merge_adapter": ("model", "adapter"),
     "prove_merge": ("model", "adapter", "merged"),
     "score_benchmark": ("model", "benchmark"),
-    "judge_pairs": ("base", "run", "benchmark", "judge"),
-    "ask_judge": ("base", "run", "benchmark"),
+    "judge_pairs": ("benchmark", "judge"),
+    "ask_judge": ("benchmark",),
 }
 """Rule -> the inputs that its command line names."""
 
@@ -177,30 +177,44 @@ class World:
         """
         invocation = invocation or self.invoke()
         begun = len(self.worked)
+        batches = self.batches(invocation)
+        later = {id for ids in batches.values() for id in ids[1:]}
         for id in invocation.plan.missing:
-            if id.partition("/")[0] in stages:
+            if id.partition("/")[0] in stages and id not in later:
                 self.job(invocation, id, options)
         done = self.worked[begun:]
         return {word for id in done for word in words_of(invocation.plan.graph, id)}
 
+    def batches(self, invocation: Invocation) -> dict[str, list[str]]:
+        """Return the batches of a plan: name -> the artifacts that one job makes."""
+        with self.inside():
+            planned = files.read_json(invocation.file)["batches"]
+        return {name: batch["artifacts"] for name, batch in planned.items()}
+
     def job(self, invocation: Invocation, id: str, options: tuple[str, ...] = ()) -> None:
-        """Run one job of a plan as its rule does."""
-        artifact = invocation.plan.graph.artifacts[id]
-        rule = STAGES[artifact.stage].rule
-        argv = ["--plan", str(invocation.file)]
-        argv += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
+        """Run one job of a plan as its rule does; that of a batch makes all of the batch."""
+        rule = STAGES[invocation.plan.graph.artifacts[id].stage].rule
+        argv = ["--plan", str(invocation.file), *(options if rule in OPTIONS else ())]
+        named = {"inputs": INPUTS.get(rule, ()), "options": OPTIONS.get(rule, {})}
+        batch = next((n for n, ids in self.batches(invocation).items() if id in ids), None)
         with self.inside():
             entry = files.read_json(invocation.file)["artifacts"][id]
-            for name in INPUTS.get(rule, ()):
+            for name in named["inputs"]:
                 ((_, place),) = entry["reads"][name]
                 argv += [f"--{name}", place]
-            run_job(
-                rule,
-                lambda job: self._work(id, job),
-                [*argv, *(options if rule in OPTIONS else ())],
-                inputs=INPUTS.get(rule, ()),
-                options=OPTIONS.get(rule, {}),
-            )
+            if batch:
+                run_batch(
+                    rule, self._work_all, [*argv, "--batch", f"results/{batch}.json"], **named
+                )
+                return
+            argv += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
+            run_job(rule, lambda job: self._work(id, job), argv, **named)
+
+    def _work_all(self, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+        """Do the work of a batch, artifact by artifact."""
+        for job in jobs:
+            stage, name = job.out.parts[-2:]
+            yield self._work(f"{stage}/{name[1:].partition('.part-')[0]}", job)
 
     def _work(self, id: str, job: Job) -> dict[str, Any]:
         """Do the work of one job."""

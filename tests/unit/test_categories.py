@@ -3,7 +3,6 @@
 import json
 import os
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from scripts.lib.categories import (
     CATEGORY_ORDER,
     category_of,
     group_subjects,
-    refinement,
 )
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
@@ -60,36 +58,6 @@ def test_the_lm_eval_map_agrees_with_the_installed_task_tags():
         tag = next(line for line in text.splitlines() if line.startswith('"tag"'))
         category = file_name(CATEGORY_MAPS["lm-eval"][subject])
         assert tag == f'"tag": "mmlu_{category}_tasks"', subject
-
-
-@pytest.mark.parametrize("category_map", sorted(CATEGORY_MAPS))
-def test_no_map_splits_a_part_of_the_refinement(category_map):
-    for _, subjects in refinement(ALL):
-        assert len({category_of(subject, category_map) for subject in subjects}) == 1
-
-
-def test_the_refinement_loses_no_subject_and_anatomy_stands_alone():
-    parts = refinement(ALL)
-    assert sorted(chain.from_iterable(subjects for _, subjects in parts)) == sorted(ALL)
-    assert [name for name, _ in parts] == [
-        "stem",
-        "social_sciences",
-        "humanities",
-        "other-stem",
-        "other",
-    ]
-    assert dict(parts)["other-stem"] == ("anatomy",)
-
-
-def test_the_order_in_which_subjects_are_named_does_not_change_the_refinement():
-    assert refinement(ALL) == refinement(tuple(reversed(ALL)))
-
-
-def test_subjects_outside_mmlu_form_one_part():
-    assert refinement(["botany", "anatomy", "algae"]) == [
-        ("other-stem", ("anatomy",)),
-        ("subjects", ("algae", "botany")),
-    ]
 
 
 def test_groups_come_in_display_order_and_empty_categories_are_left_out():

@@ -151,12 +151,12 @@ def test_a_plan_has_no_place_for_threads_batches_or_devices(graph, tmp_path):
     """Execution belongs to the rules and profiles; what is not in the plan changes no identity."""
     _, content = frozen(make_plan(graph, Shelf(graph)), tmp_path)
     assert set(content) == {
-        "artifacts", "caches", "full", "publish", "report", "results", "root", "stamp",
+        "artifacts", "batches", "caches", "full", "publish", "report", "results", "root", "stamp",
     }  # fmt: skip
     for entry in content["artifacts"].values():
         assert set(entry) == {
             "stage", "slug", "key", "spec", "code", "pins", "reads", "knows", "gates", "awaits",
-            "sources", "execution", "again", "anew",
+            "sources", "execution", "again", "anew", "kinds",
         }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.lib.files import read_json
 from scripts.tools.bench_dag import dry_run, noop_run
-from scripts.tools.bench_dag_worlds import ROOT, make_everything, make_world
+from scripts.tools.bench_dag_worlds import ROOT, jobs_of, make_everything, make_world
 from tests.workspace import snakemake
 
 RUNS = 100
@@ -39,17 +39,19 @@ def test_where_all_is_there_the_plan_is_empty_and_nothing_is_done(full: Path) ->
 
 
 def test_what_is_there_enters_neither_the_plan_nor_the_jobs(full: Path) -> None:
-    """One run's scores are gone: what follows from them is made, for which nothing else waits."""
-    (victim,) = list((full / "results/scores").glob("north-orders-*.json"))[:1]
+    """One subject's scores are gone: what follows is made, for which nothing else waits."""
+    (victim,) = list((full / "results/scores").glob("north-orders-*-astronomy-*.json"))[:1]
     shutil.rmtree(victim.with_suffix(""))
     victim.unlink()
     for stage in ("categories", "comparisons", "reports"):
         shutil.rmtree(full / "results" / stage)
     dry_run(full, SNAKEFILE, jobs=1 + (RUNS + 2) + 2 + 1)
-    plan = newest_plan(full)["artifacts"]
+    frozen = newest_plan(full)
+    plan = frozen["artifacts"]
     (scores,) = [id for id, entry in plan.items() if entry["stage"] == "scores"]
-    assert plan[scores]["awaits"] == []
-    waiting = [id for id, entry in plan.items() if scores in entry["awaits"]]
+    ((batch, entry),) = frozen["batches"].items()
+    assert (entry["artifacts"], entry["awaits"]) == ([scores], [])
+    waiting = [id for id, entry in plan.items() if batch in entry["awaits"]]
     assert [plan[id]["stage"] for id in waiting] == ["categories"]
 
 
@@ -57,7 +59,7 @@ def test_a_fresh_plan_has_as_few_edges_as_a_plain_snakefile(full: Path) -> None:
     """Each job waits for a handful of others, and the comparison for one of each candidate."""
     fresh = full.with_name("fresh")
     graph = make_world(fresh, RUNS)
-    dry_run(fresh, SNAKEFILE, jobs=len(graph.artifacts) + 1)
+    dry_run(fresh, SNAKEFILE, jobs=jobs_of(graph))
     plan = newest_plan(fresh)["artifacts"]
     waits = {entry["stage"]: 0 for entry in plan.values()}
     for entry in plan.values():
