@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from scripts.lib import report_held_out, report_judged
 from scripts.lib.legacy_results import write_legacy
 from scripts.lib.paired import SIGNIFICANCE
 from scripts.lib.report_evidence import (
@@ -20,11 +21,7 @@ from scripts.lib.report_evidence import (
     total_time,
     trainings,
 )
-from scripts.lib.report_held_out import HELD_OUT, held_out_answers, held_out_views
-from scripts.lib.report_judged import JUDGED, judged_answers, judged_views
-from scripts.lib.report_page import PAGE
 from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
-from scripts.lib.report_style import CSS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +142,18 @@ def render_page(
     """
     view: dict[str, Any] = {
         "title": spec.title,
-        "css": Markup(CSS),
+        "css": Markup(_text_of("report_style.css")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
-            *held_out_answers(document),
-            *judged_answers(document),
+            *report_held_out.answers(document),
+            *report_judged.answers(document),
         ],
         "notes": page_notes(document),
         "comparisons": count_words(document),
         "benchmarks": benchmark_views(document),
-        "held_out": held_out_views(document),
-        "judged": judged_views(document),
+        "held_out": report_held_out.views(document),
+        "judged": report_judged.views(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -168,9 +165,19 @@ def render_page(
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        loader=DictLoader({"held_out": HELD_OUT, "judged": JUDGED}),
+        loader=DictLoader(
+            {
+                "page": _text_of("report_page.html.jinja"),
+                "held_out": report_held_out.template(),
+                "judged": report_judged.template(),
+            }
+        ),
     )
-    return environment.from_string(PAGE).render(view, sections=_sections(view)) + "\n"
+    return environment.get_template("page").render(view, sections=_sections(view)) + "\n"
+
+
+def _text_of(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
