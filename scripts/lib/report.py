@@ -9,8 +9,7 @@ from typing import Any, Literal
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from scripts.lib import report_held_out, report_judged
-from scripts.lib.legacy_results import write_legacy
+from scripts.lib.kinds import load
 from scripts.lib.paired import SIGNIFICANCE
 from scripts.lib.report_evidence import (
     contracts,
@@ -22,6 +21,7 @@ from scripts.lib.report_evidence import (
     trainings,
 )
 from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
+from scripts.lib.sections import SECTIONS, parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +120,12 @@ def write_report(
     document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
     for legacy in spec.legacy:
+        own = load("write_report", "mmlu")
         tallies = document["benchmarks"][legacy.benchmark]["candidates"]
         for candidate in spec.candidates:
             folders = [scores[id] for id in candidate.scores[legacy.benchmark]]
             place = out / "legacy" / legacy.benchmark / candidate.name
-            write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
+            own.write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
     shown = sum(len(document[part]) for part in ("benchmarks", "held_out", "judged"))
     return {"runs": runs, "benchmarks": shown}
@@ -140,20 +141,19 @@ def render_page(
         document: The parsed `comparison.json`.
         manifests: Manifests by artifact id.
     """
+    parts = parts_of("write_report", document)
     view: dict[str, Any] = {
         "title": spec.title,
         "css": Markup(_text_of("report_style.css")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
-            *report_held_out.answers(document),
-            *report_judged.answers(document),
+            *(answer for part in parts.values() for answer in part.answers(document)),
         ],
         "notes": page_notes(document),
         "comparisons": count_words(document),
         "benchmarks": benchmark_views(document),
-        "held_out": report_held_out.views(document),
-        "judged": report_judged.views(document),
+        **{name: parts[name].views(document) if name in parts else [] for name in SECTIONS},
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -168,8 +168,7 @@ def render_page(
         loader=DictLoader(
             {
                 "page": _text_of("report_page.html.jinja"),
-                "held_out": report_held_out.template(),
-                "judged": report_judged.template(),
+                **{name: part.template() for name, part in parts.items()},
             }
         ),
     )
