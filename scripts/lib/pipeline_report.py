@@ -36,6 +36,7 @@ def add_report(graph: Graph, config: Config) -> str:
     held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
     judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
     counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
+    categories = _unique(id for c in graph.candidates for id in c.categories.values())
     kinds = [benchmark.kind for benchmark in config.benchmarks.values()]
     comparison = graph.add(
         "comparisons",
@@ -46,8 +47,9 @@ def add_report(graph: Graph, config: Config) -> str:
             "held_out": held_out,
             "judged": judged,
         },
-        reads={"categories": _unique(i for c in graph.candidates for i in c.categories.values())},
-        knows={"chain": _chain(graph)},
+        reads={"categories": categories},
+        # The scores are not read: that they are what was counted, their manifests say.
+        knows={"chain": (*_chain(graph), *categories)},
         kinds=kinds,
     )
     legacy = {

@@ -395,7 +395,7 @@ def always(files):
             store,
             "_has_size",
             lambda path, size: path.is_file(),
-            "a score is cut short and the comparison is to be made",
+            "categories are cut short and the comparison is to be made",
             "stale",
         ),
         (
