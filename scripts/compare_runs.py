@@ -18,7 +18,9 @@ from scripts.lib.job import Job, run_job
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     spec, folders = CompareSpec.from_json(job.spec), job.named("categories")
-    return compare_runs(spec, folders, job.manifests("chain"), job.out)
+    # That what was counted are the scores at hand, only manifests say: no score is read.
+    manifests = {**job.manifests("chain"), **job.manifests("categories")}
+    return compare_runs(spec, folders, manifests, job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -48,8 +48,7 @@ def add_report(graph: Graph, config: Config) -> str:
             "judged": judged,
         },
         reads={"categories": categories},
-        # The scores are not read: that they are what was counted, their manifests say.
-        knows={"chain": (*_chain(graph), *categories)},
+        knows={"chain": _chain(graph)},
         kinds=kinds,
     )
     legacy = {
