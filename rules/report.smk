@@ -1,6 +1,6 @@
 """Compare and report.
 
-in   results/{scores,categories}/, the manifests of all the rest
+in   results/categories/, results/scores/ for the old layout, the manifests of all the rest
 out  results/{comparisons,reports}/
 """
 

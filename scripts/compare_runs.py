@@ -1,6 +1,6 @@
 """Set every tuned model beside its base, category by category, on the same questions.
 
-Reads   scores/, categories/ of all candidates; the manifests of what they were made from
+Reads   categories/ of all candidates; the manifests of what they were made from
 Writes  <artifact>/comparison.json  everything; <artifact>/comparison.csv the same as long rows
         <artifact>/comparison.md    the tables that people read
 
@@ -17,8 +17,10 @@ from scripts.lib.job import Job, run_job
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    folders = {**job.named("scores"), **job.named("categories")}
-    return compare_runs(CompareSpec.from_json(job.spec), folders, job.manifests("chain"), job.out)
+    spec, folders = CompareSpec.from_json(job.spec), job.named("categories")
+    # That what was counted are the scores at hand, only manifests say: no score is read.
+    manifests = {**job.manifests("chain"), **job.manifests("categories")}
+    return compare_runs(spec, folders, manifests, job.out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.bad_rows import add_counts
@@ -37,6 +38,17 @@ class Judged(TypedDict):
     score: float
     prompt_hash: str
     token_hash: str
+
+
+_ANSWERS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("subject", pa.string()),
+        ("score", pa.float64()),
+        ("prompt_hash", pa.string()),
+        ("token_hash", pa.string()),
+    ]
+)
 
 
 class Tally(TypedDict):
@@ -100,6 +112,8 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
     """
     answers, protocol = load_answers(scores, spec.metric)
     provenance = read_provenance(scores)
+    table = pa.Table.from_pylist(list(map(dict, answers)), _ANSWERS)
+    pq.write_table(table, out / f"{spec.benchmark}.answers.parquet")
     scored = {answer["subject"] for answer in answers}
     missing = sorted(set(spec.subjects or ()) - scored)
     if missing:
@@ -129,6 +143,17 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (out / f"{spec.benchmark}.judged.jsonl").write_text(lines, encoding="utf-8")
     return tallies
+
+
+def read_answers(folder: Path, benchmark: str) -> list[Judged]:
+    """Return the answers that category scores were counted from.
+
+    Args:
+        folder: Category scores of one candidate.
+        benchmark: Its name.
+    """
+    answers: list[Judged] = pq.read_table(folder / f"{benchmark}.answers.parquet").to_pylist()
+    return answers
 
 
 def load_answers(

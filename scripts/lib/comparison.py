@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.aggregation import Judged, load_answers, prompt_set, tally
+from scripts.lib.aggregation import Judged, prompt_set, read_answers, tally
 from scripts.lib.categories import AVERAGE
 from scripts.lib.chain import check_chain
-from scripts.lib.comparison_files import read_categories, read_metric, write_tables
-from scripts.lib.comparison_held_out import HeldOutScore, compare_held_out
-from scripts.lib.comparison_judged import judged_section
+from scripts.lib.comparison_files import read_categories, read_protocol, write_tables
 from scripts.lib.comparison_spec import Candidate, CompareSpec, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.paired import paired_difference
 from scripts.lib.score_files import FEWER_SHOTS, OWN_MATTERS
+from scripts.lib.sections import parts_of
 from scripts.lib.token_notes import differing_note, other_tokens, split_notes
 
 # Guessing among four choices.
@@ -74,7 +73,7 @@ def compare_runs(
 
     Args:
         spec: Candidates and benchmarks.
-        artifacts: Folder of every artifact that the spec names.
+        artifacts: Folder of every category score that the spec names.
         manifests: Manifests by artifact id; where one names another as its input, the contents
             have to agree.
         out: Existing empty folder.
@@ -87,17 +86,18 @@ def compare_runs(
         StoreError: An artifact was made from other bytes than its input has now.
     """
     check_chain(manifests)
+    special = {"held_out": spec.held_out, "judged": spec.judged}
+    parts = parts_of("compare_runs", special)
     document = {
         "benchmarks": {
             name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
         },
-        "held_out": {
-            name: compare_held_out(name, _held_out(spec.candidates, name, artifacts))
-            for name in spec.held_out
-        },
-        "judged": {
-            name: judged_section(name, spec.candidates, artifacts, manifests)
-            for name in spec.judged
+        **{
+            section: {
+                name: parts[section].section(name, spec.candidates, artifacts, manifests)
+                for name in names
+            }
+            for section, names in special.items()
         },
         "candidates": [
             {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
@@ -107,29 +107,13 @@ def compare_runs(
     return {"rows": write_tables(document, out)}
 
 
-def _held_out(
-    candidates: Sequence[Candidate], benchmark: str, artifacts: Mapping[str, Path]
-) -> list[HeldOutScore]:
-    return [
-        HeldOutScore.read(
-            artifacts[c.categories[benchmark]],
-            benchmark,
-            name=c.name,
-            base=c.base,
-            unmerged=c.unmerged,
-        )
-        for c in beside_base(candidates)
-        if benchmark in c.categories
-    ]
-
-
 def _compare_benchmark(
     benchmark: str, candidates: Sequence[Candidate], artifacts: Mapping[str, Path]
 ) -> dict[str, Any]:
     scored = {
         candidate.name: _load(candidate, benchmark, artifacts)
         for candidate in beside_base(candidates)
-        if candidate.scores.get(benchmark)
+        if benchmark in candidate.categories
     }
     if not scored:
         raise ScoreError(f"No candidate was scored on {benchmark!r}. Score one, or drop it.")
@@ -160,11 +144,10 @@ def _compare_benchmark(
 
 
 def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
-    counted = artifacts[candidate.categories[benchmark]]
-    answers, protocol = load_answers(
-        [artifacts[id_] for id_ in candidate.scores[benchmark]], read_metric(counted, benchmark)
-    )
-    categories, category_map = read_categories(counted, benchmark, answers)
+    folder = artifacts[candidate.categories[benchmark]]
+    protocol = read_protocol(folder, benchmark)
+    answers = read_answers(folder, benchmark)
+    categories, category_map = read_categories(folder, benchmark, answers)
     subjects = set(categories[AVERAGE])
     return _Scored(
         candidate=candidate,

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import held_out_tables, judged_tables
 from scripts.lib.aggregation import Judged, tally
 from scripts.lib.categories import CATEGORY_ORDER
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
-from scripts.lib.metrics import AnyMetric, metric_from_json
+from scripts.lib.sections import parts_of
 from scripts.lib.wording import map_words, percent, plus_minus, protocol_words, signed
 
 _COLUMNS = (
@@ -32,7 +31,12 @@ _COLUMNS = (
     "verdict",
     "perplexity",
     "bits_per_byte",
-    *judged_tables.COLUMNS,
+    "wins",
+    "losses",
+    "ties",
+    "win_rate",
+    "win_rate_low",
+    "win_rate_high",
 )
 
 
@@ -78,13 +82,14 @@ def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
     return CATEGORY_ORDER
 
 
-def read_metric(folder: Path, benchmark: str) -> AnyMetric | None:
-    """Return how the generated answers behind category scores were judged, if they were.
+def read_protocol(folder: Path, benchmark: str) -> dict[str, Any]:
+    """Return how the answers behind category scores were asked and judged.
 
     Raises:
         ScoreError: There is no average.
     """
-    return metric_from_json(_average(folder, benchmark)["protocol"].get("metric"))
+    protocol: dict[str, Any] = _average(folder, benchmark)["protocol"]
+    return protocol
 
 
 def _average(folder: Path, benchmark: str) -> Mapping[str, Any]:
@@ -100,8 +105,8 @@ def write_tables(document: Mapping[str, Any], out: Path) -> int:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
-    more = (held_out_tables, judged_tables)
-    rows = [*_tidy_rows(document), *(row for part in more for row in part.tidy_rows(document))]
+    parts = parts_of("compare_runs", document).values()
+    rows = [*_tidy_rows(document), *(row for part in parts for row in part.tidy_rows(document))]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -111,10 +116,10 @@ def write_tables(document: Mapping[str, Any], out: Path) -> int:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """Return a comparison as Markdown: one table per benchmark, categories down, models across."""
-    parts = ["# Fine-tunes beside their bases\n"]
+    lines = ["# Fine-tunes beside their bases\n"]
     for name, benchmark in document["benchmarks"].items():
         average = next(iter(benchmark["candidates"].values()))[CATEGORY_ORDER[0]]
-        parts += [
+        lines += [
             f"## {name}\n",
             *_markdown_table(document, benchmark),
             "",
@@ -123,8 +128,9 @@ def markdown(document: Mapping[str, Any]) -> str:
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
-    more = [*held_out_tables.markdown(document), *judged_tables.markdown(document)]
-    return "\n".join([*parts, *more])
+    for part in parts_of("compare_runs", document).values():
+        lines += part.markdown(document)
+    return "\n".join(lines)
 
 
 def _markdown_table(document: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[str]:

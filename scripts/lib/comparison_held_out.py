@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib import token_notes
+from scripts.lib.adherence import ADHERENCE, values_of
+from scripts.lib.asked_notes import left_out_notes, split_notes
+from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.errors import ScoreError
-from scripts.lib.held_out import ADHERENCE, values_of
+from scripts.lib.held_out_tables import markdown, tidy_rows
 from scripts.lib.paired import paired_difference
-from scripts.lib.score_files import LEFT_OUT, OWN_MATTERS
-from scripts.lib.wording import bad_row_words
+from scripts.lib.score_files import OWN_MATTERS
+
+__all__ = ["HeldOutScore", "compare_held_out", "markdown", "section", "tidy_rows"]
 
 # What is stated of each candidate.
 _STATED = ("n", "tokens", "bytes", "loss", "perplexity", "bits_per_byte", "adherence")
@@ -66,6 +70,34 @@ class HeldOutScore:
         """What of the protocol is the same for all that stand side by side."""
         protocol = self.document["protocol"]
         return {key: value for key, value in protocol.items() if key not in OWN_MATTERS}
+
+
+def section(
+    benchmark: str,
+    candidates: Sequence[Candidate],
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the section of one benchmark, found by the artifacts that the candidates name.
+
+    Args:
+        benchmark: Its name.
+        candidates: All candidates.
+        artifacts: Folder of every category score that they name.
+        manifests: Manifests by artifact id; none is needed here.
+    """
+    scores = [
+        HeldOutScore.read(
+            artifacts[c.categories[benchmark]],
+            benchmark,
+            name=c.name,
+            base=c.base,
+            unmerged=c.unmerged,
+        )
+        for c in beside_base(candidates)
+        if benchmark in c.categories
+    ]
+    return compare_held_out(benchmark, scores)
 
 
 def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str, Any]:
@@ -159,26 +191,6 @@ def _shares(kept: Sequence[Mapping[str, Any]]) -> list[float]:
     """Return what each conversation adds to minus the loss, times their number."""
     tokens = sum(one["tokens"] for one in kept)
     return [-one["nats"] * len(kept) / tokens for one in kept]
-
-
-def split_notes(split: str | None) -> Iterator[dict[str, str]]:
-    """Yield what is to be said where runs may have seen how they do on what is asked."""
-    if split == "valid":
-        text = (
-            "These conversations are the valid split: no run was trained on them, but a run may "
-            "have been evaluated or stopped early on them, which flatters it. A test split is "
-            "stricter."
-        )
-        yield {"code": "valid_split", "text": text}
-
-
-def left_out_notes(protocol: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield what is to be said where conversations were too long to be asked, or no prompts."""
-    if count := protocol.get(LEFT_OUT):
-        text = f"Left out, as longer than the model's context with an answer: {count:,}."
-        yield {"code": "left_out", "text": text}
-    for words in bad_row_words(protocol):
-        yield {"code": "bad_rows", "text": f"{words}."}
 
 
 def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib import token_notes
-from scripts.lib.comparison_held_out import left_out_notes, split_notes
+from scripts.lib.asked_notes import left_out_notes, split_notes
 from scripts.lib.comparison_spec import Candidate, beside_base
 from scripts.lib.judged_scores import figures_file, prompts_file
+from scripts.lib.judged_tables import markdown, tidy_rows
 from scripts.lib.score_files import SPLIT_MARKERS
+
+__all__ = ["compare_judged", "markdown", "section", "tidy_rows"]
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -30,7 +33,7 @@ _UNMERGED = {
 _LEAST_CONSISTENT = 0.5
 
 
-def judged_section(
+def section(
     benchmark: str,
     candidates: Sequence[Candidate],
     artifacts: Mapping[str, Path],
@@ -41,7 +44,7 @@ def judged_section(
     Args:
         benchmark: Its name.
         candidates: All candidates.
-        artifacts: Folder of every artifact that they name.
+        artifacts: Folder of every category score that they name.
         manifests: Manifests by artifact id.
     """
     judged = [c for c in beside_base(candidates) if benchmark in c.judgements]

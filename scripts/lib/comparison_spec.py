@@ -14,7 +14,8 @@ class Candidate:
         kind: `base`, `run`, or `combination` of several runs.
         base: Name of the candidate that it is compared with, or None.
         unmerged: Whether model and adapter were scored side by side.
-        scores: Artifact ids of the scoring jobs, per benchmark.
+        scores: Artifact ids of the scoring jobs, per benchmark; their manifests say of judged pairs
+            what the base answered with.
         categories: Artifact id of the category scores, per benchmark.
         judgements: Artifact id of the judgements beside its base, per benchmark.
     """

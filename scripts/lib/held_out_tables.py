@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.lib.held_out import ADHERENCE
+from scripts.lib.adherence import ADHERENCE
 from scripts.lib.wording import percent, plus_minus, signed
 
 ROWS = {

@@ -6,9 +6,6 @@ from typing import Any
 from scripts.lib.categories import AVERAGE
 from scripts.lib.wording import percent
 
-COLUMNS = ("wins", "losses", "ties", "win_rate", "win_rate_low", "win_rate_high")
-"""What a CSV line has beside the columns of scores."""
-
 
 def tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a CSV line per benchmark, tuned candidate and category.

@@ -9,7 +9,20 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MODULES: Mapping[str, Mapping[str, str]] = {}
+MODULES: Mapping[str, Mapping[str, str]] = {
+    "exact_match": {},
+    "held_out": {
+        "compare_runs": "scripts.lib.comparison_held_out",
+        "write_report": "scripts.lib.report_held_out",
+    },
+    "judged_pairs": {
+        "compare_runs": "scripts.lib.comparison_judged",
+        "write_report": "scripts.lib.report_judged",
+    },
+    "lm_eval": {},
+    "mmlu": {"write_report": "scripts.lib.legacy_results"},
+    "multiple_choice": {},
+}
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""
 

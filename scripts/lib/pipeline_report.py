@@ -36,6 +36,8 @@ def add_report(graph: Graph, config: Config) -> str:
     held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
     judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
     counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
+    categories = _unique(id for c in graph.candidates for id in c.categories.values())
+    kinds = [benchmark.kind for benchmark in config.benchmarks.values()]
     comparison = graph.add(
         "comparisons",
         "all",
@@ -45,11 +47,9 @@ def add_report(graph: Graph, config: Config) -> str:
             "held_out": held_out,
             "judged": judged,
         },
-        reads={
-            "scores": _unique(id for c in graph.candidates for n in counted for id in c.scores[n]),
-            "categories": _unique(id for c in graph.candidates for id in c.categories.values()),
-        },
+        reads={"categories": categories},
         knows={"chain": _chain(graph)},
+        kinds=kinds,
     )
     legacy = {
         name: benchmark.subjects
@@ -64,6 +64,7 @@ def add_report(graph: Graph, config: Config) -> str:
         {"title": config.report.title, "candidates": shown, "legacy": written},
         reads={"comparison": comparison} | ({"scores": predictions} if legacy else {}),
         knows={"facts": _chain(graph)},
+        kinds=kinds,
     )
 
 

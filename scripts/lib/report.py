@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from scripts.lib.legacy_results import write_legacy
+from scripts.lib.kinds import load
 from scripts.lib.paired import SIGNIFICANCE
 from scripts.lib.report_evidence import (
     contracts,
@@ -20,11 +20,8 @@ from scripts.lib.report_evidence import (
     total_time,
     trainings,
 )
-from scripts.lib.report_held_out import HELD_OUT, held_out_answers, held_out_views
-from scripts.lib.report_judged import JUDGED, judged_answers, judged_views
-from scripts.lib.report_page import PAGE
 from scripts.lib.report_scores import answers, benchmark_views, count_words, page_notes
-from scripts.lib.report_style import CSS
+from scripts.lib.sections import SECTIONS, parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +120,12 @@ def write_report(
     document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
     for legacy in spec.legacy:
+        own = load("write_report", "mmlu")
         tallies = document["benchmarks"][legacy.benchmark]["candidates"]
         for candidate in spec.candidates:
             folders = [scores[id] for id in candidate.scores[legacy.benchmark]]
             place = out / "legacy" / legacy.benchmark / candidate.name
-            write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
+            own.write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
     shown = sum(len(document[part]) for part in ("benchmarks", "held_out", "judged"))
     return {"runs": runs, "benchmarks": shown}
@@ -143,20 +141,19 @@ def render_page(
         document: The parsed `comparison.json`.
         manifests: Manifests by artifact id.
     """
+    parts = parts_of("write_report", document)
     view: dict[str, Any] = {
         "title": spec.title,
-        "css": Markup(CSS),
+        "css": Markup(_text_of("report_style.css")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
-            *held_out_answers(document),
-            *judged_answers(document),
+            *(answer for part in parts.values() for answer in part.answers(document)),
         ],
         "notes": page_notes(document),
         "comparisons": count_words(document),
         "benchmarks": benchmark_views(document),
-        "held_out": held_out_views(document),
-        "judged": judged_views(document),
+        **{name: parts[name].views(document) if name in parts else [] for name in SECTIONS},
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -168,9 +165,18 @@ def render_page(
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        loader=DictLoader({"held_out": HELD_OUT, "judged": JUDGED}),
+        loader=DictLoader(
+            {
+                "page": _text_of("report_page.html.jinja"),
+                **{name: part.template() for name, part in parts.items()},
+            }
+        ),
     )
-    return environment.from_string(PAGE).render(view, sections=_sections(view)) + "\n"
+    return environment.get_template("page").render(view, sections=_sections(view)) + "\n"
+
+
+def _text_of(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:

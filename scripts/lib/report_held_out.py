@@ -1,48 +1,20 @@
 """What the report says about a dataset's held-out conversations: the domain itself."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from scripts.lib import held_out_tables as tables
 from scripts.lib.report_scores import View, p_words, role, verdict_mark
 from scripts.lib.wording import plus_minus
 
-HELD_OUT = """\
-<section id="held-out" aria-labelledby="held-out-title">
-<h2 id="held-out-title">Domain</h2>
-<p class="quiet">How the fine-tunes do on conversations that were held out of training, in what they
-were trained for. What was forgotten elsewhere stands under Scores.</p>
-{% for benchmark in held_out %}<div class="card">
-<h3>{{ benchmark.name }}</h3>
-{% for sentence in benchmark.sentences %}<p>{{ sentence }}</p>
-{% endfor %}<p class="quiet">{{ benchmark.about }}</p>
-{% for note in benchmark.notes %}<p class="note">{{ note }}</p>
-{% endfor %}<div class="scroll" role="region" tabindex="0"
-aria-label="Held-out results of {{ benchmark.name }}">
-<table>
-<caption>Loss on the reference answers, and how many of the model's own answers keep to the
-domain</caption>
-<thead><tr><th scope="col">Measure</th>
-{% for column in benchmark.columns %}<th scope="col">{{ column.name }}
-<small>{{ column.role }}</small></th>
-{% endfor %}</tr></thead>
-<tbody>
-{% for row in benchmark.rows %}<tr>
-<th scope="row">{{ row.label }} <small>{{ row.judged }}</small></th>
-{% for cell in row.cells %}<td><span class="score">{{ cell.value }}</span>
-{% if cell.change %}<small>{{ cell.change }} {{ mark(cell.verdict) }}</small>
-<small>{{ cell.moved }}</small>
-{% elif cell.error %}<small>{{ cell.error }}</small>
-{% endif %}</td>
-{% endfor %}</tr>
-{% endfor %}</tbody>
-</table>
-</div></div>
-{% endfor %}</section>
-"""
+
+def template() -> str:
+    """Return the section as a Jinja template, included by that of the page."""
+    return Path(__file__).with_name("report_held_out.html.jinja").read_text(encoding="utf-8")
 
 
-def held_out_answers(document: Mapping[str, Any]) -> Iterator[View]:
+def answers(document: Mapping[str, Any]) -> Iterator[View]:
     """Yield for each fine-tune what became of it on the domain, in words and in numbers.
 
     Args:
@@ -60,7 +32,7 @@ def held_out_answers(document: Mapping[str, Any]) -> Iterator[View]:
             }
 
 
-def held_out_views(document: Mapping[str, Any]) -> list[View]:
+def views(document: Mapping[str, Any]) -> list[View]:
     """Return the table of each held-out benchmark."""
     return [
         {

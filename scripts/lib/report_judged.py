@@ -1,6 +1,7 @@
 """What the report says of judged pairs: who was preferred, how sure that is, and a few examples."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from scripts.lib.report_scores import View, candidate_notes, p_words, verdict_mark
@@ -16,44 +17,13 @@ _WORDS = {
     "unchanged": "{run} answers {name} exactly as {base} does.",
 }
 
-JUDGED = """\
-<section id="judged" aria-labelledby="judged-title">
-<h2 id="judged-title">Judged pairs</h2>
-{% for benchmark in judged %}<div class="card">
-<h3>{{ benchmark.name }}</h3>
-<p class="quiet">{{ benchmark.protocol }}</p>
-{% for note in benchmark.notes %}<p class="note">{{ note }}</p>
-{% endfor %}<div class="scroll" role="region" tabindex="0"
-aria-label="Judged pairs of {{ benchmark.name }}">
-<table>
-<caption>Prompts on which the tuned model's answer was preferred to its base's</caption>
-<thead><tr><th scope="col">Candidate</th><th scope="col">Wins</th><th scope="col">Losses</th>
-<th scope="col">Ties</th><th scope="col">Win rate <small>ties count half</small></th>
-<th scope="col">To the first place</th><th scope="col">Orders agree</th></tr></thead>
-<tbody>
-{% for row in benchmark.rows %}<tr{% if row.total %} class="total"{% endif %}>
-<th scope="row">{{ row.who }} <small>{{ row.prompts }}</small></th>
-<td>{{ row.wins }}</td><td>{{ row.losses }}</td>
-<td>{{ row.ties }}<small>{{ row.equal }}</small></td>
-<td><span class="score">{{ row.rate }}</span><small>{{ row.interval }}</small>
-<small>{{ row.p }} {{ mark(row.verdict) }}</small></td>
-<td>{{ row.first.rate }}<small>{{ row.first.interval }}</small></td>
-<td>{{ row.same.rate }}<small>{{ row.same.interval }}</small></td></tr>
-{% endfor %}</tbody>
-</table>
-</div>
-{% for example in benchmark.examples %}<details>
-<summary>{{ example.title }} <span class="quiet">{{ example.verdicts }}</span></summary>
-<dl>{% for term, text in example.texts %}<dt>{{ term }}</dt>
-<dd class="text">{{ text }}</dd>{% endfor %}</dl>
-</details>
-{% endfor %}</div>
-{% endfor %}</section>
-"""
-"""The section as a Jinja template, included by that of the page."""
+
+def template() -> str:
+    """Return the section as a Jinja template, included by that of the page."""
+    return Path(__file__).with_name("report_judged.html.jinja").read_text(encoding="utf-8")
 
 
-def judged_answers(document: Mapping[str, Any]) -> list[View]:
+def answers(document: Mapping[str, Any]) -> list[View]:
     """Return for each judged run one sentence in words and one in numbers.
 
     Args:
@@ -71,7 +41,7 @@ def judged_answers(document: Mapping[str, Any]) -> list[View]:
     ]
 
 
-def judged_views(document: Mapping[str, Any]) -> list[View]:
+def views(document: Mapping[str, Any]) -> list[View]:
     """Return the table and the examples of each benchmark on which somebody was judged."""
     return [
         {

@@ -260,6 +260,12 @@ CODE_ROWS = [
     _code("aggregate_scores", categories(*ALL) | END),
     _code("compare_runs", END),
     _code("write_report", frozenset({"reports"})),
+    # Kinds that this world has not, and one that it has.
+    _code("lib/comparison_held_out", frozenset()),
+    _code("lib/comparison_judged", frozenset()),
+    _code("lib/report_held_out", frozenset()),
+    _code("lib/report_judged", frozenset()),
+    _code("lib/legacy_results", frozenset({"reports"})),
     # Modules of the library: two imports away from a program, shared by several, and by none.
     _code("lib/verdict", tuned(*RUNS) | END),
     _code("lib/attention", tuned(*RUNS) | END),

@@ -145,6 +145,17 @@ PAIRS_ROWS = [
         add_constant("scripts/lib/judged_figures.py"),
         categories("gentle", on=BOTH) | END,
     ),
+    _row("code that compares judged pairs", add_constant("scripts/lib/comparison_judged.py"), END),
+    _row(
+        "code of their section of the report",
+        add_constant("scripts/lib/report_judged.py"),
+        frozenset({"reports"}),
+    ),
+    _row(
+        "the file of that section",
+        lambda world: world.edit("scripts/lib/report_judged.html.jinja", lambda text: text + " "),
+        frozenset({"reports"}),
+    ),
     _row("the client's library moves in the lock", move_pin("requests"), frozenset()),
     _row(
         "scipy moves in the lock where it counts wins",

@@ -164,9 +164,14 @@ RESULT_ROWS = [
     Row("the report's manifest is deleted", _delete_manifest("reports"), frozenset({"reports"})),
     Row("the report's folder is deleted", evict("reports"), frozenset({"reports"})),
     Row(
+        "categories are cut short and the comparison is to be made",
+        then(damage("categories:tiny/exact", same_size=False), evict("comparisons", "reports")),
+        frozenset({"categories:tiny/exact"}) | END,
+    ),
+    Row(
         "a score is cut short and the comparison is to be made",
         then(damage("scores:tiny/exact", same_size=False), evict("comparisons", "reports")),
-        frozenset({"scores:tiny/exact"}) | END,
+        END,
     ),
     Row("the index is deleted", _only_files, frozenset()),
     Row("things that no plan made lie about", _foreign, frozenset()),
@@ -177,8 +182,8 @@ RESULT_ROWS = [
     Row("a cache of one's own before a colleague's", _second_cache, END, "clone"),
     Row(
         "an entry of the cache is cut short",
-        damage("scores:tiny/exact", same_size=False, root="cache"),
-        frozenset({"scores:tiny/exact"}) | END,
+        damage("categories:tiny/exact", same_size=False, root="cache"),
+        frozenset({"categories:tiny/exact"}) | END,
         "clone",
     ),
     Row(
@@ -188,9 +193,12 @@ RESULT_ROWS = [
         "clone",
     ),
     Row(
-        "scores of a run are cut short in the cache, which has no merged model",
-        damage("scores:gentle/exact", same_size=False, root="cache"),
-        frozenset({"merged:gentle", "scores:gentle/exact"}) | END,
+        "scores and categories of a run are cut short in the cache, which has no merged model",
+        then(
+            damage("scores:gentle/exact", same_size=False, root="cache"),
+            damage("categories:gentle/exact", same_size=False, root="cache"),
+        ),
+        frozenset({"merged:gentle"}) | scored("gentle", on=["exact"]) | END,
         "clone",
     ),
     Row("a run is asked for again", put("redo", "gentle"), tuned("gentle") | END),

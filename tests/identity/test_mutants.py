@@ -86,11 +86,6 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("comparisons", "spec", "candidates"),
     ),
     # The names of the inputs, with their keys, stand in the spec of the comparison and the report.
-    ("comparisons", "edge", "scores"): (
-        ("comparisons", "edge", "chain"),
-        ("comparisons", "edge", "categories"),
-        ("comparisons", "spec", "candidates"),
-    ),
     ("comparisons", "edge", "categories"): (("comparisons", "spec", "candidates"),),
     ("reports", "edge", "facts"): (
         ("reports", "spec", "candidates"),
@@ -100,12 +95,10 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.
     ("comparisons", "spec", "benchmarks"): (
-        ("comparisons", "edge", "scores"),
         ("comparisons", "edge", "categories"),
         ("comparisons", "edge", "chain"),
     ),
     ("comparisons", "spec", "held_out"): (
-        ("comparisons", "edge", "scores"),
         ("comparisons", "edge", "categories"),
         ("comparisons", "edge", "chain"),
     ),
@@ -395,7 +388,7 @@ def always(files):
             store,
             "_has_size",
             lambda path, size: path.is_file(),
-            "a score is cut short and the comparison is to be made",
+            "categories are cut short and the comparison is to be made",
             "stale",
         ),
         (

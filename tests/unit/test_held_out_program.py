@@ -98,3 +98,18 @@ def test_an_empty_split_is_named_with_its_remedy_by_the_job(config):
     make(invocation, "chat", format_chat)
     with pytest.raises(SystemExit, match=r"holds no test conversations .* a larger test_fraction"):
         make(invocation, "scores", score_benchmark)
+
+
+def test_a_score_made_anew_with_other_bytes_than_were_counted_is_refused(config):
+    """The comparison reads what was counted and no score."""
+    invocation = plan_invocation(config, ROOT)
+    make(invocation, "models", fetch_model)
+    make(invocation, "raw", fetch_dataset)
+    make(invocation, "chat", format_chat)
+    (score, _) = make(invocation, "scores", score_benchmark)
+    make(invocation, "categories", aggregate_scores)
+    manifest = score.with_name(f"{score.name}.json")
+    said = json.loads(manifest.read_text()) | {"content": "0" * 64, "files": []}
+    manifest.write_text(json.dumps(said))
+    with pytest.raises(SystemExit, match=r"categories/\S+ was made from another scores/"):
+        make(invocation, "comparisons", compare_runs)
