@@ -9,7 +9,13 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MODULES: Mapping[str, Mapping[str, str]] = {}
+MODULES: Mapping[str, Mapping[str, str]] = {
+    "mmlu": {"fetch_benchmark": "scripts.lib.mmlu_fetch"},
+    "multiple_choice": {"fetch_benchmark": "scripts.lib.multiple_choice_fetch"},
+    "exact_match": {"fetch_benchmark": "scripts.lib.exact_match_fetch"},
+    "lm_eval": {"fetch_benchmark": "scripts.lib.lm_eval_fetch"},
+    "judged_pairs": {"fetch_benchmark": "scripts.lib.judged_pairs_fetch"},
+}
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""
 

@@ -18,18 +18,10 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from scripts.lib.bad_rows import FaultOf
+from scripts.lib.choice_faults import MMLU_CHOICES, choice_fault, mmlu_fault
 from scripts.lib.errors import ScoreError
-from scripts.lib.question_rows import (
-    LETTERS,
-    MMLU_CHOICES,
-    QUESTIONS_FILE,
-    Row,
-    answer_fault,
-    choice_fault,
-    is_subject,
-    mmlu_fault,
-    read_rows,
-)
+from scripts.lib.exact_match_faults import answer_fault
+from scripts.lib.question_rows import LETTERS, QUESTIONS_FILE, Row, is_subject, read_rows
 
 
 def read_subject(
