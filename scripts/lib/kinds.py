@@ -10,11 +10,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MODULES: Mapping[str, Mapping[str, str]] = {
-    "mmlu": {"fetch_benchmark": "scripts.lib.mmlu_fetch"},
-    "multiple_choice": {"fetch_benchmark": "scripts.lib.multiple_choice_fetch"},
-    "exact_match": {"fetch_benchmark": "scripts.lib.exact_match_fetch"},
-    "lm_eval": {"fetch_benchmark": "scripts.lib.lm_eval_fetch"},
-    "judged_pairs": {"fetch_benchmark": "scripts.lib.judged_pairs_fetch"},
+    "mmlu": {
+        "fetch_benchmark": "scripts.lib.mmlu_fetch",
+        "score_benchmark": "scripts.lib.mmlu_questions",
+    },
+    "multiple_choice": {
+        "fetch_benchmark": "scripts.lib.multiple_choice_fetch",
+        "score_benchmark": "scripts.lib.multiple_choice_questions",
+    },
+    "exact_match": {
+        "fetch_benchmark": "scripts.lib.exact_match_fetch",
+        "score_benchmark": "scripts.lib.exact_match_questions",
+    },
+    "lm_eval": {
+        "fetch_benchmark": "scripts.lib.lm_eval_fetch",
+        "score_benchmark": "scripts.lib.lm_eval_scoring",
+    },
+    "held_out": {
+        "score_benchmark": "scripts.lib.held_out_questions",
+    },
+    "judged_pairs": {
+        "fetch_benchmark": "scripts.lib.judged_pairs_fetch",
+        "score_benchmark": "scripts.lib.judged_questions",
+    },
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""

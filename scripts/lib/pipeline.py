@@ -193,6 +193,7 @@ class _Shared:
                     {**asked, "subjects": subjects},
                     reads={**reads, "benchmark": place.id},
                     gates=(*gates, *task_gates(benchmark, place)),
+                    kinds=(benchmark.kind,),
                 )
                 for cell, subjects in cells(benchmark, place)
             )

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
+from scripts.lib import kinds
+from scripts.lib.asking import Asking
 from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.bad_rows import count_left_out
-from scripts.lib.benchmark_questions import questions_of, stated_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import answer_once
 from scripts.lib.prompt_tokens import check_lengths, context_limit, tokens_needed
@@ -59,15 +60,6 @@ _SCHEMA = pa.schema(
         ("metrics", pa.string()),
     ]
 )
-_MORE_COLUMNS = {
-    "held_out": (
-        pa.field("reference_tokens", pa.int64()),
-        pa.field("response_tokens", pa.int64()),
-        pa.field("ended", pa.bool_()),
-        pa.field("markers", pa.list_(pa.string())),
-    ),
-    "judged_pairs": (pa.field("ended", pa.bool_()),),
-}
 
 
 def score_benchmark(
@@ -103,15 +95,16 @@ def score_benchmark(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     check_backend(spec.backend)
+    asking: Asking = kinds.load("score_benchmark", spec.kind)
     tokenizer = load_tokenizer(
         adapter or model,
         chat_template=spec.chat_template,
-        optional=spec.kind not in ("held_out", "judged_pairs"),
+        optional=not asking.NEEDS_TEMPLATE,
         template=spec.template,
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
-    wanted = list(questions_of(spec, benchmark, tokenizer, limit))
+    wanted = list(asking.questions(spec, benchmark, tokenizer, limit))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     hashes = check_lengths(questions, tokenizer, limit)
     split = split_markers(tokenizer) if spec.chat_template else {}
@@ -126,13 +119,13 @@ def score_benchmark(
     )
     respondent = Respondent(spec.backend, loading)
     answers = _answer_all(questions, respondent, scratch)
-    schema = pa.schema([*_SCHEMA, *_MORE_COLUMNS.get(spec.kind, ())])
+    schema = pa.schema([*_SCHEMA, *asking.MORE_COLUMNS])
     rows = [{**a, "token_hash": read} for a, read in zip(answers, hashes, strict=True)]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
-    protocol = {**spec.protocol(), **stated_of(spec, questions), FEWER_SHOTS: fewer}
+    protocol = {**spec.protocol(), **asking.stated(spec, questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
         protocol[LEFT_OUT] = len(wanted) - len(questions)
     if bad := count_left_out(benchmark, spec.subjects, examples=spec.shots != 0):

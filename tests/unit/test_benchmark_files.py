@@ -9,9 +9,9 @@ from tokenizers.processors import TemplateProcessing
 
 from scripts.lib.aggregation import load_answers
 from scripts.lib.errors import ScoreError
+from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.prompt_tokens import tokens_needed
 from scripts.lib.prompts import ask, load_tokenizer
-from scripts.lib.tasks import mmlu_task, read_subject
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows

@@ -13,11 +13,11 @@ from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.multiple_choice_questions import own_choice_task, read_own_choices
 from scripts.lib.pins import read_lock
 from scripts.lib.pipeline_sources import add_questions
 from scripts.lib.prompts import ask
 from scripts.lib.sources import LocalSources, column_names
-from scripts.lib.tasks import own_choice_task, read_own_choices
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
 from tests.workspace import ROOT

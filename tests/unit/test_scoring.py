@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import read_block
+from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_spec import ScoreSpec
-from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark
 
