@@ -13,25 +13,31 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     "mmlu": {
         "fetch_benchmark": "scripts.lib.mmlu_fetch",
         "score_benchmark": "scripts.lib.mmlu_questions",
+        "aggregate_scores": "scripts.lib.choice_scores",
     },
     "multiple_choice": {
         "fetch_benchmark": "scripts.lib.multiple_choice_fetch",
         "score_benchmark": "scripts.lib.multiple_choice_questions",
+        "aggregate_scores": "scripts.lib.choice_scores",
     },
     "exact_match": {
         "fetch_benchmark": "scripts.lib.exact_match_fetch",
         "score_benchmark": "scripts.lib.exact_match_questions",
+        "aggregate_scores": "scripts.lib.exact_match_scores",
     },
     "lm_eval": {
         "fetch_benchmark": "scripts.lib.lm_eval_fetch",
         "score_benchmark": "scripts.lib.lm_eval_scoring",
+        "aggregate_scores": "scripts.lib.lm_eval_scores",
     },
     "held_out": {
         "score_benchmark": "scripts.lib.held_out_questions",
+        "aggregate_scores": "scripts.lib.held_out_scores",
     },
     "judged_pairs": {
         "fetch_benchmark": "scripts.lib.judged_pairs_fetch",
         "score_benchmark": "scripts.lib.judged_questions",
+        "aggregate_scores": "scripts.lib.judged_pairs_scores",
     },
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing

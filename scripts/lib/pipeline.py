@@ -235,11 +235,13 @@ class _Shared:
                 "categories",
                 f"{slug}-{label}",
                 {
+                    "kind": benchmark.kind,
                     "benchmark": label,
                     "categories": category_map(benchmark),
                     "subjects": getattr(benchmark, "subjects", None),
                     "metric": metric(benchmark),
                 },
                 reads=reads,
+                kinds=(benchmark.kind,),
             )
         return categories

@@ -6,6 +6,7 @@ import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores, load_answers
 from scripts.lib.card_results import results
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.fetching_benchmarks import fetch_benchmark
@@ -86,9 +87,11 @@ def test_what_was_left_out_stands_in_protocol_categories_comparison_report_and_c
     assert len(answers) == 4
     assert facts["protocol"]["bad_rows"] == OWN
     assert json.loads((tmp_path / "out" / PROTOCOL_FILE).read_text())["bad_rows"] == OWN
-    counted = AggregateSpec(benchmark="own", categories="none", subjects=None, metric=None)
+    counted = AggregateSpec(
+        kind="multiple_choice", benchmark="own", categories="none", subjects=None, metric=None
+    )
     (tmp_path / "sums").mkdir()
-    aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums")
+    aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums", AsScored())
     average = json.loads((tmp_path / "sums/own.average.json").read_text())
     assert average["protocol"]["bad_rows"] == OWN and average["n"] == 4
     document = compared(tmp_path / "out", tmp_path / "sums", tmp_path / "table")
@@ -124,7 +127,7 @@ def test_the_jobs_of_a_benchmark_add_up_what_was_left_out_of_their_subjects(mode
             own = examples if subject == "botany" else {}
             assert facts["protocol"]["bad_rows"] == {"questions": {reason: 1}, **own}
             folders.append(tmp_path / f"{subject}{shots}" / "out")
-        _, protocol = load_answers(folders, None)
+        _, protocol = load_answers(folders, AsScored())
         asked_without = {"answer_not_among_choices": 1, "without_answer": 1}
         assert protocol["bad_rows"] == {"questions": asked_without, **examples}
 

@@ -8,6 +8,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from scripts.lib.aggregation import load_answers
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.errors import ScoreError
 from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.prompt_tokens import tokens_needed
@@ -182,6 +183,6 @@ def test_the_jobs_of_a_benchmark_add_up_their_shortened_questions(
         asked = spec(subjects=(subject,), shots=3, on_long_prompt="fewer_shots")
         score(asked, model, benchmark_folder, tmp_path / subject)
         folders.append(tmp_path / subject / "out")
-    _, protocol = load_answers(folders, None)
+    _, protocol = load_answers(folders, AsScored())
     assert protocol["fewer_shots"] == 2
     assert "2 too long questions with fewer examples" in protocol_words(protocol)

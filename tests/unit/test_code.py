@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.code import PLUMBING, ProjectCode, read_source
+from scripts.lib.kinds import MODULES, modules_of
 from scripts.lib.stages import JUDGING_LIBRARIES, STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -341,7 +342,14 @@ def test_every_plumbing_module_has_its_reason_and_is_there():
 def stage_closures() -> Iterator[tuple[str, list[Path]]]:
     """Yield each stage with the files that decide its bytes."""
     for stage in STAGES.values():
-        yield stage.name, CODE.closure(CODE.program(stage.rule))
+        yield stage.name, closure_of_rule(stage.rule)
+
+
+def closure_of_rule(rule: str) -> list[Path]:
+    """Return the files that decide the bytes of a rule's artifacts, of whatever kind."""
+    own = [ROOT.joinpath(*name.split(".")) for name in modules_of(rule, MODULES)]
+    entries = [CODE.program(rule), *(place.with_suffix(".py") for place in own)]
+    return sorted({path for entry in entries for path in CODE.closure(entry)})
 
 
 def test_plumbing_imports_no_stage_logic():
@@ -417,7 +425,7 @@ def libraries_of(stage: str) -> set[str]:
     """Return the third-party libraries that the files of a stage import."""
     names = {
         name.partition(".")[0]
-        for path in CODE.closure(CODE.program(STAGES[stage].rule))
+        for path in closure_of_rule(STAGES[stage].rule)
         for name in (one.name for one in read_source(path).imports)
     }
     return {DISTRIBUTIONS.get(n, n) for n in names - sys.stdlib_module_names - {"scripts"}}

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.config_benchmarks import LocalMmlu, MultipleChoice
@@ -118,12 +119,19 @@ def test_log_likelihoods_are_those_of_lm_eval(model, questions, tmp_path):
 
 def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions, tmp_path):
     score(own_spec(), model, questions, tmp_path)
-    counted = AggregateSpec(benchmark="own", categories="column", subjects=None, metric=None)
+    counted = AggregateSpec(
+        kind="multiple_choice", benchmark="own", categories="column", subjects=None, metric=None
+    )
     (tmp_path / "sums").mkdir()
-    tallies = aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums")
+    tallies = aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums", AsScored())
     assert list(tallies) == ["Average", "Art", "Public law"]
     names = sorted(path.name for path in (tmp_path / "sums").iterdir())
-    assert names == ["own.art.json", "own.average.json", "own.public_law.json"]
+    assert names == [
+        "own.answers.parquet",
+        "own.art.json",
+        "own.average.json",
+        "own.public_law.json",
+    ]
     candidates = [
         {"name": name, "kind": kind, "base": base, "unmerged": False}
         | {"scores": {"own": ["scores/x"]}, "categories": {"own": "categories/x"}, "judgements": {}}
