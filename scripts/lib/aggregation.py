@@ -9,10 +9,10 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +21,18 @@ from scripts.lib.bad_rows import add_counts
 from scripts.lib.categories import CategoryMap, group_subjects
 from scripts.lib.category_names import file_name
 from scripts.lib.errors import ScoreError
-from scripts.lib.metrics import AnyMetric, Metric, judge, metric_from_json
 from scripts.lib.provenance import read_provenance
-from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
-from scripts.lib.task_metrics import TaskMetric, counted, value_of
+from scripts.lib.score_files import BAD_ROWS, FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE, TASKS
+
+_ANSWERS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("subject", pa.string()),
+        ("score", pa.float64()),
+        ("prompt_hash", pa.string()),
+        ("token_hash", pa.string()),
+    ]
+)
 
 
 class Judged(TypedDict):
@@ -40,17 +48,6 @@ class Judged(TypedDict):
     token_hash: str
 
 
-_ANSWERS = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("subject", pa.string()),
-        ("score", pa.float64()),
-        ("prompt_hash", pa.string()),
-        ("token_hash", pa.string()),
-    ]
-)
-
-
 class Tally(TypedDict):
     """A score: questions, right answers (None if answers can be partly right), mean and its error.
 
@@ -64,11 +61,29 @@ class Tally(TypedDict):
     stderr: float | None
 
 
+class Counting(Protocol):
+    """How a kind of benchmark finds the score of an answer."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of `questions.parquet` that it looks at beside ids, subjects and hashes."""
+        ...
+
+    def scores(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[float | None]:
+        """Return the score of each answer of a job; None for one that does not count."""
+        ...
+
+    def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the protocol says of it, given the answers of all jobs."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class AggregateSpec:
     """What decides the bytes of category scores.
 
     Attributes:
+        kind: The benchmark's kind, whose module sums up.
         benchmark: Its name, the first part of the file names.
         categories: `hendrycks`, `lm-eval`, `column` for the set's own, `tasks` for one each, or
             `none` for the average alone.
@@ -77,32 +92,31 @@ class AggregateSpec:
             where letters were.
     """
 
+    kind: str
     benchmark: str
     categories: CategoryMap
     subjects: tuple[str, ...] | None
-    metric: AnyMetric | None
+    metric: Mapping[str, Any] | None
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "AggregateSpec":
         """Build the spec from parsed JSON, where tuples are lists."""
         subjects = mapping["subjects"]
-        return cls(
-            benchmark=mapping["benchmark"],
-            categories=mapping["categories"],
-            subjects=None if subjects is None else tuple(subjects),
-            metric=metric_from_json(mapping["metric"]),
-        )
+        return cls(**{**mapping, "subjects": None if subjects is None else tuple(subjects)})
 
 
-def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> dict[str, Tally]:
+def aggregate_scores(
+    spec: AggregateSpec, scores: Sequence[Path], out: Path, counting: Counting
+) -> dict[str, Tally]:
     """Write `{benchmark}.{category}.json` for every category that has questions.
 
-    Where answers were generated, `{benchmark}.judged.jsonl` says of each what was compared.
+    `{benchmark}.answers.parquet` has every answer that counts, for comparisons.
 
     Args:
-        spec: Category map, subjects, and the metric of generated answers.
+        spec: Category map and subjects.
         scores: Folders of `score_benchmark`, all jobs of one candidate and benchmark.
         out: Existing empty folder.
+        counting: How the score of an answer is found.
 
     Returns:
         The tally of each category by display name, Average first.
@@ -110,10 +124,8 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
     Raises:
         ScoreError: The jobs overlap, were asked differently or of other models, or lack a subject.
     """
-    answers, protocol = load_answers(scores, spec.metric)
+    answers, protocol = load_answers(scores, counting)
     provenance = read_provenance(scores)
-    table = pa.Table.from_pylist(list(map(dict, answers)), _ANSWERS)
-    pq.write_table(table, out / f"{spec.benchmark}.answers.parquet")
     scored = {answer["subject"] for answer in answers}
     missing = sorted(set(spec.subjects or ()) - scored)
     if missing:
@@ -121,8 +133,10 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
             f"The scores of {spec.benchmark!r} lack the subjects {', '.join(missing)}. "
             "Score them, or leave them out of `subjects`."
         )
+    wanted = spec.subjects or scored
+    _write_answers([answer for answer in answers if answer["subject"] in wanted], spec, out)
     tallies: dict[str, Tally] = {}
-    for category, subjects in group_subjects(spec.subjects or scored, spec.categories).items():
+    for category, subjects in group_subjects(wanted, spec.categories).items():
         by_subject = {name: [a for a in answers if a["subject"] == name] for name in subjects}
         part = [answer for rows in by_subject.values() for answer in rows]
         tallies[category] = tally(part)
@@ -138,38 +152,40 @@ def aggregate_scores(spec: AggregateSpec, scores: Sequence[Path], out: Path) -> 
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    if isinstance(spec.metric, Metric):
-        rows = _judged_rows(scores, spec.metric)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (out / f"{spec.benchmark}.judged.jsonl").write_text(lines, encoding="utf-8")
     return tallies
 
 
+def _write_answers(answers: Sequence[Judged], spec: AggregateSpec, out: Path) -> None:
+    table = pa.Table.from_pylist([dict(answer) for answer in answers], schema=_ANSWERS)
+    pq.write_table(table, out / _answers_file(spec.benchmark))
+
+
 def read_answers(folder: Path, benchmark: str) -> list[Judged]:
-    """Return the answers that category scores were counted from.
+    """Return the answers that count behind category scores, in the order of the scoring jobs.
 
     Args:
-        folder: Category scores of one candidate.
-        benchmark: Its name.
+        folder: Where `aggregate_scores` wrote them.
+        benchmark: The benchmark's name.
     """
-    answers: list[Judged] = pq.read_table(folder / f"{benchmark}.answers.parquet").to_pylist()
+    answers: list[Judged] = pq.read_table(folder / _answers_file(benchmark)).to_pylist()
     return answers
 
 
-def load_answers(
-    scores: Sequence[Path], metric: AnyMetric | None
-) -> tuple[list[Judged], dict[str, Any]]:
+def _answers_file(benchmark: str) -> str:
+    return f"{benchmark}.answers.parquet"
+
+
+def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judged], dict[str, Any]]:
     """Read the jobs of one candidate and benchmark.
 
     Args:
         scores: Folders of `score_benchmark`.
-        metric: Judges generated answers anew, or says which value counts; None to take the
-            judgement that stands there.
+        counting: How the score of an answer is found.
 
     Returns:
         All answers, job after job, and the protocol that the jobs share, with the number of all
         questions that were asked with fewer worked examples, of all rows that were left out, and
-        with the metric if there is one.
+        with what is to be said of the scores.
 
     Raises:
         ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
@@ -177,14 +193,20 @@ def load_answers(
     if not scores:
         raise ScoreError("There are no scores to read. Score the benchmark first.")
     answers: list[Judged] = []
+    rows: list[dict[str, Any]] = []
     protocols = []
+    columns = ["question_id", "subject", "prompt_hash", "token_hash", *counting.columns]
     fewer = 0
     bad = []
+    tasks: dict[str, Any] = {}
     for folder in scores:
-        answers += _read_judged(folder, metric)
+        found = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        answers += _judged(found, counting)
+        rows += found
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
         bad.append(protocol.pop(BAD_ROWS, {}))
+        tasks |= protocol.pop(TASKS, {})
         protocols.append(protocol)
         keys = protocols[0].keys() | protocol.keys()
         differing = sorted(key for key in keys if protocols[0].get(key) != protocol.get(key))
@@ -199,18 +221,15 @@ def load_answers(
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    protocol = {**protocols[0], FEWER_SHOTS: fewer, **_stated(scores, metric)}
+    protocol = {**protocols[0], FEWER_SHOTS: fewer, **counting.stated(rows)}
     if left_out := add_counts(bad):
         protocol[BAD_ROWS] = left_out
+    if tasks:
+        protocol[TASKS] = tasks
     return answers, protocol
 
 
-def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:
-    columns = ["question_id", "subject", "prompt_hash", "token_hash", "correct"]
-    columns += ["response", "answer"] if isinstance(metric, Metric) else []
-    columns += ["metrics"] if isinstance(metric, TaskMetric) else []
-    rows = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
-    scored = zip(rows, _row_scores(rows, metric), strict=True)
+def _judged(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[Judged]:
     return [
         Judged(
             question_id=row["question_id"],
@@ -219,50 +238,9 @@ def _read_judged(folder: Path, metric: AnyMetric | None) -> list[Judged]:
             prompt_hash=row["prompt_hash"],
             token_hash=row["token_hash"],
         )
-        for row, score in scored
+        for row, score in zip(rows, counting.scores(rows), strict=True)
         if score is not None
     ]
-
-
-def _row_scores(
-    rows: Sequence[Mapping[str, Any]], metric: AnyMetric | None
-) -> Iterator[float | None]:
-    """Yield the score of each answer; None for one to which an lm-eval task gives none."""
-    if isinstance(metric, TaskMetric):
-        keys = counted(metric, rows)
-        yield from (value_of(row, keys[row["subject"]]) for row in rows)
-    elif metric:
-        yield from (float(judge(metric, row["response"], row["answer"])[1]) for row in rows)
-    else:
-        yield from (float(row["correct"]) for row in rows)
-
-
-def _stated(scores: Sequence[Path], metric: AnyMetric | None) -> dict[str, Any]:
-    """Return what a protocol says of the metric."""
-    if metric is None:
-        return {}
-    stated: dict[str, Any] = {"metric": asdict(metric)}
-    if isinstance(metric, TaskMetric):
-        tables = [
-            pq.read_table(folder / QUESTIONS_TABLE, columns=["subject", "metrics"])
-            for folder in scores
-        ]
-        stated["counted"] = counted(metric, [row for table in tables for row in table.to_pylist()])
-    return stated
-
-
-def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, Any]]:
-    """Yield for every generated answer what the metric compared; for people to look at."""
-    for folder in scores:
-        for row in pq.read_table(folder / QUESTIONS_TABLE).to_pylist():
-            compared, correct = judge(metric, row["response"], row["answer"])
-            yield {
-                "question_id": row["question_id"],
-                "correct": correct,
-                "answer": row["answer"],
-                "compared": compared,
-                "response": row["response"],
-            }
 
 
 def tally(answers: Sequence[Judged]) -> Tally:

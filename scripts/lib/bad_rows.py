@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from scripts.lib.errors import ConfigError
+
 T = TypeVar("T")
 
 SHOWN_ROWS = 20
@@ -99,6 +101,20 @@ def what_stops(files: Collection[Rows[Any]], on_bad_row: str | None) -> str | No
             none = _listed([(rows, row) for row in rows.bad])
             return f"{rows.place} holds no questions. Check the benchmark's source.{none}"
     return None
+
+
+def refuse_bad_rows(spec: Mapping[str, Any], files: Mapping[str, Rows[Any]]) -> None:
+    """Refuse files with bad rows that the benchmark does not leave out.
+
+    Args:
+        spec: The benchmark's.
+        files: Its files by name.
+
+    Raises:
+        ConfigError: Lists all such rows; or names a file of which none is left.
+    """
+    if text := what_stops(list(files.values()), spec.get("on_bad_row", "error")):
+        raise ConfigError(text)
 
 
 def _listed(bad: Sequence[tuple[Rows[Any], BadRow]]) -> str:

@@ -1,35 +1,30 @@
-"""The local files of a benchmark, read and checked: at planning, and again where they are fetched.
+"""The local files of a benchmark, read and checked at planning: before any job.
 
-Nothing is written here.
+Nothing is written here. What fetches them checks them again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.bad_rows import FaultOf, Rows, what_stops
-from scripts.lib.category_names import file_name
-from scripts.lib.errors import ConfigError
-from scripts.lib.question_rows import Row, answer_fault, mmlu_fault, prompt_fault, sort_rows
-
-# Name of the one subject of a set without categories.
-_ONLY_SUBJECT = "questions"
-
-# Longest file name of a category, in bytes: file systems allow 255, and other words go around it.
-_NAME_BYTES = 120
+from scripts.lib.bad_rows import FaultOf, Rows, refuse_bad_rows
+from scripts.lib.choice_faults import mmlu_fault
+from scripts.lib.exact_match_faults import answer_fault
+from scripts.lib.judged_faults import prompt_fault
+from scripts.lib.question_rows import sort_rows
 
 
 def check_files(
     spec: Mapping[str, Any], places: Mapping[str, Path], *, chat_template: bool
 ) -> dict[str, int]:
-    """Refuse files of which no benchmark can be made, before any job.
+    """Refuse files of which no benchmark can be made.
 
     Args:
         spec: The benchmark's, with a `kind` whose questions are local files.
         places: Name of a file in the spec -> where it is.
-        chat_template: Whether prompts go through the chat template.
+        chat_template: Whether generated answers are asked for through the chat template, which
+            conversations need.
 
     Returns:
         Name of a file -> how many questions it has without those that are left out.
@@ -37,121 +32,20 @@ def check_files(
     Raises:
         ConfigError: Lists all rows that are no questions, in all files; or says what else is wrong.
     """
-    found = read_files(spec, places, chat_template=chat_template)
-    refuse_bad_rows(spec, found)
-    if spec["kind"] == "multiple_choice":
-        arrange_choices(spec, found)
-    return {name: len(rows.good) for name, rows in found.items()}
-
-
-def read_files(
-    spec: Mapping[str, Any], places: Mapping[str, Path], *, chat_template: bool = True
-) -> dict[str, Rows[Any]]:
-    """Read the files of a benchmark, the bad rows apart.
-
-    Args:
-        spec: The benchmark's.
-        places: Name of a file in the spec -> where it is.
-        chat_template: Whether generated answers are asked for through the chat template, which
-            conversations need; where that is not known, rows are given the benefit of the doubt.
-
-    Raises:
-        ConfigError: A file as a whole cannot be read.
-    """
     faults: Mapping[str, FaultOf] = {
         "mmlu": mmlu_fault,
         "exact_match": partial(answer_fault, chat_template=chat_template),
         "judged_pairs": prompt_fault,
     }
+    found: dict[str, Rows[Any]]
     if fault := faults.get(spec["kind"]):
-        return {name: sort_rows(place, fault) for name, place in places.items()}
-    # It reads tables with pyarrow, which JSON lines need not wait for.
-    from scripts.lib.choice_rows import sort_choices
+        found = {name: sort_rows(place, fault) for name, place in places.items()}
+        refuse_bad_rows(spec, found)
+    else:
+        # It reads tables with pyarrow, which JSON lines need not wait for.
+        from scripts.lib.choice_files import arrange_choices, read_choices
 
-    return {
-        name: sort_choices(
-            place,
-            answers=spec["answers"],
-            category=spec["shots_category" if _split(name) == "shots" else "category"],
-        )
-        for name, place in places.items()
-    }
-
-
-def refuse_bad_rows(spec: Mapping[str, Any], files: Mapping[str, Rows[Any]]) -> None:
-    """Refuse files with bad rows that the benchmark does not leave out.
-
-    Raises:
-        ConfigError: Lists all such rows; or names a file, or a category, of which none is left.
-    """
-    if text := what_stops(list(files.values()), spec.get("on_bad_row", "error")):
-        raise ConfigError(text)
-
-
-def arrange_choices(
-    spec: Mapping[str, Any], files: Mapping[str, Rows[Row]]
-) -> dict[str, list[Row]]:
-    """Return a user's own set as files of `test/` and `dev/`, one for each category.
-
-    Args:
-        spec: The benchmark's.
-        files: Its files, `test.*` and where examples are shown `shots.*`.
-
-    Raises:
-        ConfigError: A category has no question left, too few examples, or no name of its own.
-    """
-    by_split = {_split(name): rows for name, rows in files.items()}
-    asked = by_split["test"]
-    questions = _by_category(asked.good)
-    if lost := sorted({row.category for row in asked.bad if row.category} - {*questions}):
-        raise ConfigError(
-            f"{asked.place}: no question is left of {', '.join(map(repr, lost))}; correct the rows"
-            " of this category, or take them out of the file"
-        )
-    names = _file_names(questions, asked.place)
-    arranged = {f"test/{names[category]}.jsonl": rows for category, rows in questions.items()}
-    if not spec["shots"]:
-        return arranged
-    solved = by_split["shots"]
-    examples = _by_category(solved.good)
-    for category in questions:
-        shown = examples.get(category if spec["shots_category"] else None, [])
-        if len(shown) < spec["shots"]:
-            raise ConfigError(
-                f"{solved.place} holds {len(shown)} questions"
-                f"{f' of {category}' if spec['shots_category'] else ''}, but"
-                f" {spec['shots']} shots are asked for; add rows, or lower `shots`"
-            )
-        arranged[f"dev/{names[category]}.jsonl"] = shown[: spec["shots"]]
-    return arranged
-
-
-def _split(name: str) -> str:
-    return name.partition(".")[0]
-
-
-def _by_category(rows: Sequence[Row]) -> dict[str | None, list[Row]]:
-    """Return category -> its rows in the order of the file."""
-    ordered = sorted(rows, key=lambda row: row["subject"] or "")
-    return {key: list(part) for key, part in groupby(ordered, key=lambda row: row["subject"])}
-
-
-def _file_names(categories: Mapping[str | None, Any], place: Path) -> dict[str | None, str]:
-    """Return category -> the stem of its file.
-
-    Raises:
-        ConfigError: Two categories would share a file, here or among the scores.
-    """
-    names: dict[str | None, str] = {}
-    taken = {"average": "the average"}
-    for category in categories:
-        name = _ONLY_SUBJECT if category is None else file_name(category)
-        if name in taken or not name.strip("_") or len(name.encode()) > _NAME_BYTES:
-            raise ConfigError(
-                f"{place}: the category {category!r} cannot name a file of its own"
-                + (f" beside {taken[name]}" if name in taken else "")
-                + "; give it a short name of letters and digits that differs from the others"
-            )
-        names[category] = name
-        taken[name] = repr(category)
-    return names
+        found = read_choices(spec, places)
+        refuse_bad_rows(spec, found)
+        arrange_choices(spec, found)
+    return {name: len(rows.good) for name, rows in found.items()}

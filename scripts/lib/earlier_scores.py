@@ -19,6 +19,7 @@ from scripts.lib.score_files import (
     PROTOCOL_FILE,
     PROVENANCE_FILE,
     QUESTIONS_TABLE,
+    TASKS,
 )
 
 
@@ -29,7 +30,7 @@ def specs_by_subject(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return
     named = spec.pop("subjects")
     protocol = manifest["facts"]["protocol"]
-    subjects = named or [*protocol.get("tasks", ()), None]
+    subjects = named or [*protocol.get(TASKS, ()), None]
     if len(subjects) > 1 and protocol.keys() & {BAD_ROWS, LEFT_OUT}:
         return  # whose rows they are is not said
     yield from ({**spec, "subject": subject} for subject in subjects)
@@ -37,7 +38,7 @@ def specs_by_subject(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def is_part(manifest: Mapping[str, Any], subject: str | None) -> bool:
     """Tell whether a subject is not all that an earlier manifest's scores hold."""
-    tasks = manifest["facts"]["protocol"].get("tasks", ())
+    tasks = manifest["facts"]["protocol"].get(TASKS, ())
     held = manifest["spec"].get("subjects") or tasks
     return subject is not None and len(held) > 1
 
@@ -58,8 +59,8 @@ def write_subject(scores: Path, subject: str, out: Path) -> dict[str, Any]:
     protocol = json.loads((scores / PROTOCOL_FILE).read_text(encoding="utf-8"))
     if protocol["shots"] is not None and protocol["on_long_prompt"] == "fewer_shots":
         protocol[FEWER_SHOTS] = sum(row["shots"] < protocol["shots"] for row in rows)
-    if "tasks" in protocol:
-        protocol["tasks"] = {subject: protocol["tasks"][subject]}
+    if TASKS in protocol:
+        protocol[TASKS] = {subject: protocol[TASKS][subject]}
     text = json.dumps(protocol, indent=2, sort_keys=True)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     (out / PROVENANCE_FILE).write_bytes((scores / PROVENANCE_FILE).read_bytes())

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import pyarrow.parquet as pq
 
+from scripts.lib.adherence import ADHERENCE, values_of
 from scripts.lib.aggregation import Judged, prompt_set
 from scripts.lib.errors import ScoreError
 from scripts.lib.held_out_judging import Kept, judge_all
@@ -17,9 +18,6 @@ from scripts.lib.score_files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 # More nats per token than this make a perplexity that no float holds; such a model is broken.
 _MOST_NATS = 700.0
-
-# Ways in which an answer can keep to the domain, in the order of tables.
-ADHERENCE = ("stops", "format", "language")
 
 
 class Rate(TypedDict):
@@ -99,11 +97,6 @@ def summary(kept: Sequence[Kept]) -> dict[str, Any]:
         "bits_per_byte": nats / math.log(2) / size,
         "adherence": {name: _rate(values_of(kept, name)) for name in ADHERENCE},
     }
-
-
-def values_of(kept: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """Return one way of adherence, question by question, where it can be judged."""
-    return [one[name] for one in kept if one[name] is not None]
 
 
 def _rate(values: Sequence[float]) -> Rate | None:

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from scripts.lib.answering import GreedyAnswer, GreedyRequest, ReferenceRequest
 from scripts.lib.conversation import Conversation
 from scripts.lib.encoding import Encoder
@@ -21,6 +23,14 @@ from scripts.lib.masking import difference, loss_mask, prompt_of, through_turn
 from scripts.lib.questions import Answer, Question
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.templates import Renderer, resolve_template
+
+NEEDS_TEMPLATE = True
+MORE_COLUMNS: tuple[pa.Field, ...] = (
+    pa.field("reference_tokens", pa.int64()),
+    pa.field("response_tokens", pa.int64()),
+    pa.field("ended", pa.bool_()),
+    pa.field("markers", pa.list_(pa.string())),
+)
 
 # Words that no template changes; what stands between them is the template's own.
 _PROBES = ("tunesmith1", "tunesmith2", "tunesmith3", "tunesmith4")
@@ -38,13 +48,14 @@ class HeldOutAnswer(Answer):
     markers: list[str]
 
 
-def held_out_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
+def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
     """Yield a question for every held-out conversation that the assistant ends.
 
     Args:
-        spec: What to ask; its one subject is the split.
+        spec: What to ask; its subject is the split.
         benchmark: Folder of `format_chat`.
         tokenizer: The tokenizer of the model that will be asked.
+        limit: How many tokens that model reads.
 
     Raises:
         ScoreError: There is no such conversation, or the template does not render a prompt as the
@@ -52,7 +63,7 @@ def held_out_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iter
         TemplateError: There is no template or no fast tokenizer, or the template refuses a
             conversation.
     """
-    (split,) = spec.subjects
+    split = spec.subject or ""
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     encoder = Encoder(tokenizer)
     markers = template_markers(renderer)
@@ -70,6 +81,11 @@ def held_out_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iter
             task=None,
             judge=partial(_judge, markers),
         )
+
+
+def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+    """Return nothing: the spec says all."""
+    return {}
 
 
 def template_markers(renderer: Renderer) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from scripts.lib.answering import GreedyAnswer, GreedyRequest
 from scripts.lib.errors import ScoreError
 from scripts.lib.judged_rows import FILE_SUBJECT, JudgedRow, read_judged_rows
@@ -12,6 +14,9 @@ from scripts.lib.questions import Answer, Question
 from scripts.lib.score_spec import ScoreSpec
 from scripts.lib.templates import Renderer, resolve_template
 
+NEEDS_TEMPLATE = True
+MORE_COLUMNS: tuple[pa.Field, ...] = (pa.field("ended", pa.bool_()),)
+
 
 class _Said(Answer):
     """An answer, and whether it ended before the limit."""
@@ -19,13 +24,14 @@ class _Said(Answer):
     ended: bool
 
 
-def judged_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterator[Question]:
+def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
     """Yield every prompt of a benchmark of judged pairs.
 
     Args:
-        spec: What to ask, and how; its one subject is the split, where a dataset is asked.
+        spec: What to ask, and how; its subject is the split, where a dataset is asked.
         benchmark: Folder with `questions.jsonl`, or of `format_chat`.
         tokenizer: The tokenizer of the model that will answer, with a chat template.
+        limit: How many tokens that model reads.
 
     Raises:
         ScoreError: The benchmark is empty or malformed, or leaves no room to answer.
@@ -33,7 +39,7 @@ def judged_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterat
     """
     if not spec.max_new_tokens:
         raise ScoreError(f"The prompts in {benchmark} need room to answer. Set `max_new_tokens`.")
-    (split,) = spec.subjects or (None,)
+    split = spec.subject
     rows = read_judged_rows(benchmark, split)[: spec.limit]
     for row, prompt in zip(rows, _prompts(rows, split, tokenizer), strict=True):
         yield Question(
@@ -46,6 +52,11 @@ def judged_questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any) -> Iterat
             task=None,
             judge=_answer,
         )
+
+
+def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+    """Return nothing: the spec says all."""
+    return {}
 
 
 def _prompts(rows: Sequence[JudgedRow], split: str | None, tokenizer: Any) -> Iterator[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from scripts.lib.conversation import Conversation
 from scripts.lib.held_out_conversations import held_out_conversations
-from scripts.lib.question_rows import QUESTIONS_FILE, messages_of, prompt_fault, read_rows
+from scripts.lib.judged_faults import prompt_fault
+from scripts.lib.question_rows import QUESTIONS_FILE, messages_of, read_rows
 from scripts.lib.turn_text import turn_text
 
 FILE_SUBJECT = "prompts"

@@ -24,7 +24,7 @@ def judge_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> 
             f"The model's answer to {question.id} is not a number. Score it in float32; if that "
             "does not help, its weights are damaged: look at the run's verdict and merge proof."
         )
-    return _answer_row(
+    return answer_row(
         question,
         prediction=LETTERS[logprobs.index(max(logprobs))],
         answer=LETTERS[question.doc["answer"]],
@@ -33,19 +33,7 @@ def judge_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> 
     )
 
 
-def judge_text(question: Question, replies: Sequence[str]) -> Answer:
-    """Return the answer that was generated for a question, compared word for word."""
-    (response,) = replies
-    return _answer_row(
-        question,
-        prediction=response.strip(),
-        answer=question.doc["answer"].strip(),
-        correct=bool(question.task.process_results(question.doc, [response])["exact_match"]),
-        response=response,
-    )
-
-
-def _answer_row(
+def answer_row(
     question: Question,
     *,
     prediction: str,
@@ -54,6 +42,7 @@ def _answer_row(
     logprobs: list[float] | None = None,
     response: str | None = None,
 ) -> Answer:
+    """Return the row of an answer."""
     return {
         "question_id": question.id,
         "subject": question.subject,

@@ -10,18 +10,40 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MODULES: Mapping[str, Mapping[str, str]] = {
-    "exact_match": {},
+    "mmlu": {
+        "fetch_benchmark": "scripts.lib.mmlu_fetch",
+        "score_benchmark": "scripts.lib.mmlu_questions",
+        "aggregate_scores": "scripts.lib.choice_scores",
+        "write_report": "scripts.lib.legacy_results",
+    },
+    "multiple_choice": {
+        "fetch_benchmark": "scripts.lib.multiple_choice_fetch",
+        "score_benchmark": "scripts.lib.multiple_choice_questions",
+        "aggregate_scores": "scripts.lib.choice_scores",
+    },
+    "exact_match": {
+        "fetch_benchmark": "scripts.lib.exact_match_fetch",
+        "score_benchmark": "scripts.lib.exact_match_questions",
+        "aggregate_scores": "scripts.lib.exact_match_scores",
+    },
+    "lm_eval": {
+        "fetch_benchmark": "scripts.lib.lm_eval_fetch",
+        "score_benchmark": "scripts.lib.lm_eval_scoring",
+        "aggregate_scores": "scripts.lib.lm_eval_scores",
+    },
     "held_out": {
+        "score_benchmark": "scripts.lib.held_out_questions",
+        "aggregate_scores": "scripts.lib.held_out_scores",
         "compare_runs": "scripts.lib.comparison_held_out",
         "write_report": "scripts.lib.report_held_out",
     },
     "judged_pairs": {
+        "fetch_benchmark": "scripts.lib.judged_pairs_fetch",
+        "score_benchmark": "scripts.lib.judged_questions",
+        "aggregate_scores": "scripts.lib.judged_pairs_scores",
         "compare_runs": "scripts.lib.comparison_judged",
         "write_report": "scripts.lib.report_judged",
     },
-    "lm_eval": {},
-    "mmlu": {"write_report": "scripts.lib.legacy_results"},
-    "multiple_choice": {},
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""

@@ -25,7 +25,7 @@ from scripts.lib.lm_eval_surroundings import keep_data
 from scripts.lib.lm_eval_tasks import FetchedTask, build_task, described
 
 
-def fetch_tasks(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def fetch(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:
     """Write tasks, rows and a user's own files to *out*.
 
     Args:

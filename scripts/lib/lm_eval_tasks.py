@@ -93,7 +93,7 @@ def build_task(fetched: FetchedTask, benchmark: Path, *, shots: int | None) -> A
     return task
 
 
-def stated(task: Any) -> dict[str, Any]:
+def stated_of(task: Any) -> dict[str, Any]:
     """Return what has to be said of a task beside its scores."""
     return {
         "version": str(task.VERSION),

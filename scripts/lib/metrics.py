@@ -8,10 +8,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 from scripts.lib.errors import ScoreError
-from scripts.lib.task_metrics import TaskMetric
 
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
 
@@ -43,16 +42,6 @@ class Metric:
     name: MetricName
     pattern: str | None
     ignore_case: bool
-
-
-AnyMetric: TypeAlias = Metric | TaskMetric
-
-
-def metric_from_json(mapping: Mapping[str, Any] | None) -> AnyMetric | None:
-    """Build a metric from parsed JSON; None stays None."""
-    if mapping is None:
-        return None
-    return TaskMetric(**mapping) if "task_metric" in mapping else Metric(**mapping)
 
 
 def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:

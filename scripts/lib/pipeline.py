@@ -193,6 +193,7 @@ class _Shared:
                     {**asked, "subject": subject},
                     reads={**reads, "benchmark": place.id},
                     gates=(*gates, *task_gates(benchmark, place)),
+                    kinds=(benchmark.kind,),
                 )
                 for subject in subjects_of(benchmark, place)
             )
@@ -234,11 +235,13 @@ class _Shared:
                 "categories",
                 f"{slug}-{label}",
                 {
+                    "kind": benchmark.kind,
                     "benchmark": label,
                     "categories": category_map(benchmark),
                     "subjects": getattr(benchmark, "subjects", None),
                     "metric": metric(benchmark),
                 },
                 reads=reads,
+                kinds=(benchmark.kind,),
             )
         return categories

@@ -1,7 +1,7 @@
 """The start of the graph: models, raw rows and questions, as a config names them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -181,9 +181,7 @@ def _add_questions(
             "revision": benchmark.revision,
             **_bad_rows(benchmark),
         }
-        place = Place(
-            graph.add("benchmarks", slug, spec), slug, tuple(sorted(CATEGORY_MAPS["hendrycks"]))
-        )
+        place = Place(_add(graph, slug, spec), slug, tuple(sorted(CATEGORY_MAPS["hendrycks"])))
     elif isinstance(benchmark, LocalMmlu):
         slug = slug_of_path(benchmark.path)
         files = sources.mmlu_files(benchmark.path)
@@ -191,7 +189,7 @@ def _add_questions(
         places = {name: folder / name for name in files}
         spec = {"source": "path", "kind": "mmlu", "files": files, **_bad_rows(benchmark)}
         counts = sources.check_questions(spec, places)
-        id = graph.add("benchmarks", slug, spec, sources=map(str, places.values()))
+        id = _add(graph, slug, spec, places.values())
         subjects = tuple(sorted(Path(name).stem for name in files if name.startswith("test/")))
         place = Place(id, slug, subjects)
     elif isinstance(benchmark, ExactMatch | JudgedPairs):
@@ -206,7 +204,7 @@ def _add_questions(
         }
         chat_template = isinstance(benchmark, JudgedPairs) or benchmark.chat_template
         sources.check_questions(spec, {"questions.jsonl": file}, chat_template=chat_template)
-        return Place(graph.add("benchmarks", slug, spec, sources=(str(file),)), slug)
+        return Place(_add(graph, slug, spec, [file]), slug)
     elif isinstance(benchmark, MultipleChoice):
         return _add_choices(graph, sources, benchmark)
     elif isinstance(benchmark, LmEval):
@@ -223,6 +221,12 @@ def _add_questions(
         wanted = benchmark.subjects or place.subjects
         _check_examples(folder / "dev", benchmark.shots, wanted, counts)
     return place
+
+
+def _add(graph: Graph, slug: str, spec: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
+    """Add the artifact of a benchmark's questions and return its id."""
+    sources = map(str, files)
+    return graph.add("benchmarks", slug, spec, sources=sources, kinds=(spec["kind"],))
 
 
 def _bad_rows(benchmark: RowOptions) -> dict[str, str]:
@@ -271,7 +275,7 @@ def _add_choices(graph: Graph, sources: LocalSources, benchmark: MultipleChoice)
     }
     sources.check_questions(spec, places)
     slug = slug_of_path(benchmark.path)
-    return Place(graph.add("benchmarks", slug, spec, sources=map(str, places.values())), slug)
+    return Place(_add(graph, slug, spec, places.values()), slug)
 
 
 def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
@@ -287,7 +291,6 @@ def _add_tasks(graph: Graph, sources: LocalSources, benchmark: LmEval) -> Place:
         "files": {name: sources.sha256(place) for name, place in places.items()},
     }
     words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
-    id = graph.add("benchmarks", words, spec, sources=map(str, places.values()))
     # What a user's own files lead to is known once they are read, which runs their code.
     tasks = () if own else sources.lm_eval_tasks(benchmark.tasks or ())
-    return Place(id, words, tasks)
+    return Place(_add(graph, words, spec, places.values()), words, tasks)

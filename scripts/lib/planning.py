@@ -14,7 +14,6 @@ from scripts.lib.code import ProjectCode
 from scripts.lib.config import Config, load_config, read_config_file
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
-from scripts.lib.kinds import MODULES
 from scripts.lib.pins import read_lock
 from scripts.lib.pipeline import build_graph
 from scripts.lib.plan import Plan, freeze, make_plan, publish_targets
@@ -101,8 +100,10 @@ def graph_of(config: Mapping[str, Any], root: Path) -> Graph:
 def _graph(config: Config, root: Path) -> Graph:
     """Do what `graph_of` says for a checked config."""
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
-    code = functools.cache(ProjectCode(root).digest)
-    checking = digest([code("fetch_benchmark", tuple(MODULES)), code("format_chat", ())])
+    project = ProjectCode(root)
+    code = functools.cache(project.digest)
+    benchmarks = project.digest_of(root / "scripts/lib/benchmark_files.py")
+    checking = digest([benchmarks, code("format_chat", ())])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,

@@ -3,7 +3,7 @@
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -15,7 +15,6 @@ from scripts.lib.bad_rows import (
     Fault,
     FaultOf,
     Rows,
-    shown,
     what_stops,
 )
 from scripts.lib.errors import ScoreError
@@ -23,9 +22,8 @@ from scripts.lib.records import is_array
 
 QUESTIONS_FILE = "questions.jsonl"
 
-# Names of choices, in order; MMLU uses the first four.
+# Names of choices, in order.
 LETTERS = ascii_uppercase
-MMLU_CHOICES = 4
 
 BROKEN_CHARACTERS = Fault(
     "broken_characters", "has half of a character (a surrogate alone), which is no text"
@@ -119,54 +117,6 @@ def _checked(row: Any, *, escaped: bool = True) -> Row | Fault:
     if escaped and not is_unicode(json.dumps(row, ensure_ascii=False)):
         return BROKEN_CHARACTERS
     return row
-
-
-def choice_fault(row: Row) -> Fault | None:
-    """Say what is wrong with a multiple-choice row, or return None."""
-    return _choice_fault(row, range(2, len(LETTERS) + 1), "2 or more")
-
-
-def mmlu_fault(row: Row) -> Fault | None:
-    """Say what is wrong with a row in MMLU's form, or return None."""
-    return _choice_fault(row, (MMLU_CHOICES,), str(MMLU_CHOICES))
-
-
-def _choice_fault(row: Row, counts: Sequence[int], words: str) -> Fault | None:
-    # Equal choices are no fault: the model answers with a letter, and letters differ.
-    if not is_text(row.get("question")):
-        return Fault("without_question", "has no text in `question`")
-    choices, answer = row.get("choices"), row.get("answer")
-    if not isinstance(choices, list) or len(choices) not in counts:
-        return Fault("unusable_choices", f"needs a list of {words} texts in `choices`")
-    if not all(isinstance(choice, str) for choice in choices):
-        return Fault("unusable_choices", "has a choice that is not a text")
-    # Not isinstance: bool is an int in Python, and `true` would silently mean answer B.
-    if type(answer) is not int or answer not in range(len(choices)):
-        return Fault(
-            "without_answer" if answer in (None, "") else "answer_not_among_choices",
-            f"needs a whole number from 0 to {len(choices) - 1} in `answer`, not {shown(answer)}",
-        )
-    return None
-
-
-def answer_fault(row: Row, *, chat_template: bool) -> Fault | None:
-    """Say what is wrong with a row whose answer is generated and compared, or return None.
-
-    Args:
-        row: Has `answer` and its turns.
-        chat_template: Whether prompts go through the chat template.
-    """
-    if not is_text(row.get("answer")):
-        return Fault("without_answer", "has no text in `answer`")
-    return turns_fault(row, chat_template=chat_template)
-
-
-def prompt_fault(row: Row) -> Fault | None:
-    """Say what is wrong with a prompt whose answers are judged, or return None."""
-    for key in ("reference", "category"):
-        if row.get(key) is not None and not is_text(row[key]):
-            return Fault(f"unusable_{key}", f"has something else than text in `{key}`")
-    return turns_fault(row, chat_template=True)
 
 
 def turns_fault(row: Row, *, chat_template: bool) -> Fault | None:

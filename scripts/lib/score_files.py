@@ -24,5 +24,8 @@ LEFT_OUT = "left_out"
 # with their number.
 SPLIT_MARKERS = "split_markers"
 
+# In a protocol: what is said of each task of lm-eval that was asked.
+TASKS = "tasks"
+
 OWN_MATTERS = (FEWER_SHOTS, SPLIT_MARKERS)
 """What of a protocol is a candidate's own: all else is the same for all that stand side by side."""

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib import kinds
+from scripts.lib.asking import Asking
 from scripts.lib.backends import Loading, check_backend, context_of
 from scripts.lib.bad_rows import count_left_out
 from scripts.lib.errors import ScoreError
@@ -126,16 +127,16 @@ def score_benchmark(
     transformers_logging.disable_progress_bar()
     spec = parts[0].spec
     check_backend(spec.backend)
-    kind: QuestionKind = kinds.load("score_benchmark", spec.kind)
+    asking: Asking = kinds.load("score_benchmark", spec.kind)
     tokenizer = load_tokenizer(
         adapter or model,
         chat_template=spec.chat_template,
-        optional=not kind.NEEDS_TEMPLATE,
+        optional=not asking.NEEDS_TEMPLATE,
         template=spec.template,
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
-    asked = [_ask(kind, part.spec, benchmark, tokenizer, limit) for part in parts]
+    asked = [_ask(asking, part.spec, benchmark, tokenizer, limit) for part in parts]
     split = split_markers(tokenizer) if spec.chat_template else {}
     loading = Loading(
         model=model,
@@ -150,21 +151,19 @@ def score_benchmark(
     progress = _Progress(sum(len(one.questions) for one in asked))
     for part, one in zip(parts, asked, strict=True):
         answers = _answer_all(one.questions, respondent, part.scratch, progress)
-        yield _write(kind, part, benchmark, one, answers, split)
+        yield _write(asking, part, benchmark, one, answers, split)
 
 
-def _ask(
-    kind: QuestionKind, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int
-) -> _Asked:
+def _ask(asking: Asking, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> _Asked:
     """Build the questions of a part and make sure that the model can read them."""
-    wanted = list(kind.questions(spec, benchmark, tokenizer, limit))
+    wanted = list(asking.questions(spec, benchmark, tokenizer, limit))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     hashes = check_lengths(questions, tokenizer, limit)
     return _Asked(questions, hashes, len(wanted) - len(questions))
 
 
 def _write(
-    kind: QuestionKind,
+    asking: Asking,
     part: Part,
     benchmark: Path,
     asked: _Asked,
@@ -173,13 +172,13 @@ def _write(
 ) -> dict[str, Any]:
     """Write the files of a part and return its facts."""
     spec = part.spec
-    schema = pa.schema([*_SCHEMA, *kind.MORE_COLUMNS])
+    schema = pa.schema([*_SCHEMA, *asking.MORE_COLUMNS])
     rows = [{**a, "token_hash": h} for a, h in zip(answers, asked.token_hashes, strict=True)]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), part.out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
-    protocol = {**spec.protocol(), **kind.stated(spec, asked.questions), FEWER_SHOTS: fewer}
+    protocol = {**spec.protocol(), **asking.stated(spec, asked.questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
         protocol[LEFT_OUT] = asked.left_out
     subjects = [spec.subject] if spec.subject else []

@@ -98,7 +98,7 @@ STAGES = {
             "categories",
             "aggregate_scores",
             ("pyarrow",),
-            edge_libraries={"judgements": ("numpy", "scipy")},
+            kind_libraries={"judged_pairs": ("numpy", "scipy")},
         ),
         Stage(
             "comparisons",

@@ -55,9 +55,8 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
     """Yield each path under results/ that the config no longer reaches, with its bytes.
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
-    put aside, and scratch folders of such artifacts; and, older than a day, plans, tokens of batches
-    and the temporary folders of killed jobs. What a job or another workflow uses now (usage.py) is
-    left out.
+    put aside, and scratch folders of such artifacts; and, older than a day, plans, batches and the
+    temporary folders of killed jobs. What a job or another workflow uses now (usage.py) is left out.
     """
     now = time.time()
     reached = usage.in_use(store.results, now)

@@ -58,8 +58,16 @@ CHOICE_ROWS = [
     ),
     _row(
         "code that leaves bad rows out",
-        add_constant("scripts/lib/benchmark_files.py"),
+        add_constant("scripts/lib/choice_files.py"),
         FETCHED,
+    ),
+    _row(
+        "code that fetches MMLU's questions", add_constant("scripts/lib/mmlu_fetch.py"), frozenset()
+    ),
+    _row(
+        "code that checks files at planning",
+        add_constant("scripts/lib/benchmark_files.py"),
+        frozenset(),
     ),
     _row(
         "code that remembers what was checked",

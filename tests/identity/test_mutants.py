@@ -115,6 +115,7 @@ TOLD_BY_OTHERS = {
     ("raw", "spec", "source"): "each source has fields of its own",
     ("benchmarks", "spec", "source"): "each source has fields of its own",
     ("benchmarks", "spec", "kind"): "each kind has file names of its own",
+    ("categories", "spec", "kind"): "the keys of the scores tell their kind",
     ("categories", "spec", "metric"): "the benchmark's kind tells whether there is one",
     ("categories", "spec", "subjects"): "the scores that are summed up are of these subjects",
     ("scores", "spec", "kind"): "the benchmark's key tells its kind",

@@ -7,8 +7,8 @@ import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from scripts.lib import lm_eval_fetch
 from scripts.lib.files import sha256_of
-from scripts.lib.lm_eval_fetch import fetch_tasks
 from scripts.lib.lm_eval_index import TASKS_FOLDER
 
 WORDS = ("apples", "bread", "chairs", "doors", "eagles", "flour")
@@ -139,7 +139,7 @@ def fetch(out, tasks=(), **options):
     """Fetch tasks as the job does; return its facts."""
     spec, places = fetch_spec(tasks, **options)
     out.mkdir(parents=True)
-    return fetch_tasks(spec, places, out)
+    return lm_eval_fetch.fetch(spec, places, out)
 
 
 def simple_evaluate(monkeypatch, model, tasks, data, *, folders, **options):

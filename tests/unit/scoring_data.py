@@ -1,13 +1,15 @@
 """Small benchmarks and the settings they are asked with, for tests of scoring."""
 
+import dataclasses
 import json
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.provenance import write_provenance
 from scripts.lib.score_spec import ScoreSpec
-from scripts.lib.scoring import score_benchmark
+from scripts.lib.scoring import Part, score_benchmark
 
 SUBJECTS = ("abstract_algebra", "botany")
 
@@ -41,7 +43,7 @@ def write_benchmark(folder):
 def spec(**changes):
     values = {
         "kind": "mmlu",
-        "subjects": SUBJECTS,
+        "subject": None,
         "shots": 2,
         "chat_template": False,
         "limit": None,
@@ -53,19 +55,24 @@ def spec(**changes):
     return ScoreSpec(**{**values, **changes})
 
 
-def score(score_spec, model, benchmark, folder, *, batch_size=4, adapter=None):
-    """Return facts and rows; the journal lives in *folder*."""
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    facts = score_benchmark(
-        score_spec,
-        model,
-        benchmark,
-        out,
-        batch_size=batch_size,
-        scratch=folder / "scratch",
-        adapter=adapter,
-    )
-    write_provenance({"model": model.name}, {"lm-eval": "0.4"}, out)
-    return facts, pq.read_table(out / "questions.parquet").to_pylist()
+def score(asked, model, benchmark, folder, *, batch_size=4, adapter=None):
+    """Return facts and rows of one job; the journal lives in *folder*.
+
+    Without a subject both of `write_benchmark` are asked, and their files are laid together.
+    """
+    both = asked.kind == "mmlu" and asked.subject is None
+    specs = [dataclasses.replace(asked, subject=s) for s in SUBJECTS] if both else [asked]
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    outs = [folder / "out" / str(number) for number in range(len(specs))] if both else []
+    outs = outs or [folder / "out"]
+    for out in outs:
+        out.mkdir(parents=True)
+    parts = [Part(s, out, folder / "scratch") for s, out in zip(specs, outs, strict=True)]
+    found = list(score_benchmark(parts, model, benchmark, batch_size=batch_size, adapter=adapter))
+    tables = [pq.read_table(out / "questions.parquet") for out in outs]
+    write_provenance({"model": model.name}, {"lm-eval": "0.4"}, folder / "out")
+    if both:
+        pq.write_table(pa.concat_tables(tables), folder / "out" / "questions.parquet")
+        shutil.copy(outs[0] / "protocol.json", folder / "out")
+    facts = {**found[0], **{key: sum(one[key] for one in found) for key in ("n", "correct")}}
+    return facts, pa.concat_tables(tables).to_pylist()

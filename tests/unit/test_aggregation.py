@@ -7,7 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scripts.lib.aggregation import AggregateSpec, Judged, aggregate_scores, prompt_set, tally
+from scripts.lib.aggregation import (
+    AggregateSpec,
+    Judged,
+    aggregate_scores,
+    prompt_set,
+    read_answers,
+    tally,
+)
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.errors import ScoreError
 from scripts.lib.provenance import write_provenance
 
@@ -52,7 +60,13 @@ def judged(question_id, prompt_hash):
 
 def spec(**changes):
     return AggregateSpec(
-        **{"benchmark": "mmlu", "categories": "hendrycks", "subjects": None, "metric": None}
+        **{
+            "kind": "mmlu",
+            "benchmark": "mmlu",
+            "categories": "hendrycks",
+            "subjects": None,
+            "metric": None,
+        }
         | changes
     )
 
@@ -74,7 +88,7 @@ def out(tmp_path):
 
 
 def test_the_average_is_over_questions_not_over_categories(scores, out):
-    tallies = aggregate_scores(spec(), scores, out)
+    tallies = aggregate_scores(spec(), scores, out, AsScored())
     average = json.loads((out / "mmlu.average.json").read_text())
     assert (average["n"], average["correct"]) == (15, 10)
     assert average["accuracy"] == pytest.approx(10 / 15)
@@ -83,9 +97,10 @@ def test_the_average_is_over_questions_not_over_categories(scores, out):
 
 
 def test_the_files_are_those_of_the_how_to_and_empty_categories_have_none(scores, out):
-    tallies = aggregate_scores(spec(), scores, out)
+    tallies = aggregate_scores(spec(), scores, out, AsScored())
     assert list(tallies) == ["Average", "STEM", "Social Sciences", "Other"]
     assert sorted(path.name for path in out.iterdir()) == [
+        "mmlu.answers.parquet",
         "mmlu.average.json",
         "mmlu.other.json",
         "mmlu.social_sciences.json",
@@ -94,7 +109,7 @@ def test_the_files_are_those_of_the_how_to_and_empty_categories_have_none(scores
 
 
 def test_a_category_file_says_all_that_is_needed_to_trust_it(scores, out):
-    aggregate_scores(spec(), scores, out)
+    aggregate_scores(spec(), scores, out, AsScored())
     document = json.loads((out / "mmlu.stem.json").read_text())
     assert document["category"] == "STEM" and document["category_map"] == "hendrycks"
     assert document["protocol"] == PROTOCOL | {"fewer_shots": 0}
@@ -114,8 +129,8 @@ def test_a_category_file_says_all_that_is_needed_to_trust_it(scores, out):
 def test_the_category_map_moves_anatomy_and_leaves_the_average(scores, out, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    hendrycks = aggregate_scores(spec(), scores, out)
-    lm_eval = aggregate_scores(spec(categories="lm-eval"), scores, other)
+    hendrycks = aggregate_scores(spec(), scores, out, AsScored())
+    lm_eval = aggregate_scores(spec(categories="lm-eval"), scores, other, AsScored())
     assert hendrycks["Average"] == lm_eval["Average"]
     assert hendrycks["STEM"]["n"] == 10 and lm_eval["STEM"]["n"] == 12
     assert "Other" in hendrycks and "Other" not in lm_eval
@@ -123,49 +138,77 @@ def test_the_category_map_moves_anatomy_and_leaves_the_average(scores, out, tmp_
 
 def test_without_categories_there_is_one_file(tmp_path, out):
     scores = [write_score(tmp_path / "orders", {"orders": [True, False]})]
-    tallies = aggregate_scores(spec(benchmark="orders", categories="none"), scores, out)
+    tallies = aggregate_scores(spec(benchmark="orders", categories="none"), scores, out, AsScored())
     assert list(tallies) == ["Average"]
-    assert [path.name for path in out.iterdir()] == ["orders.average.json"]
+    assert [path.name for path in out.glob("*.json")] == ["orders.average.json"]
 
 
-def test_the_order_of_the_jobs_changes_no_byte(scores, out, tmp_path):
+def test_the_order_of_the_jobs_changes_no_number(scores, out, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    aggregate_scores(spec(), scores, out)
-    aggregate_scores(spec(), scores[::-1], other)
-    for path in out.iterdir():
+    aggregate_scores(spec(), scores, out, AsScored())
+    aggregate_scores(spec(), scores[::-1], other, AsScored())
+    for path in out.glob("*.json"):
         assert path.read_bytes() == (other / path.name).read_bytes()
 
 
 def test_subjects_can_be_restricted_but_not_invented(scores, out):
-    tallies = aggregate_scores(spec(subjects=("anatomy",)), scores, out)
+    tallies = aggregate_scores(spec(subjects=("anatomy",)), scores, out, AsScored())
     assert tallies["Average"]["n"] == 2
     with pytest.raises(ScoreError, match="lack the subjects virology"):
-        aggregate_scores(spec(subjects=("anatomy", "virology")), scores, out)
+        aggregate_scores(spec(subjects=("anatomy", "virology")), scores, out, AsScored())
+
+
+def test_the_answers_that_count_are_kept_in_the_order_of_the_jobs(scores, out):
+    aggregate_scores(spec(), scores[::-1], out, AsScored())
+    answers = read_answers(out, "mmlu")
+    assert [answer["subject"] for answer in answers] == [
+        *["sociology"] * 3,
+        *["anatomy"] * 2,
+        *["astronomy"] * 10,
+    ]
+    assert answers[2] == {
+        "question_id": "sociology:2",
+        "subject": "sociology",
+        "score": 1.0,
+        "prompt_hash": "sociology2",
+        "token_hash": "tsociology2",
+    }
+    average = json.loads((out / "mmlu.average.json").read_text())
+    assert tally(answers)["accuracy"] == average["accuracy"]
+    assert prompt_set(answers) == average["prompt_set"]
+
+
+def test_answers_of_subjects_that_are_not_asked_for_are_not_kept(scores, out):
+    aggregate_scores(spec(subjects=("anatomy",)), scores, out, AsScored())
+    assert [answer["question_id"] for answer in read_answers(out, "mmlu")] == [
+        "anatomy:0",
+        "anatomy:1",
+    ]
 
 
 def test_a_question_scored_twice_is_refused(scores, out):
     with pytest.raises(ScoreError, match=r"astronomy:0 was scored 2 times"):
-        aggregate_scores(spec(), [*scores, scores[0]], out)
+        aggregate_scores(spec(), [*scores, scores[0]], out, AsScored())
 
 
 def test_jobs_of_different_models_are_no_parts_of_one_score(scores, out, tmp_path):
     odd = write_score(tmp_path / "odd", {"virology": [True]})
     write_provenance(MADE_OF | {"model": "ef56"}, {"lm-eval": "0.4"}, odd)
     with pytest.raises(ScoreError, match="made of other models"):
-        aggregate_scores(spec(), [*scores, odd], out)
+        aggregate_scores(spec(), [*scores, odd], out, AsScored())
 
 
 def test_jobs_under_different_settings_are_no_parts_of_one_score(scores, out, tmp_path):
     odd = write_score(tmp_path / "odd", {"virology": [True]}, dtype="bfloat16", truncated=True)
     for order in ([*scores, odd], [odd, *scores]):
         with pytest.raises(ScoreError, match=r"asked differently \(dtype, truncated\)"):
-            aggregate_scores(spec(), order, out)
+            aggregate_scores(spec(), order, out, AsScored())
 
 
 def test_no_scores_and_no_answers_are_errors(out):
     with pytest.raises(ScoreError, match="no scores to read"):
-        aggregate_scores(spec(), [], out)
+        aggregate_scores(spec(), [], out, AsScored())
     with pytest.raises(ScoreError, match="no answer to count"):
         tally([])
 
@@ -190,7 +233,12 @@ def test_the_prompt_set_knows_prompts_and_not_their_order():
 
 
 def test_a_spec_from_json_is_the_spec():
-    parsed = {"benchmark": "mmlu", "categories": "hendrycks", "subjects": ["anatomy"]}
+    parsed = {
+        "kind": "mmlu",
+        "benchmark": "mmlu",
+        "categories": "hendrycks",
+        "subjects": ["anatomy"],
+    }
     parsed["metric"] = None
     assert AggregateSpec.from_json(parsed) == spec(subjects=("anatomy",))
     assert AggregateSpec.from_json(parsed | {"subjects": None}) == spec()

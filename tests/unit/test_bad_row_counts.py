@@ -6,6 +6,7 @@ import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores, load_answers
 from scripts.lib.card_results import results
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.fetching_benchmarks import fetch_benchmark
@@ -81,14 +82,16 @@ def test_what_was_left_out_stands_in_protocol_categories_comparison_report_and_c
     model, tmp_path
 ):
     benchmark = fetched(tmp_path, "multiple_choice", own_files())
-    asked = spec(kind="multiple_choice", subjects=(), shots=1)
+    asked = spec(kind="multiple_choice", shots=1)
     facts, answers = score(asked, model, benchmark, tmp_path)
     assert len(answers) == 4
     assert facts["protocol"]["bad_rows"] == OWN
     assert json.loads((tmp_path / "out" / PROTOCOL_FILE).read_text())["bad_rows"] == OWN
-    counted = AggregateSpec(benchmark="own", categories="none", subjects=None, metric=None)
+    counted = AggregateSpec(
+        kind="multiple_choice", benchmark="own", categories="none", subjects=None, metric=None
+    )
     (tmp_path / "sums").mkdir()
-    aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums")
+    aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums", AsScored())
     average = json.loads((tmp_path / "sums/own.average.json").read_text())
     assert average["protocol"]["bad_rows"] == OWN and average["n"] == 4
     document = compared(tmp_path / "out", tmp_path / "sums", tmp_path / "table")
@@ -119,12 +122,12 @@ def test_the_jobs_of_a_benchmark_add_up_what_was_left_out_of_their_subjects(mode
         for subject, reason in zip(
             SUBJECTS, ("answer_not_among_choices", "without_answer"), strict=True
         ):
-            asked = spec(subjects=(subject,), shots=shots)
+            asked = spec(subject=subject, shots=shots)
             facts, _ = score(asked, model, benchmark, tmp_path / f"{subject}{shots}")
             own = examples if subject == "botany" else {}
             assert facts["protocol"]["bad_rows"] == {"questions": {reason: 1}, **own}
             folders.append(tmp_path / f"{subject}{shots}" / "out")
-        _, protocol = load_answers(folders, None)
+        _, protocol = load_answers(folders, AsScored())
         asked_without = {"answer_not_among_choices": 1, "without_answer": 1}
         assert protocol["bad_rows"] == {"questions": asked_without, **examples}
 
@@ -137,7 +140,7 @@ def test_where_nothing_was_left_out_nothing_is_said(model, tmp_path, on_bad_row)
 
 
 def test_generated_and_judged_answers_say_what_was_left_out(model, tmp_path):
-    asked = {"subjects": (), "shots": 0, "chat_template": True, "max_new_tokens": 2}
+    asked = {"subject": None, "shots": 0, "chat_template": True, "max_new_tokens": 2}
     for kind in ("exact_match", "judged_pairs"):
         items = [{"prompt": "Say A", "answer": "A"}, {"prompt": ""}, {"prompt": "B", "answer": "B"}]
         items[1]["answer"] = "C"
@@ -171,7 +174,7 @@ def test_equal_choices_are_answered_as_lm_eval_answers_them(model, tmp_path):
     theirs = lm_eval_samples(model, task, shots=1, chat_template=False)
     files = {"shots.jsonl": lettered[:1], "test.jsonl": lettered}
     benchmark = fetched(tmp_path, "multiple_choice", files, "error")
-    asked = spec(kind="multiple_choice", subjects=(), shots=1)
+    asked = spec(kind="multiple_choice", shots=1)
     _, ours = score(asked, model, benchmark, tmp_path)
     assert {answer["correct"] for answer in ours} == {True, False}
     for sample, answer in zip(theirs, ours, strict=True):

@@ -280,9 +280,9 @@ def benchmarks(tmp_path_factory):
     generated = {"shots": 0, "max_new_tokens": 4, "chat_template": True}
     return {
         "mmlu": (write_benchmark(home / "mmlu"), {"chat_template": True, "subjects": SUBJECTS}),
-        "exact_match": (home / "exact", generated | {"subjects": ()}),
-        "judged_pairs": (home / "pairs", generated | {"subjects": ()}),
-        "held_out": (home / "chat", generated | {"subjects": ("test",)}),
+        "exact_match": (home / "exact", generated | {"subject": None}),
+        "judged_pairs": (home / "pairs", generated | {"subject": None}),
+        "held_out": (home / "chat", generated | {"subject": "test"}),
     }
 
 

@@ -8,10 +8,11 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from scripts.lib.aggregation import load_answers
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.errors import ScoreError
+from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.prompt_tokens import tokens_needed
 from scripts.lib.prompts import ask, load_tokenizer
-from scripts.lib.tasks import mmlu_task, read_subject
 from scripts.lib.wording import protocol_words
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
@@ -58,9 +59,9 @@ def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_
 
 def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder, tmp_path):
     for changes, complaint in (
-        ({"subjects": ("zoology",)}, "zoology.jsonl does not exist"),
-        ({"subjects": ("../test/botany",)}, "cannot be a file name"),
-        ({"subjects": ()}, "No subject of"),
+        ({"subject": "zoology"}, "zoology.jsonl does not exist"),
+        ({"subject": "../test/botany"}, "cannot be a file name"),
+        ({"subject": None}, "No subject of"),
         ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
     ):
         with pytest.raises(ScoreError, match=complaint):
@@ -88,7 +89,7 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
         benchmark_folder / "test" / "botany.jsonl",
         [GOOD, long_row | {"question": "!" * (room + excess)}],
     )
-    asked = spec(subjects=("botany",), shots=0)
+    asked = spec(subject="botany", shots=0)
     if excess:
         with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* reads 2048"):
             score(asked, model, benchmark_folder, tmp_path)
@@ -146,14 +147,14 @@ def test_a_question_that_is_too_long_loses_its_last_examples_and_is_counted(
     dev = rows("botany", 3, salt="Example of ")
     long_row = long_question(tokenizer, dev, shots=1)
     write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
-    asked = spec(subjects=("botany",), shots=3, on_long_prompt="fewer_shots")
+    asked = spec(subject="botany", shots=3, on_long_prompt="fewer_shots")
     facts, answers = score(asked, model, benchmark_folder, tmp_path)
     assert [answer["shots"] for answer in answers] == [3, 1]
     assert facts["protocol"]["fewer_shots"] == 1
     # It is asked as a one-shot prompt is, the other as if nothing had happened.
     for shots, row in ((3, GOOD), (1, long_row)):
         write_rows(benchmark_folder / "test" / "botany.jsonl", [row])
-        again = spec(subjects=("botany",), shots=shots)
+        again = spec(subject="botany", shots=shots)
         _, (alone,) = score(again, model, benchmark_folder, tmp_path / str(shots))
         assert alone["prompt_hash"] == answers[shots == 1]["prompt_hash"]
 
@@ -163,7 +164,7 @@ def test_a_question_too_long_for_any_example_is_named(model, benchmark_folder, t
     long_row = long_question(tokenizer, [], shots=0)
     long_row["question"] += "!"
     write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
-    asked = spec(subjects=("botany",), shots=3, on_long_prompt="fewer_shots")
+    asked = spec(subject="botany", shots=3, on_long_prompt="fewer_shots")
     with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* and 0 worked examples"):
         score(asked, model, benchmark_folder, tmp_path)
 
@@ -179,9 +180,9 @@ def test_the_jobs_of_a_benchmark_add_up_their_shortened_questions(
         # The other subject's first line is longer, so a few characters go.
         row["question"] = row["question"][:-20]
         write_rows(benchmark_folder / "test" / f"{subject}.jsonl", [row])
-        asked = spec(subjects=(subject,), shots=3, on_long_prompt="fewer_shots")
+        asked = spec(subject=subject, shots=3, on_long_prompt="fewer_shots")
         score(asked, model, benchmark_folder, tmp_path / subject)
         folders.append(tmp_path / subject / "out")
-    _, protocol = load_answers(folders, None)
+    _, protocol = load_answers(folders, AsScored())
     assert protocol["fewer_shots"] == 2
     assert "2 too long questions with fewer examples" in protocol_words(protocol)

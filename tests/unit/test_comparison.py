@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.errors import ScoreError, StoreError
@@ -78,6 +79,7 @@ class Bench:
         write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, self.artifacts[score])
         aggregate_scores(
             AggregateSpec(
+                kind=kind,
                 benchmark=benchmark,
                 categories="hendrycks" if kind == "mmlu" else "none",
                 subjects=None,
@@ -85,6 +87,7 @@ class Bench:
             ),
             [self.artifacts[score]],
             self.artifacts[categories],
+            AsScored(),
         )
         known = next((c for c in self.candidates if c["name"] == name), None)
         if known is None:

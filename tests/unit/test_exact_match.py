@@ -33,7 +33,7 @@ def talker(model, tmp_path_factory):
 def exact_spec(**changes):
     values = {
         "kind": "exact_match",
-        "subjects": (),
+        "subject": None,
         "shots": 0,
         "chat_template": True,
         "max_new_tokens": 6,

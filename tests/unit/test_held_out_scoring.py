@@ -8,12 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts.lib import held_out_questions
 from scripts.lib.answering import GreedyAnswer
 from scripts.lib.errors import ScoreError
 from scripts.lib.formatting import FormatSpec, format_chat
 from scripts.lib.held_out import aggregate_held_out
 from scripts.lib.held_out_judging import judge_all
-from scripts.lib.held_out_questions import held_out_questions, template_markers
+from scripts.lib.held_out_questions import template_markers
 from scripts.lib.templates import CHATML, Renderer, Template
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_rows
@@ -55,7 +56,7 @@ def chat(tmp_path):
 def held_out(**changes):
     values = {
         "kind": "held_out",
-        "subjects": ("test",),
+        "subject": "test",
         "shots": 0,
         "chat_template": True,
         "max_new_tokens": LENGTH,
@@ -171,7 +172,7 @@ def test_a_base_without_a_template_is_refused_with_a_remedy_that_this_kind_has(c
 
 def test_a_split_without_conversations_is_an_error_with_a_remedy(model, chat, tmp_path):
     with pytest.raises(ScoreError, match=r"no valid conversations .* a larger valid_fraction"):
-        score(held_out(subjects=("valid",)), model, chat, tmp_path)
+        score(held_out(subject="valid"), model, chat, tmp_path)
 
 
 def test_a_template_whose_prompt_is_no_beginning_is_refused(model, chat, tmp_path):
@@ -208,7 +209,7 @@ def test_thoughts_that_the_template_writes_are_no_fault_of_the_answer(model, cha
     assert THINKING != CHATML
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = THINKING
-    questions = list(held_out_questions(held_out(), chat, tokenizer))
+    questions = list(held_out_questions.questions(held_out(), chat, tokenizer, 2048))
     said = [f"<think>\nA|?\n</think>\n\n{q.doc['answer']}" for q in questions]
     said[1] = "<think>\nAnd so on"
     said[2] = "<think>\n</think>\n\n"
@@ -226,6 +227,6 @@ def test_thoughts_that_the_template_writes_are_no_fault_of_the_answer(model, cha
 @pytest.mark.parametrize("logprob", [math.nan, -math.inf])
 def test_a_broken_model_s_loss_is_an_error(model, chat, logprob):
     tokenizer = AutoTokenizer.from_pretrained(model)
-    question = next(held_out_questions(held_out(), chat, tokenizer))
+    question = next(held_out_questions.questions(held_out(), chat, tokenizer, 2048))
     with pytest.raises(ScoreError, match="log-probability of test:0 is no finite number"):
         question.judge(question, [logprob, GreedyAnswer("", False, 0)])

@@ -10,11 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from scripts import aggregate_scores, compare_runs, format_chat, judge_pairs, score_benchmark
+from scripts.lib import held_out_questions, judged_questions
 from scripts.lib.errors import ScoreError
 from scripts.lib.formatting import FormatSpec
 from scripts.lib.formatting import format_chat as make_chat
-from scripts.lib.held_out_questions import held_out_questions
-from scripts.lib.judged_questions import judged_questions
 from scripts.lib.judged_rows import read_judged_rows
 from scripts.lib.judgement_files import load_pairs
 from scripts.lib.plan import read_frozen
@@ -78,17 +77,19 @@ def test_a_split_without_answers_is_named(chat):
 
 def test_models_are_asked_what_held_out_asks_them(chat, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path / "tiny"))
-    held_out = list(held_out_questions(answers_spec("held_out"), chat, tokenizer))
-    judged = list(judged_questions(answers_spec("judged_pairs"), chat, tokenizer))
+    held_out = list(held_out_questions.questions(answers_spec("held_out"), chat, tokenizer, 2048))
+    judged = list(judged_questions.questions(answers_spec("judged_pairs"), chat, tokenizer, 2048))
     assert [one.id for one in judged] == [one.id for one in held_out]
     assert [one.prompt for one in judged] == [one.prompt for one in held_out]
     assert {one.subject for one in judged} == {"test"}
-    (first,) = judged_questions(answers_spec("judged_pairs", limit=1), chat, tokenizer)
+    (first,) = judged_questions.questions(
+        answers_spec("judged_pairs", limit=1), chat, tokenizer, 2048
+    )
     assert first.prompt == judged[0].prompt
 
 
 def answers_spec(kind, **changes):
-    values = {"kind": kind, "subjects": ("test",), "shots": 0, "chat_template": True}
+    values = {"kind": kind, "subject": "test", "shots": 0, "chat_template": True}
     return spec(**{**values, "max_new_tokens": 6, **changes})
 
 

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from scripts.lib.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.metrics import metric_from_json
+from scripts.lib import lm_eval_scores
 from tests.tiny_model import make_tiny_model
 from tests.unit.lm_eval_data import fetch, simple_evaluate, write_data
 from tests.unit.scoring_data import score
@@ -47,20 +46,17 @@ def fetched(data, tmp_path_factory):
 
 
 def lm_eval_spec(**changes):
-    return score_spec(**{"kind": "lm_eval", "subjects": (), "shots": None, **changes})
+    return score_spec(**{"kind": "lm_eval", "subject": None, "shots": None, **changes})
 
 
 def counted(folder, out, metric=None):
     """Return the category files of the scores in *folder*."""
     out.mkdir()
-    spec = AggregateSpec(
-        benchmark="b",
-        categories="tasks",
-        subjects=None,
-        metric=metric_from_json({"task_metric": metric}),
+    spec = {"kind": "lm_eval", "benchmark": "b", "categories": "tasks", "subjects": None}
+    lm_eval_scores.aggregate(
+        {**spec, "metric": {"task_metric": metric}}, {"scores": (folder,)}, out
     )
-    aggregate_scores(spec, [folder], out)
-    return {path.name: json.loads(path.read_text()) for path in out.iterdir()}
+    return {path.name: json.loads(path.read_text()) for path in out.glob("*.json")}
 
 
 SLOW = [

@@ -11,8 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from scripts.lib import journal, lm_eval_rows, scoring
-from scripts.lib.benchmark_questions import questions_of
+from scripts.lib import journal, lm_eval_rows, lm_eval_scoring, scoring
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.gates import check_gate
 from scripts.lib.hash_memory import HashMemory
@@ -183,7 +182,7 @@ def judge_own(tmp_path, results):
     shaping = OWN["tasks/shaping.py"].replace("def results(", "def unused(") + results
     files = own_files(tmp_path, **{"tasks/shaping.py": shaping})
     fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
-    questions = questions_of(lm_eval_spec(), tmp_path / "fetched", None, 2048)
+    questions = lm_eval_scoring.questions(lm_eval_spec(), tmp_path / "fetched", None, 2048)
     *_, question = questions
     return question.judge(question, ["2"])
 
@@ -328,7 +327,7 @@ def test_a_model_starts_where_the_tasks_prefix_ends(model, tmp_path):
     fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
     tokenizer = AutoTokenizer.from_pretrained(model)
     spec = lm_eval_spec(chat_template=True)
-    (question, *_) = questions_of(spec, tmp_path / "fetched", tokenizer, 2048)
+    (question, *_) = lm_eval_scoring.questions(spec, tmp_path / "fetched", tokenizer, 2048)
     assert question.requests[0].args[0] == (
         "<|im_start|>user\nSay: 0<|im_end|>\n<|im_start|>assistant\nIt is"
     )

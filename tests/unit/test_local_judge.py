@@ -130,7 +130,7 @@ ROWS[2]["messages"].append({"role": "user", "content": "Say C"})
 
 
 def answers_spec(**changes):
-    values = {"kind": "judged_pairs", "subjects": (), "shots": 0, "chat_template": True}
+    values = {"kind": "judged_pairs", "subject": None, "shots": 0, "chat_template": True}
     return spec(**{**values, "max_new_tokens": 6, **changes})
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib import exact_match_scores
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.config_benchmarks import ExactMatch
@@ -123,18 +123,17 @@ def test_kept_responses_are_judged_anew_up_to_the_comparison(tmp_path):
         "scores/base": write_answers(tmp_path / "base", ["7", "it is 7.", "8"]),
         "scores/run": write_answers(tmp_path / "run", ["= 7", "9 - 2 = 7", "8"]),
     }
-    spec = AggregateSpec.from_json(
-        {
-            "benchmark": "sums",
-            "categories": "none",
-            "subjects": None,
-            "metric": {"name": "numeric", "pattern": None, "ignore_case": False},
-        }
-    )
+    spec = {
+        "kind": "exact_match",
+        "benchmark": "sums",
+        "categories": "none",
+        "subjects": None,
+        "metric": {"name": "numeric", "pattern": None, "ignore_case": False},
+    }
     for name in ("base", "run"):
         out = places[f"categories/{name}"] = tmp_path / f"{name}-sums"
         out.mkdir()
-        tallies = aggregate_scores(spec, [places[f"scores/{name}"]], out)
+        tallies = exact_match_scores.aggregate(spec, {"scores": (places[f"scores/{name}"],)}, out)
         assert tallies["Average"]["correct"] == 2
     judged = [json.loads(line) for line in (out / "sums.judged.jsonl").read_text().splitlines()]
     assert judged[1] == {

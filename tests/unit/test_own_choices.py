@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib.choice_scores import AsScored
 from scripts.lib.comparison import compare_runs
 from scripts.lib.comparison_spec import CompareSpec
 from scripts.lib.config_benchmarks import LocalMmlu, MultipleChoice
@@ -13,11 +14,11 @@ from scripts.lib.fetching_benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
 from scripts.lib.graph import Graph
 from scripts.lib.hash_memory import HashMemory
+from scripts.lib.multiple_choice_questions import own_choice_task, read_own_choices
 from scripts.lib.pins import read_lock
 from scripts.lib.pipeline_sources import add_questions
 from scripts.lib.prompts import ask
 from scripts.lib.sources import LocalSources, column_names
-from scripts.lib.tasks import own_choice_task, read_own_choices
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
 from tests.workspace import ROOT
@@ -70,7 +71,7 @@ def questions(tmp_path_factory):
 
 
 def own_spec(**changes):
-    return spec(**{"kind": "multiple_choice", "subjects": (), "shots": 2} | changes)
+    return spec(**{"kind": "multiple_choice", "subject": None, "shots": 2} | changes)
 
 
 def test_a_question_reads_like_one_of_mmlu(questions):
@@ -118,12 +119,19 @@ def test_log_likelihoods_are_those_of_lm_eval(model, questions, tmp_path):
 
 def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions, tmp_path):
     score(own_spec(), model, questions, tmp_path)
-    counted = AggregateSpec(benchmark="own", categories="column", subjects=None, metric=None)
+    counted = AggregateSpec(
+        kind="multiple_choice", benchmark="own", categories="column", subjects=None, metric=None
+    )
     (tmp_path / "sums").mkdir()
-    tallies = aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums")
+    tallies = aggregate_scores(counted, [tmp_path / "out"], tmp_path / "sums", AsScored())
     assert list(tallies) == ["Average", "Art", "Public law"]
     names = sorted(path.name for path in (tmp_path / "sums").iterdir())
-    assert names == ["own.art.json", "own.average.json", "own.public_law.json"]
+    assert names == [
+        "own.answers.parquet",
+        "own.art.json",
+        "own.average.json",
+        "own.public_law.json",
+    ]
     candidates = [
         {"name": name, "kind": kind, "base": base, "unmerged": False}
         | {"scores": {"own": ["scores/x"]}, "categories": {"own": "categories/x"}, "judgements": {}}
@@ -169,7 +177,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
     graph = Graph(lambda *_: "code", read_lock(ROOT / "requirements.lock"))
     with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):
         add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
-    for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
+    for enough in ({"shots": 1}, {"shots": 2, "subject": "law"}):
         add_questions(graph, sources, LocalMmlu(**asked, **enough), {})
 
 

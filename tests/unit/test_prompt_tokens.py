@@ -18,7 +18,7 @@ from tests.unit.test_comparison_judged import Judged
 from tests.unit.test_held_out_comparison import AFTER, BEFORE, compare_held_out
 from tests.unit.test_held_out_comparison import score as held_out_score
 
-EXACT = {"kind": "exact_match", "subjects": (), "shots": 0, "max_new_tokens": 4}
+EXACT = {"kind": "exact_match", "subject": None, "shots": 0, "max_new_tokens": 4}
 CHAT = EXACT | {"chat_template": True}
 
 

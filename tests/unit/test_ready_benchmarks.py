@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import lm_eval_leaves, planning
-from scripts.lib.aggregation import AggregateSpec, aggregate_scores
+from scripts.lib import kinds, lm_eval_leaves, planning
 from scripts.lib.categories import CATEGORY_MAPS
 from scripts.lib.config import load_config, read_config_file
 from scripts.lib.errors import GateError
@@ -170,9 +169,15 @@ def test_an_entry_is_fetched_scored_and_summed_up(benchmark, world, configs, mon
     spec = ScoreSpec.from_json(scored.spec)
     _, answers = score(spec, world / "model", questions, tmp_path)
     assert len(answers) == len(configs[benchmark])
-    tallies = aggregate_scores(AggregateSpec.from_json(summed.spec), [tmp_path / "out"], sums)
+    tallies = aggregate(summed.spec, [tmp_path / "out"], sums)
     assert tallies["Average"]["n"] == len(answers)
     assert 0 <= tallies["Average"]["accuracy"] <= 1
+
+
+def aggregate(spec, scores, out):
+    """Sum up as the program does."""
+    module = kinds.load("aggregate_scores", spec["kind"])
+    return module.aggregate(spec, {"scores": tuple(scores)}, out)
 
 
 def mmlu_files():
@@ -202,10 +207,10 @@ def test_mmlu_is_fetched_from_the_hub_scored_and_summed_up(world, tmp_path):
     folders = [tmp_path / str(number) for number in range(len(scored))]
     for folder, job in zip(folders, scored, strict=True):
         score(ScoreSpec.from_json(job.spec), world / "model", tmp_path / "questions", folder)
-    summed = AggregateSpec.from_json(graph.artifacts[candidate.categories["mmlu"]].spec)
+    summed = graph.artifacts[candidate.categories["mmlu"]].spec
     (tmp_path / "sums").mkdir()
     outs = [folder / "out" for folder in folders]
-    tallies = aggregate_scores(summed, outs, tmp_path / "sums")
+    tallies = aggregate(summed, outs, tmp_path / "sums")
     map_ = CATEGORY_MAPS["hendrycks"]
     assert {name: tally["n"] for name, tally in tallies.items()} == {
         **Counter(map_.values()),

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.journal import read_block
+from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_spec import ScoreSpec
-from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark
 
@@ -70,7 +70,7 @@ def test_prompts_and_answers_are_those_of_lm_eval(
     theirs = lm_eval_samples(
         model, lm_eval_task(subject, test, dev), shots=shots, chat_template=chat_template
     )
-    asked = spec(subjects=(subject,), shots=shots, chat_template=chat_template)
+    asked = spec(subject=subject, shots=shots, chat_template=chat_template)
     _, ours = score(asked, model, benchmark_folder, tmp_path)
     tokenizer = load_tokenizer(model, chat_template=chat_template)
     chat = chat_renderer(tokenizer) if chat_template else None
@@ -148,7 +148,7 @@ def test_jobs_of_some_subjects_give_together_what_one_job_of_all_gives(
     _, whole = score(spec(), model, benchmark_folder, tmp_path / "whole")
     parts = []
     for subject in reversed(spec().subjects):
-        _, part = score(spec(subjects=(subject,)), model, benchmark_folder, tmp_path / subject)
+        _, part = score(spec(subject=subject), model, benchmark_folder, tmp_path / subject)
         parts = part + parts
     # Not approximately: to the last bit.
     assert parts == whole

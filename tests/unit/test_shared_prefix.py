@@ -36,11 +36,11 @@ from transformers import (
 
 from scripts.lib import shared_prefix
 from scripts.lib.errors import ScoreError
+from scripts.lib.mmlu_questions import mmlu_task, read_subject
 from scripts.lib.packing import packs_on
 from scripts.lib.padding import shares_prefixes
 from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.shared_prefix import SharedPrefixLM
-from scripts.lib.tasks import mmlu_task, read_subject
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows
 

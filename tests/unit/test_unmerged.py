@@ -13,7 +13,7 @@ from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 from tests.unit.test_merging import make_adapter
 
-EXACT = {"kind": "exact_match", "subjects": (), "shots": 0, "max_new_tokens": 6}
+EXACT = {"kind": "exact_match", "subject": None, "shots": 0, "max_new_tokens": 6}
 
 
 @pytest.fixture(scope="module")
