@@ -37,10 +37,11 @@ def specs_by_subject(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def is_part(manifest: Mapping[str, Any], subject: str | None) -> bool:
-    """Tell whether a subject is not all that an earlier manifest's scores hold."""
-    tasks = manifest["facts"]["protocol"].get(TASKS, ())
-    held = manifest["spec"].get("subjects") or tasks
-    return subject is not None and len(held) > 1
+    """Tell whether a subject is not all that the scores of an earlier manifest hold."""
+    if subject is None or "subjects" not in manifest["spec"]:
+        return False
+    held = manifest["spec"]["subjects"] or manifest["facts"]["protocol"].get(TASKS, ())
+    return len(held) > 1
 
 
 def write_subject(scores: Path, subject: str, out: Path) -> dict[str, Any]:

@@ -99,7 +99,8 @@ class Making:
 
     def entry(self, id: str) -> Mapping[str, Any]:
         """Return what the plan says of an artifact."""
-        return self._planned(self._artifacts, id)
+        found: Mapping[str, Any] = self._planned(self._artifacts, id)
+        return found
 
     def members(self, batch: str) -> list[str]:
         """Return the artifacts of a batch."""

@@ -56,7 +56,7 @@ def unreached(graph: Graph, store: Store) -> Iterator[tuple[Path, int]]:
 
     These are artifacts and manifests that no id, key or content key of the graph leads to, what was
     put aside, and scratch folders of such artifacts; and, older than a day, plans, batches and the
-    temporary folders of killed jobs. What a job or another workflow uses now (usage.py) is left out.
+    temporary folders of killed jobs. What a job or a workflow uses now (usage.py) is left out.
     """
     now = time.time()
     reached = usage.in_use(store.results, now)

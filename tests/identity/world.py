@@ -27,19 +27,7 @@ from scripts.lib.plan import Plan, make_plan
 from scripts.lib.planning import Invocation
 from scripts.lib.stages import STAGES
 from scripts.lib.store import Store
-
-INPUTS = {
-    "format_chat": ("raw",),
-    "render_shards": ("chat", "model"),
-    "train_adapter": ("model", "shards"),
-    "combine_adapters": ("model",),
-    "merge_adapter": ("model", "adapter"),
-    "prove_merge": ("model", "adapter", "merged"),
-    "score_benchmark": ("model", "benchmark"),
-    "judge_pairs": ("benchmark", "judge"),
-    "ask_judge": ("benchmark",),
-}
-"""Rule -> the inputs that its command line names."""
+from tests.programs import INPUTS
 
 OPTIONS = {
     "train_adapter": {"threads": 1, "micro_batch": 0},

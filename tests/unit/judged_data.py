@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.files import read_json
 from scripts.lib.job import Job
 from scripts.lib.judge_prompt import Pair
 from scripts.lib.planning import Invocation
 from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
 from tests.identity.world import World
 from tests.identity.worlds import jsonl, make_local_world
+from tests.programs import commands
 
 PROTOCOL = {
     "kind": "judged_pairs",
@@ -91,16 +91,10 @@ class JudgedWorld(World):
             return {"n": len(self.said[who])}
         return super()._work(id, job)
 
-    def command(self, invocation: Invocation, stage: str, *names: str) -> list[str]:
+    def command(self, invocation: Invocation, stage: str) -> list[str]:
         """Return the arguments with which a rule makes the one artifact of a stage."""
-        entries = read_json(self.home / invocation.file)["artifacts"]
-        (id,) = (id for id in entries if id.startswith(f"{stage}/"))
-        found = ["--plan", str(invocation.file)]
-        found += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
-        for name in names:
-            ((_, place),) = entries[id]["reads"][name]
-            found += [f"--{name}", place]
-        return found
+        (job,) = commands(self.home / invocation.file, stage)
+        return ["--plan", str(invocation.file), *job.argv[2:]]
 
 
 def make_judged_world(base: Path, judge: dict[str, Any], said: dict[str, list[str]]) -> JudgedWorld:

@@ -279,7 +279,7 @@ def benchmarks(tmp_path_factory):
     write_rows(home / "pairs/questions.jsonl", [{"prompt": row["prompt"]} for row in rows])
     generated = {"shots": 0, "max_new_tokens": 4, "chat_template": True}
     return {
-        "mmlu": (write_benchmark(home / "mmlu"), {"chat_template": True, "subjects": SUBJECTS}),
+        "mmlu": (write_benchmark(home / "mmlu"), {"chat_template": True, "subject": SUBJECTS[0]}),
         "exact_match": (home / "exact", generated | {"subject": None}),
         "judged_pairs": (home / "pairs", generated | {"subject": None}),
         "held_out": (home / "chat", generated | {"subject": "test"}),

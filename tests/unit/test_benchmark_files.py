@@ -61,7 +61,6 @@ def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder
     for changes, complaint in (
         ({"subject": "zoology"}, "zoology.jsonl does not exist"),
         ({"subject": "../test/botany"}, "cannot be a file name"),
-        ({"subject": None}, "No subject of"),
         ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
     ):
         with pytest.raises(ScoreError, match=complaint):

@@ -1,7 +1,6 @@
 """Held-out conversations through the programs themselves, as the rules call them."""
 
 import json
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,13 +14,11 @@ from scripts import (
     score_benchmark,
     write_report,
 )
-from scripts.lib.plan import read_frozen
 from scripts.lib.planning import plan_invocation
+from tests import programs
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import write_rows
 from tests.workspace import ROOT
-
-NAMED = ("raw", "model", "benchmark")
 
 
 @pytest.fixture
@@ -43,15 +40,7 @@ def config(tmp_path, monkeypatch):
 
 def make(invocation, stage, program):
     """Make the missing artifacts of a stage as its rule does, and return all its folders."""
-    planned = read_frozen(invocation.file)["artifacts"]
-    found = [id for id in planned if id.startswith(f"{stage}/")]
-    for id in (id for id in found if not Path(f"results/{id}.json").exists()):
-        argv = ["--plan", str(invocation.file)]
-        argv += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
-        for name in set(NAMED) & planned[id]["reads"].keys():
-            argv += [f"--{name}", planned[id]["reads"][name][0][1]]
-        program.main(argv)
-    return [Path("results") / id for id in found]
+    return programs.make(invocation.file, stage, program)
 
 
 def make_all(invocation):
@@ -70,7 +59,7 @@ def test_a_held_out_split_goes_from_raw_rows_to_the_report(config):
     chat, scores, categories, comparison, report = make_all(invocation)
     asked = pq.read_table(chat / "test.parquet").num_rows
     assert 0 < asked < 40
-    for score, category in zip(scores, categories, strict=True):
+    for score, category in zip(sorted(scores), sorted(categories), strict=True):
         assert pq.read_table(score / "questions.parquet").num_rows == asked
         found = json.loads((category / "domain.held_out.json").read_text())
         assert (found["n"], found["forms"]) == (asked, ["one line", "the sign |"])

@@ -16,9 +16,8 @@ from scripts.lib.formatting import FormatSpec
 from scripts.lib.formatting import format_chat as make_chat
 from scripts.lib.judged_rows import read_judged_rows
 from scripts.lib.judgement_files import load_pairs
-from scripts.lib.plan import read_frozen
-from scripts.lib.stages import STAGES
-from tests.identity.world import INPUTS, World
+from tests import programs
+from tests.identity.world import World
 from tests.tiny_model import make_tiny_model
 from tests.unit.judged_data import make_judged_world, write_answers
 from tests.unit.scoring_data import spec, write_rows
@@ -140,16 +139,7 @@ def world(tmp_path):
 def make(world, invocation, stage, program):
     """Make the artifacts of a stage with its real program and return their folders."""
     with world.inside():
-        entries = read_frozen(invocation.file)["artifacts"]
-        found = [id for id in entries if id.startswith(f"{stage}/")]
-        for id in found:
-            argv = ["--plan", str(invocation.file)]
-            argv += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
-            for name in INPUTS.get(STAGES[stage].rule, ()):
-                ((_, place),) = entries[id]["reads"][name]
-                argv += [f"--{name}", place]
-            program.main(argv)
-    return [world.results / id for id in found]
+        return [world.home / folder for folder in programs.make(invocation.file, stage, program)]
 
 
 def judge_all(world):

@@ -170,7 +170,7 @@ def test_the_program_judges_and_its_figures_count_every_prompt(model, tmp_path):
     invocation = world.invoke()
     world.run(invocation, stages=("models", "raw", "benchmarks", "chat", "shards", "adapters"))
     world.run(invocation, stages=("merged", "proofs", "scores"))
-    command = world.command(invocation, "judgements", "base", "run", "benchmark", "judge")
+    command = world.command(invocation, "judgements")
     with world.inside():
         judge_pairs.main(command)
     (folder,) = (world.results / "judgements").glob("[!.]*/")

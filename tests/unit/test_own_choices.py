@@ -177,7 +177,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
     graph = Graph(lambda *_: "code", read_lock(ROOT / "requirements.lock"))
     with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):
         add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
-    for enough in ({"shots": 1}, {"shots": 2, "subject": "law"}):
+    for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
         add_questions(graph, sources, LocalMmlu(**asked, **enough), {})
 
 

@@ -65,7 +65,7 @@ def column(rows, name):
 def test_every_back_end_hashes_the_same_tokens(model, questions, mmlu, tmp_path, chat_template):
     for asked, folder in (
         (EXACT | {"chat_template": chat_template}, questions),
-        ({"chat_template": chat_template, "subjects": SUBJECTS}, mmlu),
+        ({"chat_template": chat_template, "subject": SUBJECTS[0]}, mmlu),
     ):
         ours, theirs = (
             column(score(spec(**asked, backend=b), model, folder, tmp_path / b)[1], "token_hash")

@@ -25,7 +25,9 @@ from scripts.lib.judgement_files import load_pairs, write_judgements
 from scripts.lib.lm_eval_rows import Source
 from scripts.lib.lm_eval_tasks import described
 from scripts.lib.local_judge import JudgeSpec, judge_locally
+from scripts.lib.provenance import write_provenance
 from scripts.lib.score_spec import ScoreSpec
+from scripts.lib.scoring import Part, score_benchmark
 from scripts.tools import benchmark_rows
 from tests.benchmark_rows import write_rows
 from tests.dataset_hub import dataset_files, fetch_from_hub
@@ -155,22 +157,29 @@ def test_an_entry_is_fetched_scored_and_summed_up(benchmark, world, configs, mon
     with chdir(world):
         graph = planning.graph_of(with_own(entry, data="rows", limit=1), ROOT)
     (candidate,) = graph.candidates
-    (scored,) = (graph.artifacts[id] for id in candidate.scores[benchmark])
+    scored = [graph.artifacts[id] for id in candidate.scores[benchmark]]
     summed = graph.artifacts[candidate.categories[benchmark]]
-    fetched = graph.artifacts[scored.reads["benchmark"][0]]
+    fetched = graph.artifacts[scored[0].reads["benchmark"][0]]
     questions, sums = tmp_path / "questions", tmp_path / "sums"
     questions.mkdir()
     sums.mkdir()
 
     facts = fetch_benchmark(fetched.spec, [world / source for source in fetched.sources], questions)
     assert bool(facts["unsafe_code"]) == ENTRIES[entry][benchmark].get("run_generated_code", False)
-    for gate in (*scored.gates, *summed.gates):
+    for gate in (*scored[0].gates, *summed.gates):
         check_gate(gate.kind, gate.artifact, facts, gate.limit)
-    spec = ScoreSpec.from_json(scored.spec)
-    _, answers = score(spec, world / "model", questions, tmp_path)
-    assert len(answers) == len(configs[benchmark])
-    tallies = aggregate(summed.spec, [tmp_path / "out"], sums)
-    assert tallies["Average"]["n"] == len(answers)
+    parts = [
+        Part(ScoreSpec.from_json(one.spec), tmp_path / str(number), tmp_path / "scratch")
+        for number, one in enumerate(scored)
+    ]
+    for part in parts:
+        part.out.mkdir()
+    found = list(score_benchmark(parts, world / "model", questions, batch_size=4))
+    for part in parts:
+        write_provenance({"model": "", "benchmark": ""}, {}, part.out)
+    assert sum(facts["n"] for facts in found) == len(configs[benchmark])
+    tallies = aggregate(summed.spec, [part.out for part in parts], sums)
+    assert tallies["Average"]["n"] == len(configs[benchmark])
     assert 0 <= tallies["Average"]["accuracy"] <= 1
 
 

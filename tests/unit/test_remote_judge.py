@@ -291,7 +291,7 @@ def test_a_killed_judge_goes_on_without_asking_twice_and_leaves_no_key(world, ju
     invocation = world.invoke()
     world.run(invocation, stages=("models", "raw", "benchmarks", "chat", "shards", "adapters"))
     world.run(invocation, stages=("merged", "proofs", "scores"))
-    command = world.command(invocation, "remote_judgements", "base", "run", "benchmark")
+    command = world.command(invocation, "remote_judgements")
     gate = threading.Event()
     judge.delay = lambda: time.sleep(0.01) if len(judge.asked) <= 20 else gate.wait(30)
     process = subprocess.Popen(

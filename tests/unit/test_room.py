@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from scripts.lib.errors import ConfigError, MergeError, RoomError
 from scripts.lib.plan import read_frozen
 from scripts.lib.planning import plan_invocation
 from scripts.lib.room import room_words, telling_of_room
+from tests.programs import commands, make
 from tests.workspace import ROOT, make_workspace, read_config
 
 # Each library's own way to write, and what it says when it cannot.
@@ -183,36 +185,24 @@ def workspace(tmp_path_factory):
             patch.setenv("TUNESMITH_CACHE", "")
             plan = plan_invocation(config, ROOT).file
             for stage, program in MAKERS.items():
-                for id in ids_of(plan, stage):
-                    program.main(arguments(plan, id))
+                make(plan, stage, program)
     finally:
         os.chdir(before)
     return folder, plan
-
-
-def ids_of(plan, stage):
-    return [id for id in read_frozen(plan)["artifacts"] if id.startswith(f"{stage}/")]
-
-
-def arguments(plan, id):
-    found = ["--plan", str(plan), "--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
-    for name, places in read_frozen(plan)["artifacts"][id]["reads"].items():
-        if name in ("model", "benchmark", "raw", "chat", "shards"):
-            found += [f"--{name}", places[0][1]]
-    return found
 
 
 def start(workspace, rule, stage, scratch, **options):
     """Start a program; return it and its artifact's manifest."""
     folder, plan = workspace
     planned = read_frozen(folder / plan)["artifacts"]
-    (id,) = [
-        id
-        for id in ids_of(folder / plan, stage)
-        if planned[id]["reads"]["model"][0][0].startswith("models/")
+    (job,) = [
+        job
+        for job in commands(folder / plan, stage)
+        if planned[job.ids[0]]["reads"]["model"][0][0].startswith("models/")
     ]
+    id = job.ids[0]
     process = subprocess.Popen(
-        [sys.executable, "-m", f"scripts.{rule}", *arguments(folder / plan, id)],
+        [sys.executable, "-m", f"scripts.{rule}", "--plan", str(plan), *job.argv[2:]],
         cwd=folder,
         env={
             **os.environ,
@@ -290,22 +280,22 @@ def fill(disk: Path, left: int) -> Path:
     return filler
 
 
-def test_scoring_on_a_full_disk_tells_and_goes_on_from_its_journal(workspace, tmp_path):
+def test_scoring_on_a_full_disk_tells_and_goes_on_when_there_is_room(workspace, tmp_path):
     scratch = tmp_path / "scratch"
     with small_disk(scratch, "1m"):
-        # Room for the answers of one subject.
-        filler = fill(scratch, left=os.sysconf("SC_PAGE_SIZE"))
+        filler = fill(scratch, left=0)
         process, manifest = start(workspace, "score_benchmark", "scores", scratch)
-        words = ("score_benchmark: scores/", "scoring goes on from its journal", str(scratch))
+        words = ("score_benchmark: batches/", "keeps finished subjects and goes on", str(scratch))
         check_sentence(*end(process), *words)
         assert not manifest.exists()
 
         filler.unlink()
         status, output = end(start(workspace, "score_benchmark", "scores", scratch)[0])
         assert status == 0, output
-        assert "4 of 8 questions, from the journal" in output
+        assert manifest.exists()
 
 
 def test_scoring_under_a_limit_on_files_tells(workspace, tmp_path):
+    shutil.rmtree(workspace[0] / "results/scores", ignore_errors=True)
     process, _ = start(workspace, "score_benchmark", "scores", tmp_path, preexec_fn=limited(256))
-    check_sentence(*end(process), "score_benchmark: scores/", "ulimit -f")
+    check_sentence(*end(process), "score_benchmark: batches/", "ulimit -f")

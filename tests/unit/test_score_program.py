@@ -14,11 +14,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from scripts import aggregate_scores, fetch_benchmark, fetch_model, score_benchmark
-from scripts.lib import files
-from scripts.lib.plan import read_frozen
+from scripts.lib import files, scoring
 from scripts.lib.planning import plan_invocation
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_files import QUESTIONS_TABLE
+from tests.programs import commands
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, write_rows
 from tests.workspace import ROOT
@@ -40,26 +40,23 @@ def project(tmp_path, monkeypatch):
     return plan_invocation({"models": {"tiny": {"path": "model"}}, "benchmarks": benchmarks}, ROOT)
 
 
-def ids_of(invocation, stage):
-    """Return the artifacts of a stage in the plan."""
-    return [id for id in read_frozen(invocation.file)["artifacts"] if id.startswith(f"{stage}/")]
-
-
-def command(invocation, id):
-    """Return the arguments with which a rule makes an artifact."""
-    reads = read_frozen(invocation.file)["artifacts"][id]["reads"]
-    found = ["--plan", str(invocation.file)]
-    found += ["--artifact", f"results/{id}", "--manifest", f"results/{id}.json"]
-    for name in {"model", "benchmark"} & reads.keys():
-        found += [f"--{name}", reads[name][0][1]]
-    return found
-
-
 def make(invocation, stage, program):
     """Make the artifacts of a stage in this process and return their folders."""
-    for id in ids_of(invocation, stage):
-        program.main(command(invocation, id))
-    return [Path("results") / id for id in ids_of(invocation, stage)]
+    for command in commands(invocation.file, stage):
+        program.main(command.argv)
+    return [Path("results") / id for job in commands(invocation.file, stage) for id in job.ids]
+
+
+def answers():
+    """Return the tables of all scores, by the name of their folders."""
+    return {path.parent.name: path.read_bytes() for path in Path("results").rglob(QUESTIONS_TABLE)}
+
+
+def remove(folders):
+    """Delete artifacts with their manifests."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
 
 
 def journalled():
@@ -67,16 +64,16 @@ def journalled():
     return sum("benchmarks" not in file.parts for file in Path("results").rglob("*.jsonl"))
 
 
-def killed_after(invocation, blocks, wait):
-    """Start scoring, kill it *wait* seconds after *blocks* are journalled; tell if it was at it."""
-    (id,) = ids_of(invocation, "scores")
+def killed_after(invocation, subjects, wait):
+    """Start scoring, kill it *wait* seconds after so many subjects are made; tell if it was on."""
+    (job,) = commands(invocation.file, "scores")
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.score_benchmark", *command(invocation, id)],
+        [sys.executable, "-m", "scripts.score_benchmark", *job.argv],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and journalled() < blocks:
+    while process.poll() is None and len(list(Path("results/scores").glob("*.json"))) < subjects:
         time.sleep(0.002)
     time.sleep(wait)
     at_it = process.poll() is None
@@ -85,26 +82,39 @@ def killed_after(invocation, blocks, wait):
     return at_it
 
 
-def test_no_question_is_lost_or_counted_twice_when_the_program_is_killed(project):
+def test_no_question_is_lost_or_counted_twice_when_the_program_is_killed(project, monkeypatch):
     make(project, "models", fetch_model)
     make(project, "benchmarks", fetch_benchmark)
-    killed = killed_after(project, blocks=1, wait=random.uniform(0, 0.05))
-    (score,) = make(project, "scores", score_benchmark)
-    table = (score / QUESTIONS_TABLE).read_bytes()
-    asked = pq.read_table(score / QUESTIONS_TABLE)["question_id"].to_pylist()
-    assert killed
-    assert asked == [f"{subject}:{n}" for subject in SUBJECTS for n in range(QUESTIONS)]
-    # The journal is gone with the artifact, so this is an unbroken run.
-    shutil.rmtree(score)
-    score.with_name(f"{score.name}.json").unlink()
+    assert killed_after(project, subjects=2, wait=random.uniform(0, 0.05))
+    finished = answers()
+    assert 2 <= len(finished) < len(SUBJECTS)
+    asked = []
+    answer = Respondent.answer
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Respondent, "answer", lambda self, block: asked.append(block) or answer(self, block)
+        )
+        scores = make(project, "scores", score_benchmark)
+    assert len(asked) <= len(SUBJECTS) - len(finished), "what was finished is not asked again"
+    table = answers()
+    assert finished.items() <= table.items()
+    rows = [row for score in sorted(scores) for row in ids_in(score)]
+    assert rows == [f"{subject}:{n}" for subject in SUBJECTS for n in range(QUESTIONS)]
+    # The journal is gone with the artifacts, so this is an unbroken run.
+    remove(scores)
     assert journalled() == 0
     make(project, "scores", score_benchmark)
-    assert (score / QUESTIONS_TABLE).read_bytes() == table
+    assert answers() == table
+
+
+def ids_in(score):
+    """Return the ids of the questions that scores hold, in order."""
+    return pq.read_table(score / QUESTIONS_TABLE)["question_id"].to_pylist()
 
 
 def make_other_weights(invocation):
     """Make the model of the project anew under its key, of other bytes."""
-    (id,) = ids_of(invocation, "models")
+    ((_, (id,)),) = commands(invocation.file, "models")
     folder = Path("results") / id
     weights = load_file(folder / "model.safetensors")
     other = {name: 2 * tensor for name, tensor in weights.items()}
@@ -121,31 +131,32 @@ def make_other_weights(invocation):
 def test_a_journal_of_other_weights_under_the_same_key_is_not_believed(project, monkeypatch):
     make(project, "models", fetch_model)
     make(project, "benchmarks", fetch_benchmark)
-    answer = Respondent.answer
 
-    def stop(self, block):
-        if block[0].subject != SUBJECTS[0]:
+    def stop_when_kept(scratch, block, ask):
+        found = answer_once(scratch, block, ask)
+        if block[0].subject == SUBJECTS[1]:
             raise KeyboardInterrupt
-        return answer(self, block)
+        return found
 
+    answer_once = scoring.answer_once
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Respondent, "answer", stop)
+        patched.setattr(scoring, "answer_once", stop_when_kept)
         make(project, "scores", score_benchmark)
     assert journalled() == 1
     make_other_weights(project)
-    (score,) = make(project, "scores", score_benchmark)
-    resumed = pq.read_table(score / QUESTIONS_TABLE)
+    scores = make(project, "scores", score_benchmark)
+    half = [score for score in scores if ids_in(score)[0].startswith(SUBJECTS[1])]
+    resumed = {score.name: answers()[score.name] for score in half}
     assert journalled() == 0
-    shutil.rmtree(score)
-    score.with_name(f"{score.name}.json").unlink()
+    remove(scores)
     make(project, "scores", score_benchmark)
-    assert resumed.equals(pq.read_table(score / QUESTIONS_TABLE))
+    assert resumed.items() <= answers().items()
 
 
 def test_a_damaged_score_file_is_an_error_and_not_averaged(project):
     make(project, "models", fetch_model)
     make(project, "benchmarks", fetch_benchmark)
-    (score,) = make(project, "scores", score_benchmark)
+    (score, *_) = make(project, "scores", score_benchmark)
     table = pq.read_table(score / QUESTIONS_TABLE).to_pylist()
     for row in table[:7]:
         row["correct"] = not row["correct"]

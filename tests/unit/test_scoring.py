@@ -18,7 +18,7 @@ from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.respondent import Respondent
 from scripts.lib.score_spec import ScoreSpec
 from tests.tiny_model import make_tiny_model
-from tests.unit.scoring_data import rows, score, spec, write_benchmark
+from tests.unit.scoring_data import SUBJECTS, rows, score, spec, write_benchmark
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_facts_protocol_and_table_agree(model, benchmark_folder, tmp_path):
     assert facts["correct"] == sum(answer["correct"] for answer in answers)
     protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
     assert protocol == facts["protocol"]
-    assert protocol["limit"] == 4 and "subjects" not in protocol
+    assert protocol["limit"] == 4 and "subject" not in protocol
     assert protocol["backend"] == "shared-prefix"
     assert [answer["question_id"] for answer in answers][:2] == [
         "abstract_algebra:0",
@@ -142,12 +142,10 @@ def test_the_batch_size_changes_no_answer(model, benchmark_folder, tmp_path):
         assert a["logprobs"] == pytest.approx(b["logprobs"], abs=1e-5)
 
 
-def test_jobs_of_some_subjects_give_together_what_one_job_of_all_gives(
-    model, benchmark_folder, tmp_path
-):
+def test_subjects_asked_alone_give_what_one_job_of_all_gives(model, benchmark_folder, tmp_path):
     _, whole = score(spec(), model, benchmark_folder, tmp_path / "whole")
     parts = []
-    for subject in reversed(spec().subjects):
+    for subject in reversed(SUBJECTS):
         _, part = score(spec(subject=subject), model, benchmark_folder, tmp_path / subject)
         parts = part + parts
     # Not approximately: to the last bit.

@@ -6,14 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from scripts.lib import upkeep, usage
 from scripts.lib.plan import make_plan
-from scripts.tools import upkeep as command
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
-from tests.identity.table import END, tuned
 from tests.identity.world import World
 from tests.identity.worlds import make_local_world
 
@@ -36,12 +33,6 @@ def unreached(world: World) -> set[str]:
         found = list(upkeep.unreached(graph, world.store()))
     assert all(size >= 0 for _, size in found)
     return {path.relative_to("results").as_posix() for path, _ in found}
-
-
-def adopt(world: World) -> list[tuple[str, str]]:
-    graph = world.graph()
-    with world.inside():
-        return upkeep.adopt(graph, world.store(), reason="renamed a variable")
 
 
 def evict(world: World) -> list[str]:
@@ -164,66 +155,6 @@ def test_a_workflow_keeps_all_its_config_reaches_until_it_ends_or_is_long_silent
         assert old in unreached(world), "killed with -9: it stops counting"
     assert old in unreached(world)
     assert list(usage.leases(world.results)) == []
-
-
-def test_an_adopted_artifact_is_valid_and_says_so(world):
-    old = world.id("adapters:gentle")
-    add_constant("scripts/train_adapter.py")(world)
-    assert world.missing() == tuned("gentle", "strong", "chatty") | END
-    done = adopt(world)
-    new = world.id("adapters:gentle")
-    assert (new, old) in done
-    assert world.manifest(new)["adopted"]["from"] == old
-    assert world.manifest(new)["adopted"]["reason"] == "renamed a variable"
-    assert world.missing() == END
-    assert world.run() == END
-
-
-def test_what_follows_from_an_adopted_artifact_is_adopted_too(world):
-    add_constant("scripts/train_adapter.py")(world)
-    add_constant("scripts/score_benchmark.py")(world)
-    adopt(world)
-    assert world.missing() == END
-
-
-def test_an_artifact_is_adopted_though_its_inputs_were_found_by_their_bytes(world):
-    """format_chat was refactored and ran again; train_adapter changed and shall stay valid."""
-    add_constant("scripts/format_chat.py")(world)
-    world.run(stages=["chat"])
-    add_constant("scripts/train_adapter.py")(world)
-    adopt(world)
-    assert world.missing() == END
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        put("runs/gentle/training/seed", 5),
-        lambda world: world.write("data/orders/train.jsonl", '{"prompt": "x", "completion": "y"}'),
-    ],
-    ids=["another spec", "another input"],
-)
-def test_other_work_is_not_adopted(world, change):
-    change(world)
-    before = world.missing()
-    adopt(world)
-    assert world.missing() == before
-
-
-def test_adopting_what_is_evicted_keeps_it_evicted(world):
-    world.evict("adapters:gentle")
-    add_constant("scripts/train_adapter.py")(world)
-    adopt(world)
-    assert not (world.results / world.id("adapters:gentle")).exists()
-    assert "adapters:gentle" not in world.missing()
-
-
-def test_the_command_says_so_when_nothing_can_be_adopted(world, capsys):
-    shutil.rmtree(world.results)
-    world.write("own.yaml", yaml.safe_dump(world.config))
-    with world.inside():
-        command.main(["--configfile", "own.yaml", "adopt", "--reason", "renamed a variable"])
-    assert "nothing to adopt" in capsys.readouterr().out
 
 
 def test_a_merged_model_goes_when_its_proof_and_scores_are_there(world):
