@@ -17,22 +17,21 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.lib.kinds import modules_of
 
-PLUMBING = frozenset(
-    {
-        "scripts/lib/cuda_driver.py",
-        "scripts/lib/errors.py",
-        "scripts/lib/job.py",
-        "scripts/lib/kinds.py",
-    }
-)
+PLUMBING: Mapping[str, str] = {
+    "scripts/lib/cuda_driver.py": "cuda_driver",
+    "scripts/lib/errors.py": "errors",
+    "scripts/lib/job.py": "job",
+    "scripts/lib/kinds.py": "kinds",
+}
 """Project files that decide no byte of an artifact: command lines, logging, error classes, and the
-registry of kinds, whose modules are counted where they are used.
+registry of kinds, whose modules are counted where they are used. Each with the word that stands for
+it in the digests of its importers: when a file moves, its word stays.
 
 They stay out of every digest, and the walk does not go through them. `tests/unit/test_code.py`
 holds the reasons and checks that no stage's logic hides behind one of them."""
@@ -148,8 +147,9 @@ class ProjectCode:
                 imported.add(f"{one.name} as {one.alias}")
                 continue
             file, whole = target
-            if file.relative_to(self.root).as_posix() in PLUMBING:
-                digest = file.stem
+            place = file.relative_to(self.root).as_posix()
+            if place in PLUMBING:
+                digest = PLUMBING[place]
             else:
                 files.append(file)
                 digest = self._module(file).digest

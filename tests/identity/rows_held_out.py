@@ -83,6 +83,16 @@ HELD_OUT_ROWS = [
         categories("tiny", on=(*ORDERS, *SPARE)) | END,
     ),
     _row(
+        "code that asks held-out conversations",
+        add_constant("scripts/lib/held_out_questions.py"),
+        scored("tiny", on=(*ORDERS, *SPARE)) | END,
+    ),
+    _row(
+        "code that asks other benchmarks",
+        add_constant("scripts/lib/mmlu_questions.py"),
+        frozenset(),
+    ),
+    _row(
         "code that compares held-out losses",
         add_constant("scripts/lib/comparison_held_out.py"),
         END,

@@ -75,7 +75,9 @@ def _row(name: str, change: Callable[[World], object], missing: frozenset[str]) 
 
 LM_EVAL_ROWS = [
     _row(
-        "task's name", put("benchmarks/named/tasks", ["gsm9k"]), asked(NAMED) | {"benchmarks:gsm9k"}
+        "task's name",
+        put("benchmarks/named/tasks", ["gsm8k_cot"]),
+        asked(NAMED) | {"benchmarks:gsm8k-cot"},
     ),
     _row("task's metric", put("benchmarks/named/metric", "m"), categories("tiny", on=NAMED) | END),
     _row("task's shots", put("benchmarks/named/shots", 3), asked(NAMED)),

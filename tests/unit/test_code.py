@@ -335,7 +335,8 @@ def test_plumbing_is_neither_read_nor_walked_through(project):
 
 
 def test_every_plumbing_module_has_its_reason_and_is_there():
-    assert set(PLUMBING_REASONS) == PLUMBING
+    assert set(PLUMBING_REASONS) == set(PLUMBING)
+    assert len(set(PLUMBING.values())) == len(PLUMBING)
     assert all((ROOT / name).is_file() for name in PLUMBING)
 
 

@@ -1,0 +1,123 @@
+"""The code in a scratch copy, moved about: no key changes, as the copy itself computes them."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.kinds import MODULES
+from scripts.lib.stages import STAGES
+from tests.workspace import ROOT
+
+KINDS = tuple(sorted(MODULES))
+DIGESTS = """
+import json
+from pathlib import Path
+from {package}.code import ProjectCode
+code = ProjectCode(Path.cwd())
+kinds = [(), *((kind,) for kind in {kinds})]
+print(json.dumps([[rule, code.digest(rule, kind)] for rule in {rules} for kind in kinds]))
+"""
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A copy of the programs and the library."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def digests(clone: Path, package: str = "scripts.lib") -> str:
+    """Return all digests of the copy's code, computed by the copy's own modules."""
+    rules = sorted(stage.rule for stage in STAGES.values())
+    program = DIGESTS.format(package=package, rules=rules, kinds=KINDS)
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=clone, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def rewrite(clone: Path, pattern: str, new: str) -> None:
+    """Replace *pattern* in every module of the copy."""
+    for path in clone.rglob("*.py"):
+        text = path.read_text()
+        path.write_text(re.sub(pattern, new, text, flags=re.MULTILINE))
+
+
+def move(clone: Path, old: str, new: str) -> None:
+    """Move a module of scripts/lib as a person does: the file, and every import of it."""
+    place = clone / f"scripts/lib/{new}.py"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (clone / f"scripts/lib/{old}.py").rename(place)
+    dotted = f"scripts.lib.{new}".replace("/", ".")
+    rewrite(clone, rf"\bscripts\.lib\.{old}\b", dotted)
+    rewrite(clone, rf"scripts/lib/{old}\.py", f"scripts/lib/{new}.py")
+    package, _, name = dotted.rpartition(".")
+    for path in clone.rglob("*.py"):
+        path.write_text(import_from(path.read_text(), old, package, name))
+
+
+def import_from(text: str, old: str, package: str, name: str) -> str:
+    """Return a module's text with `from scripts.lib import ..., old, ...` taken from elsewhere."""
+    found = re.search(r"^from scripts\.lib import (\([^)]*\)|[^\n]*)\n", text, re.MULTILINE)
+    if not found:
+        return text
+    names = re.findall(r"[\w]+(?: as \w+)?", found[1])
+    if old not in names:
+        return text
+    left = [one for one in names if one != old]
+    lines = [f"from scripts.lib import {', '.join(left)}"] if left else []
+    lines.append(f"from {package} import {name} as {old}")
+    return text.replace(found[0], "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("verdict", "train/loss_verdict"),
+        ("files", "files_of_artifacts"),
+        ("held_out_questions", "benchmarks/held_out/questions"),
+        ("errors", "failures"),
+        ("kinds", "benchmarks/registry"),
+        ("report_held_out", None),
+    ],
+    ids=[
+        "another folder",
+        "another name",
+        "a kind's",
+        "plumbing",
+        "the registry",
+        "with its data file",
+    ],
+)
+def test_a_module_that_is_moved_changes_no_key(clone, old, new):
+    before = digests(clone)
+    move(clone, old, new or f"report/{old}")
+    if new is None:
+        data = clone / f"scripts/lib/{old}.html.jinja"
+        data.rename(clone / f"scripts/lib/report/{data.name}")
+    assert digests(clone) == before
+
+
+def test_a_package_that_is_renamed_changes_no_key(clone):
+    before = digests(clone)
+    (clone / "scripts/lib").rename(clone / "scripts/core")
+    rewrite(clone, r"\bscripts\.lib\b", "scripts.core")
+    rewrite(clone, r"from scripts import lib\b", "from scripts import core")
+    rewrite(clone, r"scripts/lib/", "scripts/core/")
+    assert digests(clone, "scripts.core") == before
+
+
+def test_imports_that_ruff_sorts_another_way_change_no_key(clone):
+    before = digests(clone)
+    options = ["--config", "lint.isort.force-sort-within-sections=true"]
+    options += ["--config", "lint.isort.force-single-line=true"]
+    ruff = [Path(sys.executable).with_name("ruff"), "check", "scripts", "--select", "I", "--fix"]
+    texts = {path: path.read_text() for path in clone.rglob("*.py")}
+    subprocess.run([*ruff, "--quiet", *options], cwd=clone, check=True)
+    changed = [path for path, text in texts.items() if path.read_text() != text]
+    assert len(changed) > 100, "nearly every module has something to sort"
+    assert digests(clone) == before
