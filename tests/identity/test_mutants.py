@@ -9,6 +9,7 @@ from scripts.lib import graph, hash_memory, pipeline, plan, store
 from scripts.lib.code import ProjectCode
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
 from scripts.lib.graph import Artifact
+from scripts.lib.kinds import MODULES
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
@@ -346,6 +347,38 @@ def test_file_times_instead_of_bytes_make_a_row_needless(monkeypatch, killer):
 def test_other_digests_of_code_fail_a_row(digest, row, fault, monkeypatch, killer):
     monkeypatch.setattr(ProjectCode, "digest", lambda self, rule, kinds=(): digest(self, rule))
     assert fault in killer(names=(row,))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "row", "fault"),
+    [
+        (lambda given: (), "code of lib/mmlu_questions", "stale"),
+        (lambda given: (), "code of lib/exact_match_fetch", "stale"),
+        (lambda given: (), "code of lib/legacy_results", "stale"),
+        (lambda given: tuple(MODULES), "code of lib/held_out_questions", "needless"),
+        (lambda given: tuple(MODULES), "code of lib/comparison_judged", "needless"),
+        (lambda given: given[:1], "code of lib/legacy_results", "stale"),
+    ],
+    ids=["none 1", "none 2", "none 3", "all 1", "all 2", "one of several"],
+)
+def test_digests_of_other_kinds_fail_a_row(kinds, row, fault, monkeypatch, killer):
+    honest = ProjectCode.digest
+    monkeypatch.setattr(
+        ProjectCode, "digest", lambda self, rule, given=(): honest(self, rule, kinds(given))
+    )
+    assert fault in killer(names=(row,))
+
+
+@pytest.mark.parametrize("row", ["a subject fewer", "a whole category fewer"])
+def test_scores_of_all_wanted_subjects_in_one_artifact_fail_a_row(row, monkeypatch, killer):
+    honest = pipeline.subjects_of
+
+    def together(benchmark, place):
+        wanted = honest(benchmark, place)
+        return wanted if wanted == (None,) else ("+".join(wanted),)
+
+    monkeypatch.setattr(pipeline, "subjects_of", together)
+    assert "needless" in killer(names=(row,))
 
 
 def test_the_whole_lock_in_every_key_makes_a_row_needless(monkeypatch, killer):
