@@ -1,7 +1,9 @@
 """What the report shows of the way to the scores: training, data, proofs, provenance, cost."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
 from markupsafe import Markup
@@ -144,14 +146,20 @@ def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vi
             "steps": [
                 {
                     "stage": _STAGES[stage],
-                    "id": id_,
-                    "key": manifests[id_]["key"],
-                    "content": manifests[id_]["content"],
-                    "spec": json.dumps(manifests[id_]["spec"], ensure_ascii=False),
-                    "pins": _pins(manifests[id_]["pins"]),
+                    "id": made[0]["id"] if len(made) == 1 else _words(made),
+                    "parts": [
+                        {
+                            "name": manifest["spec"].get("subject") or "",
+                            "key": manifest["key"],
+                            "content": manifest["content"],
+                        }
+                        for manifest in made
+                    ],
+                    "spec": json.dumps(_shared_spec(made), ensure_ascii=False),
+                    "pins": _pins(made[0]["pins"]),
                 }
-                for stage, id_ in _made_of(candidate)
-                if id_ in manifests
+                for stage, ids in _made_of(candidate)
+                if (made := _found(ids, manifests))
             ],
         }
         for candidate in candidates
@@ -159,24 +167,45 @@ def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vi
 
 
 def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
-    """Return time and peak memory of each artifact, once, in the order of the pipeline."""
-    steps = _executions(candidates, manifests)
-    longest = max((execution["seconds"] for _, _, execution in steps), default=0) or 1
+    """Return time and peak memory of each step, once, in the order of the pipeline."""
+    steps = [(stage, made, _seconds(made)) for stage, made in _steps(candidates, manifests)]
+    longest = max((seconds for _, _, seconds in steps), default=0) or 1
     return [
         {
             "stage": _STAGES[stage],
-            "slug": manifests[id_]["slug"],
-            "time": duration(execution["seconds"]),
-            "share": round(100 * execution["seconds"] / longest, 1),
-            "memory": f"{execution['peak_gib']:.1f} GiB",
+            "slug": _words(made),
+            "time": duration(seconds),
+            "share": round(100 * seconds / longest, 1),
+            "memory": f"{max(one['execution']['peak_gib'] for one in made):.1f} GiB",
         }
-        for stage, id_, execution in steps
+        for stage, made, seconds in steps
     ]
 
 
 def total_time(candidates: Sequence[Candidate], manifests: Manifests) -> str:
     """Return the sum of all steps in words."""
-    return duration(sum(e["seconds"] for _, _, e in _executions(candidates, manifests)))
+    return duration(sum(_seconds(made) for _, made in _steps(candidates, manifests)))
+
+
+def _seconds(made: Sequence[Mapping[str, Any]]) -> float:
+    return math.fsum(manifest["execution"]["seconds"] for manifest in made)
+
+
+def _words(made: Sequence[Mapping[str, Any]]) -> str:
+    """Return the words for artifacts that are one step: what their slugs have in common."""
+    if len(made) == 1:
+        return str(made[0]["slug"])
+    places = zip(*(manifest["slug"].split("-") for manifest in made), strict=False)
+    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, places)]
+    return f"{'-'.join(shared)} ({len(made)} subjects)"
+
+
+def _shared_spec(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the spec of a step; where it is several artifacts, without what they differ in."""
+    spec = dict(made[0]["spec"])
+    if len(made) > 1:
+        spec.pop("subject", None)
+    return spec
 
 
 def duration(seconds: float) -> str:
@@ -258,22 +287,28 @@ def _role(candidate: Candidate) -> str:
     return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
 
 
-def _made_of(candidate: Candidate) -> list[tuple[str, str]]:
-    own = [(stage, candidate.artifacts[stage]) for stage in _STAGES if stage in candidate.artifacts]
-    own += [("scores", id_) for ids in candidate.scores.values() for id_ in ids]
-    return own + [(id_.partition("/")[0], id_) for id_ in candidate.judgements.values()]
-
-
-def _executions(
-    candidates: Sequence[Candidate], manifests: Manifests
-) -> list[tuple[str, str, Mapping[str, Any]]]:
-    steps = {(stage, id_) for candidate in candidates for stage, id_ in _made_of(candidate)}
-    order = list(_STAGES)
-    return [
-        (stage, id_, manifests[id_]["execution"])
-        for stage, id_ in sorted(steps, key=lambda step: (order.index(step[0]), step[1]))
-        if id_ in manifests
+def _made_of(candidate: Candidate) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each step that a candidate was made in: its stage, and the artifacts that it made."""
+    own: list[tuple[str, tuple[str, ...]]] = [
+        (stage, (candidate.artifacts[stage],)) for stage in _STAGES if stage in candidate.artifacts
     ]
+    own += [("scores", tuple(ids)) for ids in candidate.scores.values()]
+    return own + [(id_.partition("/")[0], (id_,)) for id_ in candidate.judgements.values()]
+
+
+def _found(ids: Sequence[str], manifests: Manifests) -> list[Mapping[str, Any]]:
+    return [manifests[id_] for id_ in ids if id_ in manifests]
+
+
+def _steps(
+    candidates: Sequence[Candidate], manifests: Manifests
+) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield each step once with the manifests of what it made."""
+    steps = {step for candidate in candidates for step in _made_of(candidate)}
+    order = list(_STAGES)
+    for stage, ids in sorted(steps, key=lambda step: (order.index(step[0]), step[1])):
+        if made := _found(ids, manifests):
+            yield stage, made
 
 
 def _pins(pins: Mapping[str, str]) -> str:

@@ -154,6 +154,30 @@ def test_a_shared_artifact_is_counted_once(page):
     assert page.text.count("31.2 s") == 1
 
 
+def test_subjects_of_a_benchmark_are_one_step_in_times_and_provenance():
+    """57 of them for each candidate would bury everything else."""
+    spec, manifests = evidence()
+    candidate = next(c for c in spec.candidates if c.scores)
+    benchmark, (id_, *_) = next(iter(candidate.scores.items()))
+    ids, subjects = [], ("high_school_biology", "high_school_physics", "virology")
+    for number, subject in enumerate(subjects):
+        ids.append(f"scores/tiny-mmlu-{subject}-{number}")
+        manifests[ids[-1]] = manifests[id_] | {
+            "id": ids[-1],
+            "slug": f"tiny-mmlu-{subject.replace('_', '-')}",
+            "key": f"key-{number}",
+            "spec": {**manifests[id_]["spec"], "subject": subject},
+            "execution": manifests[id_]["execution"] | {"seconds": 40.0, "peak_gib": 1.0 + number},
+        }
+    changed = dataclasses.replace(candidate, scores={benchmark: tuple(ids)})
+    others = tuple(changed if c is candidate else c for c in spec.candidates)
+    page = Page(render_page(dataclasses.replace(spec, candidates=others), comparison(), manifests))
+    assert page.text.count("tiny-mmlu (3 subjects)") == 2
+    assert "Score tiny-mmlu (3 subjects) 2 min 00 s 3.0 GiB" in page.text
+    for number, subject in enumerate(subjects):
+        assert f"{subject}, key key-{number} content" in page.text
+
+
 def test_a_failing_check_is_open_and_a_passing_one_is_folded(page):
     details = [attributes for tag, attributes in page.tags if tag == "details"]
     assert sum("open" in attributes for attributes in details) == 1
