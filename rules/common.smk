@@ -27,7 +27,7 @@ from scripts.lib import (
     usage,
     views,
 )
-from scripts.lib.batches import BATCHES, DEFAULT, Batching
+from scripts.lib.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
 from scripts.lib.launch import launcher
 from scripts.lib.plan import read_frozen
@@ -82,16 +82,21 @@ def publishes():
 
 def batching():
     """Return how many subjects a job scores, as profile or command line set it for its rule."""
-    given = workflow.resource_settings.overwrite_resources.get("score_benchmark", {})
+    rules = workflow.resource_settings.overwrite_resources
+    given = rules["score_benchmark"] if "score_benchmark" in rules else {}
+    # What is an expression has no number yet: its text is shown.
+    words = {
+        name: getattr(given[name], "raw", given[name])
+        for name in ("subjects_per_job", "jobs_per_benchmark")
+        if name in given
+    }
     try:
-        return Batching(
-            **{
-                name: int(str(given.get(name, getattr(DEFAULT, name))))
-                for name in ("subjects_per_job", "jobs_per_benchmark")
-            }
-        )
-    except ValueError as error:
-        raise WorkflowError(f"--set-resources score_benchmark: {error}") from None
+        return Batching(**{name: int(str(word)) for name, word in words.items()})
+    except ValueError:
+        said = ", ".join(f"{name}={word}" for name, word in words.items())
+        raise WorkflowError(
+            f"--set-resources score_benchmark: {said}: both are whole numbers from 1 on"
+        ) from None
 
 
 def plan_now():

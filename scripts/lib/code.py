@@ -1,9 +1,10 @@
 """What code decides the bytes of an artifact: a program, what it imports, data files beside them.
 
-A digest is of contents. An import statement is no text of it: it counts as the name that is
-imported and the digest of what that names, and a module object goes by the digest of its module. So
-a module that moves, a package of another name and imports in another order change nothing, while a
-constant that is changed changes all that reach it.
+A digest is of contents. An import counts as the name that is imported and the digest of what that
+names, and a module object goes by the digest of its module; imports that follow one another have no
+order. So a module that moves, a package of another name and imports sorted another way change
+nothing, while a constant that is changed changes all that reach it. An import that moves to another
+place, or goes by another name, counts as a change.
 
 A benchmark kind's own modules count only for artifacts of that kind: the registry (kinds.py) names
 them as data, and the one for the program's rule is added where a kind is given.
@@ -19,6 +20,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from scripts.lib.kinds import modules_of
@@ -40,26 +42,38 @@ _DATA_FILE = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
 @dataclass(frozen=True)
-class _Import:
-    """One imported name: all of it, and the name that it binds."""
+class Import:
+    """One imported name: all of it, and the name that it binds; empty where that is its first."""
 
     name: str
     alias: str
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """What the text of a module says.
 
     Attributes:
-        text: The syntax tree without imports and docstrings; imported names stand between NULs.
-        imports: What is imported, wherever in the file.
+        text: The syntax tree without docstrings. A name that is imported stands between NULs. In
+            the place of imports that follow one another stand their numbers between SOHs.
+        imports: What is imported, by number.
+        rebound: Imported names that also mean something else somewhere in the file.
         strings: Those that could be names of files.
     """
 
     text: str
-    imports: tuple[_Import, ...]
+    imports: tuple[Import, ...]
+    rebound: frozenset[str]
     strings: frozenset[str]
+
+    def bound_twice(self) -> str:
+        """Return a name that imports beside each other give two meanings; empty where none has."""
+        for run in re.findall("\1([^\1]*)\1", self.text):
+            seen: dict[str, str] = {}
+            for one in (self.imports[int(number)] for number in run.split()):
+                if seen.setdefault(one.alias, one.name) != one.name and one.alias:
+                    return one.alias
+        return ""
 
 
 @dataclass(frozen=True)
@@ -139,12 +153,15 @@ class ProjectCode:
 
     def _read(self, path: Path) -> _Module:
         source = read_source(path)
-        imported, named, modules, files = set(), set(), {}, []
+        if twice := source.bound_twice():
+            raise ValueError(f"{path}: {twice} is imported twice, from different places")
+        meant, named, modules, files = [], [], {}, []
         for one in source.imports:
-            named.add(f"{one.name.rpartition('.')[2]} as {one.alias}")
+            name = one.name.rpartition(".")[2]
+            named.append(f"{name} as {one.alias}")
             target = self._target(one, path)
             if target is None:
-                imported.add(f"{one.name} as {one.alias}")
+                meant.append(f"{one.name} as {one.alias}")
                 continue
             file, whole = target
             place = file.relative_to(self.root).as_posix()
@@ -153,24 +170,25 @@ class ProjectCode:
             else:
                 files.append(file)
                 digest = self._module(file).digest
-            if whole:
-                modules[one.alias] = f"<module {digest}>"
-                imported.add(modules[one.alias])
+            if not whole:
+                meant.append(f"{name} as {one.alias} of {digest}")
+            elif one.alias in source.rebound:
+                meant.append(f"module {digest} as {one.alias}")
             else:
-                imported.add(f"{one.name.rpartition('.')[2]} as {one.alias} of {digest}")
+                modules[one.alias] = f"<module {digest}>"
+                meant.append(modules[one.alias])
         data = [f"{name} {_sha256(path.parent / name)}" for name in self._data(path, source)]
-        text, own = _bound(source.text, modules), _bound(source.text, {})
         return _Module(
-            digest=_sha256_of("\0".join([text, *sorted(imported), *data])),
-            own=_short("\0".join([own, *sorted(named), *data])),
+            digest=_sha256_of("\0".join([_filled(source.text, modules, meant), *data])),
+            own=_short("\0".join([_filled(source.text, {}, named), *data])),
             imports=tuple(dict.fromkeys(files)),
         )
 
-    def _data(self, path: Path, source: _Source) -> list[str]:
+    def _data(self, path: Path, source: Source) -> list[str]:
         """Return the data files that lie beside a module and that it names."""
         return sorted(name for name in source.strings if (path.parent / name).is_file())
 
-    def _target(self, one: _Import, importer: Path) -> tuple[Path, bool] | None:
+    def _target(self, one: Import, importer: Path) -> tuple[Path, bool] | None:
         """Return the project file that is imported from, and whether it is imported itself.
 
         Returns:
@@ -197,12 +215,12 @@ class ProjectCode:
         if package in self._packages:
             return
         file = package / "__init__.py"
-        if file.is_file() and read_source(file) != _Source("(Module)", (), frozenset()):
+        if file.is_file() and read_source(file).text != "(Module)":
             raise ValueError(f"{file} holds more than a docstring: move the code to a module")
         self._packages.add(package)
 
 
-def read_source(path: Path) -> _Source:
+def read_source(path: Path) -> Source:
     """Return what the Python file *path* says.
 
     Raises:
@@ -219,29 +237,56 @@ def read_source(path: Path) -> _Source:
 
 
 @functools.cache
-def _parse(source: str) -> _Source:
+def _parse(source: str) -> Source:
     """Do what `read_source` says of a text; remembered, as the programs share their modules."""
     tree = ast.parse(source)
-    imports: list[_Import] = []
-    strings = set()
+    imports: list[Import] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            # Without `as`, a dotted import binds its first name only.
-            imports += [
-                _Import(one.name, one.asname or (one.name if "." not in one.name else ""))
-                for one in node.names
-            ]
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{node.lineno}: relative imports are not allowed")
-            imports += [
-                _Import(f"{node.module}.{one.name}", one.asname or one.name) for one in node.names
-            ]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            strings.add(node.value)
-    named = frozenset(text for text in strings if _DATA_FILE.fullmatch(text))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            numbers = [len(imports) + place for place in range(len(node.names))]
+            imports += _imported(node)
+            node.numbers = numbers  # type: ignore[union-attr]  # found again where it is printed
     aliases = frozenset(one.alias for one in imports)
-    return _Source("".join(_words(tree, aliases)), tuple(imports), named)
+    strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    return Source(
+        "".join(_words(tree, aliases)),
+        tuple(imports),
+        aliases & {name for node in ast.walk(tree) for name in _bound(node)},
+        frozenset(s for s in strings if isinstance(s, str) and _DATA_FILE.fullmatch(s)),
+    )
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[Import]:
+    """Return what one statement imports."""
+    if isinstance(node, ast.ImportFrom):
+        if node.level:
+            raise ValueError(f"{node.lineno}: relative imports are not allowed")
+        if node.names[0].name == "*":
+            raise ValueError(f"{node.lineno}: what `import *` brings in has no name to count")
+        return [Import(f"{node.module}.{one.name}", one.asname or one.name) for one in node.names]
+    # Without `as`, a dotted import binds its first name only.
+    plain = [one.name if "." not in one.name else "" for one in node.names]
+    return [Import(o.name, o.asname or own) for o, own in zip(node.names, plain, strict=True)]
+
+
+_NAMED = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.ExceptHandler,
+    ast.MatchAs,
+    ast.MatchStar,
+)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a node gives a meaning to, but for imports."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, _NAMED) and node.name:
+        yield node.name
 
 
 def _words(node: object, aliases: frozenset[str]) -> Iterator[str]:
@@ -263,13 +308,14 @@ def _words(node: object, aliases: frozenset[str]) -> Iterator[str]:
                 yield f" {field}={words}"
         yield ")"
     elif isinstance(node, list):
-        kept = [item for item in node if not isinstance(item, ast.Import | ast.ImportFrom)]
-        kept = [item for item in kept if not _is_bare_string(item)]
+        kept = [item for item in node if not _is_bare_string(item)]
         if kept:
             yield "["
-            for item in kept:
-                yield from _words(item, aliases)
-                yield ","
+            for importing, run in groupby(kept, lambda item: hasattr(item, "numbers")):
+                if importing:
+                    yield f"\1{' '.join(str(n) for item in run for n in item.numbers)}\1"
+                else:
+                    yield from (f"{''.join(_words(item, aliases))}," for item in run)
             yield "]"
     else:
         yield repr(node)
@@ -284,9 +330,20 @@ def _is_bare_string(node: object) -> bool:
     )
 
 
-def _bound(text: str, modules: dict[str, str]) -> str:
-    """Return the text of a tree with its modules in the place of the names that they go by."""
-    return re.sub("\0([^\0]*)\0", lambda match: modules.get(match[1], match[1]), text)
+def _filled(text: str, modules: dict[str, str], meant: list[str]) -> str:
+    """Return the text of a tree with its modules and its imports as they are meant.
+
+    Args:
+        text: Of a `Source`.
+        modules: What stands for a name that is a module.
+        meant: What stands for each import, by number.
+    """
+    text = re.sub("\0([^\0]*)\0", lambda match: modules.get(match[1], match[1]), text)
+    return re.sub(
+        "\1([^\1]*)\1",
+        lambda match: "; ".join(sorted({meant[int(number)] for number in match[1].split()})),
+        text,
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -201,11 +201,66 @@ def test_the_order_and_the_form_of_imports_do_not_count(project, imports):
     before = digest_of(project)
     write(project, "scripts/entry.py", imports + "print(X, Y)\n")
     assert digest_of(project) == before
-    function = "\n".join(f"    {line}" for line in first.splitlines())
-    write(project, "scripts/entry.py", f"def main():\n{function}\n    print(X, Y)\n")
+    before, after = (
+        "".join(f"    {line}\n" for line in one.replace("(\n    Y,\n)", "Y").splitlines())
+        for one in (first, imports)
+    )
+    write(project, "scripts/entry.py", f"def main():\n{before}    print(X, Y)\n")
     inside = digest_of(project)
-    write(project, "scripts/entry.py", f"{imports}def main():\n    print(X, Y)\n")
+    write(project, "scripts/entry.py", f"def main():\n{after}    print(X, Y)\n")
     assert digest_of(project) == inside
+
+
+BOTH = "from scripts.lib import far, other\n"
+SWAPPED = [
+    (
+        "if A:\n    from scripts.lib.far import X\nelse:\n    from scripts.lib.other import X\n",
+        "if A:\n    from scripts.lib.other import X\nelse:\n    from scripts.lib.far import X\n",
+    ),
+    (
+        "def f():\n    from scripts.lib.far import X\n    return X\n\n"
+        "def g():\n    from scripts.lib.other import X\n    return X\n",
+        "def f():\n    from scripts.lib.other import X\n    return X\n\n"
+        "def g():\n    from scripts.lib.far import X\n    return X\n",
+    ),
+    ("X = 5\nfrom scripts.lib.far import X\n", "from scripts.lib.far import X\nX = 5\n"),
+    (
+        "import os\nos.environ['A'] = 'b'\nfrom scripts.lib.far import X\n",
+        "import os\nfrom scripts.lib.far import X\nos.environ['A'] = 'b'\n",
+    ),
+    (
+        "try:\n    from scripts.lib.far import X\nexcept ImportError:\n"
+        "    from scripts.lib.other import X\n",
+        "try:\n    from scripts.lib.other import X\nexcept ImportError:\n"
+        "    from scripts.lib.far import X\n",
+    ),
+    (BOTH + "def g(far):\n    return far.X\n", BOTH + "def g(far):\n    return other.X\n"),
+    (BOTH + "for far in ():\n    print(far)\n", BOTH + "for far in ():\n    print(other)\n"),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), SWAPPED)
+def test_where_an_import_stands_counts(project, one, two):
+    write(project, "scripts/lib/other.py", "X = 3\n")
+    write(project, "scripts/entry.py", one)
+    before = digest_of(project)
+    write(project, "scripts/entry.py", two)
+    assert digest_of(project) != before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from scripts.lib import far as m\nfrom scripts.lib import far as n\n\n"
+        "def g(m):\n    return {}.X\n",
+    ],
+)
+def test_a_parameter_is_not_taken_for_the_module_of_its_name(project, text):
+    digests = set()
+    for name in ("m", "n"):
+        write(project, "scripts/entry.py", text.format(name))
+        digests.add(digest_of(project))
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize(
@@ -292,7 +347,6 @@ def test_every_form_of_import_is_followed(project):
         "import scripts.lib.other as o",
         "from scripts.lib import other",
         "from scripts.lib.other import Y",
-        "from scripts.lib.other import *",
     ):
         write(project, "scripts/entry.py", line + "\n")
         assert project / "scripts/lib/other.py" in closure_of(project), line
@@ -304,6 +358,8 @@ def test_every_form_of_import_is_followed(project):
         ("import scripts.lib.other", "write `from scripts.lib import other`"),
         ("from scripts.lib import nowhere", "scripts.lib.nowhere is nothing in this project"),
         ("from scripts import lib", "scripts.lib is nothing"),
+        ("from scripts.lib.other import *", r"far\.py:1: what `import \*` brings in"),
+        ("from os import Y\nfrom scripts.lib.other import Y", "Y is imported twice"),
         ("import scripts.lib.middle as m", "import each other: middle.py -> far.py -> middle.py"),
     ],
 )

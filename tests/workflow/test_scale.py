@@ -68,6 +68,25 @@ def test_a_fresh_plan_has_as_few_edges_as_a_plain_snakefile(full: Path) -> None:
     assert max(waits.values()) <= 2
 
 
+@pytest.mark.parametrize(("most", "jobs"), [(1, 2), (57, 1)])
+def test_subjects_are_shared_out_as_the_command_line_says(full: Path, most: int, jobs: int) -> None:
+    fresh = full.with_name(f"shared-out-{most}")
+    make_world(fresh, RUNS)
+    option = f"score_benchmark:subjects_per_job={most}"
+    result = snakemake(fresh, "-n", "--quiet", "--set-resources", option)
+    assert result.returncode == 0, result.stdout
+    assert re.search(rf"^score_benchmark +{jobs * (RUNS + 2)}$", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("word", ["0", "many", "2*attempt"])
+def test_no_number_of_subjects_is_refused_in_words(full: Path, word: str) -> None:
+    option = f"score_benchmark:jobs_per_benchmark={word}"
+    result = snakemake(full, "-n", "--set-resources", option)
+    assert result.returncode == 1
+    said = re.sub(r"\s+", " ", result.stdout)
+    assert f"jobs_per_benchmark={word}: both are whole numbers from 1 on" in said
+
+
 def test_what_no_rule_makes_is_refused_in_words(full: Path) -> None:
     there = next((full / "results/adapters").glob("*.json")).with_suffix("").name
     result = snakemake(full, "-n", "--", f"results/adapters/{there}")
