@@ -166,10 +166,15 @@ def start_workflow():
     for line in remarks.before(store):
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
-    NOTE = recovery.register(
-        NOTES, getattr(workflow.scheduler._executor, "run_uuid", None)
+    uuid = getattr(workflow.scheduler._executor, "run_uuid", None)
+    makes = [id for batch in PLAN["batches"].values() for id in batch["artifacts"]]
+    NOTE = recovery.register(NOTES, uuid, makes)
+    if rivals := recovery.rival_words(NOTES, NOTE):
+        recovery.unregister(NOTES, NOTE)
+        raise WorkflowError(rivals)
+    READING.enter_context(
+        usage.of_plan(plan, INVOCATION.file, store, PLAN["batches"])
     )
-    READING.enter_context(usage.of_plan(plan, INVOCATION.file, store))
     views.refresh(plan.graph, store)
 
 

@@ -4,7 +4,9 @@ Plumbing, as job.py is: it refuses, and decides no byte.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +82,26 @@ def check_gates(entry: Mapping[str, Any]) -> None:
         check_gate(kind, artifact, facts, limit)
 
 
-def check_inputs(entry: Mapping[str, Any], store: Store) -> dict[str, list[Found]]:
-    """Return every data input, after comparing the files that are read with their manifests."""
+LATENCY_SECONDS = 60.0
+"""How long a shared file system may take to show what another machine has finished; the profile for
+Slurm gives Snakemake as long (`latency-wait`) for the files that it knows."""
+
+
+def check_inputs(
+    entry: Mapping[str, Any], store: Store, late: Collection[str] = ()
+) -> dict[str, list[Found]]:
+    """Return every data input, after comparing the files that are read with their manifests.
+
+    Args:
+        entry: What the plan says of the artifact.
+        store: Results and caches.
+        late: Inputs that Snakemake knows by the token of their batch only: they are finished, and
+            may not be seen yet.
+    """
+    for places in (*entry["reads"].values(), *entry["knows"].values()):
+        for source, place in places:
+            if source in late:
+                _await(Path(f"{place}.json"))
     result: dict[str, list[Found]] = {}
     for edges, reads in ((entry["reads"], True), (entry["knows"], False)):
         for edge, places in edges.items():
@@ -89,6 +109,14 @@ def check_inputs(entry: Mapping[str, Any], store: Store) -> dict[str, list[Found
                 _check_input(source, Path(place), store, reads=reads) for source, place in places
             ]
     return result
+
+
+def _await(manifest: Path) -> None:
+    """Wait until a finished artifact is seen here."""
+    end = time.monotonic() + LATENCY_SECONDS
+    while not manifest.exists() and time.monotonic() < end:
+        os.listdir(manifest.parent)  # asks the server anew
+        time.sleep(0.5)
 
 
 def _check_input(id: str, folder: Path, store: Store, *, reads: bool) -> Found:

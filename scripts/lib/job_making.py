@@ -95,6 +95,7 @@ class Making:
         self.store = Store(Path(frozen["results"]), tuple(map(Path, frozen["caches"])))
         self._artifacts = frozen["artifacts"]
         self._batches = frozen["batches"]
+        self.late = frozenset(id for batch in self._batches.values() for id in batch["artifacts"])
         self.rank = int(os.environ.get("RANK", "0"))
 
     def entry(self, id: str) -> Mapping[str, Any]:
@@ -172,7 +173,7 @@ class _Artifact:
     def take(self) -> bool:
         """Look at the inputs, and take the same work done before; tell whether there was any."""
         began = time.monotonic()
-        self._found = check_inputs(self.entry, self._invocation.store)
+        self._found = check_inputs(self.entry, self._invocation.store, self._invocation.late)
         contents = {edge: [one.content for one in found] for edge, found in self._found.items()}
         self._content_key = self.artifact.key_with(contents)
         _remove_leftovers(self.part)

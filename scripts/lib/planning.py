@@ -103,7 +103,8 @@ def _graph(config: Config, root: Path) -> Graph:
     project = ProjectCode(root)
     code = functools.cache(project.digest)
     benchmarks = project.digest_of(root / "scripts/lib/benchmark_files.py")
-    checking = digest([benchmarks, code("format_chat", ())])
+    tasks = project.digest_of(root / "scripts" / "lib" / "lm_eval_leaves.py")
+    checking = digest([benchmarks, tasks, code("format_chat", ())])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,

@@ -1,6 +1,7 @@
 """What a killed workflow leaves behind, cleared before the next one plans: its lock and its jobs.
 
-    results/.workflows/<token>.json    a workflow that runs: {"host", "pid", "started", "slurm"}
+    results/.workflows/<token>.json    a workflow that runs: {"host", "pid", "started", "slurm",
+                                       "makes"}
 
 Snakemake killed with -9 (or by a power cut) leaves its lock in .snakemake/locks, and on Slurm its
 jobs go on: started again, it would refuse to run, and once unlocked it would submit the same jobs a
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ CANCEL_SECONDS = 300
 """How long cancelled jobs may take to save their checkpoints (Slurm's KillWait, and its queue)."""
 
 
-def register(folder: Path, slurm: str | None) -> str:
+def register(folder: Path, slurm: str | None, makes: Collection[str] = ()) -> str:
     """Leave the note of this process and return its token.
 
     Args:
         folder: Where the notes are.
         slurm: The name of its Slurm jobs; None when it submits none.
+        makes: What its jobs make that Snakemake, and so its lock, does not know of.
     """
     token = secrets.token_hex(4)
     process = psutil.Process()
@@ -43,6 +45,7 @@ def register(folder: Path, slurm: str | None) -> str:
         "pid": process.pid,
         "started": process.create_time(),
         "slurm": slurm,
+        "makes": sorted(makes),
     }
     files.write_json(folder / f"{token}.json", note)
     return token
@@ -51,6 +54,40 @@ def register(folder: Path, slurm: str | None) -> str:
 def unregister(folder: Path, token: str) -> None:
     """Take the note away: this workflow has ended, and its jobs with it."""
     (folder / f"{token}.json").unlink(missing_ok=True)
+
+
+def rival_words(folder: Path, token: str) -> str | None:
+    """Say who else makes what the workflow of a note is about to make, and what to do.
+
+    Args:
+        folder: Where the notes are.
+        token: Of the workflow that asks; its note is there.
+
+    Returns:
+        None where nobody does.
+    """
+    notes = dict(_notes(folder))
+    makes = set(notes.pop(token)["makes"])
+    rivals = {
+        other: note
+        for other, note in notes.items()
+        if makes & set(note.get("makes", ())) and not _is_gone(note)
+    }
+    if not rivals:
+        return None
+    text = (
+        "Another workflow in this folder makes some of the same scores:"
+        f" {'; '.join(map(_who, rivals.values()))}. Nothing was started. Wait until it has ended,"
+        " then start again: what it has made is not made again."
+    )
+    away = {t: n for t, n in rivals.items() if n["host"] != socket.gethostname()}
+    if away:
+        files_there = " ".join(str(folder / f"{token}.json") for token in away)
+        text += (
+            f" From {socket.gethostname()} it cannot be seen whether it still runs: if it does not,"
+            f" start again where it was started, or remove {files_there}."
+        )
+    return text
 
 
 def recover(folder: Path, locks: Path) -> None:

@@ -144,7 +144,7 @@ def render_page(
     parts = parts_of("write_report", document)
     view: dict[str, Any] = {
         "title": spec.title,
-        "css": Markup(_text_of("report_style.css")),
+        "css": Markup(Path(__file__).with_name("report_style.css").read_text(encoding="utf-8")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
@@ -167,16 +167,14 @@ def render_page(
         undefined=StrictUndefined,
         loader=DictLoader(
             {
-                "page": _text_of("report_page.html.jinja"),
+                "page": Path(__file__)
+                .with_name("report_page.html.jinja")
+                .read_text(encoding="utf-8"),
                 **{name: part.template() for name, part in parts.items()},
             }
         ),
     )
     return environment.get_template("page").render(view, sections=_sections(view)) + "\n"
-
-
-def _text_of(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:

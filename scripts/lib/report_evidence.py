@@ -303,11 +303,13 @@ def _found(ids: Sequence[str], manifests: Manifests) -> list[Mapping[str, Any]]:
 def _steps(
     candidates: Sequence[Candidate], manifests: Manifests
 ) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    """Yield each step once with the manifests of what it made."""
+    """Yield each step with the manifests of what it made, each of these once."""
     steps = {step for candidate in candidates for step in _made_of(candidate)}
-    order = list(_STAGES)
+    order, seen = list(_STAGES), set[str]()
     for stage, ids in sorted(steps, key=lambda step: (order.index(step[0]), step[1])):
-        if made := _found(ids, manifests):
+        new = [id_ for id_ in ids if id_ not in seen]
+        seen.update(new)
+        if made := _found(new, manifests):
             yield stage, made
 
 

@@ -83,15 +83,16 @@ class Use:
                 os.utime(place)
 
 
-def of_plan(plan: Plan, file: Path, store: Store) -> Use:
+def of_plan(plan: Plan, file: Path, store: Store, batches: Iterable[str] = ()) -> Use:
     """Return the use of a workflow: all that its config reaches, and the plan that its jobs read.
 
     Args:
         plan: What it makes, and what it found.
         file: The frozen plan.
         store: Results and caches.
+        batches: Jobs that make several artifacts; their tokens are waited for.
     """
-    paths = {f"plans/{file.name}"}
+    paths = {f"plans/{file.name}", *batches}
     for id, artifact in plan.graph.artifacts.items():
         paths |= {id, f"scratch/{artifact.stage}-{artifact.key}"}
     paths |= {found.id for found in plan.found.values()}

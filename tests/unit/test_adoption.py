@@ -260,3 +260,73 @@ def test_scores_of_one_subject_are_adopted_as_they_are(world, real):
     assert id in [new for new, _ in adopt(world)]
     old = files.list_files(real[0][SUBJECTS[0]])
     assert files.list_files(world.results / id) == old
+
+
+def flip(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
+
+
+def old_folder(world: World) -> Path:
+    (found,) = [p for p in (world.results / "scores").glob("tiny-mmlu-stem-*") if p.is_dir()]
+    return found
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: flip(folder / "questions.parquet"),
+        lambda folder: (folder / "questions.parquet").write_bytes(b"PAR1"),
+        lambda folder: (folder / "protocol.json").unlink(),
+        lambda folder: [path.unlink() for path in folder.iterdir()],
+    ],
+    ids=["a byte", "cut short", "a file gone", "all gone"],
+)
+def test_damaged_scores_are_not_taken_apart_and_all_else_is_adopted(before, damage, capsys):
+    world, ids = before
+    add_constant("scripts/train_adapter.py")(world)
+    damage(old_folder(world))
+    adopted = [new for new, _ in adopt(world)]
+    assert not set(ids) & set(adopted)
+    assert not any((world.results / id).exists() for id in ids)
+    assert world.id("adapters:gentle") in adopted
+    assert "is not adopted" in capsys.readouterr().err
+    assert "scores:tiny/mmlu" in world.missing()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"id": "scores/x", "inputs": {}}'])
+def test_what_is_no_manifest_is_passed_over_and_named(before, text, capsys):
+    world, ids = before
+    (world.results / "scores" / "mine.json").write_text(text)
+    assert set(ids) <= {new for new, _ in adopt(world)}
+    assert "scores/mine.json is passed over" in capsys.readouterr().err
+
+
+def test_an_adoption_that_was_killed_can_be_done_again(before):
+    world, ids = before
+    for left in (world.results / ids[0], world.results / "scores" / f".{ids[0][7:]}.part-adopted"):
+        left.mkdir()
+        (left / "questions.parquet").write_text("half")
+    assert set(ids) <= {new for new, _ in adopt(world)}
+    assert "scores:tiny/mmlu" not in world.missing()
+
+
+def test_the_time_of_scores_is_shared_out_by_questions(before):
+    world, ids = before
+    path = next((world.results / "scores").glob("tiny-mmlu-stem-*.json"))
+    manifest = json.loads(path.read_text())
+    manifest["execution"]["seconds"] = 60.0
+    path.write_text(json.dumps(manifest))
+    adopt(world)
+    assert [world.manifest(id)["execution"]["seconds"] for id in ids] == [30.0, 30.0]
+
+
+def test_what_a_cache_does_not_take_is_not_said_to_be_adopted(colleagues, monkeypatch, capsys):
+    first, _ = colleagues
+    monkeypatch.setattr(Store, "_publish", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+    again = first.missing()
+    assert adopt(first, cache=True) == []
+    assert first.missing() == again
+    assert "could not be put into the cache" in capsys.readouterr().err

@@ -311,6 +311,19 @@ def test_every_data_file_of_the_packages_is_named_by_a_module_beside_it():
         assert any(path.name in source.strings for source in modules), path
 
 
+@pytest.mark.parametrize("path", sorted(SCRIPTS.rglob("*.py")), ids=lambda path: path.name)
+def test_files_beside_a_module_are_read_by_a_name_that_stands_in_it(path):
+    """A name that is put together, or one below a folder, would be invisible to the digest."""
+    if path.is_relative_to(SCRIPTS / "tools"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and "__file__" in ast.unparse(node.func):
+            method = ast.unparse(node.func).rpartition(".")[2]
+            if method in ("with_name", "joinpath", "glob", "rglob", "iterdir"):
+                (name,) = node.args
+                assert method == "with_name" and isinstance(name, ast.Constant), path
+
+
 def test_a_package_that_runs_code_is_refused(project):
     write(project, "scripts/lib/__init__.py", '"""Words."""\n\n"""More words."""\n')
     before = digest_of(project)

@@ -150,3 +150,33 @@ def test_a_lock_of_a_workflow_elsewhere_is_told_with_where_to_look(folder):
 def test_a_lock_without_a_note_may_be_released_where_nothing_runs(folder):
     words = recovery.lock_words(folder / "notes")
     assert "no Snakemake runs in this folder, on any machine" in words
+
+
+def test_who_makes_the_same_is_named_and_who_makes_something_else_is_not(folder):
+    """Snakemake's lock knows the tokens of batches, not what is in them."""
+    notes = folder / "notes"
+    mine = recovery.register(notes, None, ["scores/a", "scores/b"])
+    recovery.register(notes, None, ["scores/c"])
+    note_of_the_dead(notes)
+    assert recovery.rival_words(notes, mine) is None
+    other = recovery.register(notes, None, ["scores/b", "scores/d"])
+    words = recovery.rival_words(notes, mine)
+    assert f"process {os.getpid()} on {socket.gethostname()}" in words
+    assert "Wait until it has ended" in words
+    assert "remove" not in words
+    path = notes / f"{other}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
+    assert f"or remove {path}" in recovery.rival_words(notes, mine)
+    recovery.unregister(notes, other)
+    assert recovery.rival_words(notes, mine) is None
+
+
+def test_a_note_of_an_earlier_version_is_no_rival(folder):
+    notes = folder / "notes"
+    mine = recovery.register(notes, None, ["scores/a"])
+    other = recovery.register(notes, None)
+    path = notes / f"{other}.json"
+    note = json.loads(path.read_text())
+    del note["makes"]
+    path.write_text(json.dumps(note))
+    assert recovery.rival_words(notes, mine) is None

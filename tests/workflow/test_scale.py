@@ -73,9 +73,18 @@ def test_subjects_are_shared_out_as_the_command_line_says(full: Path, most: int,
     fresh = full.with_name(f"shared-out-{most}")
     make_world(fresh, RUNS)
     option = f"score_benchmark:subjects_per_job={most}"
-    result = snakemake(fresh, "-n", "--quiet", "--set-resources", option)
+    result = snakemake(fresh, "-n", "--quiet", "rules", "--set-resources", option)
     assert result.returncode == 0, result.stdout
     assert re.search(rf"^score_benchmark +{jobs * (RUNS + 2)}$", result.stdout, re.MULTILINE)
+
+
+def test_the_profile_for_slurm_sets_other_resources_of_scoring_and_plans(full: Path) -> None:
+    fresh = full.with_name("slurm")
+    make_world(fresh, RUNS)
+    profile = str(ROOT / "profiles" / "slurm")
+    result = snakemake(fresh, "-n", "--quiet", "rules", "--profile", profile)
+    assert result.returncode == 0, result.stdout
+    assert re.search(rf"score_benchmark\D+{RUNS + 2}\b", result.stdout)
 
 
 @pytest.mark.parametrize("word", ["0", "many", "2*attempt"])
