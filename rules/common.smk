@@ -172,9 +172,7 @@ def start_workflow():
     if rivals := recovery.rival_words(NOTES, NOTE):
         recovery.unregister(NOTES, NOTE)
         raise WorkflowError(rivals)
-    READING.enter_context(
-        usage.of_plan(plan, INVOCATION.file, store, PLAN["batches"])
-    )
+    READING.enter_context(usage.of_plan(plan, INVOCATION.file, store, PLAN["batches"]))
     views.refresh(plan.graph, store)
 
 

@@ -84,7 +84,7 @@ def test_the_profile_for_slurm_sets_other_resources_of_scoring_and_plans(full: P
     profile = str(ROOT / "profiles" / "slurm")
     result = snakemake(fresh, "-n", "--quiet", "rules", "--profile", profile)
     assert result.returncode == 0, result.stdout
-    assert re.search(rf"score_benchmark\D+{RUNS + 2}\b", result.stdout)
+    assert re.search(rf"score.benchmark\D+{RUNS + 2}\b", result.stdout)
 
 
 @pytest.mark.parametrize("word", ["0", "many", "2*attempt"])
