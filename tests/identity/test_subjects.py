@@ -1,14 +1,16 @@
 """Scores by subject: what is asked when subjects come and go, or a batch ends in the middle."""
 
 import shutil
+import threading
 
 import pytest
 
-from scripts.lib import files
+from scripts.lib import files, lm_eval_leaves
 from scripts.lib.batches import Batching, batches_of
 from scripts.lib.graph import Graph
 from scripts.lib.stages import STAGES
 from tests.identity.rows_config import put
+from tests.identity.rows_files import add_constant
 from tests.identity.table import END, RUNS, categories
 from tests.identity.world import World
 
@@ -152,6 +154,37 @@ def test_subjects_that_a_colleague_has_are_not_asked(clone):
     assert clone.missing() == categories(*ALL, on=["mmlu"]) | END
     clone.run()
     assert asked(clone) == []
+
+
+def test_scores_that_a_shared_file_system_shows_late_are_waited_for(fresh):
+    """Snakemake knows the token of a batch, and waits for nothing else of it."""
+    invocation = fresh.invoke()
+    fresh.run(invocation, stages=["scores"])
+    category = fresh.graph().candidates[0].categories["mmlu"]
+    place = fresh.results / f"{fresh.graph().candidates[0].scores['mmlu'][0]}.json"
+    hidden = place.with_name("hidden")
+    place.rename(hidden)
+    shown = threading.Timer(1.5, hidden.rename, [place])
+    shown.start()
+    fresh.job(invocation, category)
+    shown.join()
+    assert fresh.manifest(category)["inputs"]["scores"]
+
+
+def test_tasks_behind_a_group_are_found_anew_when_the_code_that_finds_them_changes(
+    worlds, tmp_path, monkeypatch
+):
+    world = worlds["tasks"].copy(tmp_path / "world")
+    asked = []
+    honest = lm_eval_leaves.find_leaves
+    monkeypatch.setattr(
+        lm_eval_leaves, "find_leaves", lambda *given: asked.append(given[0]) or honest(*given)
+    )
+    world.graph()
+    assert asked == [], "remembered"
+    add_constant("scripts/lib/lm_eval_leaves.py")(world)
+    world.graph()
+    assert asked == [("gsm8k",)]
 
 
 def graph_of(count: int) -> Graph:

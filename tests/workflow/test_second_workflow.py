@@ -2,16 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.workspace import ROOT, make_workspace, snakemake
+from tests.workspace import (
+    ROOT,
+    SUBJECTS,
+    make_workspace,
+    read_config,
+    snakemake,
+    write_config,
+)
 
 SNAKEMAKES_OWN = "can be removed with the --unlock argument"
 
@@ -24,10 +33,9 @@ def until(found: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture
-def busy(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
-    """Return a workspace in which a workflow is at work, and its process."""
-    folder = make_workspace(tmp_path / "ws")
+@contextmanager
+def stopped_workflow(folder: Path) -> Iterator[subprocess.Popen]:
+    """Have a workflow at work in *folder*, and return its process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-c1"],
         cwd=folder,
@@ -39,10 +47,18 @@ def busy(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
     until(lambda: bool(notes(folder)) or process.poll() is not None)
     # Stopped, it is as alive as before, and does not end under the test.
     os.killpg(process.pid, signal.SIGSTOP)
-    yield folder, process
+    yield process
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
+    """Return a workspace in which a workflow is at work, and its process."""
+    folder = make_workspace(tmp_path / "ws")
+    with stopped_workflow(folder) as process:
+        yield folder, process
 
 
 def notes(folder: Path) -> list[Path]:
@@ -79,3 +95,21 @@ def test_who_holds_a_lock_is_told_and_unlocking_only_where_nothing_runs(
     assert after.returncode == 0, after.stdout
     assert "its lock was released" in after.stdout
     assert notes(folder) == []
+
+
+def test_who_makes_some_of_the_same_scores_is_told_though_no_output_is_the_same(
+    workspace: Path,
+) -> None:
+    """Scores are made in batches, of which Snakemake's lock knows the tokens only."""
+    for stage in ("scores", "categories", "comparisons", "reports", "batches"):
+        shutil.rmtree(workspace / "results" / stage)
+    with stopped_workflow(workspace) as first:
+        config = read_config(workspace)
+        config["benchmarks"] = {"mmlu": {**config["benchmarks"]["mmlu"], "subjects": SUBJECTS[:1]}}
+        write_config(workspace, config)
+        second = snakemake(workspace, "-c1")
+        assert second.returncode == 1
+        said = " ".join(second.stdout.split())
+        assert f"makes some of the same scores: process {first.pid} on" in said
+        assert len(notes(workspace)) == 1
+    assert snakemake(workspace, "-c2").returncode == 0
