@@ -5,6 +5,8 @@ out  results/scores/ by question, results/categories/ by category
 """
 
 
+# How many subjects go into a job is decided while planning, by `subjects_per_job` and
+# `jobs_per_benchmark` among the resources that a profile or --set-resources gives this rule.
 rule score_benchmark:
     """Score one candidate on missing subjects of a benchmark; each is kept once it is done."""
     input:
@@ -17,8 +19,6 @@ rule score_benchmark:
     resources:
         gpu=1,
         score_batch=16,
-        subjects_per_job=BATCHING.subjects_per_job,
-        jobs_per_benchmark=BATCHING.jobs_per_benchmark,
         runtime=lambda wildcards, attempt: 240 * attempt,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {PLAN_FILE}"
