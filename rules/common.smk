@@ -114,7 +114,7 @@ def plan_now():
             planning.read_configs(config, files, ROOT),
             ROOT,
             publish=publishes(),
-            batching=BATCHING,
+            batching=batching(),
         )
     except PipelineError as error:
         raise WorkflowError(f"\n{error}") from None
@@ -125,7 +125,6 @@ def plan_now():
 # Jobs that parse this file again must not plan again: the config, the lock or a raw file may have
 # changed since, and what they make would carry the old key.
 NOTE = None
-BATCHING = batching()
 INVOCATION = plan_now() if workflow.is_main_process else None
 PLAN_FILE = os.environ[PLAN_VARIABLE]
 PLAN = read_frozen(Path(PLAN_FILE))

@@ -35,8 +35,9 @@ PLUMBING: Mapping[str, str] = {
 registry of kinds, whose modules are counted where they are used. Each with the word that stands for
 it in the digests of its importers: when a file moves, its word stays.
 
-They stay out of every digest, and the walk does not go through them. `tests/unit/test_code.py`
-holds the reasons and checks that no stage's logic hides behind one of them."""
+They stay out of every digest, and the walk does not go through them.
+`tests/unit/test_code_of_stages.py` holds the reasons and checks that no stage's logic hides behind
+one of them."""
 
 _DATA_FILE = re.compile(r"[\w-]+(\.[\w-]+)+")
 
