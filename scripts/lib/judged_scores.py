@@ -23,6 +23,14 @@ def prompts_file(benchmark: str) -> str:
     return f"{benchmark}.judged.jsonl"
 
 
+def aggregate(
+    spec: Mapping[str, Any], inputs: Mapping[str, tuple[Path, ...]], out: Path
+) -> dict[str, Any]:
+    """Do what `sum_up_judgements` says, as the program asks every kind."""
+    (judgements,) = inputs["judgements"]
+    return sum_up_judgements(spec["benchmark"], judgements, out)
+
+
 def sum_up_judgements(benchmark: str, judgements: Path, out: Path) -> dict[str, Any]:
     """Write `{benchmark}.judged.json`, and `{benchmark}.judged.jsonl` with a line per prompt.
 

@@ -33,14 +33,14 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     },
     "held_out": {
         "score_benchmark": "scripts.lib.held_out_questions",
-        "aggregate_scores": "scripts.lib.held_out_scores",
+        "aggregate_scores": "scripts.lib.held_out",
         "compare_runs": "scripts.lib.comparison_held_out",
         "write_report": "scripts.lib.report_held_out",
     },
     "judged_pairs": {
         "fetch_benchmark": "scripts.lib.judged_pairs_fetch",
         "score_benchmark": "scripts.lib.judged_questions",
-        "aggregate_scores": "scripts.lib.judged_pairs_scores",
+        "aggregate_scores": "scripts.lib.judged_scores",
         "compare_runs": "scripts.lib.comparison_judged",
         "write_report": "scripts.lib.report_judged",
     },
