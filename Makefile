@@ -62,11 +62,12 @@ demo: env ## the embedded default: two fine-tunes and their report, offline, on 
 	@echo "Open results/report/index.html"
 
 .PHONY: check
-check: env ## lint, format, types, Snakemake's own lint
+check: env ## lint, format, types, directions of imports, Snakemake's own lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.tools.lint_workflow
 
 # One thread for each process: they share the cores, and threads that wait for each other spin.

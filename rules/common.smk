@@ -17,24 +17,18 @@ from snakemake.exceptions import LockException, WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib import (
-    credentials,
-    cuda_driver,
-    planning,
-    recovery,
-    remarks,
-    upkeep,
-    usage,
-    views,
-)
-from scripts.lib.batches import BATCHES, Batching
+from scripts.lib import cuda_driver
+from scripts.lib.artifacts import in_use, links, upkeep
+from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
-from scripts.lib.launch import launcher
-from scripts.lib.plan import read_frozen
+from scripts.lib.jobs import cache_remarks, credentials, killed_workflows
+from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
+from scripts.lib.plan.missing import read_frozen
+from scripts.lib.train.launch import launcher
 
 PLAN_VARIABLE = "TUNESMITH_PLAN"
 ROOT = Path(workflow.basedir)
-NOTES = planning.RESULTS / ".workflows"
+NOTES = RESULTS / ".workflows"
 LOCKS = Path(".snakemake") / "locks"
 
 # Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
@@ -55,7 +49,7 @@ class FolderInUse(LockException):
     """
 
     def __init__(self):
-        WorkflowError.__init__(self, recovery.lock_words(NOTES))
+        WorkflowError.__init__(self, killed_workflows.lock_words(NOTES))
 
 
 # Only where Snakemake finds files locked that it is to make or read is there something to refuse,
@@ -108,10 +102,10 @@ def plan_now():
         )
     try:
         if not is_dry_run():
-            recovery.recover(NOTES, LOCKS)
+            killed_workflows.recover(NOTES, LOCKS)
         files = [Path(path) for path in workflow.overwrite_configfiles]
-        invocation = planning.plan_invocation(
-            planning.read_configs(config, files, ROOT),
+        invocation = plan_invocation(
+            read_configs(config, files, ROOT),
             ROOT,
             publish=publishes(),
             batching=batching(),
@@ -162,27 +156,29 @@ def start_workflow():
             raise WorkflowError(unused)
     if lacking := credentials.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
-    for line in remarks.before(store):
+    for line in cache_remarks.before(store):
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
     uuid = getattr(workflow.scheduler._executor, "run_uuid", None)
     makes = [id for batch in PLAN["batches"].values() for id in batch["artifacts"]]
-    NOTE = recovery.register(NOTES, uuid, makes)
-    if rivals := recovery.rival_words(NOTES, NOTE):
-        recovery.unregister(NOTES, NOTE)
+    NOTE = killed_workflows.register(NOTES, uuid, makes)
+    if rivals := killed_workflows.rival_words(NOTES, NOTE):
+        killed_workflows.unregister(NOTES, NOTE)
         raise WorkflowError(rivals)
-    READING.enter_context(usage.of_plan(plan, INVOCATION.file, store, PLAN["batches"]))
-    views.refresh(plan.graph, store)
+    READING.enter_context(
+        in_use.of_plan(plan.graph, plan.found, INVOCATION.file, store, PLAN["batches"])
+    )
+    links.refresh(plan.graph, store)
 
 
 def end_workflow(success):
     """Show what is there now; evict merged models that were to be kept no longer."""
     plan, store = INVOCATION.plan, INVOCATION.store
     READING.close()
-    recovery.unregister(NOTES, NOTE)
+    killed_workflows.unregister(NOTES, NOTE)
     upkeep.evict_merged(plan.graph, store)
-    views.refresh(plan.graph, store)
-    for line in remarks.after(plan, store):
+    links.refresh(plan.graph, store)
+    for line in cache_remarks.after(plan, store):
         print(f"warning: {line}", file=sys.stderr)
     if success and Path(f"{PLAN['report']}.json").exists():
         print("The report: results/report/index.html", file=sys.stderr)
@@ -247,4 +243,4 @@ def entry(stage, wildcards):
 
 
 if INVOCATION is not None and not PLAN["artifacts"]:
-    views.refresh(INVOCATION.plan.graph, INVOCATION.store)
+    links.refresh(INVOCATION.plan.graph, INVOCATION.store)

@@ -14,8 +14,8 @@ Try it  python -m scripts.aggregate_scores --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib import kinds
-from scripts.lib.job import Job, run_job
+from scripts.lib.benchmarks import kinds
+from scripts.lib.jobs.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -10,10 +10,10 @@ Try it  python -m scripts.ask_judge --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.chat_service import ChatService
-from scripts.lib.job import Job, run_job
-from scripts.lib.judgement_files import load_pairs, write_judgements
-from scripts.lib.remote_judge import RemoteJudgeSpec, judge_facts, judge_remotely
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.judge.files import load_pairs, write_judgements
+from scripts.lib.judge.remote import RemoteJudgeSpec, judge_facts, judge_remotely
+from scripts.lib.judge.service import ChatService
 
 
 def work(job: Job) -> dict[str, Any]:

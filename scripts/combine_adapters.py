@@ -11,8 +11,8 @@ Try it  python -m scripts.combine_adapters --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.combining import CombineSpec, combine_adapters
-from scripts.lib.job import Job, run_job
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.merge.combining import CombineSpec, combine_adapters
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -10,9 +10,9 @@ Try it  python -m scripts.compare_runs --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.comparison import compare_runs
-from scripts.lib.comparison_spec import CompareSpec
-from scripts.lib.job import Job, run_job
+from scripts.lib.compare.comparison import compare_runs
+from scripts.lib.compare.spec import CompareSpec
+from scripts.lib.jobs.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:

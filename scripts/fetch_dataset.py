@@ -9,8 +9,8 @@ Try it  python -m scripts.fetch_dataset --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.fetching import fetch_dataset
-from scripts.lib.job import Job, run_job
+from scripts.lib.fetch.datasets import fetch_dataset
+from scripts.lib.jobs.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:

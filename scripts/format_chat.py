@@ -11,8 +11,8 @@ Try it  python -m scripts.format_chat --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.formatting import FormatSpec, format_chat, told
-from scripts.lib.job import Job, run_job
+from scripts.lib.data.formatting import FormatSpec, format_chat, told
+from scripts.lib.jobs.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.device import check_gpus
-from scripts.lib.job import Job, run_job
-from scripts.lib.judgement_files import load_pairs, write_judgements
-from scripts.lib.local_judge import JudgeSpec, judge_locally
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.judge.files import load_pairs, write_judgements
+from scripts.lib.judge.local import JudgeSpec, judge_locally
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -10,10 +10,10 @@ Try it  python -m scripts.merge_adapter --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.job import Job, run_job
-from scripts.lib.merging import merge_adapter
-from scripts.lib.model_card import CardSpec, write_card
-from scripts.lib.stopping import name_stops
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.merge.merging import merge_adapter
+from scripts.lib.merge.stopping import name_stops
+from scripts.lib.report.card import CardSpec, write_card
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -9,8 +9,8 @@ Try it  python -m scripts.prove_merge --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.job import Job, run_job
-from scripts.lib.proving import prove_merge
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.merge.proving import prove_merge
 
 
 def work(job: Job) -> dict[str, Any]:

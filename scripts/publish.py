@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.lib.artifacts.store import Store
 from scripts.lib.errors import PipelineError
-from scripts.lib.plan import read_frozen
-from scripts.lib.publishing import Publication, publish_model
-from scripts.lib.store import Store
+from scripts.lib.jobs.publishing import Publication, publish_model
+from scripts.lib.plan.missing import read_frozen
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,8 +12,8 @@ Try it  python -m scripts.render_shards --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.job import Job, run_job
-from scripts.lib.rendering import RenderSpec, render_shards, told
+from scripts.lib.data.rendering import RenderSpec, render_shards, told
+from scripts.lib.jobs.job import Job, run_job
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.lib.device import check_gpus
-from scripts.lib.job import Job, run_batch
-from scripts.lib.provenance import write_provenance
-from scripts.lib.score_spec import ScoreSpec
-from scripts.lib.scoring import Part, score_benchmark
+from scripts.lib.jobs.job import Job, run_batch
+from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.score.provenance import write_provenance
+from scripts.lib.score.scoring import Part, score_benchmark
 
 
 def work(jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:

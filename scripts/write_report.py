@@ -11,8 +11,8 @@ Try it  python -m scripts.write_report --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.job import Job, run_job
-from scripts.lib.report import ReportSpec, write_report
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.report.report import ReportSpec, write_report
 
 
 def work(job: Job) -> dict[str, Any]:

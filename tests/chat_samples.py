@@ -1,7 +1,7 @@
 """Chat templates of the kinds that models ship, and small conversations."""
 
-from scripts.lib.conversation import Conversation, Message
-from scripts.lib.templates import Renderer, Template
+from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.templates import Renderer, Template
 from tests.tiny_model import CHATML as TINY_TEMPLATE
 
 GENERATION = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"

@@ -83,9 +83,9 @@ _PROGRAM = """
 import json, sys
 from pathlib import Path
 from scripts.lib.errors import PipelineError
-from scripts.lib.fetching import fetch_dataset
-from scripts.lib.fetching_benchmarks import fetch_benchmark
-from scripts.lib.fetching_models import fetch_model
+from scripts.lib.fetch.datasets import fetch_dataset
+from scripts.lib.fetch.benchmarks import fetch_benchmark
+from scripts.lib.fetch.models import fetch_model
 
 said = []
 for place, spec in json.loads(sys.argv[1]).items():

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.plan import read_frozen
-from scripts.lib.stages import STAGES
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.plan.missing import read_frozen
 
 INPUTS = {
     "format_chat": ("raw",),

@@ -1,1 +1,1 @@
-"""The logic of Tunesmith: typed functions that know neither Snakemake nor a command line."""
+"""What Tunesmith does, by stage: a package for each file in rules/, and four that are no stage."""

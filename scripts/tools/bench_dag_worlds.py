@@ -12,13 +12,14 @@ from typing import Any
 
 import yaml
 
-from scripts.lib import files, planning
-from scripts.lib.batches import DEFAULT, batches_of
-from scripts.lib.categories import CATEGORY_MAPS
-from scripts.lib.graph import Artifact, Graph
-from scripts.lib.score_files import PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE
-from scripts.lib.stages import STAGES
-from scripts.lib.store import Store
+from scripts.lib import files
+from scripts.lib.artifacts.batches import DEFAULT, batches_of
+from scripts.lib.artifacts.graph import Artifact, Graph
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.store import Store
+from scripts.lib.plan import invocation
+from scripts.lib.questions.categories import CATEGORY_MAPS
+from scripts.lib.score.files import PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODELS = ("north", "south")
@@ -106,7 +107,7 @@ def _make_world(folder: Path, config: dict[str, Any], subjects: Sequence[str]) -
             )
     files.write_text(folder / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
     with chdir(folder):
-        return planning.graph_of(config, ROOT)
+        return invocation.graph_of(config, ROOT)
 
 
 FILES = {"scores": (PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE)}
@@ -115,7 +116,7 @@ FILES = {"scores": (PROTOCOL_FILE, PROVENANCE_FILE, QUESTIONS_TABLE)}
 
 def make_everything(graph: Graph, folder: Path) -> None:
     """Put every artifact of *graph* into results/: small files, and its manifest."""
-    store = Store(folder / planning.RESULTS)
+    store = Store(folder / invocation.RESULTS)
     contents: dict[str, str] = {}
     for id, artifact in graph.artifacts.items():
         manifest = _make(store, id, artifact, contents)

@@ -25,8 +25,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from scripts.lib.merge.safetensors_files import StoredTensor, read_bytes, read_model, read_tensor
 from scripts.lib.model_files import TOKENIZER_FILES
-from scripts.lib.weight_files import StoredTensor, read_bytes, read_model, read_tensor
 from scripts.tools.bench import Figure, publish
 from scripts.tools.bench_merge_models import write_adapter, write_model
 from scripts.tools.peers import model_folder

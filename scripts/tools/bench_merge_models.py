@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig
 
-from scripts.lib.adapters import ADAPTER_WEIGHTS
-from scripts.lib.weight_files import INDEX
+from scripts.lib.merge.adapter import ADAPTER_WEIGHTS
+from scripts.lib.merge.safetensors_files import INDEX
 
 WIDTH, MLP, KEYS, VOCABULARY = 2048, 8192, 512, 49152
 SHARD_LAYERS = 4

@@ -27,8 +27,8 @@ import torch
 from lm_eval.api.instance import Instance
 from transformers.utils import logging as transformers_logging
 
-from scripts.lib.prefix_groups import prefix_groups, token_sequences
-from scripts.lib.questions import Question
+from scripts.lib.questions.question import Question
+from scripts.lib.score.prefix_groups import prefix_groups, token_sequences
 from scripts.tools.bench import Figure, publish
 from scripts.tools.peers import (
     DEMO_DATA,

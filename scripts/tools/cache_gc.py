@@ -1,7 +1,7 @@
 """The table of a shared cache by age and size, and what is removed from it on request.
 
 `python -m scripts.tools.upkeep cache-gc` (or `make cache-gc`) is the command; how it stays out of
-the way of readers and writers is said in scripts/lib/cache_upkeep.py.
+the way of readers and writers is said in scripts/lib/artifacts/cache_upkeep.py.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.lib import cache_upkeep, planning
-from scripts.lib.cache_upkeep import Item
+from scripts.lib.artifacts import cache_upkeep
+from scripts.lib.artifacts.cache_upkeep import Item
+from scripts.lib.plan import invocation
 
 AGES = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -118,10 +119,10 @@ def in_words(count: int) -> str:
 
 def _cache(given: Path | None) -> Path:
     """Return the folder to tidy."""
-    caches = planning.open_store().caches
+    caches = invocation.open_store().caches
     cache = given.expanduser().absolute() if given else caches[0] if caches else None
     if cache is None:
-        sys.exit(f"name a cache: make cache-gc CACHE=folder, or set {planning.CACHE_VARIABLE}")
+        sys.exit(f"name a cache: make cache-gc CACHE=folder, or set {invocation.CACHE_VARIABLE}")
     if not cache.is_dir() or not os.access(cache, os.R_OK | os.X_OK):
         sys.exit(f"the cache {cache} is no folder that you can read")
     return cache

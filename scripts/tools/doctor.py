@@ -23,10 +23,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from scripts.lib import cuda_driver, slurm_checks, slurm_site
+from scripts.lib import cuda_driver
 from scripts.lib.errors import ConfigError
-from scripts.lib.slurm_checks import Finding
-from scripts.lib.slurm_site import Site
+from scripts.lib.jobs import slurm_checks, slurm_site
+from scripts.lib.jobs.slurm_checks import Finding
+from scripts.lib.jobs.slurm_site import Site
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sacct", "scontrol", "sinfo")
 TRAINING_MB = 32_000

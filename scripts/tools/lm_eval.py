@@ -12,7 +12,7 @@ import functools
 from lm_eval import utils
 from lm_eval.__main__ import cli_evaluate
 
-from scripts.lib.shared_prefix import SharedPrefixLM
+from scripts.lib.score.shared_prefix import SharedPrefixLM
 
 __all__ = ["SharedPrefixLM", "main"]
 

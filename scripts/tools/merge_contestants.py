@@ -16,7 +16,7 @@ from pathlib import Path
 
 def ours(model: Path, adapter: Path, out: Path, threads: int) -> None:
     """Merge as the merge program does."""
-    from scripts.lib.merging import merge_adapter
+    from scripts.lib.merge.merging import merge_adapter
 
     facts = merge_adapter(model, adapter, out, threads=threads)
     if facts["method"] != "stream":

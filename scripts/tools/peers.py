@@ -12,12 +12,12 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
-from scripts.lib.fetching_models import fetch_model
+from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
+from scripts.lib.fetch.models import fetch_model
 from scripts.lib.files import sha256_of
-from scripts.lib.mmlu_questions import mmlu_task, read_subject
-from scripts.lib.prompts import ask, chat_renderer, load_tokenizer
-from scripts.lib.questions import Question
-from scripts.lib.shared_prefix import SharedPrefixLM
+from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
+from scripts.lib.questions.question import Question
+from scripts.lib.score.shared_prefix import SharedPrefixLM
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEMO_DATA = ROOT / "resources/demo/mmlu"

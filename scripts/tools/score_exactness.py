@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from scripts.lib.code import ProjectCode
+from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.files import sha256_of
 from scripts.tools.peers import (
     Peers,
@@ -72,7 +72,7 @@ def journal_path(folder: Path, model: Path, data: Path, options: argparse.Namesp
     made_of = [
         [sha256_of(file) for file in sorted(model.glob("*.safetensors"))],
         {f"{file.parent.name}/{file.name}": sha256_of(file) for file in data.glob("*/*.jsonl")},
-        ProjectCode(ROOT).digest_of(ROOT / "scripts/lib/shared_prefix.py"),
+        ProjectCode(ROOT).digest_of(ROOT / "scripts/lib/score/shared_prefix.py"),
         {name: version(name) for name in ("lm_eval", "torch", "transformers")},
         [options.shots, options.chat, options.questions],
     ]

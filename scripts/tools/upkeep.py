@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.lib import adoption, planning, upkeep
-from scripts.lib.code import ProjectCode
+from scripts.lib.artifacts import adoption, upkeep
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.graph import Graph
 from scripts.lib.errors import PipelineError
-from scripts.lib.graph import Graph
+from scripts.lib.plan import invocation
 from scripts.tools import cache_gc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         cache_gc.run(arguments)
         return
     try:
-        given = planning.merge_configs(arguments.configfile)
-        graph = planning.graph_of(planning.read_configs(given, arguments.configfile, ROOT), ROOT)
+        given = invocation.merge_configs(arguments.configfile)
+        graph = invocation.graph_of(
+            invocation.read_configs(given, arguments.configfile, ROOT), ROOT
+        )
         if arguments.command == "gc":
             _collect(graph, arguments)
         else:
@@ -71,7 +74,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _collect(graph: Graph, arguments: argparse.Namespace) -> None:
     """List what *graph* no longer reaches and, on request, delete it."""
-    store = planning.open_store()
+    store = invocation.open_store()
     finished = store.look(graph.report, graph.artifacts[graph.report].key) is not None
     if arguments.remove and not finished and not arguments.unfinished:
         sys.exit(
@@ -95,10 +98,10 @@ def _adopt(graph: Graph, reason: str, *, cache: bool) -> None:
     Raises:
         SystemExit: when a cache is to be adopted and none is named.
     """
-    store = planning.open_store()
+    store = invocation.open_store()
     if cache and not store.caches:
         sys.exit(
-            f"{planning.CACHE_VARIABLE} names no cache to adopt from: set it, or leave --cache"
+            f"{invocation.CACHE_VARIABLE} names no cache to adopt from: set it, or leave --cache"
         )
     done = adoption.adopt(graph, store, ProjectCode(ROOT), reason=reason, cache=cache)
     for one in done:

@@ -1,6 +1,6 @@
 """Write the JSON schema and the reference page of the configuration from its classes.
 
-Reads   nothing: the classes in scripts.lib.config are the source
+Reads   nothing: the classes in scripts.lib.config.load are the source
 Writes  <root>/config/config.schema.json   for editors
         <root>/docs/configuration.md       for people
 Try it  python -m scripts.tools.write_config_docs
@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from scripts.lib.config import ConfigFile
-from scripts.lib.config_checks import leaf_keys
-from scripts.lib.config_errors import Schema, allowed, entry_schema, resolve
-from scripts.lib.config_fields import KINDS
+from scripts.lib.config.checks import leaf_keys
+from scripts.lib.config.fields import KINDS
+from scripts.lib.config.load import ConfigFile
+from scripts.lib.config.problems import Schema, allowed, entry_schema, resolve
 
 SCHEMA_PATH = Path("config/config.schema.json")
 PAGE_PATH = Path("docs/configuration.md")

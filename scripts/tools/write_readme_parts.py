@@ -11,9 +11,9 @@ import datetime
 import re
 from pathlib import Path
 
-from scripts.lib import planning
-from scripts.lib.config import read_config_file
-from scripts.lib.stages import STAGES
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.config.load import read_config_file
+from scripts.lib.plan import invocation
 from scripts.tools.bench import machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,7 +64,7 @@ def rule_graph() -> str:
     Solid edges carry files; dashed ones a finding that may forbid the job. Edges of which only
     the manifest is read (into comparison and report) are left out, or they would hide the rest.
     """
-    graph = planning.graph_of(read_config_file(ROOT / "config" / "config.yaml"), ROOT)
+    graph = invocation.graph_of(read_config_file(ROOT / "config" / "config.yaml"), ROOT)
     edges: dict[tuple[str, str], str] = {}
     for artifact in graph.artifacts.values():
         to = STAGES[artifact.stage].rule

@@ -16,13 +16,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.code import ProjectCode
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.store import Store
 from scripts.lib.files import read_json
-from scripts.lib.graph import Graph
-from scripts.lib.job import Job, run_job
-from scripts.lib.plan import freeze, make_plan
-from scripts.lib.stages import STAGES
-from scripts.lib.store import Store
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.plan.missing import freeze, make_plan
 
 TEAM = 12100
 """The group that owns the cache; no user has it as the first one."""

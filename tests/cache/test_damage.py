@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scripts.lib import files
-from scripts.lib.job import Job
-from scripts.lib.store import Store
+from scripts.lib.artifacts.store import Store
+from scripts.lib.jobs.job import Job
 from tests.cache.people import plan, run, workflow, write_own
 from tests.cache.test_race import is_whole
 

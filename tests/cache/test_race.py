@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import cache_upkeep, files, moves
+from scripts.lib import files
+from scripts.lib.artifacts import cache_upkeep, renames
+from scripts.lib.artifacts.store import Store
 from scripts.lib.errors import StoreError
-from scripts.lib.store import Store
 from tests.cache.people import RESULTS, TEAM, Person, graph_of, make_cache, workflow
 
 DAY = 24 * 3600.0
@@ -219,7 +220,7 @@ def test_the_loser_of_a_race_takes_the_winners_bytes(held, cache, project, team,
             assert go_on.wait(PATIENCE)
 
     def late(home: Path) -> None:
-        move_in = moves.move_in
+        move_in = renames.move_in
 
         def move_later(part: Path, entry: Path) -> bool:
             wait()
@@ -228,7 +229,7 @@ def test_the_loser_of_a_race_takes_the_winners_bytes(held, cache, project, team,
         if held == "after the plan":
             workflow(home, project, cache, "bob", wait)
         else:
-            moves.move_in = move_later
+            renames.move_in = move_later
             workflow(home, project, cache, "bob")
 
     home = bob.home(commons)

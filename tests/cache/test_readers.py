@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scripts.lib import cache_upkeep, usage
-from scripts.lib.cache_upkeep import GRACE_SECONDS as DAY_SECONDS
-from scripts.lib.job import Job
-from scripts.lib.plan import make_plan
-from scripts.lib.store import Store
+from scripts.lib.artifacts import cache_upkeep, in_use
+from scripts.lib.artifacts.cache_upkeep import GRACE_SECONDS as DAY_SECONDS
+from scripts.lib.artifacts.store import Store
+from scripts.lib.jobs.job import Job
+from scripts.lib.plan.missing import make_plan
 from tests.cache.people import Person, graph_of, plan, run, workflow, write_own
 
 
@@ -43,7 +43,7 @@ def give_up_all(cache: Path) -> list[Path]:
 
 def read_slowly(home: Path, project: Path, cache: Path) -> None:
     """Run one job that reads its input file by file, between signs from the test."""
-    usage.BEAT_SECONDS = 0.02
+    in_use.BEAT_SECONDS = 0.02
 
     def work(job: Job) -> dict[str, Any]:
         for number in range(3):
@@ -150,14 +150,14 @@ def test_verifying_counts_as_use(cache, raw, tmp_path):
 def test_a_workflow_keeps_what_its_waiting_jobs_will_read(
     cache, project, commons, raw, monkeypatch
 ):
-    monkeypatch.setattr(usage, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(in_use, "BEAT_SECONDS", 0.02)
     (commons / "home").mkdir()
     with chdir(commons / "home"):
         graph = graph_of(project)
         store = Store(Path("results"), (cache,))
         targets = [id for id in graph.artifacts if id.startswith("chat/")]
         made = make_plan(graph, store, targets=targets)
-        with usage.of_plan(made, Path("results/plans/x.json"), store):
+        with in_use.of_plan(made.graph, made.found, Path("results/plans/x.json"), store):
             age(*raw)
             wait_for(lambda: all(time.time() - p.stat().st_mtime < 3600 for p in raw))
             assert give_up_all(cache) == []

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import cache_upkeep, files
+from scripts.lib import files
+from scripts.lib.artifacts import cache_upkeep
+from scripts.lib.artifacts.store import Store
 from scripts.lib.errors import StoreError
-from scripts.lib.store import Store
 from tests.cache.people import RESULTS, TEAM, graph_of, make_cache, workflow
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import hash_memory, planning
-from scripts.lib.code import ProjectCode
-from scripts.lib.pins import read_lock
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.pins import read_lock
+from scripts.lib.plan import hash_memory, invocation
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import World
 from tests.identity.worlds import (
@@ -82,8 +82,8 @@ def unchanged_projects_are_read_once(worlds, caching_readers):
         return (lock_once if place in known else read_lock)(place / path.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "ProjectCode", code)
-        patch.setattr(planning, "read_lock", lock)
+        patch.setattr(invocation, "ProjectCode", code)
+        patch.setattr(invocation, "read_lock", lock)
         yield
 
 

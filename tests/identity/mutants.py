@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.artifacts.graph import Artifact, Graph
+from scripts.lib.artifacts.store import Found
 from scripts.lib.canonical import canonical_json, digest
-from scripts.lib.graph import Artifact, Graph
-from scripts.lib.plan import make_plan
-from scripts.lib.store import Found
+from scripts.lib.plan.missing import make_plan
 from tests.identity.table import Row, failure
 from tests.identity.world import World, words
 

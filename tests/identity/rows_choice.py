@@ -53,25 +53,27 @@ CHOICE_ROWS = [
     _row("own dtype", put("benchmarks/own/dtype", "bfloat16"), ASKED),
     _row(
         "code that reads questions' rows",
-        add_constant("scripts/lib/choice_rows.py"),
+        add_constant("scripts/lib/benchmarks/multiple_choice/rows.py"),
         frozenset({"benchmarks:test"}) | ASKED,
     ),
     _row(
         "code that leaves bad rows out",
-        add_constant("scripts/lib/choice_files.py"),
+        add_constant("scripts/lib/benchmarks/multiple_choice/files.py"),
         FETCHED,
     ),
     _row(
-        "code that fetches MMLU's questions", add_constant("scripts/lib/mmlu_fetch.py"), frozenset()
+        "code that fetches MMLU's questions",
+        add_constant("scripts/lib/benchmarks/mmlu/fetch.py"),
+        frozenset(),
     ),
     _row(
         "code that checks files at planning",
-        add_constant("scripts/lib/benchmark_files.py"),
+        add_constant("scripts/lib/plan/benchmark_files.py"),
         frozenset(),
     ),
     _row(
         "code that remembers what was checked",
-        add_constant("scripts/lib/check_memory.py"),
+        add_constant("scripts/lib/plan/check_memory.py"),
         frozenset(),
     ),
 ]

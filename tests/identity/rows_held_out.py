@@ -79,22 +79,22 @@ HELD_OUT_ROWS = [
     _row("a run on the held-out dataset", _tune, TUNED | {"shards:orders-tiny"} | END),
     _row(
         "code that judges adherence",
-        add_constant("scripts/lib/held_out_judging.py"),
+        add_constant("scripts/lib/benchmarks/held_out/adherence.py"),
         categories("tiny", on=(*ORDERS, *SPARE)) | END,
     ),
     _row(
         "code that asks held-out conversations",
-        add_constant("scripts/lib/held_out_questions.py"),
+        add_constant("scripts/lib/benchmarks/held_out/questions.py"),
         scored("tiny", on=(*ORDERS, *SPARE)) | END,
     ),
     _row(
         "code that asks other benchmarks",
-        add_constant("scripts/lib/mmlu_questions.py"),
+        add_constant("scripts/lib/benchmarks/mmlu/questions.py"),
         frozenset(),
     ),
     _row(
         "code that compares held-out losses",
-        add_constant("scripts/lib/comparison_held_out.py"),
+        add_constant("scripts/lib/benchmarks/held_out/comparison.py"),
         END,
     ),
 ]

@@ -133,27 +133,33 @@ PAIRS_ROWS = [
     _row("judged benchmarks in another order", _other_order, END),
     _row("code of judge_pairs", add_constant("scripts/judge_pairs.py"), judged("pairs")),
     _row("code of ask_judge", add_constant("scripts/ask_judge.py"), judged("paid")),
-    _row("code of the client", add_constant("scripts/lib/chat_service.py"), judged("paid")),
-    _row("code of the prompt", add_constant("scripts/lib/judge_prompt.py"), judged(*BOTH)),
+    _row("code of the client", add_constant("scripts/lib/judge/service.py"), judged("paid")),
+    _row("code of the prompt", add_constant("scripts/lib/judge/prompt.py"), judged(*BOTH)),
     _row(
         "code that reads verdicts",
-        add_constant("scripts/lib/verdicts.py"),
+        add_constant("scripts/lib/judge/verdicts.py"),
         categories("gentle", on=BOTH) | END,
     ),
     _row(
         "code of the judged figures",
-        add_constant("scripts/lib/judged_figures.py"),
+        add_constant("scripts/lib/benchmarks/judged_pairs/figures.py"),
         categories("gentle", on=BOTH) | END,
     ),
-    _row("code that compares judged pairs", add_constant("scripts/lib/comparison_judged.py"), END),
+    _row(
+        "code that compares judged pairs",
+        add_constant("scripts/lib/benchmarks/judged_pairs/comparison.py"),
+        END,
+    ),
     _row(
         "code of their section of the report",
-        add_constant("scripts/lib/report_judged.py"),
+        add_constant("scripts/lib/benchmarks/judged_pairs/report.py"),
         frozenset({"reports"}),
     ),
     _row(
         "the file of that section",
-        lambda world: world.edit("scripts/lib/report_judged.html.jinja", lambda text: text + " "),
+        lambda world: world.edit(
+            "scripts/lib/benchmarks/judged_pairs/report_judged.html.jinja", lambda text: text + " "
+        ),
         frozenset({"reports"}),
     ),
     _row("the client's library moves in the lock", move_pin("requests"), frozenset()),

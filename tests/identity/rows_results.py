@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 
-from scripts.lib.stages import STAGES
+from scripts.lib.artifacts.stages import STAGES
 from tests.identity.rows_config import put
 from tests.identity.table import END, RUNS, SHARDS, Row, scored, tuned
 from tests.identity.world import World

@@ -79,7 +79,7 @@ def test_code_edited_between_plan_and_job_makes_nothing(world):
     put("runs/gentle/training/seed", 5)(world)
     invocation = world.invoke()
     id = world.id("adapters:gentle")
-    add_constant("scripts/lib/verdict.py")(world)
+    add_constant("scripts/lib/train/loss_verdict.py")(world)
     with pytest.raises(SystemExit, match="edited since this workflow was planned"):
         world.job(invocation, id)
     assert not (world.results / id).exists()
@@ -90,7 +90,7 @@ def test_code_edited_between_plan_and_job_makes_nothing(world):
 def test_code_edited_while_the_job_works_makes_nothing(world):
     put("runs/gentle/training/seed", 5)(world)
     invocation, id = world.invoke(), world.id("adapters:gentle")
-    world.during = lambda _: add_constant("scripts/lib/verdict.py")(world)
+    world.during = lambda _: add_constant("scripts/lib/train/loss_verdict.py")(world)
     with pytest.raises(SystemExit, match="edited since"):
         world.job(invocation, id)
     assert world.worked == [id]
@@ -101,7 +101,7 @@ def test_code_edited_while_the_job_works_makes_nothing(world):
 def test_comments_and_plumbing_may_be_edited_while_jobs_wait(world):
     put("runs/gentle/training/seed", 5)(world)
     invocation = world.invoke()
-    world.edit("scripts/lib/verdict.py", lambda text: f"# a comment\n{text}")
+    world.edit("scripts/lib/train/loss_verdict.py", lambda text: f"# a comment\n{text}")
     add_constant("scripts/lib/errors.py")(world)
     world.run(invocation)
     assert world.missing() == set()
@@ -173,7 +173,7 @@ def test_a_job_of_another_plan_is_refused(world):
     put("runs/gentle/training/seed", 5)(world)
     later = world.invoke()
     with pytest.raises(SystemExit, match="does not plan adapters/"), world.inside():
-        from scripts.lib.job import run_job
+        from scripts.lib.jobs.job import run_job
 
         id = world.id("adapters:gentle")
         assert id in later.plan.missing

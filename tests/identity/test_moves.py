@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.kinds import MODULES
-from scripts.lib.stages import STAGES
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.benchmarks.kinds import MODULES
 from tests.workspace import ROOT
 
 KINDS = tuple(sorted(MODULES))
 DIGESTS = """
 import json
 from pathlib import Path
-from {package}.code import ProjectCode
+from {package}.artifacts.code_digest import ProjectCode
 code = ProjectCode(Path.cwd())
 kinds = [(), *((kind,) for kind in {kinds})]
 print(json.dumps([[rule, code.digest(rule, kind)] for rule in {rules} for kind in kinds]))
@@ -52,37 +52,45 @@ def move(clone: Path, old: str, new: str) -> None:
     place = clone / f"scripts/lib/{new}.py"
     place.parent.mkdir(parents=True, exist_ok=True)
     (clone / f"scripts/lib/{old}.py").rename(place)
-    dotted = f"scripts.lib.{new}".replace("/", ".")
-    rewrite(clone, rf"\bscripts\.lib\.{old}\b", dotted)
     rewrite(clone, rf"scripts/lib/{old}\.py", f"scripts/lib/{new}.py")
-    package, _, name = dotted.rpartition(".")
+    before, after = dotted(old), dotted(new)
+    rewrite(clone, rf"\b{re.escape(before)}\b", after)
     for path in clone.rglob("*.py"):
-        path.write_text(import_from(path.read_text(), old, package, name))
+        path.write_text(import_from(path.read_text(), before, after))
 
 
-def import_from(text: str, old: str, package: str, name: str) -> str:
-    """Return a module's text with `from scripts.lib import ..., old, ...` taken from elsewhere."""
-    found = re.search(r"^from scripts\.lib import (\([^)]*\)|[^\n]*)\n", text, re.MULTILINE)
+def dotted(module: str) -> str:
+    """Return the name under which a module of scripts/lib is imported."""
+    return f"scripts.lib.{module}".replace("/", ".")
+
+
+def import_from(text: str, before: str, after: str) -> str:
+    """Return a module's text with `from package import ..., module, ...` taken from elsewhere."""
+    (old_package, _, old), (package, _, name) = before.rpartition("."), after.rpartition(".")
+    listed = rf"^from {re.escape(old_package)} import (\([^)]*\)|[^\n]*)\n"
+    found = re.search(listed, text, re.MULTILINE)
     if not found:
         return text
-    names = re.findall(r"[\w]+(?: as \w+)?", found[1])
-    if old not in names:
+    names = re.findall(r"\w+(?: as \w+)?", found[1])
+    moved = [one for one in names if one.split()[0] == old]
+    if not moved:
         return text
-    left = [one for one in names if one != old]
-    lines = [f"from scripts.lib import {', '.join(left)}"] if left else []
-    lines.append(f"from {package} import {name} as {old}")
+    left = [one for one in names if one not in moved]
+    lines = [f"from {old_package} import {', '.join(left)}"] if left else []
+    alias = moved[0].split()[-1]
+    lines.append(f"from {package} import {name} as {alias}")
     return text.replace(found[0], "\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("verdict", "train/loss_verdict"),
+        ("train/loss_verdict", "merge/loss_verdict"),
         ("files", "files_of_artifacts"),
-        ("held_out_questions", "benchmarks/held_out/questions"),
-        ("errors", "failures"),
-        ("kinds", "benchmarks/registry"),
-        ("report_held_out", None),
+        ("benchmarks/held_out/questions", "score/held_out"),
+        ("errors", "jobs/failures"),
+        ("benchmarks/kinds", "registry"),
+        ("benchmarks/held_out/report", "report/held_out"),
     ],
     ids=[
         "another folder",
@@ -95,10 +103,10 @@ def import_from(text: str, old: str, package: str, name: str) -> str:
 )
 def test_a_module_that_is_moved_changes_no_key(clone, old, new):
     before = digests(clone)
-    move(clone, old, new or f"report/{old}")
-    if new is None:
-        data = clone / f"scripts/lib/{old}.html.jinja"
-        data.rename(clone / f"scripts/lib/report/{data.name}")
+    move(clone, old, new)
+    if old.endswith("/report"):
+        (data,) = (clone / f"scripts/lib/{old}").parent.glob("*.html.jinja")
+        data.rename((clone / f"scripts/lib/{new}").parent / data.name)
     assert digests(clone) == before
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts.lib import graph, hash_memory, pipeline, plan, store
-from scripts.lib.code import ProjectCode
+from scripts.lib.artifacts import graph, store
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.graph import Artifact
+from scripts.lib.benchmarks.kinds import MODULES
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
-from scripts.lib.graph import Artifact
-from scripts.lib.kinds import MODULES
+from scripts.lib.plan import build_graph, hash_memory, missing
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
@@ -287,12 +288,12 @@ class Naming:
     ],
 )
 def test_settings_of_a_run_that_change_no_byte_make_a_row_needless(what, row, monkeypatch, killer):
-    honest = pipeline.tune
+    honest = build_graph.tune
 
     def tune(graph, config, run, *others):
         return honest(Naming(graph, what(config, run), "adapters"), config, run, *others)
 
-    monkeypatch.setattr(pipeline, "tune", tune)
+    monkeypatch.setattr(build_graph, "tune", tune)
     assert "needless" in killer(names=(row,))
 
 
@@ -312,12 +313,12 @@ def test_settings_of_a_run_that_change_no_byte_make_a_row_needless(what, row, mo
     ids=["names of runs", "their order", "keep_merged", "merge", "seed", "majority_sign"],
 )
 def test_what_changes_no_byte_of_a_combination_makes_a_row_needless(what, row, monkeypatch, killer):
-    honest = pipeline.combine
+    honest = build_graph.combine
 
     def combine(graph, combination, adapters):
         return honest(Naming(graph, what(combination), "combined"), combination, adapters)
 
-    monkeypatch.setattr(pipeline, "combine", combine)
+    monkeypatch.setattr(build_graph, "combine", combine)
     assert "needless" in killer(names=(row,))
 
 
@@ -336,11 +337,15 @@ def test_file_times_instead_of_bytes_make_a_row_needless(monkeypatch, killer):
 @pytest.mark.parametrize(
     ("digest", "row", "fault"),
     [
-        (lambda code, rule: sha256_of(code.program(rule)), "code of lib/verdict", "stale"),
+        (
+            lambda code, rule: sha256_of(code.program(rule)),
+            "code of lib/train/loss_verdict",
+            "stale",
+        ),
         (lambda code, rule: closure_text(code, rule), "comments in every file", "needless"),
         (lambda code, rule: closure_text(code, rule), "docstrings of every module", "needless"),
         (lambda code, rule: closure_text(code, rule), "layout of every file", "needless"),
-        (lambda code, rule: all_text(code.root), "code of lib/job", "needless"),
+        (lambda code, rule: all_text(code.root), "code of lib/jobs/job", "needless"),
     ],
     ids=["the program only", "text 1", "text 2", "text 3", "the whole project"],
 )
@@ -352,12 +357,16 @@ def test_other_digests_of_code_fail_a_row(digest, row, fault, monkeypatch, kille
 @pytest.mark.parametrize(
     ("kinds", "row", "fault"),
     [
-        (lambda given: (), "code of lib/mmlu_questions", "stale"),
-        (lambda given: (), "code of lib/exact_match_fetch", "stale"),
-        (lambda given: (), "code of lib/legacy_results", "stale"),
-        (lambda given: tuple(MODULES), "code of lib/held_out_questions", "needless"),
-        (lambda given: tuple(MODULES), "code of lib/comparison_judged", "needless"),
-        (lambda given: given[:1], "code of lib/legacy_results", "stale"),
+        (lambda given: (), "code of lib/benchmarks/mmlu/questions", "stale"),
+        (lambda given: (), "code of lib/benchmarks/exact_match/fetch", "stale"),
+        (lambda given: (), "code of lib/benchmarks/mmlu/report", "stale"),
+        (lambda given: tuple(MODULES), "code of lib/benchmarks/held_out/questions", "needless"),
+        (
+            lambda given: tuple(MODULES),
+            "code of lib/benchmarks/judged_pairs/comparison",
+            "needless",
+        ),
+        (lambda given: given[:1], "code of lib/benchmarks/mmlu/report", "stale"),
     ],
     ids=["none 1", "none 2", "none 3", "all 1", "all 2", "one of several"],
 )
@@ -371,13 +380,13 @@ def test_digests_of_other_kinds_fail_a_row(kinds, row, fault, monkeypatch, kille
 
 @pytest.mark.parametrize("row", ["a subject fewer", "a whole category fewer"])
 def test_scores_of_all_wanted_subjects_in_one_artifact_fail_a_row(row, monkeypatch, killer):
-    honest = pipeline.subjects_of
+    honest = build_graph.subjects_of
 
     def together(benchmark, place):
         wanted = honest(benchmark, place)
         return wanted if wanted == (None,) else ("+".join(wanted),)
 
-    monkeypatch.setattr(pipeline, "subjects_of", together)
+    monkeypatch.setattr(build_graph, "subjects_of", together)
     assert "needless" in killer(names=(row,))
 
 
@@ -397,7 +406,7 @@ def all_text(root):
 
 def always(files):
     """Return a walk's visit that takes every edge for one that reads files, or for none."""
-    honest = plan._Walk.visit
+    honest = missing._Walk.visit
     return lambda self, id, **_: honest(self, id, files=files)
 
 
@@ -405,14 +414,14 @@ def always(files):
     ("place", "name", "mutant", "row", "fault"),
     [
         (
-            plan._Walk,
+            missing._Walk,
             "visit",
             always(files=False),
             "shards are deleted and a run on them is added",
             "stale",
         ),
         (
-            plan._Walk,
+            missing._Walk,
             "visit",
             always(files=True),
             "every heavy folder is evicted and a category map changed",

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.canonical import canonical_json
-from scripts.lib.stages import STAGES
-from scripts.lib.template_spec import OWN
+from scripts.lib.data.template_spec import OWN
 from tests.identity.mutants import leaves
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.worlds import (
@@ -21,17 +21,17 @@ from tests.identity.worlds import (
 )
 
 SPECS = {
-    "chat": ("formatting", "FormatSpec", None),
-    "shards": ("rendering", "RenderSpec", None),
-    "adapters": ("training", "TrainSpec", "from_json"),
-    "combined": ("combining", "CombineSpec", "from_json"),
-    "merged": ("model_card", "CardSpec", None),
-    "scores": ("scoring", "ScoreSpec", None),
-    "judgements": ("local_judge", "JudgeSpec", None),
-    "remote_judgements": ("remote_judge", "RemoteJudgeSpec", None),
-    "categories": ("aggregation", "AggregateSpec", "from_json"),
-    "comparisons": ("comparison_spec", "CompareSpec", "from_json"),
-    "reports": ("report", "ReportSpec", "from_json"),
+    "chat": ("data.formatting", "FormatSpec", None),
+    "shards": ("data.rendering", "RenderSpec", None),
+    "adapters": ("train.training", "TrainSpec", "from_json"),
+    "combined": ("merge.combining", "CombineSpec", "from_json"),
+    "merged": ("report.card", "CardSpec", None),
+    "scores": ("score.scoring", "ScoreSpec", None),
+    "judgements": ("judge.local", "JudgeSpec", None),
+    "remote_judgements": ("judge.remote", "RemoteJudgeSpec", None),
+    "categories": ("score.aggregation", "AggregateSpec", "from_json"),
+    "comparisons": ("compare.spec", "CompareSpec", "from_json"),
+    "reports": ("report.report", "ReportSpec", "from_json"),
 }
 """Stage -> module, dataclass, how its program makes one; fetching and proving have none."""
 

@@ -5,10 +5,11 @@ import threading
 
 import pytest
 
-from scripts.lib import files, lm_eval_leaves
-from scripts.lib.batches import Batching, batches_of
-from scripts.lib.graph import Graph
-from scripts.lib.stages import STAGES
+from scripts.lib import files
+from scripts.lib.artifacts.batches import Batching, batches_of
+from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.benchmarks.lm_eval import resolve as lm_eval_leaves
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.table import END, RUNS, categories
@@ -182,7 +183,7 @@ def test_tasks_behind_a_group_are_found_anew_when_the_code_that_finds_them_chang
     )
     world.graph()
     assert asked == [], "remembered"
-    add_constant("scripts/lib/lm_eval_leaves.py")(world)
+    add_constant("scripts/lib/benchmarks/lm_eval/resolve.py")(world)
     world.graph()
     assert asked == [("gsm8k",)]
 

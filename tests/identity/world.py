@@ -15,18 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import files, planning
+from scripts.lib import files
+from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.store import Store
 from scripts.lib.canonical import digest
-from scripts.lib.config import load_config
-from scripts.lib.fetching import fetch_dataset
-from scripts.lib.fetching_benchmarks import fetch_benchmark
-from scripts.lib.fetching_models import fetch_model
-from scripts.lib.graph import Graph
-from scripts.lib.job import Job, run_batch, run_job
-from scripts.lib.plan import Plan, make_plan
-from scripts.lib.planning import Invocation
-from scripts.lib.stages import STAGES
-from scripts.lib.store import Store
+from scripts.lib.config.load import load_config
+from scripts.lib.fetch.benchmarks import fetch_benchmark
+from scripts.lib.fetch.datasets import fetch_dataset
+from scripts.lib.fetch.models import fetch_model
+from scripts.lib.jobs.job import Job, run_batch, run_job
+from scripts.lib.plan import invocation as planning
+from scripts.lib.plan.invocation import Invocation
+from scripts.lib.plan.missing import Plan, make_plan
 from tests.programs import INPUTS
 
 OPTIONS = {

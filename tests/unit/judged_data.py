@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.job import Job
-from scripts.lib.judge_prompt import Pair
-from scripts.lib.planning import Invocation
-from scripts.lib.score_files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.jobs.job import Job
+from scripts.lib.judge.prompt import Pair
+from scripts.lib.plan.invocation import Invocation
+from scripts.lib.score.files import PROTOCOL_FILE, QUESTIONS_TABLE
 from tests.identity.world import World
 from tests.identity.worlds import jsonl, make_local_world
 from tests.programs import commands

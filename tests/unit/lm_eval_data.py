@@ -7,9 +7,9 @@ import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from scripts.lib import lm_eval_fetch
+from scripts.lib.benchmarks.lm_eval import fetch as lm_eval_fetch
+from scripts.lib.benchmarks.lm_eval.index import TASKS_FOLDER
 from scripts.lib.files import sha256_of
-from scripts.lib.lm_eval_index import TASKS_FOLDER
 
 WORDS = ("apples", "bread", "chairs", "doors", "eagles", "flour")
 

@@ -7,9 +7,9 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.provenance import write_provenance
-from scripts.lib.score_spec import ScoreSpec
-from scripts.lib.scoring import Part, score_benchmark
+from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.score.provenance import write_provenance
+from scripts.lib.score.scoring import Part, score_benchmark
 
 SUBJECTS = ("abstract_algebra", "botany")
 

@@ -176,10 +176,10 @@ def test_comments_run_nothing_and_constants_run_what_uses_them(
     workspace: Path, project: Path
 ) -> None:
     assert dry(workspace, root=project) == []
-    training = project / "scripts/lib/training.py"
+    training = project / "scripts/lib/train/training.py"
     training.write_text(training.read_text() + "\n# A remark.\n")
     assert dry(workspace, root=project) == []
-    proving = project / "scripts/lib/proving.py"
+    proving = project / "scripts/lib/merge/proving.py"
     proving.write_text(proving.read_text() + "\nUNUSED = 1\n")
     listed = dry(workspace, root=project)
     assert {"prove_merge model-say-r2", "prove_merge model-say-r4"} <= set(listed)
@@ -205,7 +205,7 @@ def test_code_edited_while_jobs_wait_makes_nothing_under_the_old_key(
     while not list((workspace / "logs/train_adapter").glob("*")) or not _newest_plan(workspace):
         assert running.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    merging = project / "scripts/lib/merging.py"
+    merging = project / "scripts/lib/merge/merging.py"
     merging.write_text(merging.read_text() + "\nEDITED = 1\n")
     output, _ = running.communicate(timeout=600)
     assert running.returncode == 1

@@ -1,0 +1,1 @@
+"""Artifacts: their identity (stages, graph, keys, code, pins), and where they are kept."""

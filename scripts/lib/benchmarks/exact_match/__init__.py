@@ -1,0 +1,1 @@
+"""A user's own questions whose answer is generated and compared."""

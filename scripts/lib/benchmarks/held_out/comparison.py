@@ -1,0 +1,226 @@
+"""Every fine-tune beside its base on a dataset's held-out conversations."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE, values_of
+from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
+from scripts.lib.compare.asked_notes import left_out_notes, split_notes
+from scripts.lib.compare.spec import Candidate, beside_base
+from scripts.lib.errors import ScoreError
+from scripts.lib.score import token_notes
+from scripts.lib.score.files import OWN_MATTERS
+from scripts.lib.score.statistics import paired_difference
+
+__all__ = ["HeldOutScore", "compare_held_out", "markdown", "section", "tidy_rows"]
+
+# What is stated of each candidate.
+_STATED = ("n", "tokens", "bytes", "loss", "perplexity", "bits_per_byte", "adherence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScore:
+    """What one candidate got, read from its category scores.
+
+    Attributes:
+        name: The candidate.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
+        document: Parsed `{benchmark}.held_out.json`.
+        kept: The lines of `{benchmark}.held_out.jsonl`, by question.
+    """
+
+    name: str
+    base: str | None
+    unmerged: bool
+    document: Mapping[str, Any]
+    kept: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(
+        cls, folder: Path, benchmark: str, *, name: str, base: str | None, unmerged: bool
+    ) -> "HeldOutScore":
+        """Read the two files of a candidate."""
+        document = json.loads((folder / f"{benchmark}.held_out.json").read_text(encoding="utf-8"))
+        text = (folder / f"{benchmark}.held_out.jsonl").read_text(encoding="utf-8")
+        kept = [json.loads(line) for line in text.split("\n") if line]
+        return cls(
+            name=name,
+            base=base,
+            unmerged=unmerged,
+            document=document,
+            kept={one["question_id"]: one for one in kept},
+        )
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Prompt hash of every question."""
+        return {id_: one["prompt_hash"] for id_, one in self.kept.items()}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Hash of the tokens of every question."""
+        return {id_: one["token_hash"] for id_, one in self.kept.items()}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What of the protocol is the same for all that stand side by side."""
+        protocol = self.document["protocol"]
+        return {key: value for key, value in protocol.items() if key not in OWN_MATTERS}
+
+
+def section(
+    benchmark: str,
+    candidates: Sequence[Candidate],
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the section of one benchmark, found by the artifacts that the candidates name.
+
+    Args:
+        benchmark: Its name.
+        candidates: All candidates.
+        artifacts: Folder of every category score that they name.
+        manifests: Manifests by artifact id; none is needed here.
+    """
+    scores = [
+        HeldOutScore.read(
+            artifacts[c.categories[benchmark]],
+            benchmark,
+            name=c.name,
+            base=c.base,
+            unmerged=c.unmerged,
+        )
+        for c in beside_base(candidates)
+        if benchmark in c.categories
+    ]
+    return compare_held_out(benchmark, scores)
+
+
+def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str, Any]:
+    """Return the section of one benchmark.
+
+    Args:
+        benchmark: Its name.
+        scores: Of all candidates, in the order of tables.
+
+    Returns:
+        `protocol`, `split`, `forms`; `candidates`, the numbers of each; `differences` of each from
+        its base: `loss` in nats per token (after minus before; less is better) and the rates in
+        percentage points, with standard error, test and verdict; and `notes`.
+
+    Raises:
+        ScoreError: There are no scores, or a candidate was not asked what its base was.
+    """
+    if not scores:
+        raise ScoreError(f"No candidate was scored on {benchmark!r}. Score one, or drop it.")
+    first = scores[0]
+    for other in scores[1:]:
+        _check_same_protocol(benchmark, first, other)
+    by_name = {score.name: score for score in scores}
+    return {
+        "protocol": first.shared,
+        "split": first.document["split"],
+        "forms": first.document["forms"],
+        "candidates": {
+            score.name: {key: score.document[key] for key in _STATED} for score in scores
+        },
+        "differences": {
+            score.name: _difference(benchmark, by_name[score.base], score)
+            for score in scores
+            if score.base in by_name
+        },
+        "notes": list(_notes(scores)),
+    }
+
+
+def _check_same_protocol(benchmark: str, first: HeldOutScore, other: HeldOutScore) -> None:
+    same = (
+        first.shared == other.shared
+        and first.document["split"] == other.document["split"]
+        and first.kept.keys() == other.kept.keys()
+    )
+    if not same:
+        raise ScoreError(
+            f"{first.name!r} and {other.name!r} were not asked the same conversations of "
+            f"{benchmark!r} under the same protocol, so one table cannot hold both. Score both "
+            "again with the current settings of this benchmark."
+        )
+
+
+def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> dict[str, Any]:
+    other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
+    if other:
+        raise ScoreError(
+            f"{run.name!r} and its base {base.name!r} were not asked the same prompts of "
+            f"{benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is {other[0]}),"
+            " so they cannot be set side by side. Use one chat template for both."
+        )
+    before = [base.kept[id_] for id_ in run.kept]
+    after = list(run.kept.values())
+    found: dict[str, Any] = {"base": base.name, "loss": _loss(before, after)}
+    for name in ADHERENCE:
+        one, two = values_of(before, name), values_of(after, name)
+        found[name] = paired_difference(one, two) if one else None
+    return found
+
+
+def _loss(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the difference in nats per token, the log of the ratio of perplexities.
+
+    Each conversation counts with all its tokens, so that the mean of what the conversations add is
+    exactly the difference of the two losses.
+    """
+    found = paired_difference(_shares(before), _shares(after))
+    stderr = found["stderr"]
+    return {
+        "difference": -found["difference"] / 100,
+        "stderr": None if stderr is None else stderr / 100,
+        "improved": found["gained"],
+        "worsened": found["lost"],
+        **{key: found[key] for key in ("n", "p_value", "test", "verdict")},
+    }
+
+
+def _shares(kept: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return what each conversation adds to minus the loss, times their number."""
+    tokens = sum(one["tokens"] for one in kept)
+    return [-one["nats"] * len(kept) / tokens for one in kept]
+
+
+def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
+    """Yield in words what the numbers alone would hide."""
+    document = scores[0].document
+    yield from split_notes(document["split"])
+    yield from left_out_notes(document["protocol"])
+    if over := max(score.document["references_over_limit"] for score in scores):
+        text = (
+            f"{over:,} reference answers are longer than max_new_tokens, so that an answer like "
+            "them counts as one that did not stop."
+        )
+        yield {"code": "references_over_limit", "text": text}
+    yield from token_notes.split_notes({s.name: s.document["protocol"] for s in scores})
+    bases = {score.name: score for score in scores}
+    for score in scores:
+        if base := bases.get(score.base or ""):
+            differing = token_notes.other_tokens(base.tokens, score.tokens)
+            yield from token_notes.differing_note(
+                base.name, score.name, differing, len(score.tokens)
+            )
+    if unmerged := [score.name for score in scores if score.unmerged]:
+        text = (
+            f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "
+            "merged model rounds its weights and may answer a little differently."
+        )
+        yield {"code": "unmerged", "text": text}
+    if len({score.document["prompt_set"] for score in scores}) > 1:
+        text = (
+            "The chat templates of the base models differ: compare a run with its own base only, "
+            "and bases by bits per byte, not by perplexity."
+        )
+        yield {"code": "prompts_differ_between_bases", "text": text}

@@ -1,0 +1,175 @@
+"""Held-out conversations -> questions: how likely the answer is, and what the model says itself.
+
+Prompts, tokens and the end of the turn are those that training sees: both come from the same
+rendering, and the mask of a trained last turn says which tokens are the answer.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.encoding import Encoder
+from scripts.lib.data.masking import difference, loss_mask, prompt_of, through_turn
+from scripts.lib.data.templates import Renderer, resolve_template
+from scripts.lib.errors import ScoreError, TemplateError
+from scripts.lib.questions.held_out_conversations import held_out_conversations
+from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest, ReferenceRequest
+from scripts.lib.questions.spec import ScoreSpec
+
+NEEDS_TEMPLATE = True
+MORE_COLUMNS: tuple[pa.Field, ...] = (
+    pa.field("reference_tokens", pa.int64()),
+    pa.field("response_tokens", pa.int64()),
+    pa.field("ended", pa.bool_()),
+    pa.field("markers", pa.list_(pa.string())),
+)
+
+# Words that no template changes; what stands between them is the template's own.
+_PROBES = ("tunesmith1", "tunesmith2", "tunesmith3", "tunesmith4")
+
+
+class HeldOutAnswer(Answer):
+    """What became of one conversation; more columns of `questions.parquet`.
+
+    `logprobs` holds the log-probability of the reference answer with the end of its turn, in nats.
+    """
+
+    reference_tokens: int
+    response_tokens: int
+    ended: bool
+    markers: list[str]
+
+
+def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
+    """Yield a question for every held-out conversation that the assistant ends.
+
+    Args:
+        spec: What to ask; its subject is the split.
+        benchmark: Folder of `format_chat`.
+        tokenizer: The tokenizer of the model that will be asked.
+        limit: How many tokens that model reads.
+
+    Raises:
+        ScoreError: There is no such conversation, or the template does not render a prompt as the
+            beginning of its conversation.
+        TemplateError: There is no template or no fast tokenizer, or the template refuses a
+            conversation.
+    """
+    split = spec.subject or ""
+    renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
+    encoder = Encoder(tokenizer)
+    markers = template_markers(renderer)
+    conversations = held_out_conversations(benchmark, split)
+    for index, conversation in enumerate(islice(conversations, spec.limit)):
+        id_ = f"{split}:{index}"
+        prompt, reference = _tokens(renderer, encoder, conversation, id_)
+        yield Question(
+            id=id_,
+            subject=split,
+            prompt=prompt,
+            doc={"answer": _said(conversation, renderer, prompt)},
+            shots=0,
+            requests=(reference, GreedyRequest(prompt, spec.max_new_tokens or 0)),
+            task=None,
+            judge=partial(_judge, markers),
+        )
+
+
+def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+    """Return nothing: the spec says all."""
+    return {}
+
+
+def template_markers(renderer: Renderer) -> tuple[str, ...]:
+    """Return what a template writes around turns and no answer should hold.
+
+    That is every control token, and each line that stands between the turns of a conversation.
+    Example: `<|im_end|>`, `<|im_start|>assistant` and others for ChatML; `### Response:` elsewhere.
+    """
+    special = {token.content for token in _special_tokens(renderer.tokenizer)}
+    turns = [
+        {"role": role, "content": word}
+        for role, word in zip(("user", "assistant") * 2, _PROBES, strict=True)
+    ]
+    try:
+        text = renderer.render(turns)
+    except TemplateError:  # it may want other turns; its control tokens are known all the same
+        return tuple(sorted(special))
+    _, *between = re.split("|".join(_PROBES), text)
+    lines = {line.strip() for part in between for line in part.splitlines()}
+    return tuple(sorted(special | {line for line in lines if re.search(r"\w", line)}))
+
+
+def _special_tokens(tokenizer: Any) -> list[Any]:
+    return [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def _tokens(
+    renderer: Renderer, encoder: Encoder, conversation: Conversation, id_: str
+) -> tuple[str, ReferenceRequest]:
+    """Return the prompt of the last turn, and the tokens up to the turn and of it."""
+    last = len(conversation.messages) - 1
+    prompt = prompt_of(renderer, conversation, last)
+    text = through_turn(renderer, conversation, last)
+    if not text.startswith(prompt):
+        raise ScoreError(
+            f"Held-out conversation {id_}: the chat template does not render the prompt of the"
+            f" last answer as the beginning of the conversation ({difference(prompt, text)}), so"
+            " the answer's likelihood has no meaning. Give the runs another `template`, or leave"
+            " this benchmark out for such models."
+        )
+    (encoded,) = encoder.encode([text])
+    mask = loss_mask(encoded, text, [(len(prompt), len(text))], encoder.special_ids).mask
+    if not any(mask):
+        raise ScoreError(
+            f"Held-out conversation {id_}: the chat template renders no token of the last answer."
+            " Give the runs another `template`."
+        )
+    first = mask.index(1)
+    ids = encoded.ids[: first + sum(mask)]
+    return prompt, ReferenceRequest(tuple(ids[:first]), tuple(ids[first:]))
+
+
+def _said(conversation: Conversation, renderer: Renderer, prompt: str) -> str:
+    """Return the reference answer: its words, or the rendering of its tool calls."""
+    answer = conversation.messages[-1]
+    if not answer.tool_calls:
+        return answer.content
+    return through_turn(renderer, conversation, len(conversation.messages) - 1)[len(prompt) :]
+
+
+def _judge(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:
+    """Keep all that adherence is judged from later, without a model."""
+    logprob: float = replies[0]
+    said: GreedyAnswer = replies[1]
+    if not math.isfinite(logprob):
+        raise ScoreError(
+            f"The model's log-probability of {question.id} is no finite number. Score it in"
+            " float32; if that does not help, its weights are damaged: look at the run's verdict"
+            " and merge proof."
+        )
+    answer = question.doc["answer"]
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": said.text.strip(),
+        "answer": answer,
+        "correct": said.text.strip() == answer.strip(),
+        "logprobs": [logprob],
+        "response": said.text,
+        "prompt_hash": question.prompt_hash,
+        "shots": 0,
+        "metrics": None,
+        "reference_tokens": len(question.requests[0].answer),
+        "response_tokens": said.tokens,
+        "ended": said.ended,
+        "markers": list(markers),
+    }

@@ -1,0 +1,113 @@
+"""Scores on a held-out set -> perplexity, bits per byte and adherence of one candidate."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pyarrow.parquet as pq
+
+from scripts.lib.benchmarks.held_out.adherence import Kept, judge_all
+from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE, values_of
+from scripts.lib.errors import ScoreError
+from scripts.lib.score.aggregation import Judged, prompt_set
+from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score.provenance import read_provenance
+
+# More nats per token than this make a perplexity that no float holds; such a model is broken.
+_MOST_NATS = 700.0
+
+
+class Rate(TypedDict):
+    """How many of the judged answers keep to something: a fraction and its standard error."""
+
+    n: int
+    rate: float
+    stderr: float | None
+
+
+def aggregate(
+    spec: Mapping[str, Any], inputs: Mapping[str, tuple[Path, ...]], out: Path
+) -> dict[str, Any]:
+    """Do what `aggregate_held_out` says, as the program asks every kind."""
+    return aggregate_held_out(spec["benchmark"], inputs["scores"], out)
+
+
+def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write `{benchmark}.held_out.json`, and `{benchmark}.held_out.jsonl` with a line per answer.
+
+    Args:
+        benchmark: Its name, the first part of the file names.
+        scores: The folder of the one scoring job.
+        out: Existing empty folder.
+
+    Returns:
+        `{"n", "perplexity", "bits_per_byte"}` and the rates.
+
+    Raises:
+        ScoreError: There is no answer.
+    """
+    (folder,) = scores
+    table = pq.read_table(folder / QUESTIONS_TABLE).to_pylist()
+    if not table:
+        raise ScoreError(f"{folder} holds no answers of {benchmark!r}. Score the benchmark first.")
+    protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
+    protocol.pop(FEWER_SHOTS, None)
+    kept, forms = judge_all(table)
+    longest = protocol["max_new_tokens"]
+    document = {
+        "benchmark": benchmark,
+        "split": table[0]["subject"],
+        **summary(kept),
+        "forms": forms,
+        # No good answer to these could end in time.
+        "references_over_limit": sum(one["tokens"] > longest for one in kept),
+        "protocol": protocol,
+        "prompt_set": prompt_set(
+            Judged(
+                question_id=one["question_id"],
+                subject="",
+                score=0.0,
+                prompt_hash=one["prompt_hash"],
+                token_hash=one["token_hash"],
+            )
+            for one in kept
+        ),
+        **read_provenance(scores),
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (out / f"{benchmark}.held_out.json").write_text(text, encoding="utf-8")
+    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
+    (out / f"{benchmark}.held_out.jsonl").write_text(lines, encoding="utf-8")
+    return summary(kept)
+
+
+def summary(kept: Sequence[Kept]) -> dict[str, Any]:
+    """Return the numbers of a candidate.
+
+    Perplexity is exp of the mean loss in nats over all tokens of all reference answers, the ends of
+    their turns included. Bits per byte spread the same loss over the bytes of the answers' UTF-8
+    alone, so that two templates or tokenizers can be set side by side.
+
+    Example: two tokens of log 4 nats each over one byte: perplexity 4, 4 bits per byte.
+    """
+    nats = math.fsum(one["nats"] for one in kept)
+    tokens, size = (sum(one[unit] for one in kept) for unit in ("tokens", "bytes"))
+    return {
+        "n": len(kept),
+        "tokens": tokens,
+        "bytes": size,
+        "loss": nats / tokens,
+        "perplexity": math.exp(min(nats / tokens, _MOST_NATS)),
+        "bits_per_byte": nats / math.log(2) / size,
+        "adherence": {name: _rate(values_of(kept, name)) for name in ADHERENCE},
+    }
+
+
+def _rate(values: Sequence[float]) -> Rate | None:
+    if not values:
+        return None
+    stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return {"n": len(values), "rate": math.fsum(values) / len(values), "stderr": stderr}

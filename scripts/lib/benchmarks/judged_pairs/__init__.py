@@ -1,0 +1,1 @@
+"""Prompts whose two answers a judge compares."""

@@ -1,0 +1,140 @@
+"""What the report says of judged pairs: who was preferred, how sure that is, and a few examples."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.compare.wording import percent
+from scripts.lib.report.scores import View, candidate_notes, p_words, verdict_mark
+
+EXAMPLE_CHARACTERS = 1200
+"""Of a text in an example; what is longer is cut where a mark says so."""
+
+_WORDS = {
+    "better": "{run} is preferred to {base} on {name}.",
+    "worse": "{base} is preferred to {run} on {name}.",
+    "undecided": "On {name} the judge has no decided preference between {run} and {base}.",
+    "unchanged": "{run} answers {name} exactly as {base} does.",
+}
+
+
+def template() -> str:
+    """Return the section as a Jinja template, included by that of the page."""
+    return Path(__file__).with_name("report_judged.html.jinja").read_text(encoding="utf-8")
+
+
+def answers(document: Mapping[str, Any]) -> list[View]:
+    """Return for each judged run one sentence in words and one in numbers.
+
+    Args:
+        document: The parsed `comparison.json`.
+    """
+    return [
+        {
+            "words": _WORDS[found["verdict"]].format(run=run, base=found["base"], name=name),
+            "numbers": f"{name}: {found['wins']:,} wins, {found['losses']:,} losses and"
+            f" {found['ties']:,} ties, win rate {_percent(found['win_rate'])} %"
+            f" ({_interval(found)}).",
+        }
+        for name, benchmark in document["judged"].items()
+        for run, found in benchmark["candidates"].items()
+    ]
+
+
+def views(document: Mapping[str, Any]) -> list[View]:
+    """Return the table and the examples of each benchmark on which somebody was judged."""
+    return [
+        {
+            "name": name,
+            "protocol": protocol_sentence(benchmark),
+            "notes": candidate_notes(benchmark["candidates"]),
+            "rows": list(_rows(benchmark)),
+            "examples": list(_examples(benchmark)),
+        }
+        for name, benchmark in document["judged"].items()
+        if benchmark["candidates"]
+    ]
+
+
+def protocol_sentence(benchmark: Mapping[str, Any]) -> str:
+    """Say who judged what, by what, and how the figures are to be read."""
+    judge, answers = benchmark["judge"], benchmark["answers"]
+    who = (
+        f"{judge['model']} at {judge['endpoint']}"
+        if judge["kind"] == "endpoint"
+        else f"a local model ({judge['model']}, {judge['dtype']}, files {judge['content'][:12]})"
+    )
+    first = "" if answers["limit"] is None else f"only the first {answers['limit']} prompts; "
+    told = "" if judge["criteria"] is None else f" It was told: {judge['criteria']}"
+    return (
+        f"Greedy answers of at most {answers['max_new_tokens']} tokens, {answers['dtype']};"
+        f" {first}judged by {who}, each pair in both orders. A win needs both orders, or one and a"
+        " tie. The interval is Tango's score interval (95 %), p the exact sign test of wins against"
+        f" losses.{told}"
+    )
+
+
+def _rows(benchmark: Mapping[str, Any]) -> Iterator[View]:
+    for run, found in benchmark["candidates"].items():
+        yield _row(f"{run} against {found['base']}", found, total=True)
+        for category, part in found["categories"].items():
+            yield _row(category, part, total=False)
+
+
+def _row(who: str, found: Mapping[str, Any], *, total: bool) -> View:
+    unreadable = f", {found['unreadable']:,} replies unreadable" if found["unreadable"] else ""
+    return {
+        "who": who,
+        "total": total,
+        "prompts": f"{found['n']:,} prompts{unreadable}",
+        "wins": f"{found['wins']:,}",
+        "losses": f"{found['losses']:,}",
+        "ties": f"{found['ties']:,}",
+        "equal": f"{found['equal']:,} answered alike" if found["equal"] else "",
+        "rate": _percent(found["win_rate"]),
+        "interval": _interval(found),
+        "p": p_words(found["p_value"]),
+        "verdict": verdict_mark(found["verdict"]),
+        "first": _share(found["first_place"]),
+        "same": _share(found["consistency"]),
+    }
+
+
+def _share(found: Mapping[str, Any]) -> View:
+    return {"rate": _percent(found["rate"]), "interval": _interval(found)}
+
+
+def _percent(fraction: float | None) -> str:
+    return "none" if fraction is None else percent(fraction)
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    if found["interval"] is None:
+        return ""
+    low, high = found["interval"]
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _examples(benchmark: Mapping[str, Any]) -> Iterator[View]:
+    words = {"A": "the first", "B": "the second", "C": "neither", None: "nothing readable"}
+    for run, found in benchmark["candidates"].items():
+        base = found["base"]
+        for example in found["examples"]:
+            decision = {"win": f"{run} wins", "loss": f"{base} wins", "tie": "Tie"}
+            yield {
+                "title": f"{decision[example['decision']]}: {example['prompt_id']}",
+                "verdicts": f"{base} first: {words[example['base_first']]}; {run} first:"
+                f" {words[example['run_first']]}",
+                "texts": [
+                    ("Prompt", _cut(example["request"])),
+                    (base, _cut(example["base"])),
+                    (run, _cut(example["run"])),
+                ],
+            }
+
+
+def _cut(text: str) -> str:
+    if len(text) <= EXAMPLE_CHARACTERS:
+        return text
+    rest = len(text) - EXAMPLE_CHARACTERS
+    return f"{text[:EXAMPLE_CHARACTERS]} [... {rest:,} characters more]"

@@ -1,0 +1,1 @@
+"""Tasks of lm-eval, its own or a user's."""

@@ -1,0 +1,1 @@
+"""MMLU: four choices, 57 subjects, categories."""

@@ -1,0 +1,62 @@
+"""MMLU results in the two files that LLaMA-Factory's `eval` wrote, for scripts that read those.
+
+`results.json` holds subject -> index of the question -> predicted letter; `results.log` one line
+for each category, as right-aligned name and score in percent, without an end of line at its end.
+The names, the order and the form are those of src/llamafactory/eval/evaluator.py of 0.9.3.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from scripts.lib.score.files import QUESTIONS_TABLE
+
+RESULTS = "results.json"
+LOG = "results.log"
+
+
+def write_legacy(
+    categories: Mapping[str, Any],
+    scores: Sequence[Path],
+    out: Path,
+    *,
+    subjects: Collection[str] | None,
+) -> None:
+    """Write both files for one candidate and benchmark.
+
+    Args:
+        categories: Category -> its tally, in the order of the comparison.
+        scores: Folders of its scoring jobs.
+        out: Folder to make.
+        subjects: Only these subjects, or None for all that were scored.
+    """
+    out.mkdir(parents=True)
+    text = json.dumps(_predictions(scores, subjects), indent=2)
+    (out / RESULTS).write_text(text, encoding="utf-8")
+    (out / LOG).write_text(_log(categories), encoding="utf-8")
+
+
+def _predictions(
+    scores: Sequence[Path], subjects: Collection[str] | None
+) -> dict[str, dict[str, str]]:
+    """Return subject -> index -> letter, both in ascending order."""
+    found: dict[str, dict[int, str]] = {}
+    columns = ["question_id", "subject", "prediction"]
+    for folder in scores:
+        for row in pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist():
+            index = int(row["question_id"].rpartition(":")[2])
+            found.setdefault(row["subject"], {})[index] = row["prediction"]
+    return {
+        subject: {str(index): rows[index] for index in sorted(rows)}
+        for subject, rows in sorted(found.items())
+        if subjects is None or subject in subjects
+    }
+
+
+def _log(categories: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"{category:>15}: {100 * score['accuracy']:.2f}" for category, score in categories.items()
+    )

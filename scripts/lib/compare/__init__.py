@@ -1,0 +1,1 @@
+"""rules/report.smk, its first half: numbers set side by side."""

@@ -1,0 +1,239 @@
+"""Set every fine-tune beside its base, on the same questions, with the error of the difference.
+
+The answers are paired: base and run met the very same prompts. So the difference has its own,
+smaller standard error (of the per-question differences) and its own test (exact McNemar on the
+questions that flipped). Treating the two scores as unrelated hides real changes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.compare.content_chain import check_chain
+from scripts.lib.compare.sections import parts_of
+from scripts.lib.compare.spec import Candidate, CompareSpec, beside_base
+from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
+from scripts.lib.errors import ScoreError
+from scripts.lib.questions.categories import AVERAGE
+from scripts.lib.score.aggregation import Judged, prompt_set, read_answers, tally
+from scripts.lib.score.files import FEWER_SHOTS, OWN_MATTERS
+from scripts.lib.score.statistics import paired_difference
+from scripts.lib.score.token_notes import differing_note, other_tokens, split_notes
+
+# Guessing among four choices.
+_CHANCE = {"mmlu": 0.25}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """A candidate's answers to one benchmark."""
+
+    candidate: Candidate
+    answers: Sequence[Judged]
+    protocol: Mapping[str, Any]
+    categories: Mapping[str, tuple[str, ...]]
+    category_map: str
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Prompt hash of every question."""
+        return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Hash of the tokens of every question."""
+        return {answer["question_id"]: answer["token_hash"] for answer in self.answers}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What of the protocol is the same for all that stand side by side."""
+        return {key: value for key, value in self.protocol.items() if key not in OWN_MATTERS}
+
+    @property
+    def shortened(self) -> int:
+        """How many questions were asked with fewer worked examples, being too long."""
+        return int(self.protocol[FEWER_SHOTS])
+
+    def of(self, category: str) -> list[Judged]:
+        """The answers of a category, in the order of question ids."""
+        subjects = set(self.categories[category])
+        part = (answer for answer in self.answers if answer["subject"] in subjects)
+        return sorted(part, key=lambda answer: answer["question_id"])
+
+
+def compare_runs(
+    spec: CompareSpec,
+    artifacts: Mapping[str, Path],
+    manifests: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> dict[str, Any]:
+    """Write `comparison.json`, `comparison.csv` and `comparison.md`.
+
+    Args:
+        spec: Candidates and benchmarks.
+        artifacts: Folder of every category score that the spec names.
+        manifests: Manifests by artifact id; where one names another as its input, the contents
+            have to agree.
+        out: Existing empty folder.
+
+    Returns:
+        `{"rows"}`, the lines of the CSV.
+
+    Raises:
+        ScoreError: A run and its base were not asked the same prompts.
+        StoreError: An artifact was made from other bytes than its input has now.
+    """
+    check_chain(manifests)
+    special = {"held_out": spec.held_out, "judged": spec.judged}
+    parts = parts_of("compare_runs", special)
+    document = {
+        "benchmarks": {
+            name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
+        },
+        **{
+            section: {
+                name: parts[section].section(name, spec.candidates, artifacts, manifests)
+                for name in names
+            }
+            for section, names in special.items()
+        },
+        "candidates": [
+            {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
+            for c in beside_base(spec.candidates)
+        ],
+    }
+    return {"rows": write_tables(document, out)}
+
+
+def _compare_benchmark(
+    benchmark: str, candidates: Sequence[Candidate], artifacts: Mapping[str, Path]
+) -> dict[str, Any]:
+    scored = {
+        candidate.name: _load(candidate, benchmark, artifacts)
+        for candidate in beside_base(candidates)
+        if benchmark in candidate.categories
+    }
+    if not scored:
+        raise ScoreError(f"No candidate was scored on {benchmark!r}. Score one, or drop it.")
+    first = next(iter(scored.values()))
+    categories = list(first.categories)
+    for other in scored.values():
+        _check_same_questions(first, other, benchmark)
+    differences = {
+        name: _differences(scored[run.candidate.base], run, benchmark)
+        for name, run in scored.items()
+        if run.candidate.base in scored
+    }
+    tallies = {
+        name: {category: tally(candidate.of(category)) for category in categories}
+        for name, candidate in scored.items()
+    }
+    return {
+        "protocol": {
+            **first.shared,
+            FEWER_SHOTS: max(candidate.shortened for candidate in scored.values()),
+        },
+        "category_map": first.category_map,
+        "categories": categories,
+        "candidates": tallies,
+        "differences": differences,
+        "notes": list(_notes(scored, tallies)),
+    }
+
+
+def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
+    folder = artifacts[candidate.categories[benchmark]]
+    protocol = read_protocol(folder, benchmark)
+    answers = read_answers(folder, benchmark)
+    categories, category_map = read_categories(folder, benchmark, answers)
+    subjects = set(categories[AVERAGE])
+    return _Scored(
+        candidate=candidate,
+        answers=[answer for answer in answers if answer["subject"] in subjects],
+        protocol=protocol,
+        categories=categories,
+        category_map=category_map,
+    )
+
+
+def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
+    other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
+    if other:
+        raise ScoreError(
+            f"{run.candidate.name!r} and its base {base.candidate.name!r} were not asked the same "
+            f"prompts of {benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is "
+            f"{other[0]}), so their scores cannot be set side by side. Use one chat template and "
+            "one protocol for both."
+        )
+    return {
+        category: {"base": base.candidate.name}
+        | paired_difference(_scores(base.of(category)), _scores(run.of(category)))
+        for category in run.categories
+    }
+
+
+def _scores(answers: Sequence[Judged]) -> list[float]:
+    return [answer["score"] for answer in answers]
+
+
+def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
+    """Columns of one table share questions and categories, also across several bases.
+
+    How many questions are too long for all their examples is a matter of the base, and so is how
+    its tokenizer reads a template.
+    """
+    same = (
+        first.shared == other.shared
+        and first.category_map == other.category_map
+        and first.asked.keys() == other.asked.keys()
+    )
+    if not same:
+        raise ScoreError(
+            f"{first.candidate.name!r} and {other.candidate.name!r} were not asked the same "
+            f"questions of {benchmark!r} under the same protocol, so one table cannot hold both. "
+            "Score both again with the current settings of this benchmark."
+        )
+
+
+def _notes(
+    scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, str]]:
+    """Yield in words what the numbers alone would hide."""
+    first = next(iter(scored.values()))
+    chance = _CHANCE.get(first.protocol["kind"])
+    averages = [categories[AVERAGE] for categories in tallies.values()]
+    if chance is not None and all(_near(score, chance) for score in averages):
+        text = (
+            f"Every candidate is within two standard errors of guessing ({100 * chance:.0f} %), so "
+            "this benchmark cannot tell these models apart."
+        )
+        yield {"code": "near_chance", "text": text}
+    yield from split_notes({name: found.protocol for name, found in scored.items()})
+    for name, run in scored.items():
+        if base := scored.get(run.candidate.base or ""):
+            differing = other_tokens(base.tokens, run.tokens)
+            yield from differing_note(base.candidate.name, name, differing, len(run.tokens))
+    if unmerged := [name for name, found in scored.items() if found.candidate.unmerged]:
+        text = (
+            f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "
+            "merged model rounds its weights and may answer a little differently."
+        )
+        yield {"code": "unmerged", "text": text}
+    if len({found.shortened for found in scored.values()}) > 1:
+        counts = ", ".join(f"{name} {found.shortened:,}" for name, found in scored.items())
+        text = f"Questions asked with fewer examples, being too long for the model: {counts}."
+        yield {"code": "fewer_shots_differ", "text": text}
+    if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:
+        text = (
+            "The prompts of the base models differ, as their chat templates or the lengths of "
+            "their contexts do: compare a run with its own base only."
+        )
+        yield {"code": "prompts_differ_between_bases", "text": text}
+
+
+def _near(score: Mapping[str, Any], chance: float) -> bool:
+    # A model that always guesses right or wrong on few questions has an error of zero.
+    stderr = max(score["stderr"] or 0.0, math.sqrt(chance * (1 - chance) / score["n"]))
+    return bool(abs(score["accuracy"] - chance) <= 2 * stderr)

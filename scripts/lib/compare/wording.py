@@ -1,0 +1,113 @@
+"""How numbers and settings are said in tables and sentences, the same in every format."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.lib.score.files import BAD_ROWS, FEWER_SHOTS
+
+# U+2212 for people's eyes; files for machines keep the plain hyphen.
+_MINUS = "\N{MINUS SIGN}"
+
+
+# Left unsaid in the line about a protocol.
+_USUAL_BACKEND = "shared-prefix"
+
+_METRICS = {
+    "exact": "exact match of a greedy answer",
+    "normalized": "match of a greedy answer without case and punctuation",
+    "contains": "a greedy answer that contains the expected one",
+    "regex": "exact match of what `{pattern}` finds in a greedy answer",
+    "numeric": "match of the last number in a greedy answer",
+}
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction from 0 to 1 in percent with two decimals, such as `65.92`."""
+    return f"{100 * fraction:.2f}"
+
+
+def signed(points: float, *, decimals: int = 2) -> str:
+    """Return a difference with its sign, such as `+0.40`; what rounds to nothing has none."""
+    text = f"{abs(points):.{decimals}f}"
+    if not float(text):
+        return text
+    return f"{'+' if points > 0 else _MINUS}{text}"
+
+
+def plus_minus(stderr: float | None, *, decimals: int = 2) -> str:
+    """Return a standard error with its sign, such as ` ± 0.57`, or nothing when there is none."""
+    return "" if stderr is None else f" ± {stderr:.{decimals}f}"
+
+
+def protocol_words(protocol: Mapping[str, Any]) -> str:
+    """Say how a benchmark was asked, such as `5-shot, plain text, float32`."""
+    generated = protocol["kind"] == "exact_match"
+    tasks = protocol.get("tasks")
+    if generated:
+        parts = [_metric_words(protocol.get("metric"))]
+    elif tasks:
+        parts = [_counted_words(protocol["counted"]), _shots_words(tasks)]
+    else:
+        parts = [f"{protocol['shots']}-shot"]
+    parts += [
+        "chat template" if protocol["chat_template"] else "plain text without chat template",
+        str(protocol["dtype"]),
+    ]
+    if generated:
+        parts.append(f"at most {protocol['max_new_tokens']} new tokens")
+    if protocol["limit"] is not None:
+        each = "task" if tasks else "subject"
+        parts.append(f"only the first {protocol['limit']} questions of each {each}")
+    if protocol.get("backend", _USUAL_BACKEND) != _USUAL_BACKEND:
+        parts.append(f"asked through {protocol['backend']}")
+    if protocol.get(FEWER_SHOTS):
+        parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
+    return ", ".join([*parts, *bad_row_words(protocol)])
+
+
+def bad_row_words(protocol: Mapping[str, Any]) -> list[str]:
+    """Say which rows were left out, such as `2 rows left out (2 without answer)`; maybe nothing."""
+    found = protocol.get(BAD_ROWS, {})
+    return [
+        f"{sum(counts.values()):,} {what if sum(counts.values()) == 1 else f'{what}s'} left out"
+        f" ({', '.join(f'{n:,} {_reason(reason)}' for reason, n in counts.items())})"
+        for part, what in (("questions", "row"), ("examples", "worked example"))
+        if (counts := found.get(part))
+    ]
+
+
+def _reason(reason: str) -> str:
+    words = reason.replace("_", " ")
+    return words if words.startswith("without") else f"with {words}"
+
+
+def _counted_words(counted: Mapping[str, str]) -> str:
+    """Say which metrics of lm-eval's tasks count, with their filters where they have a name."""
+    names = dict.fromkeys(name.removesuffix(",none") for name in counted.values())
+    return f"metric {' or '.join(name.replace(',', ' after ') for name in names)}"
+
+
+def _shots_words(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    shots = sorted({task["shots"] for task in tasks.values()})
+    return f"{shots[0]}-shot" if len(shots) == 1 else f"{shots[0]}- to {shots[-1]}-shot"
+
+
+def _metric_words(metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "exact match of a greedy answer"
+    words = _METRICS[metric["name"]].format(pattern=metric["pattern"])
+    plain = metric["ignore_case"] and metric["name"] != "normalized"
+    return f"{words} without regard to case" if plain else words
+
+
+def map_words(category_map: str) -> str:
+    """Say which category map was used and what that means."""
+    if category_map == "hendrycks":
+        return "categories as in the MMLU paper (anatomy is Other)"
+    if category_map == "lm-eval":
+        return "categories as in lm-eval (anatomy is STEM)"
+    if category_map == "column":
+        return "categories as the questions name them"
+    if category_map == "tasks":
+        return "by task of lm-eval"
+    return "no categories"

@@ -1,0 +1,281 @@
+"""The models and datasets that a configuration can name."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from scripts.lib.config.fields import (
+    TEMPLATES,
+    DatasetCommit,
+    Flag,
+    Fraction,
+    HubName,
+    InnerFile,
+    ModelCommit,
+    PartFraction,
+    Positive,
+    Seed,
+    Settings,
+    TemplateChoice,
+    Text,
+    group,
+    refusal,
+    setting,
+)
+from scripts.lib.data.layout_columns import LAYOUTS
+
+COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
+
+
+class ModelOptions(Settings):
+    """How a model is asked, whatever form it has."""
+
+    template: TemplateChoice = setting(
+        "Chat template that the model is asked through, and that runs on it take which name none:"
+        " the tokenizer's own, ChatML, or a file.",
+        "identity",
+        "tokenizer",
+        allowed=TEMPLATES,
+    )
+
+
+class HubModel(ModelOptions):
+    """A model of the Hugging Face hub, pinned."""
+
+    hub: HubName = setting("Repository of the model.", "identity", allowed="OWNER/NAME")
+    revision: ModelCommit = setting("Commit of the repository.", "identity", allowed=COMMIT)
+    trust_remote_code: Flag = setting(
+        "Run the Python code that this revision of the repository carries. Read it first.",
+        "identity",
+        False,
+    )
+
+
+class LocalModel(ModelOptions):
+    """A model in Hugging Face's format in a local folder."""
+
+    path: Text = setting("Folder of the model.", "location")
+
+
+class PackageGguf(ModelOptions):
+    """A GGUF file inside an installed Python package; it becomes a bfloat16 model."""
+
+    package: Text = setting("Name of the installed package.", "location")
+    gguf: InnerFile = setting(
+        "File inside the package, from the package's folder.",
+        "location",
+        allowed="a relative path without `..`",
+    )
+
+
+class LocalGguf(ModelOptions):
+    """A GGUF file in a local folder; it becomes a bfloat16 model."""
+
+    path: Text = setting("Folder of the file.", "location")
+    gguf: InnerFile = setting(
+        "File inside the folder.", "location", allowed="a relative path without `..`"
+    )
+
+
+def _model_form(value: object) -> str | None:
+    """Tell by its keys which form of model *value* is meant to be."""
+    keys = given_keys(value)
+    if keys & {"hub", "revision"}:
+        return "HubModel"
+    if "package" in keys:
+        return "PackageGguf"
+    if "path" in keys:
+        return "LocalGguf" if "gguf" in keys else "LocalModel"
+    return None
+
+
+def given_keys(value: object) -> set[Any]:
+    """Return the keys of a group of settings, read or not yet read."""
+    if isinstance(value, Mapping):
+        return set(value)
+    return value.model_fields_set if isinstance(value, Settings) else set()
+
+
+Model: TypeAlias = Annotated[
+    Annotated[HubModel, Tag("HubModel")]
+    | Annotated[LocalModel, Tag("LocalModel")]
+    | Annotated[PackageGguf, Tag("PackageGguf")]
+    | Annotated[LocalGguf, Tag("LocalGguf")],
+    Discriminator(
+        _model_form,
+        custom_error_type="form_of_model",
+        custom_error_message="is no model; allowed: the keys hub and revision, or path, or package"
+        " and gguf, or path and gguf",
+    ),
+]
+
+
+class Files(Settings):
+    """The local files of a dataset's splits."""
+
+    train: Text = setting("File of the training rows.", "location")
+    valid: Text | None = setting("File of the rows held out of training.", "location", None)
+    test: Text | None = setting("File of the rows that no run sees.", "location", None)
+
+
+class Splits(Settings):
+    """The names of a dataset's splits on the hub."""
+
+    train: Text = setting("Split with the training rows.", "identity", "train")
+    valid: Text | None = setting("Split with the rows held out of training.", "identity", None)
+    test: Text | None = setting("Split with the rows that no run sees.", "identity", None)
+
+
+class DatasetOptions(Settings):
+    """How the rows of a dataset become conversations."""
+
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = setting(
+        "Shape of the rows; `auto` recognises it by the columns. "
+        + " ".join(f"{name}: {layout.words()}." for name, layout in LAYOUTS.items()),
+        "identity",
+        "auto",
+    )
+    system: Text | None = setting(
+        "System message for conversations that have none.", "identity", None
+    )
+    valid_fraction: PartFraction = setting(
+        "Share of the training rows to hold out. With a valid split it is 0, and not to be given.",
+        "identity",
+        0.05,
+    )
+    test_fraction: PartFraction = setting(
+        "Share of the training rows that no run sees.", "identity", 0.0
+    )
+    split_seed: Seed = setting("Seed of the choice of held-out rows.", "identity", 0)
+    limit: Positive | None = setting(
+        "Read only the first rows of each split, at most so many.", "identity", None
+    )
+    max_dropped_fraction: Fraction = setting(
+        "Stop before training when a larger share had to be dropped: of the rows in formatting, or"
+        " of the conversations in rendering.",
+        "gate",
+        0.05,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_rows_whole(cls, value: Any) -> Any:
+        """Hold nothing out of the training rows of a dataset that brings a valid split."""
+        if not isinstance(value, Mapping) or "valid_fraction" in value:
+            return value
+        splits = value.get("files", value.get("splits"))
+        if isinstance(splits, Mapping) and splits.get("valid") is not None:
+            return {**value, "valid_fraction": 0.0}
+        return value
+
+    @property
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return ("train",)
+
+    @property
+    def has_valid_split(self) -> bool:
+        """Whether the source itself brings rows to watch the loss on."""
+        return "valid" in self.given_splits
+
+    @model_validator(mode="after")
+    def _check_fractions(self) -> Self:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise refusal("and test_fraction together leave no row for training", "valid_fraction")
+        return self
+
+
+def check_splits(options: DatasetOptions, splits: Files | Splits, key: str) -> None:
+    """Refuse a source that stands for two splits, and a fraction beside a given split.
+
+    Args:
+        options: The dataset.
+        splits: Its files, or its split names on the hub.
+        key: The key of *splits*, for the error.
+
+    Raises:
+        PydanticCustomError: If held-out rows would be pooled with training rows, or if it is
+            unclear which rows are held out.
+    """
+    sources: dict[str, str] = {}
+    for split in ("train", "valid", "test"):
+        source = getattr(splits, split)
+        if source is None:
+            continue
+        if source in sources:
+            raise refusal(
+                f"is the {sources[source]} split already; no row may be in both", f"{key}.{split}"
+            )
+        sources[source] = split
+        if split != "train" and getattr(options, f"{split}_fraction") > 0:
+            raise refusal(
+                f"and {key}.{split} exclude each other; leave one of them out", f"{split}_fraction"
+            )
+
+
+class LocalDataset(DatasetOptions):
+    """A dataset in one local file."""
+
+    path: Text = setting(
+        "File of the rows: JSON (one object a line, or an array; each may be named .jsonl or"
+        " .json), CSV or Parquet.",
+        "location",
+    )
+
+
+class LocalSplitDataset(DatasetOptions):
+    """A dataset with one local file for each split."""
+
+    files: Files = Field(description="Files of the splits.")
+
+    @property
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return tuple(split for split, source in self.files if source is not None)
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        check_splits(self, self.files, "files")
+        return self
+
+
+class HubDataset(DatasetOptions):
+    """A dataset of the Hugging Face hub, pinned."""
+
+    hub: HubName = setting("Repository of the dataset.", "identity", allowed="OWNER/NAME")
+    revision: DatasetCommit = setting("Commit of the repository.", "identity", allowed=COMMIT)
+    name: Text | None = setting("Configuration (subset) of the dataset.", "identity", None)
+    splits: Splits = group("Names of the splits on the hub.", Splits)
+
+    @property
+    def given_splits(self) -> tuple[str, ...]:
+        """Splits that the source itself brings."""
+        return tuple(split for split, source in self.splits if source is not None)
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        check_splits(self, self.splits, "splits")
+        return self
+
+
+def _dataset_form(value: object) -> str | None:
+    """Tell by its keys which form of dataset *value* is meant to be."""
+    keys = given_keys(value)
+    if keys & {"hub", "revision"}:
+        return "HubDataset"
+    if "files" in keys:
+        return "LocalSplitDataset"
+    return "LocalDataset" if "path" in keys else None
+
+
+Dataset: TypeAlias = Annotated[
+    Annotated[LocalDataset, Tag("LocalDataset")]
+    | Annotated[LocalSplitDataset, Tag("LocalSplitDataset")]
+    | Annotated[HubDataset, Tag("HubDataset")],
+    Discriminator(
+        _dataset_form,
+        custom_error_type="form_of_dataset",
+        custom_error_message="is no dataset; allowed: the key path, or files, or hub and revision",
+    ),
+]

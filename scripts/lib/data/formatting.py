@@ -1,0 +1,288 @@
+"""Turn a raw dataset into conversations, split for training and held-out use.
+
+Every raw row gets a verdict in the ledger: kept, fixed or dropped, with the reason. The split is
+cut by content: adding rows moves no other row, and equal conversations stand on one side.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.layouts import Format, to_conversation
+from scripts.lib.data.misfits import Misfits
+from scripts.lib.data.parquet import TableWriter
+from scripts.lib.data.records import SOURCES, RawRow, read_rows, source_files
+from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.errors import RecordError
+
+# Held-out sources come first: of two equal rows, the one that is not trained on stays.
+SOURCE_ORDER = ("test", "valid", "train")
+TOP_REASONS = 3
+# What may stand before a turn; "call" is an assistant turn that calls a tool.
+MAY_FOLLOW = {
+    "system": ("start",),
+    "user": ("start", "system", "assistant"),
+    "assistant": ("user", "tool"),
+    "tool": ("call", "tool"),
+}
+TURN_REASONS = {"system": "system_not_first", "tool": "tool_without_call"}
+MESSAGE_FIELDS = ("role", "content", "name", "tool_calls")
+MESSAGE_TYPE = pa.struct([(name, pa.string()) for name in MESSAGE_FIELDS])
+CONVERSATION_SCHEMA = pa.schema(
+    [
+        ("conversation_id", pa.string()),
+        ("messages", pa.list_(MESSAGE_TYPE)),
+        ("tools", pa.string()),
+    ]
+)
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("verdict", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatSpec:
+    """What decides the conversations of a dataset.
+
+    Attributes:
+        format: Layout of the raw rows; `auto` looks at the columns of each row.
+        system: Text of the system turn for conversations that have none.
+        valid_fraction: Share of the training rows held out for validation, 0-1; unused when the
+            dataset has a valid file of its own.
+        test_fraction: The same for the test split.
+        split_seed: Another seed holds out other rows.
+        limit: Read at most so many rows of each source file.
+    """
+
+    format: Format
+    system: str | None
+    valid_fraction: float
+    test_fraction: float
+    split_seed: int
+    limit: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What becomes of one raw row."""
+
+    verdict: str
+    reason: str = ""
+    detail: str = ""
+    split: str = ""
+    conversation: Conversation | None = None
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What has been seen so far."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    seen: dict[bytes, str] = field(default_factory=dict)
+    misfits: Misfits
+
+    def count(self, row_id: str, verdict: _Verdict) -> None:
+        self.verdicts[verdict.verdict] += 1
+        if verdict.split:
+            self.splits[verdict.split] += 1
+        if verdict.reason:
+            self.reasons[verdict.reason] += 1
+            self.examples.setdefault(verdict.reason, f"{row_id}: {verdict.detail}")
+
+    def summary(self) -> dict[str, Any]:
+        rows, dropped = self.verdicts.total(), self.verdicts["dropped"]
+        return {
+            "rows": rows,
+            "kept": self.verdicts["kept"],
+            "fixed": self.verdicts["fixed"],
+            "dropped": dropped,
+            "by_reason": dict(sorted(self.reasons.items())),
+            "splits": {split: self.splits[split] for split in SOURCES},
+            "dropped_fraction": dropped / rows if rows else 0.0,
+        }
+
+
+def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
+    """Write the conversations of a raw dataset, split, with a ledger of every row.
+
+    Args:
+        spec: What decides the result.
+        raw: Folder with `train` and perhaps `valid` and `test` files (jsonl, json, csv, parquet).
+        out: Empty folder for `{train,valid,test}.parquet`, `ledger.parquet` and `summary.json`.
+
+    Returns:
+        The facts: `{"summary": {...}}`, with counts of rows and the dropped fraction (0-1).
+
+    Raises:
+        RecordError: If a file cannot be read, or no row is left to train on.
+    """
+    files = source_files(raw)
+    tally = _Tally(misfits=Misfits(spec.format))
+    with ExitStack() as stack:
+        ledger = stack.enter_context(_table(out, "ledger", LEDGER_SCHEMA))
+        tables = {
+            split: stack.enter_context(_table(out, split, CONVERSATION_SCHEMA)) for split in SOURCES
+        }
+        for source in (name for name in SOURCE_ORDER if name in files):
+            for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
+                row_id = f"{source}:{row}"
+                verdict = _judge(spec, record, row_id, frozenset(files), tally.seen)
+                tally.count(row_id, verdict)
+                if verdict.conversation is None:
+                    tally.misfits.note(record)
+                if verdict.conversation is not None:
+                    content = verdict.conversation.row()
+                    tables[verdict.split].add({"conversation_id": row_id, **content})
+                ledger.add(
+                    {"source": source, "row": row}
+                    | {name: getattr(verdict, name) for name in LEDGER_SCHEMA.names[2:]}
+                )
+    summary = tally.summary()
+    if not tally.splits["train"]:
+        raise RecordError(_nothing_left(raw, tally))
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return {"summary": summary}
+
+
+def told(summary: Mapping[str, Any]) -> str:
+    """Say in one line what became of the rows."""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary["by_reason"].items())
+    return (
+        f"{summary['rows']:,} rows: {summary['kept']:,} kept as they are, {summary['fixed']:,}"
+        f" mended, {summary['dropped']:,} dropped{f' ({reasons})' if reasons else ''}"
+    )
+
+
+def usable(conversation: Conversation, system: str | None) -> tuple[Conversation, str]:
+    """Judge the turns of a conversation, and mend what can be mended.
+
+    Args:
+        conversation: Turns as converted.
+        system: Text of the system turn to put in front if there is none.
+
+    Returns:
+        The conversation to use, and what was fixed: a reason code, or nothing.
+
+    Raises:
+        UnusableRow: If the conversation cannot be trained on.
+    """
+    messages = list(conversation.messages)
+    if not messages:
+        raise UnusableRow("no_turns", "the conversation is empty")
+    while messages and messages[-1].role in ("user", "tool"):
+        messages.pop()
+    fixed = "" if len(messages) == len(conversation.messages) else "trailing_turn_cut"
+    if all(message.role != "assistant" for message in messages):
+        raise UnusableRow(
+            "no_assistant", "no turn is the assistant's, so there is nothing to learn"
+        )
+    if messages[0].role != "system" and system is not None:
+        messages.insert(0, Message(role="system", content=system))
+    _check_order(messages)
+    for number, message in enumerate(messages):
+        empty = not message.content.strip() and not message.tool_calls
+        if empty and message.role in ("assistant", "user"):
+            raise UnusableRow(f"empty_{message.role}", f"turn {number} says nothing")
+    return replace(conversation, messages=tuple(messages)), fixed
+
+
+def _check_order(messages: list[Message]) -> None:
+    """Demand: an optional system turn, then user and assistant in turn, tools after a call."""
+    previous = "start"
+    for number, message in enumerate(messages):
+        role = message.role
+        if previous not in MAY_FOLLOW[role]:
+            reason = TURN_REASONS.get(role, "roles_do_not_alternate")
+            raise UnusableRow(reason, f"turn {number} is {role} after {previous}")
+        previous = "call" if message.tool_calls else role
+
+
+def _judge(
+    spec: FormatSpec,
+    record: RawRow,
+    row_id: str,
+    sources: frozenset[str],
+    seen: dict[bytes, str],
+) -> _Verdict:
+    try:
+        if isinstance(record, UnusableRow):
+            raise record
+        conversation, fixed = usable(to_conversation(record, spec.format), spec.system)
+        digest = _digest(conversation.row())
+        if (first := seen.setdefault(digest, row_id)) != row_id:
+            raise UnusableRow("duplicate", f"equal to {first}")
+    except UnusableRow as error:
+        return _Verdict(verdict="dropped", reason=error.reason, detail=error.detail)
+    source = row_id.partition(":")[0]
+    return _Verdict(
+        verdict="fixed" if fixed else "kept",
+        reason=fixed,
+        detail="turns after the last answer were cut" if fixed else "",
+        split=source if source != "train" else _split(spec, conversation, sources),
+        conversation=conversation,
+    )
+
+
+def _split(spec: FormatSpec, conversation: Conversation, sources: frozenset[str]) -> str:
+    """Draw the split of a training row from its content, the system turn aside.
+
+    Test is cut from the lower end and valid from the upper one, so that changing one fraction does
+    not touch the other; without the system turn, another `system` setting moves no row either.
+    """
+    turns = tuple(message for message in conversation.messages if message.role != "system")
+    content = _digest([spec.split_seed, replace(conversation, messages=turns).row()])
+    place = int.from_bytes(content[:8]) / 2**64
+    if "test" not in sources and place < spec.test_fraction:
+        return "test"
+    if "valid" not in sources and place >= 1 - spec.valid_fraction:
+        return "valid"
+    return "train"
+
+
+def _digest(content: object) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    try:
+        return hashlib.sha256(text.encode()).digest()
+    except UnicodeEncodeError as error:
+        raise UnusableRow("not_unicode", f"the text has a lone surrogate: {error}") from error
+
+
+def _table(out: Path, name: str, schema: pa.Schema) -> TableWriter:
+    return TableWriter(lambda _: out / f"{name}.parquet", schema)
+
+
+def _nothing_left(raw: Path, tally: _Tally) -> str:
+    rows = tally.verdicts.total()
+    if not rows:
+        return f"{raw} holds no rows; check the source and `limit`"
+    if tally.splits.total():
+        held_out = dict(tally.splits)
+        return (
+            f"{raw}: no conversation of {rows} rows is left for training, all are held out:"
+            f" {held_out}; lower valid_fraction and test_fraction or raise `limit`"
+        )
+    reasons = "; ".join(
+        f"{count} x {reason} (for example {tally.examples[reason]})"
+        for reason, count in tally.reasons.most_common(TOP_REASONS)
+    )
+    remedy = tally.misfits.words() or "correct the rows, or take them from another source"
+    return f"{raw}: none of {rows} rows can be used: {reasons}; {remedy}"

@@ -1,0 +1,177 @@
+"""Read the rows of a raw dataset file as a stream: JSON lines, JSON, CSV or Parquet.
+
+A row that cannot be parsed is still a row: it comes out as the error that the ledger will count.
+An array named `.jsonl` is read as an array, and JSON lines named `.json` as lines.
+"""
+
+import codecs
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.errors import RecordError
+
+SOURCES = ("train", "valid", "test")
+CHUNK_CHARACTERS = 1 << 20
+PARQUET_BATCH_ROWS = 2_000
+JSON_SPACE = " \t\r\n,"
+_BLANK = b" \t\r\n\f\v" + codecs.BOM_UTF8
+
+RawRow = Any | UnusableRow
+
+
+def source_files(raw: Path) -> dict[str, Path]:
+    """Return the one file of each source (`train`, `valid`, `test`) that *raw* holds.
+
+    Raises:
+        RecordError: If there is no `train` file, or two files for one source.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(raw.iterdir()):
+        if path.stem in SOURCES and path.suffix in _READERS:
+            if path.stem in found:
+                raise RecordError(
+                    f"{raw} holds both {found[path.stem].name} and {path.name}; keep one of them"
+                )
+            found[path.stem] = path
+    if "train" not in found:
+        known = ", ".join(f"train{suffix}" for suffix in _READERS)
+        raise RecordError(f"{raw} holds no training rows; one of these is needed: {known}")
+    return found
+
+
+def read_rows(path: Path) -> Iterator[RawRow]:
+    """Yield the rows of *path* in order, one at a time in bounded memory.
+
+    Raises:
+        RecordError: If the file as a whole cannot be read.
+    """
+    yield from (row for _, row in read_numbered_rows(path))
+
+
+def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
+    """Yield the rows of *path* as `read_rows` does, each with where it stands.
+
+    That is its line in JSON lines, the line on which it ends in CSV, and else its place from 1.
+
+    Raises:
+        RecordError: If the file as a whole cannot be read.
+    """
+    try:
+        yield from _READERS[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are one of the two
+        raise RecordError(f"{path} cannot be read: {error}; fetch or repair the file") from error
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
+    if is_array(path):
+        yield from _read_json(path)
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip(_BLANK):
+                yield number, _parsed_line(line, number)
+
+
+def is_array(path: Path) -> bool:
+    """Tell whether a file of JSON is one array; a row that is one could not be used anyway."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_CHARACTERS):
+            if text := chunk.lstrip(_BLANK):
+                return text.startswith(b"[")
+    return False
+
+
+def _parsed_line(line: bytes, number: int) -> RawRow:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return UnusableRow("not_json", f"line {number}: {error}")
+
+
+def _read_json(path: Path) -> Iterator[tuple[int, RawRow]]:
+    yield from enumerate(_json_rows(path), start=1)
+
+
+def _json_rows(path: Path) -> Iterator[RawRow]:
+    """Read an array of objects, or objects one after another, without holding the whole file."""
+    decoder = json.JSONDecoder()
+    with path.open(encoding="utf-8-sig") as text:
+        buffer, wanted = "", CHUNK_CHARACTERS
+        while not buffer and (more := text.read(CHUNK_CHARACTERS)):
+            buffer = more.lstrip()
+        end = "]" if buffer.startswith("[") else ""
+        buffer = buffer.removeprefix("[")
+        while True:
+            rows, buffer = _complete_rows(decoder, buffer)
+            yield from rows
+            # A row longer than a chunk doubles what is read, so that parsing stays linear.
+            wanted = CHUNK_CHARACTERS if rows else wanted * 2
+            more = text.read(wanted)
+            if not more:
+                break
+            buffer += more
+    rows, rest = _complete_rows(decoder, f"{buffer}\n")
+    yield from rows
+    rest = rest.strip(JSON_SPACE)
+    if end and not rest:
+        raise RecordError(
+            f"{path} begins an array that does not end: it was cut short; fetch it anew"
+        )
+    if rest != end:
+        kind = "one array, as it begins with [" if end else "JSON"
+        raise RecordError(f"{path} is not {kind}, from here on: {rest[:80]!r}; repair it")
+
+
+def _complete_rows(decoder: json.JSONDecoder, text: str) -> tuple[list[RawRow], str]:
+    """Return the values that stand completely in *text*, and what is left of it."""
+    rows: list[RawRow] = []
+    position = 0
+    while True:
+        while position < len(text) and text[position] in JSON_SPACE:
+            position += 1
+        try:
+            row, after = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return rows, text[position:]
+        if after == len(text):  # a number may go on in the next chunk
+            return rows, text[position:]
+        rows.append(row)
+        position = after
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, RawRow]]:
+    csv.field_size_limit(sys.maxsize)
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        rows = csv.DictReader(text)
+        for row in rows:
+            fits = None not in row and None not in row.values()
+            unfit = UnusableRow("wrong_number_of_columns", "the row does not fit the header")
+            yield rows.line_num, row if fits else unfit
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
+    yield from enumerate(_parquet_rows(path), start=1)
+
+
+def _parquet_rows(path: Path) -> Iterator[RawRow]:
+    # It takes a while to import, which planning need not wait for other files.
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as table:
+        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            yield from batch.to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,1 @@
+"""rules/fetch.smk: models, datasets and benchmarks, as they were published."""

@@ -1,0 +1,79 @@
+"""What a workflow says about its shared cache, once: before the work begins and when it has ended.
+
+A cache is a convenience. One that is full, read-only, slow to copy to or not there stops nothing;
+it is said here, for the whole workflow, and in the log of every job that could not publish.
+"""
+
+import os
+import shutil
+import stat
+
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.store import Store
+from scripts.lib.plan.missing import Plan
+
+LOW_BYTES = 2**30
+"""A cache with less free space than this is mentioned: few adapters fit in, and no model."""
+
+
+def before(store: Store) -> list[str]:
+    """Return what someone who is about to publish to the first cache should know."""
+    if not store.caches:
+        return []
+    cache = store.caches[0]
+    try:
+        found = cache.stat()
+    except FileNotFoundError:
+        return [
+            f"the cache {cache} is not there yet: the first artifact makes it, as your umask says"
+        ]
+    except OSError as error:
+        return [f"the cache {cache} cannot be used ({error}); what is made stays in results/"]
+    if not stat.S_ISDIR(found.st_mode):
+        return [f"the cache {cache} is no folder; what is made stays in results/"]
+    if not os.access(cache, os.W_OK | os.X_OK):
+        return [
+            f"the cache {cache} cannot be written from here: what lies in it is used, what is made"
+            " now stays in results/ (docs/cache.md says who may write)"
+        ]
+    said = []
+    if found.st_mode & stat.S_IWOTH:
+        said.append(
+            f"everybody can write to the cache {cache}, and so change what your jobs read:"
+            f" chmod o-w {cache}"
+        )
+    free = shutil.disk_usage(cache).free
+    if free < LOW_BYTES:
+        said.append(
+            f"the cache {cache} has {free / 2**20:.0f} MiB left: what does not fit stays in"
+            " results/ (make cache-gc shows what may go)"
+        )
+    if store.results.is_dir() and store.results.stat().st_dev != found.st_dev:
+        said.append(
+            f"the cache {cache} is on another file system than results/: artifacts are copied"
+            " there, not linked, and take their space twice"
+        )
+    return said
+
+
+def after(plan: Plan, store: Store) -> list[str]:
+    """Return what did not get into the first cache of what this workflow made."""
+    if not store.caches:
+        return []
+    cache = store.caches[0]
+    made = [
+        id
+        for id in plan.missing
+        if STAGES[plan.graph.artifacts[id].stage].publishing != "no"
+        and (store.results / f"{id}.json").exists()
+    ]
+    kept = [id for id in made if not os.path.exists(cache / id / f"{id.partition('/')[2]}.json")]
+    if not kept:
+        return []
+    stage = STAGES[plan.graph.artifacts[kept[0]].stage]
+    # A batch's log has another name than the artifacts in it.
+    log = "" if stage.batched_by else f"{kept[0].partition('/')[2]}.log"
+    return [
+        f"{len(kept)} of {len(made)} new artifacts are in results/ only, not in the cache {cache};"
+        f" why: the line with `not published` in logs/{stage.rule}/{log}"
+    ]

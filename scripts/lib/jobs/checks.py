@@ -1,0 +1,144 @@
+"""What a job makes sure of before and after its work: plan, code, gates and inputs.
+
+Plumbing, as job.py is: it refuses, and decides no byte.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib import files
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.gates import check_gate
+from scripts.lib.artifacts.graph import Artifact
+from scripts.lib.artifacts.pins import check_installed
+from scripts.lib.artifacts.store import Found, Store
+from scripts.lib.data.chat_template_files import has_chat_template
+from scripts.lib.errors import StaleError, StoreError
+
+
+def planned_artifact(entry: Mapping[str, Any]) -> Artifact:
+    """Return the artifact of a plan's entry; keys of inputs are the tails of their ids."""
+
+    def ids(edges: Mapping[str, list[list[str]]]) -> dict[str, tuple[str, ...]]:
+        return {edge: tuple(source for source, _ in places) for edge, places in edges.items()}
+
+    reads, knows = ids(entry["reads"]), ids(entry["knows"])
+    artifact = Artifact(
+        stage=entry["stage"],
+        slug=entry["slug"],
+        spec=entry["spec"],
+        code=entry["code"],
+        pins=entry["pins"],
+        kinds=tuple(entry["kinds"]),
+        reads=reads,
+        knows=knows,
+        keys={
+            edge: tuple(id.rpartition("-")[2] for id in ids)
+            for edge, ids in {**reads, **knows}.items()
+        },
+    )
+    if artifact.key != entry["key"]:
+        raise StaleError(f"the plan is damaged: {artifact.id} has the key {entry['key']} in it")
+    return artifact
+
+
+def check_fresh(rule: str, entry: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Compare the code, the libraries and the raw files with those of the plan.
+
+    Returns:
+        The modules that the code's digest counts, each with its own digest.
+
+    Raises:
+        StaleError: when one of them has changed since.
+    """
+    code = ProjectCode(root)
+    if code.digest(rule, entry["kinds"]) != entry["code"]:
+        raise StaleError(
+            f"the code behind scripts/{rule}.py was edited since this workflow was planned; nothing"
+            " was written under the old key. Start the workflow again (what was made so far stays)"
+        )
+    check_installed(entry["pins"])
+    for path, stat in entry["sources"]:
+        place = Path(path)
+        if not place.exists() or list(files.stat_of(place)) != stat:
+            raise StaleError(
+                f"{path} was changed since this workflow was planned: start the workflow again"
+            )
+    return code.modules(rule, entry["kinds"])
+
+
+def check_gates(entry: Mapping[str, Any]) -> None:
+    """Ask every gate."""
+    for kind, artifact, place, limit in entry["gates"]:
+        facts = files.read_json(Path(f"{place}.json"))["facts"]
+        if kind == "chat_template":
+            # Found in the files, so that no model has to be fetched anew to know it; where they are
+            # gone, whoever wants them looks when they are back.
+            facts = {kind: not Path(place).is_dir() or has_chat_template(Path(place))}
+        check_gate(kind, artifact, facts, limit)
+
+
+LATENCY_SECONDS = 60.0
+"""How long a shared file system may take to show what another machine has finished; the profile for
+Slurm gives Snakemake as long (`latency-wait`) for the files that it knows."""
+
+
+def check_inputs(
+    entry: Mapping[str, Any], store: Store, late: Collection[str] = ()
+) -> dict[str, list[Found]]:
+    """Return every data input, after comparing the files that are read with their manifests.
+
+    Args:
+        entry: What the plan says of the artifact.
+        store: Results and caches.
+        late: Inputs that Snakemake knows by the token of their batch only: they are finished, and
+            may not be seen yet.
+    """
+    for places in (*entry["reads"].values(), *entry["knows"].values()):
+        for source, place in places:
+            if source in late:
+                _await(Path(f"{place}.json"))
+    result: dict[str, list[Found]] = {}
+    for edges, reads in ((entry["reads"], True), (entry["knows"], False)):
+        for edge, places in edges.items():
+            result[edge] = [
+                _check_input(source, Path(place), store, reads=reads) for source, place in places
+            ]
+    return result
+
+
+def _await(manifest: Path) -> None:
+    """Wait until a finished artifact is seen here."""
+    end = time.monotonic() + LATENCY_SECONDS
+    while not manifest.exists() and time.monotonic() < end:
+        os.listdir(manifest.parent)  # asks the server anew
+        time.sleep(0.5)
+
+
+def _check_input(id: str, folder: Path, store: Store, *, reads: bool) -> Found:
+    """Return one input."""
+    manifest_path = folder.with_name(f"{folder.name}.json")
+    try:
+        manifest = files.read_json(manifest_path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{manifest_path} cannot be read ({error}): run again") from error
+    found = Found(id, folder if reads else None, manifest_path, manifest)
+    if reads:
+        store.verify(found)
+    return found
+
+
+def check_unchanged(found: Mapping[str, Sequence[Found]]) -> None:
+    """Make sure that no input was made anew, of other bytes, while the job read it.
+
+    Raises:
+        StaleError: when one was. One that is gone was whole when it was read.
+    """
+    for item in (item for items in found.values() for item in items):
+        with contextlib.suppress(OSError, ValueError):
+            if files.read_json(item.manifest_path).get("content") != item.content:
+                raise StaleError(f"{item.id} was made anew while this job read it: run again")

@@ -1,0 +1,1 @@
+"""rules/merge.smk: adapters, read, combined, merged into their base and proved."""

@@ -1,0 +1,184 @@
+"""Merge a LoRA adapter into its base in the memory of one tensor.
+
+    merge_adapter(model, adapter, out)
+
+The base's bytes are streamed to the merged model. What the adapter does not touch is copied; what
+it does touch passes through memory in blocks of rows, where W becomes W + scale * (B @ A), added in
+float32 and rounded once: to the bit what PEFT's `merge_and_unload` gives. Whatever this cannot do
+is left to PEFT, in memory, and said in the facts.
+"""
+
+import errno
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from scripts.lib.errors import MergeError
+from scripts.lib.files import copy_files
+from scripts.lib.merge.adapter import carried_files, read_adapter
+from scripts.lib.merge.layout import Layout, MergedFile, Slot, base_model_type, plan_layout
+from scripts.lib.merge.safetensors_files import INDEX, read_into, read_model
+from scripts.lib.merge.updates import UpdatedRows
+
+BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
+COPY_BYTES = 1 << 26
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) -> dict[str, Any]:
+    """Write base + adapter to *out* as a complete Hugging Face model, each tensor in its own dtype.
+
+    Config and generation config are the base's, tokenizer and chat template the adapter's; where
+    the model is to stop, `stopping` adds. All that can be wrong with the inputs is found before
+    anything is written.
+
+    Args:
+        model: Folder of the base model (safetensors, not quantised).
+        adapter: Folder of the adapter, with its tokenizer.
+        out: Empty folder.
+        threads: Threads that read, add and write; they do not change the result.
+
+    Returns:
+        Facts: method (stream or peft), reason (why peft, else empty), tensors, tensors_changed,
+        largest_update (absolute, of any weight), parameters, untied (whether the embeddings were
+        tied and are not any more).
+
+    Raises:
+        MergeError: If the adapter belongs to another base or uses features that cannot be merged,
+            a file is missing or broken, or the disk is full.
+    """
+    files = read_model(model)
+    tuned = read_adapter(adapter, base_model_type(model))
+    layout = plan_layout(model, files, tuned)
+    try:
+        if layout.left_to_peft:
+            # Only here, since importing the libraries costs more than most merges.
+            from scripts.lib.merge.peft_fallback import merge_with_peft
+
+            facts = merge_with_peft(model, files, tuned, layout, out)
+        else:
+            facts = _stream(layout, out, threads)
+        copy_files(carried_files(model, adapter), out)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        size = sum(file.path.stat().st_size for file in files) / 2**30
+        raise MergeError(
+            f"{out} has no room for the merged model ({error.strerror}): it takes {size:.2f} GiB,"
+            f" {shutil.disk_usage(out).free / 2**30:.2f} GiB are free. Make room or raise the limit"
+            " and run again."
+        ) from error
+    return facts
+
+
+class _Task(NamedTuple):
+    """Neighbouring slots of a file that are copied together, or one that is updated."""
+
+    file: Path
+    start: int
+    slots: tuple[Slot, ...]
+
+
+def _stream(layout: Layout, out: Path, threads: int) -> dict[str, Any]:
+    """Write weights, index and config of *layout*, and return the facts."""
+    tasks: list[_Task] = []
+    for file in layout.files:
+        (out / file.name).write_bytes(file.header)
+        tasks += _tasks(file, out / file.name)
+    before = torch.get_num_threads()
+    # The threads share the tensors out among them; within a product they would get in the way.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        changes = list(pool.map(_run, tasks))
+    torch.set_num_threads(before)
+    (out / "config.json").write_bytes(layout.config)
+    if layout.index is not None:
+        (out / INDEX).write_bytes(layout.index)
+    slots = [slot for file in layout.files for slot in file.slots]
+    return {
+        "method": "stream",
+        "reason": "",
+        "tensors": len(slots),
+        "tensors_changed": sum(change != 0 for change in changes),  # no number differs, too
+        "largest_update": max((change for change in changes if change == change), default=0.0),
+        "parameters": sum(math.prod(slot.shape) for slot in slots),
+        "untied": layout.untied,
+    }
+
+
+def _tasks(file: MergedFile, target: Path) -> Iterator[_Task]:
+    """Yield what to do for each part of *file*."""
+    place = len(file.header)
+    start, run = place, list[Slot]()
+    for slot in file.slots:
+        follows = not run or run[-1].source.end == slot.source.start
+        if run and (slot.update is not None or not follows):
+            yield _Task(target, start, tuple(run))
+            run = []
+        if slot.update is not None:
+            yield _Task(target, place, (slot,))
+        else:
+            start = start if run else place
+            run.append(slot)
+        place += slot.bytes
+    if run:
+        yield _Task(target, start, tuple(run))
+
+
+def _run(task: _Task) -> float:
+    """Write the slots of *task* and return the largest absolute change of a weight."""
+    first = task.slots[0]
+    with task.file.open("r+b") as target:
+        if first.update is not None:
+            return _write_updated(first, target.fileno(), task.start)
+        with first.source.file.open("rb") as source:
+            size = task.slots[-1].source.end - first.source.start
+            copy_range(source.fileno(), target.fileno(), first.source.start, task.start, size)
+    return 0.0
+
+
+def _write_updated(slot: Slot, target: int, place: int) -> float:
+    """Write the merged tensor of *slot* to the open file *target* from the byte *place* on."""
+    count = slot.shape[0] if slot.shape else 1
+    step = max(1, BLOCK_NUMBERS * count // max(1, math.prod(slot.shape)))
+    changes = [0.0]
+    with UpdatedRows(slot) as rows:
+        step = step if rows.splits else max(1, count)
+        for first in range(0, count, step):
+            merged, change = rows.block(first, min(count, first + step))
+            _write(target, merged, place)
+            place += merged.nbytes
+            changes.append(change)
+    return max(changes, key=lambda change: (change != change, change))  # what is no number wins
+
+
+def _write(target: int, block: torch.Tensor, place: int) -> None:
+    """Write the bytes of *block* to the open file *target* from the byte *place* on."""
+    view = memoryview(block.contiguous().view(-1).view(torch.uint8).numpy())
+    while view:
+        count = os.pwrite(target, view, place)
+        view, place = view[count:], place + count
+
+
+def copy_range(source: int, target: int, start: int, place: int, size: int) -> None:
+    """Copy *size* bytes between open files, in the kernel where it can, sharing where it can."""
+    while size:
+        try:
+            count = os.copy_file_range(source, target, min(size, COPY_BYTES), start, place)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            break
+        if not count:
+            break
+        start, place, size = start + count, place + count, size - count
+    while size:  # file systems between which the kernel does not copy
+        data = bytearray(min(size, COPY_BYTES // 16))
+        read_into(source, start, data)
+        count = os.pwrite(target, data, place)
+        start, place, size = start + count, place + count, size - count

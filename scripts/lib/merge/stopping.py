@@ -1,0 +1,133 @@
+"""Where a merged model stops by itself: where it stopped when it was scored.
+
+    name_stops(model, adapter, merged)["tokens"]
+
+A base's generation config knows nothing of a template that was chosen for a run. Gemma's names 1,
+and its template ends a turn with `<end_of_turn>`, 106: a model that learnt to say 106 would talk on
+for both sides. So the end of a turn is added to what the generation config names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from scripts.lib.data.templates import own_template
+from scripts.lib.data.turn_ends import end_token, stop_tokens, turn_end
+from scripts.lib.errors import MergeError
+from scripts.lib.merge.adapter import GENERATION_CONFIG, carried_files
+
+STOPS = "eos_token_id"
+# What transformers notes about a generation config itself.
+METADATA = ("_from_model_config", "transformers_version")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stops:
+    """Where a model stops.
+
+    Attributes:
+        tokens: Ids of all tokens that end an answer, those of the base's generation config first.
+        end_of_turn: What the chat template writes behind an answer; '' if nothing, or no template.
+        end_token: The token that ends an answer there; None where it is several ordinary ones.
+    """
+
+    tokens: tuple[int, ...]
+    end_of_turn: str
+    end_token: int | None
+
+
+def name_stops(model: Path, adapter: Path, merged: Path) -> dict[str, Any]:
+    """Write to a merged model's generation config where scoring stops, if it says less.
+
+    Args:
+        model: Folder of the base.
+        adapter: Folder of the adapter, with its tokenizer and chat template.
+        merged: Folder of the merged model, complete.
+
+    Returns:
+        `tokens`, `added` (those that the base's config does not name), `end_of_turn` and
+        `end_token`, as in `Stops`.
+
+    Raises:
+        MergeError: If the tokenizer cannot be loaded, or its template renders no answer.
+    """
+    settings = generation_settings(model, adapter)
+    stops = find_stops(merged, settings)
+    added = [token for token in stops.tokens if token not in named_stops(settings)]
+    if added:
+        kept = {key: value for key, value in settings.items() if key not in METADATA}
+        written = {**kept, STOPS: list(stops.tokens)}
+        text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+        (merged / GENERATION_CONFIG).write_text(text, encoding="utf-8")
+    return {
+        "tokens": list(stops.tokens),
+        "added": added,
+        "end_of_turn": stops.end_of_turn,
+        "end_token": stops.end_token,
+    }
+
+
+def find_stops(tokenizer_folder: Path, settings: Mapping[str, Any]) -> Stops:
+    """Return where scoring stops a model.
+
+    Args:
+        tokenizer_folder: Folder of its tokenizer and chat template.
+        settings: What its base's generation config says.
+
+    Raises:
+        MergeError: If the tokenizer cannot be loaded, or its template renders no answer.
+    """
+    declared = named_stops(settings)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder), trust_remote_code=False)
+        end = turn_end(tokenizer) if own_template(tokenizer) else ""
+    # The files are a stranger's, and a template is a program: both can fail in any way.
+    except Exception as error:
+        raise MergeError(
+            f"{tokenizer_folder}: the tokenizer and its chat template do not say where an answer"
+            f" ends ({type(error).__name__}: {error}). Repair them in the adapter's folder, or"
+            " train the adapter again with another `template`."
+        ) from error
+    found = stop_tokens(tokenizer, declared, (end,))
+    return Stops(
+        tokens=(*declared, *(token for token in found if token not in declared)),
+        end_of_turn=end,
+        end_token=end_token(tokenizer, end),
+    )
+
+
+def generation_settings(model: Path, adapter: Path) -> dict[str, Any]:
+    """Return the generation config that a merged model takes over.
+
+    It is the run's own, or the base's; where there is none, what transformers makes of the base's
+    config.json.
+    """
+    files = carried_files(model, adapter)
+    if GENERATION_CONFIG in files:
+        return settings_in(files[GENERATION_CONFIG])
+    return derived_settings(model)
+
+
+def settings_in(file: Path) -> dict[str, Any]:
+    """Return the content of a generation config."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def derived_settings(model: Path) -> dict[str, Any]:
+    """Return what transformers makes of a model's config.json where there is no other file."""
+    config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+    found: dict[str, Any] = GenerationConfig.from_model_config(config).to_diff_dict()
+    return {key: value for key, value in found.items() if key not in METADATA}
+
+
+def named_stops(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the tokens at which a generation config stops: one, several, or none."""
+    found = settings.get(STOPS)
+    if found is None:
+        return ()
+    return (found,) if isinstance(found, int) else tuple(found)

@@ -1,0 +1,1 @@
+"""From a configuration to what is missing, frozen for the jobs that make it."""

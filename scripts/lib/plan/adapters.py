@@ -1,0 +1,152 @@
+"""The middle of the graph: adapters, trained or combined, and what they are merged into."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.artifacts.graph import Gate, Graph
+from scripts.lib.canonical import canonical_json
+from scripts.lib.config.candidates import Combination
+from scripts.lib.config.load import Config
+from scripts.lib.config.runs import Run
+from scripts.lib.data.template_spec import TemplateSpec
+from scripts.lib.plan.sources import Place, add_chat
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter on its way to the scores.
+
+    Attributes:
+        id: Its artifact.
+        model: The model that it changes.
+        slug: Words for it and for what is made of it.
+        artifacts: Stage -> id of what it was made of, itself included.
+        gates: Findings that may forbid to use it.
+        parts: What each adapter in it was trained on and how, for the model card.
+        combination: How they were combined, or None.
+    """
+
+    id: str
+    model: Place
+    slug: str
+    artifacts: Mapping[str, str]
+    gates: tuple[Gate, ...]
+    parts: tuple[Mapping[str, Any], ...]
+    combination: Mapping[str, Any] | None = None
+
+
+def tune(
+    graph: Graph,
+    config: Config,
+    run: Run,
+    template: TemplateSpec,
+    model: Place,
+    raw: Place,
+    gates: Sequence[Gate],
+) -> Adapter:
+    """Add what one run makes, up to its adapter.
+
+    Args:
+        graph: Where to add it.
+        config: The configuration.
+        run: The run.
+        template: The chat template that it is trained with.
+        model: What it tunes.
+        raw: What it is tuned on.
+        gates: Findings about the models of the config that may forbid to tune any.
+    """
+    dataset = config.datasets[run.dataset]
+    chat = add_chat(graph, dataset, raw)
+    shards = graph.add(
+        "shards",
+        f"{raw.slug}-{model.slug}",
+        {
+            "template": template,
+            "train_on": run.train_on,
+            "max_length_tokens": run.training.max_length_tokens,
+            "on_too_long": run.on_too_long,
+        },
+        reads={"chat": chat, "model": model.id},
+        gates=[Gate("ledger", chat, dataset.max_dropped_fraction), *gates],
+    )
+    slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
+    adapter = graph.add(
+        "adapters",
+        slug,
+        run.model_dump(mode="json", include={"lora", "quantization", "training"}),
+        reads={"model": model.id, "shards": shards},
+        gates=[
+            Gate("contract", shards),
+            Gate("rendering", shards, dataset.max_dropped_fraction),
+            *gates,
+        ],
+    )
+    artifacts = {
+        "raw": raw.id,
+        "chat": chat,
+        "shards": shards,
+        "adapters": adapter,
+        "models": model.id,
+    }
+    later = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
+    part = {
+        "weight": None,
+        "data": graph.artifacts[raw.id].spec,
+        "template": template if isinstance(template, str) else template["name"],
+        "train_on": run.train_on,
+        **graph.artifacts[adapter].spec,
+    }
+    return Adapter(adapter, model, slug, artifacts, later, (part,))
+
+
+def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:
+    """Add the adapter that is combined from those of several runs.
+
+    Args:
+        graph: Holds the adapters.
+        combination: What to make of them.
+        adapters: Run -> its adapter.
+    """
+
+    def place(member: tuple[str, float]) -> tuple[str, float, str]:
+        # Neither the names of runs nor their order count; what they trained does. The key comes
+        # last: it may move with code that changes no byte.
+        artifact = graph.artifacts[adapters[member[0]].id]
+        return canonical_json(artifact.spec), member[1], artifact.key
+
+    members = sorted(combination.combine.items(), key=place)
+    model = adapters[members[0][0]].model
+    slug = f"{model.slug}-{combination.method.replace('_', '-')}-of-{len(members)}"
+    spec: dict[str, Any] = {
+        "method": combination.method,
+        "weights": [weight for _, weight in members],
+        "density": combination.density,
+        "rank": combination.rank,
+        "majority_sign": combination.majority_sign if "ties" in combination.method else None,
+        "seed": combination.seed if combination.is_random else None,
+    }
+    id = graph.add(
+        "combined",
+        slug,
+        spec,
+        reads={"model": model.id, "adapters": [adapters[run].id for run, _ in members]},
+        gates=[gate for run, _ in members for gate in adapters[run].gates],
+    )
+    parts = tuple({**adapters[run].parts[0], "weight": weight} for run, weight in members)
+    artifacts = {"combined": id, "models": model.id}
+    return Adapter(id, model, slug, artifacts, (), parts, spec)
+
+
+def merge(graph: Graph, adapter: Adapter) -> dict[str, str]:
+    """Add the merged model and its proof; return their ids by stage."""
+    reads = {"model": adapter.model.id, "adapter": adapter.id}
+    # The model card is among the files, so what it says is identity.
+    card = {
+        "base": graph.artifacts[adapter.model.id].spec,
+        "parts": adapter.parts,
+        "combination": adapter.combination,
+    }
+    merged = graph.add("merged", adapter.slug, {"card": card}, reads=reads, gates=adapter.gates)
+    proof = graph.add("proofs", adapter.slug, {}, reads={**reads, "merged": merged})
+    return {"merged": merged, "proofs": proof}

@@ -1,0 +1,1 @@
+"""What models are asked, whatever the kind of benchmark: rows to questions to prompts."""

@@ -1,0 +1,61 @@
+"""One question as a model will see it, and what became of it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypedDict
+
+from scripts.lib.questions.rows import Row
+
+
+class Answer(TypedDict):
+    """What became of one question; the columns of `questions.parquet`.
+
+    `metrics` is JSON, `metric,filter` -> value, for the tasks of lm-eval.
+    """
+
+    question_id: str
+    subject: str
+    prediction: str
+    answer: str
+    correct: bool
+    logprobs: list[float] | None
+    response: str | None
+    prompt_hash: str
+    shots: int
+    metrics: str | None
+
+
+Judge: TypeAlias = "Callable[[Question, Sequence[Any]], Answer]"
+"""Turns the model's replies, one for each of a question's requests in order, into an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question as the model will see it.
+
+    Attributes:
+        id: Stable name, `{subject}:{index from 0}`; fit to be a file name.
+        subject: The subject it belongs to.
+        prompt: The exact text before the answer.
+        doc: Its row, as lm-eval's task keeps it.
+        shots: Worked examples that the prompt shows.
+        requests: What lm-eval asks of the model: one request per choice, or one generation; one
+            that is to be asked several times stands there as often.
+        task: The lm-eval task that judges the responses.
+        judge: Turns the replies to the requests into an answer.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    doc: Row
+    shots: int
+    requests: tuple[Any, ...]
+    task: Any
+    judge: Judge
+
+    @property
+    def prompt_hash(self) -> str:
+        """First 16 hex digits of the prompt's sha256."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()[:16]

@@ -1,0 +1,154 @@
+"""What Tunesmith asks beside lm-eval's kinds of request: answers that say whether they ended."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from accelerate.utils.memory import clear_device_cache
+from transformers import GenerationConfig
+
+from scripts.lib.memory_limits import is_out_of_memory
+
+
+@dataclass(frozen=True)
+class GreedyRequest:
+    """What a question asks of the model beside lm-eval's own kinds of request.
+
+    Attributes:
+        prompt: The exact text that the model goes on with; its special tokens stand in it.
+        max_new_tokens: Longest answer, in tokens.
+    """
+
+    prompt: str
+    max_new_tokens: int
+
+    request_type: ClassVar[str] = "greedy_answers"
+    """The method of the model class that answers it."""
+
+    @property
+    def args(self) -> tuple[str, dict[str, int]]:
+        """The prompt and the length of the answer, as lm-eval's requests hold them."""
+        return self.prompt, {"max_gen_toks": self.max_new_tokens}
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """How likely a given answer is, in the very tokens that training would see.
+
+    Attributes:
+        context: Tokens before the answer.
+        answer: Tokens of the answer and of what ends its turn.
+    """
+
+    context: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    request_type: ClassVar[str] = "reference_likelihoods"
+    """The method of the model class that answers it."""
+
+
+@dataclass(frozen=True)
+class GreedyAnswer:
+    """What a model said.
+
+    Attributes:
+        text: The answer without the token that ended it; other special tokens are shown.
+        ended: Whether an end token came, not the limit.
+        tokens: Length of the text, in tokens.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+def greedy_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    ends: Sequence[int],
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[GreedyAnswer]:
+    """Let a model go on from every prompt, always with the likeliest token.
+
+    In float32 an answer does not depend on what else is in its batch: shorter prompts are padded on
+    the left, where attention and positions leave the padding out.
+
+    Args:
+        model: A loaded causal model; sampling and penalties that its generation config asks for
+            are left out.
+        tokenizer: Its tokenizer.
+        prompts: Rendered prompts: encoded as they are, without another beginning-of-text token.
+        ends: Tokens that end an answer.
+        max_new_tokens: Longest answer, in tokens.
+        batch_size: Most prompts at once; halved when memory runs out.
+
+    Returns:
+        One answer for each prompt, in the same order.
+
+    Raises:
+        RuntimeError: Memory runs out over a single prompt.
+    """
+    read = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    # Longest first: memory runs out at once or not at all.
+    waiting = sorted(range(len(read)), key=lambda at: -len(read[at]))
+    found = dict[int, GreedyAnswer]()
+    while waiting:
+        batch = waiting[:batch_size]
+        try:
+            rows = _generate(model, tokenizer, [read[at] for at in batch], ends, max_new_tokens)
+        except RuntimeError as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+            rows = None
+        # Only here is the error gone, and with it the tensors that filled the memory.
+        if rows is None:
+            clear_device_cache(garbage_collection=True)
+            batch_size = len(batch) // 2
+            print(f"out of memory: now {batch_size} answers at once", file=sys.stderr)
+            continue
+        found.update(zip(batch, _answers(tokenizer, rows, set(ends)), strict=True))
+        waiting = waiting[batch_size:]
+    return [found[at] for at in range(len(read))]
+
+
+def _generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    ends: Sequence[int],
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Return the new tokens of each prompt; what follows an end token is padding."""
+    width = max(map(len, prompts))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    tokens = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    own = model.generation_config
+    # What a call leaves open is taken from the model's own config, penalties included.
+    model.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=list(ends), pad_token_id=pad
+    )
+    try:
+        with torch.inference_mode():
+            output = model.generate(
+                torch.tensor(tokens, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+            )
+    finally:
+        model.generation_config = own
+    return [list(row) for row in output[:, width:].tolist()]
+
+
+def _answers(
+    tokenizer: Any, rows: Sequence[Sequence[int]], ends: set[int]
+) -> Iterator[GreedyAnswer]:
+    for row in rows:
+        length = next((at for at, token in enumerate(row) if token in ends), None)
+        said = row[:length]
+        text = tokenizer.decode(said, clean_up_tokenization_spaces=False)
+        yield GreedyAnswer(text, length is not None, len(said))

@@ -1,0 +1,56 @@
+"""What decides the bytes of a score."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scripts.lib.data.template_spec import OWN, TemplateSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSpec:
+    """What decides the bytes of a score.
+
+    Attributes:
+        kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
+            choices), `exact_match` (greedy generation), `lm_eval` (whatever its tasks ask) or
+            `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
+            generation), `judged_pairs` (greedy answers that a judge compares with another model's).
+        subject: What is asked of the benchmark: a subject, a task of lm-eval, the split of a
+            dataset; None for all of a user's own set or tasks.
+        shots: Worked examples shown before each question; 0 for exact_match, None for each task's
+            own number.
+        chat_template: Whether prompts go through the model's chat template.
+        limit: Only the first so many questions per subject, or None for all.
+        dtype: Precision of weights and arithmetic.
+        max_new_tokens: Longest generation in tokens; None where nothing is generated.
+        backend: Which of lm-eval's models asks: `shared-prefix`, `hf`, or `vllm==VERSION`, which
+            no lock pins.
+        on_long_prompt: What becomes of a prompt that is longer than the model's context.
+        template: The chat template that a base is given; `tokenizer` for what its tokenizer brings.
+    """
+
+    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out", "judged_pairs"]
+    subject: str | None
+    shots: int | None
+    chat_template: bool
+    limit: int | None
+    dtype: Literal["float32", "bfloat16"]
+    max_new_tokens: int | None
+    on_long_prompt: Literal["error", "fewer_shots", "leave_out"]
+    backend: str
+    template: TemplateSpec = OWN
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
+        """Build the spec from parsed JSON."""
+        return cls(**mapping)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what has to be stated beside every number, whatever the subject.
+
+        The template is not part of it: a base is given what a run brings, and the prompts show
+        whether the two asked the same.
+        """
+        left_out = ("subject", "template")
+        return {key: value for key, value in asdict(self).items() if key not in left_out}

@@ -1,0 +1,1 @@
+"""rules/report.smk, its second half, and the model card: what people read."""

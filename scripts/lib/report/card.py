@@ -1,0 +1,169 @@
+"""The model card of a merged model: README.md as the hub reads it.
+
+A card says what the model was made of: base, data, settings, method. The one in the artifact says
+no more, since its bytes must follow from what it was made of; the scores come later, and are in the
+card that is published.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.report.stop_words import stop_words
+
+CARD = "README.md"
+LICENSE_KEYS = ("license", "license_name", "license_link")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSpec:
+    """What a card says, by specs and never by names of the configuration.
+
+    Args:
+        card: `base` (spec of the model), `parts` (for each adapter its `weight`, or None, its
+            `data` and all that it was trained with) and `combination` (its spec, or None).
+    """
+
+    card: Mapping[str, Any]
+
+
+def write_card(spec: CardSpec, model: Path, out: Path, stops: Mapping[str, Any]) -> None:
+    """Write the card to *out*; the base's own card gives the licence and is not copied.
+
+    Args:
+        spec: What to say.
+        model: Folder of the base model.
+        out: Folder of the merged model.
+        stops: Where it stops, from `stopping.name_stops`.
+    """
+    (out / CARD).write_text(card_text(spec, base_licence(model), stops), encoding="utf-8")
+
+
+def base_licence(model: Path) -> dict[str, str]:
+    """Return the lines about the licence in the front matter of a model's card."""
+    file = model / CARD
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    front = re.match(r"---\n(.*?)\n---\s", text, re.DOTALL)
+    found = re.findall(r"(?m)^(\w+):[ \t]*(\S.*?)[ \t]*$", front[1]) if front else []
+    return {key: value.strip("\"'") for key, value in found if key in LICENSE_KEYS}
+
+
+def card_text(
+    spec: CardSpec,
+    licence: Mapping[str, str],
+    stops: Mapping[str, Any] | None = None,
+    scores: str = "",
+) -> str:
+    """Return the card.
+
+    Args:
+        spec: What to say.
+        licence: Front matter about the licence, from `base_licence`.
+        stops: Where the model stops; None for one that was merged before that was looked at.
+        scores: Sections in Markdown on what was measured, or nothing.
+    """
+    card = spec.card
+    blocks = [
+        "---\n" + "".join(_front_matter(card, licence)) + "---",
+        "# " + _title(card["base"]),
+        f"A merged model: {_base(card['base'])}, {_what(card)}.",
+        *_combination(card),
+        *(block for part in card["parts"] for block in _part(part)),
+        _merge(card),
+        *([f"## Where it stops\n\n{stop_words(stops)}"] if stops else []),
+        *([scores] if scores else []),
+        "Made with Tunesmith.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _front_matter(card: Mapping[str, Any], licence: Mapping[str, str]) -> Iterator[str]:
+    """Yield lines of YAML; values are JSON, which is YAML whatever stands in them."""
+    values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if card["base"]["source"] == "hub":
+        values |= {"base_model": card["base"]["hub"], "base_model_relation": "finetune"}
+    data = {part["data"]["hub"] for part in card["parts"] if part["data"]["source"] == "hub"}
+    if data:
+        values["datasets"] = sorted(data)
+    values["tags"] = ["tunesmith", "lora", "sft", *(["merge"] if card["combination"] else [])]
+    for key, value in {**licence, **values}.items():
+        yield f"{key}: {json.dumps(value, ensure_ascii=False)}\n"
+
+
+def _title(base: Mapping[str, Any]) -> str:
+    if base["source"] == "hub":
+        return f"A fine-tune of {base['hub'].split('/')[-1]}"
+    return "A fine-tune of a local model"
+
+
+def _base(base: Mapping[str, Any]) -> str:
+    if base["source"] == "hub":
+        return f"[{base['hub']}](https://huggingface.co/{base['hub']}) at `{base['revision']}`"
+    if base["source"] == "gguf":
+        return f"a GGUF file (sha256 `{base['sha256']}`), dequantised"
+    return f"a local model ({_hashes(base['files'])})"
+
+
+def _what(card: Mapping[str, Any]) -> str:
+    if card["combination"]:
+        return f"and a combination of {len(card['parts'])} LoRA adapters"
+    return "and a LoRA adapter"
+
+
+def _combination(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the section on how several adapters became one."""
+    if not card["combination"]:
+        return
+    set_ = {k: v for k, v in card["combination"].items() if v is not None and k != "weights"}
+    weights = ", ".join(f"{part['weight']:g}" for part in card["parts"])
+    rows = {**set_, "weights of the parts": weights}
+    yield "## Combination\n\n" + _table(rows)
+
+
+def _merge(card: Mapping[str, Any]) -> str:
+    lengths = any(part["lora"]["use_dora"] for part in card["parts"])
+    rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
+    return (
+        f"## Merge\n\nEach weight is W + scale · B·A{rows}, added in float32 and rounded once to"
+        " the precision of the base. Tokenizer and chat template are those of the training data."
+    )
+
+
+def _part(part: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sections on one adapter."""
+    weighted = "" if part["weight"] is None else f", weight {part['weight']:g}"
+    rows = {f"lora.{key}": value for key, value in part["lora"].items()}
+    rows |= {"quantization": part["quantization"] or "none"}
+    rows |= {f"training.{key}": value for key, value in part["training"].items()}
+    rows |= {"template": part["template"], "train_on": part["train_on"]}
+    yield f"## Training{weighted}\n\nData: {_data(part['data'])}.\n\n{_table(rows)}"
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if data["source"] == "hub":
+        name = f" ({data['name']})" if data["name"] else ""
+        link = f"[{data['hub']}](https://huggingface.co/datasets/{data['hub']})"
+        return f"{link}{name} at `{data['revision']}`"
+    return f"local files ({_hashes(data['files'])})"
+
+
+def _hashes(files: Mapping[str, str]) -> str:
+    """Return the hashes of the files that tell one source from another: weights, or all."""
+    told = [name for name in sorted(files) if name.endswith(".safetensors")] or sorted(files)
+    return ", ".join(f"{name} sha256 `{files[name]}`" for name in told)
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = ["| setting | value |", "|---|---|"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return text.replace("|", "\\|")

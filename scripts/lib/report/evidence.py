@@ -1,0 +1,317 @@
+"""What the report shows of the way to the scores: training, data, proofs, provenance, cost."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Protocol
+
+from markupsafe import Markup
+
+from scripts.lib.report.charts import loss_chart
+
+View = dict[str, Any]
+Manifests = Mapping[str, Mapping[str, Any]]
+
+_STAGES = {
+    "models": "Fetch model",
+    "raw": "Fetch dataset",
+    "benchmarks": "Fetch benchmark",
+    "chat": "Format",
+    "shards": "Render",
+    "adapters": "Train",
+    "combined": "Combine",
+    "merged": "Merge",
+    "proofs": "Prove",
+    "scores": "Score",
+    "judgements": "Judge",
+    "remote_judgements": "Judge",
+}
+_PASSED = {"word": "passed", "sign": "✓", "css": "passed"}
+_FAILED = {"word": "failed", "sign": "✗", "css": "failed"}
+
+
+class Candidate(Protocol):
+    """What this module reads of a candidate."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+
+    @property
+    def kind(self) -> str:
+        """`base`, `run` or `combination`."""
+
+    @property
+    def base(self) -> str | None:
+        """Name of its base."""
+
+    @property
+    def unmerged(self) -> bool:
+        """Whether model and adapter were scored side by side."""
+
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """Stage -> artifact id."""
+
+    @property
+    def scores(self) -> Mapping[str, Sequence[str]]:
+        """Benchmark -> ids of its scoring jobs."""
+
+    @property
+    def judgements(self) -> Mapping[str, str]:
+        """Benchmark -> id of the judgements beside its base."""
+
+
+def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return loss curve, verdict and settings of each adapter."""
+    views = []
+    for id_, who in _users(candidates, "adapters"):
+        facts = manifests.get(id_, {}).get("facts", {})
+        if "verdict" not in facts:
+            continue
+        verdict = facts["verdict"]
+        chart = loss_chart(facts["history"], label=f"{who}: loss over steps")
+        views.append(
+            {
+                "who": who,
+                "verdict": _training_mark(verdict["verdict"]),
+                "evidence": verdict["evidence"],
+                "remedy": verdict["remedy"],
+                "settings": list(_settings(manifests[id_]["spec"], facts)),
+                # Finished markup: matplotlib has escaped what is in it.
+                "chart": Markup(chart) if chart else None,
+            }
+        )
+    return views
+
+
+def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return what became of each dataset's rows, and of its conversations under a template."""
+    views = []
+    for id_, who in _users(candidates, "chat"):
+        if summary := _fact(manifests, id_, "summary"):
+            counts = {key.title(): summary[key] for key in ("rows", "kept", "fixed", "dropped")}
+            for split, heading in (("train", "Train"), ("valid", "Held out"), ("test", "Test")):
+                counts[heading] = summary["splits"].get(split, 0)
+            view = _ledger("raw row", counts, summary["by_reason"])
+            views.append({"name": manifests[id_]["slug"], "who": who, **view})
+    for id_, who in _users(candidates, "shards"):
+        if tokens := _fact(manifests, id_, "tokens"):
+            dropped, splits = tokens["dropped"], tokens["splits"].values()
+            too_long = dropped.get("too_long", 0)
+            counts = {
+                "Conversations": tokens["conversations"],
+                "Rendered": tokens["kept"],
+                "Dropped": sum(dropped.values()) - too_long,
+                "Too long": too_long,
+                "Cut": tokens["truncated"],
+                "Tokens": sum(split["tokens"] for split in splits),
+                "Trained tokens": sum(split["trained_tokens"] for split in splits),
+            }
+            view = _ledger("conversation in the chat template", counts, dropped)
+            views.append({"name": manifests[id_]["slug"], "who": who, **view})
+    return views
+
+
+def _fact(manifests: Manifests, id_: str, name: str) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = manifests.get(id_, {}).get("facts", {}).get(name)
+    return found
+
+
+def _ledger(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -> View:
+    return {
+        "what": what,
+        "counts": {heading: f"{count:,}" for heading, count in counts.items()},
+        "reasons": [(reason.replace("_", " "), f"{n:,}") for reason, n in reasons.items()],
+    }
+
+
+def contracts(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return the checks of each chat template."""
+    return _findings(candidates, manifests, stage="shards", fact="contract")
+
+
+def merge_proofs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return the checks of each merged model."""
+    return _findings(candidates, manifests, stage="proofs", fact="proof")
+
+
+def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return for each candidate what it was made of, from the source on."""
+    return [
+        {
+            "name": candidate.name,
+            "role": _role(candidate),
+            "steps": [
+                {
+                    "stage": _STAGES[stage],
+                    "id": made[0]["id"] if len(made) == 1 else _words(made),
+                    "parts": [
+                        {
+                            "name": manifest["spec"].get("subject") or "",
+                            "key": manifest["key"],
+                            "content": manifest["content"],
+                        }
+                        for manifest in made
+                    ],
+                    "spec": json.dumps(_shared_spec(made), ensure_ascii=False),
+                    "pins": _pins(made[0]["pins"]),
+                }
+                for stage, ids in _made_of(candidate)
+                if (made := _found(ids, manifests))
+            ],
+        }
+        for candidate in candidates
+    ]
+
+
+def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+    """Return time and peak memory of each step, once, in the order of the pipeline."""
+    steps = [(stage, made, _seconds(made)) for stage, made in _steps(candidates, manifests)]
+    longest = max((seconds for _, _, seconds in steps), default=0) or 1
+    return [
+        {
+            "stage": _STAGES[stage],
+            "slug": _words(made),
+            "time": duration(seconds),
+            "share": round(100 * seconds / longest, 1),
+            "memory": f"{max(one['execution']['peak_gib'] for one in made):.1f} GiB",
+        }
+        for stage, made, seconds in steps
+    ]
+
+
+def total_time(candidates: Sequence[Candidate], manifests: Manifests) -> str:
+    """Return the sum of all steps in words."""
+    return duration(sum(_seconds(made) for _, made in _steps(candidates, manifests)))
+
+
+def _seconds(made: Sequence[Mapping[str, Any]]) -> float:
+    return math.fsum(manifest["execution"]["seconds"] for manifest in made)
+
+
+def _words(made: Sequence[Mapping[str, Any]]) -> str:
+    """Return the words for artifacts that are one step: what their slugs have in common."""
+    if len(made) == 1:
+        return str(made[0]["slug"])
+    places = zip(*(manifest["slug"].split("-") for manifest in made), strict=False)
+    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, places)]
+    return f"{'-'.join(shared)} ({len(made)} subjects)"
+
+
+def _shared_spec(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the spec of a step; where it is several artifacts, without what they differ in."""
+    spec = dict(made[0]["spec"])
+    if len(made) > 1:
+        spec.pop("subject", None)
+    return spec
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as `1 h 02 min`, `3 min 05 s` or `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _users(candidates: Sequence[Candidate], stage: str) -> list[tuple[str, str]]:
+    """Return each artifact of a stage with the names of the candidates that share it."""
+    users: dict[str, list[str]] = {}
+    for candidate in candidates:
+        if stage in candidate.artifacts:
+            users.setdefault(candidate.artifacts[stage], []).append(candidate.name)
+    return [(id_, ", ".join(names)) for id_, names in users.items()]
+
+
+def _findings(
+    candidates: Sequence[Candidate], manifests: Manifests, *, stage: str, fact: str
+) -> list[View]:
+    views = []
+    for id_, who in _users(candidates, stage):
+        finding = manifests.get(id_, {}).get("facts", {}).get(fact)
+        if finding is None:
+            continue
+        checks = [
+            {
+                "name": check["name"].replace("_", " "),
+                "verdict": _PASSED if check["passed"] else _FAILED,
+                "evidence": check.get("evidence", ""),
+            }
+            for check in finding["checks"]
+        ]
+        right = sum(check["passed"] for check in finding["checks"])
+        views.append(
+            {
+                "who": who,
+                "passed": finding["passed"],
+                "verdict": _PASSED if finding["passed"] else _FAILED,
+                "words": f"{right} of {len(checks)} checks",
+                "checks": checks,
+            }
+        )
+    return views
+
+
+def _training_mark(verdict: str) -> View:
+    word = verdict.replace("_", " ")
+    if verdict == "healthy":
+        return {"word": word, "sign": "✓", "css": "passed"}
+    broken = verdict in ("not_a_number", "diverging")
+    return {"word": word, "sign": "✗" if broken else "!", "css": "failed" if broken else "look"}
+
+
+def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    lora, training = spec["lora"], spec["training"]
+    yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    yield "Parameters", f"{facts['trainable_parameters']:,} trained"
+    yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
+    kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"
+    yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"
+    passes = max(
+        (e["epoch"] for e in facts["history"] if e["step"] <= facts["kept_step"]), default=0
+    )
+    yield "Rows", f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens"
+    yield "Epochs", f"{passes:.3g}"
+    arithmetic = facts.get("arithmetic", training["dtype"])
+    computed = "" if arithmetic == training["dtype"] else f", computed in {arithmetic}"
+    yield "Seed, precision", f"{training['seed']}, {training['dtype']}{computed}"
+
+
+def _role(candidate: Candidate) -> str:
+    if candidate.kind == "base":
+        return "base"
+    return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
+
+
+def _made_of(candidate: Candidate) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each step that a candidate was made in: its stage, and the artifacts that it made."""
+    own: list[tuple[str, tuple[str, ...]]] = [
+        (stage, (candidate.artifacts[stage],)) for stage in _STAGES if stage in candidate.artifacts
+    ]
+    own += [("scores", tuple(ids)) for ids in candidate.scores.values()]
+    return own + [(id_.partition("/")[0], (id_,)) for id_ in candidate.judgements.values()]
+
+
+def _found(ids: Sequence[str], manifests: Manifests) -> list[Mapping[str, Any]]:
+    return [manifests[id_] for id_ in ids if id_ in manifests]
+
+
+def _steps(
+    candidates: Sequence[Candidate], manifests: Manifests
+) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield each step with the manifests of what it made, each of these once."""
+    steps = {step for candidate in candidates for step in _made_of(candidate)}
+    order, seen = list(_STAGES), set[str]()
+    for stage, ids in sorted(steps, key=lambda step: (order.index(step[0]), step[1])):
+        new = [id_ for id_ in ids if id_ not in seen]
+        seen.update(new)
+        if made := _found(new, manifests):
+            yield stage, made
+
+
+def _pins(pins: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in pins.items()) or "none decides"

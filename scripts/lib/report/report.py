@@ -1,0 +1,192 @@
+"""Write the report: one page that works offline and shows the comparison and all its evidence."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from scripts.lib.benchmarks.kinds import load
+from scripts.lib.compare.sections import SECTIONS, parts_of
+from scripts.lib.report.evidence import (
+    contracts,
+    costs,
+    ledgers,
+    merge_proofs,
+    provenance,
+    total_time,
+    trainings,
+)
+from scripts.lib.report.scores import answers, benchmark_views, count_words, page_notes
+from scripts.lib.score.statistics import SIGNIFICANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCandidate:
+    """A base model or what was made of one, with the artifacts that its evidence is taken from.
+
+    Attributes:
+        name: Its name in the config.
+        kind: `base`, `run`, or `combination` of several runs.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
+        artifacts: Stage -> artifact id.
+        scores: Benchmark -> artifact ids of its scoring jobs.
+        judgements: Benchmark -> artifact id of the judgements beside its base.
+    """
+
+    name: str
+    kind: Literal["base", "run", "combination"]
+    base: str | None
+    unmerged: bool
+    artifacts: Mapping[str, str]
+    scores: Mapping[str, tuple[str, ...]]
+    judgements: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Legacy:
+    """A benchmark whose results are written in LLaMA-Factory's old layout too.
+
+    Attributes:
+        benchmark: Its name.
+        subjects: Only these subjects, or None for all that were scored.
+    """
+
+    benchmark: str
+    subjects: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """What decides the bytes of a report, beside the comparison and the manifests.
+
+    Attributes:
+        title: Heading of the page.
+        candidates: All of them.
+        legacy: Benchmarks to write in the old layout too.
+    """
+
+    title: str
+    legacy: tuple[Legacy, ...]
+    candidates: tuple[ReportCandidate, ...]
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "ReportSpec":
+        """Build the spec from parsed JSON; keys of a candidate that no report needs are left."""
+        candidates = tuple(
+            ReportCandidate(
+                name=item["name"],
+                kind=item["kind"],
+                base=item["base"],
+                unmerged=item["unmerged"],
+                artifacts=item["artifacts"],
+                scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
+                judgements=item["judgements"],
+            )
+            for item in mapping["candidates"]
+        )
+        return cls(
+            title=mapping["title"],
+            legacy=tuple(Legacy(**entry) for entry in mapping["legacy"]),
+            candidates=candidates,
+        )
+
+
+def write_report(
+    spec: ReportSpec,
+    comparison: Path,
+    manifests: Mapping[str, Mapping[str, Any]],
+    out: Path,
+    *,
+    scores: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
+
+    Args:
+        spec: Title and candidates.
+        comparison: Folder of `compare_runs`.
+        manifests: Manifest of every artifact that the spec names; sections whose facts are
+            missing are left out.
+        out: Existing empty folder.
+        scores: Folders of the scoring jobs of the benchmarks in `spec.legacy`, by artifact id.
+
+    Returns:
+        `{"runs", "benchmarks"}`, how many the page shows.
+    """
+    document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
+    (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
+    for legacy in spec.legacy:
+        own = load("write_report", "mmlu")
+        tallies = document["benchmarks"][legacy.benchmark]["candidates"]
+        for candidate in spec.candidates:
+            folders = [scores[id] for id in candidate.scores[legacy.benchmark]]
+            place = out / "legacy" / legacy.benchmark / candidate.name
+            own.write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
+    runs = sum(candidate.kind != "base" for candidate in spec.candidates)
+    shown = sum(len(document[part]) for part in ("benchmarks", "held_out", "judged"))
+    return {"runs": runs, "benchmarks": shown}
+
+
+def render_page(
+    spec: ReportSpec, document: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        spec: Title and candidates.
+        document: The parsed `comparison.json`.
+        manifests: Manifests by artifact id.
+    """
+    parts = parts_of("write_report", document)
+    view: dict[str, Any] = {
+        "title": spec.title,
+        "css": Markup(Path(__file__).with_name("report_style.css").read_text(encoding="utf-8")),
+        "significance": SIGNIFICANCE,
+        "answers": [
+            *answers(document),
+            *(answer for part in parts.values() for answer in part.answers(document)),
+        ],
+        "notes": page_notes(document),
+        "comparisons": count_words(document),
+        "benchmarks": benchmark_views(document),
+        **{name: parts[name].views(document) if name in parts else [] for name in SECTIONS},
+        "trainings": trainings(spec.candidates, manifests),
+        "ledgers": ledgers(spec.candidates, manifests),
+        "contracts": contracts(spec.candidates, manifests),
+        "proofs": merge_proofs(spec.candidates, manifests),
+        "provenance": provenance(spec.candidates, manifests),
+        "costs": costs(spec.candidates, manifests),
+        "total": total_time(spec.candidates, manifests),
+    }
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=DictLoader(
+            {
+                "page": Path(__file__)
+                .with_name("report_page.html.jinja")
+                .read_text(encoding="utf-8"),
+                **{name: part.template() for name, part in parts.items()},
+            }
+        ),
+    )
+    return environment.get_template("page").render(view, sections=_sections(view)) + "\n"
+
+
+def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+    present = {
+        "answer": ("Answer", True),
+        "held-out": ("Domain", view["held_out"]),
+        "scores": ("Scores", view["benchmarks"]),
+        "judged": ("Judged pairs", view["judged"]),
+        "training": ("Training", view["trainings"]),
+        "data": ("Data", view["ledgers"]),
+        "proofs": ("Proofs", view["contracts"] or view["proofs"]),
+        "provenance": ("Provenance", True),
+        "cost": ("Time and memory", view["costs"]),
+    }
+    return [(anchor, name) for anchor, (name, there) in present.items() if there]

@@ -1,0 +1,1 @@
+"""rules/score.smk: a model is asked, its answers are kept and summed up."""

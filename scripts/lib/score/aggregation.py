@@ -1,0 +1,278 @@
+"""Per-question answers -> one JSON per category, as the original how-to's table needs them.
+
+Averages are over questions, not over categories or subjects: a subject of 1,534 questions weighs
+fifteen times as much as one of 100. So do the paper, LLaMA-Factory and lm-eval.
+"""
+
+import hashlib
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scripts.lib.errors import ScoreError
+from scripts.lib.questions.bad_rows import add_counts
+from scripts.lib.questions.categories import CategoryMap, group_subjects
+from scripts.lib.questions.category_names import file_name
+from scripts.lib.score.files import BAD_ROWS, FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE, TASKS
+from scripts.lib.score.provenance import read_provenance
+
+_ANSWERS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("subject", pa.string()),
+        ("score", pa.float64()),
+        ("prompt_hash", pa.string()),
+        ("token_hash", pa.string()),
+    ]
+)
+
+
+class Judged(TypedDict):
+    """What of an answer counts: the question, how it was asked, and its score.
+
+    The score is 1 for a right answer and 0 for a wrong one; some metrics give what is between.
+    """
+
+    question_id: str
+    subject: str
+    score: float
+    prompt_hash: str
+    token_hash: str
+
+
+class Tally(TypedDict):
+    """A score: questions, right answers (None if answers can be partly right), mean and its error.
+
+    `accuracy` is the mean score, which is the fraction of right answers where each is right or
+    wrong.
+    """
+
+    n: int
+    correct: int | None
+    accuracy: float
+    stderr: float | None
+
+
+class Counting(Protocol):
+    """How a kind of benchmark finds the score of an answer."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of `questions.parquet` that it looks at beside ids, subjects and hashes."""
+        ...
+
+    def scores(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[float | None]:
+        """Return the score of each answer of a job; None for one that does not count."""
+        ...
+
+    def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the protocol says of it, given the answers of all jobs."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateSpec:
+    """What decides the bytes of category scores.
+
+    Attributes:
+        kind: The benchmark's kind, whose module sums up.
+        benchmark: Its name, the first part of the file names.
+        categories: `hendrycks`, `lm-eval`, `column` for the set's own, `tasks` for one each, or
+            `none` for the average alone.
+        subjects: Only these subjects, or None for all that were scored.
+        metric: How generated answers are judged, or which metric of lm-eval's tasks counts; None
+            where letters were.
+    """
+
+    kind: str
+    benchmark: str
+    categories: CategoryMap
+    subjects: tuple[str, ...] | None
+    metric: Mapping[str, Any] | None
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> "AggregateSpec":
+        """Build the spec from parsed JSON, where tuples are lists."""
+        subjects = mapping["subjects"]
+        return cls(**{**mapping, "subjects": None if subjects is None else tuple(subjects)})
+
+
+def aggregate_scores(
+    spec: AggregateSpec, scores: Sequence[Path], out: Path, counting: Counting
+) -> dict[str, Tally]:
+    """Write `{benchmark}.{category}.json` for every category that has questions.
+
+    `{benchmark}.answers.parquet` has every answer that counts, for comparisons.
+
+    Args:
+        spec: Category map and subjects.
+        scores: Folders of `score_benchmark`, all jobs of one candidate and benchmark.
+        out: Existing empty folder.
+        counting: How the score of an answer is found.
+
+    Returns:
+        The tally of each category by display name, Average first.
+
+    Raises:
+        ScoreError: The jobs overlap, were asked differently or of other models, or lack a subject.
+    """
+    answers, protocol = load_answers(scores, counting)
+    provenance = read_provenance(scores)
+    scored = {answer["subject"] for answer in answers}
+    missing = sorted(set(spec.subjects or ()) - scored)
+    if missing:
+        raise ScoreError(
+            f"The scores of {spec.benchmark!r} lack the subjects {', '.join(missing)}. "
+            "Score them, or leave them out of `subjects`."
+        )
+    wanted = spec.subjects or scored
+    _write_answers([answer for answer in answers if answer["subject"] in wanted], spec, out)
+    tallies: dict[str, Tally] = {}
+    for category, subjects in group_subjects(wanted, spec.categories).items():
+        by_subject = {name: [a for a in answers if a["subject"] == name] for name in subjects}
+        part = [answer for rows in by_subject.values() for answer in rows]
+        tallies[category] = tally(part)
+        document = {
+            "benchmark": spec.benchmark,
+            "category": category,
+            **tallies[category],
+            "subjects": {name: tally(rows) for name, rows in by_subject.items()},
+            "protocol": protocol,
+            "prompt_set": prompt_set(part),
+            "category_map": spec.categories,
+            **provenance,
+        }
+        path = out / f"{spec.benchmark}.{file_name(category)}.json"
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return tallies
+
+
+def _write_answers(answers: Sequence[Judged], spec: AggregateSpec, out: Path) -> None:
+    table = pa.Table.from_pylist([dict(answer) for answer in answers], schema=_ANSWERS)
+    pq.write_table(table, out / _answers_file(spec.benchmark))
+
+
+def read_answers(folder: Path, benchmark: str) -> list[Judged]:
+    """Return the answers that count behind category scores, in the order of the scoring jobs.
+
+    Args:
+        folder: Where `aggregate_scores` wrote them.
+        benchmark: The benchmark's name.
+    """
+    answers: list[Judged] = pq.read_table(folder / _answers_file(benchmark)).to_pylist()
+    return answers
+
+
+def _answers_file(benchmark: str) -> str:
+    return f"{benchmark}.answers.parquet"
+
+
+def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judged], dict[str, Any]]:
+    """Read the jobs of one candidate and benchmark.
+
+    Args:
+        scores: Folders of `score_benchmark`.
+        counting: How the score of an answer is found.
+
+    Returns:
+        All answers, job after job, and the protocol that the jobs share, with the number of all
+        questions that were asked with fewer worked examples, of all rows that were left out, and
+        with what is to be said of the scores.
+
+    Raises:
+        ScoreError: There is no job, two jobs hold the same question, or their protocols differ.
+    """
+    if not scores:
+        raise ScoreError("There are no scores to read. Score the benchmark first.")
+    answers: list[Judged] = []
+    rows: list[dict[str, Any]] = []
+    protocols = []
+    columns = ["question_id", "subject", "prompt_hash", "token_hash", *counting.columns]
+    fewer = 0
+    bad = []
+    tasks: dict[str, Any] = {}
+    for folder in scores:
+        found = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        answers += _judged(found, counting)
+        rows += found
+        protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
+        fewer += protocol.pop(FEWER_SHOTS, 0)
+        bad.append(protocol.pop(BAD_ROWS, {}))
+        tasks |= protocol.pop(TASKS, {})
+        protocols.append(protocol)
+        keys = protocols[0].keys() | protocol.keys()
+        differing = sorted(key for key in keys if protocols[0].get(key) != protocol.get(key))
+        if differing:
+            raise ScoreError(
+                f"{scores[0]} and {folder} were asked differently ({', '.join(differing)}), so "
+                "they are no parts of one score. Score both under the same settings."
+            )
+    (question, times), *_ = Counter(answer["question_id"] for answer in answers).most_common(1)
+    if times > 1:
+        raise ScoreError(
+            f"Question {question} was scored {times} times, in: "
+            f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
+        )
+    protocol = {**protocols[0], FEWER_SHOTS: fewer, **counting.stated(rows)}
+    if left_out := add_counts(bad):
+        protocol[BAD_ROWS] = left_out
+    if tasks:
+        protocol[TASKS] = tasks
+    return answers, protocol
+
+
+def _judged(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[Judged]:
+    return [
+        Judged(
+            question_id=row["question_id"],
+            subject=row["subject"],
+            score=score,
+            prompt_hash=row["prompt_hash"],
+            token_hash=row["token_hash"],
+        )
+        for row, score in zip(rows, counting.scores(rows), strict=True)
+        if score is not None
+    ]
+
+
+def tally(answers: Sequence[Judged]) -> Tally:
+    """Average the scores of answers.
+
+    The standard error is lm-eval's, the sample's standard deviation over sqrt(n): for right and
+    wrong answers sqrt(p (1 - p) / (n - 1)). It is None below two questions.
+
+    Example: one right answer of two has accuracy 0.5 and standard error 0.5.
+
+    Raises:
+        ScoreError: There is no answer at all.
+    """
+    scores = [answer["score"] for answer in answers]
+    if not scores:
+        raise ScoreError("There is no answer to count. Check the benchmark and its subjects.")
+    n, mean = len(scores), math.fsum(scores) / len(scores)
+    graded = any(score not in (0.0, 1.0) for score in scores)
+    stderr = statistics.stdev(scores) / math.sqrt(n) if n > 1 else None
+    return {
+        "n": n,
+        "correct": None if graded else round(math.fsum(scores)),
+        "accuracy": mean,
+        "stderr": stderr,
+    }
+
+
+def prompt_set(answers: Iterable[Judged]) -> str:
+    """Return the sha256 of everything that was asked: question ids and prompt hashes.
+
+    Two scores can be set side by side exactly when these are equal; the order does not count.
+    """
+    asked = sorted((answer["question_id"], answer["prompt_hash"]) for answer in answers)
+    lines = "".join(f"{question}\t{prompt}\n" for question, prompt in asked)
+    return hashlib.sha256(lines.encode()).hexdigest()

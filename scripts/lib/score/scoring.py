@@ -1,0 +1,245 @@
+"""Ask a model every question of a benchmark and keep every answer.
+
+lm-eval is the engine: its task class builds the prompts and judges the responses. Its `hf` model
+generates; `tunesmith-hf`, which is made from it, computes the log-likelihoods of choices. What
+`simple_evaluate` wraps around these calls is left out on purpose: it gathers the host's
+environment and asks a hub for the model's hash (seconds, for every subject), and it cannot stop
+between two questions and go on. A test compares the two, answer by answer.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers.utils import logging as transformers_logging
+
+from scripts.lib.benchmarks import kinds
+from scripts.lib.data.turn_ends import split_markers, turn_end
+from scripts.lib.errors import ScoreError
+from scripts.lib.questions.bad_rows import count_left_out
+from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed
+from scripts.lib.questions.prompts import load_tokenizer
+from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.score.asking import Asking
+from scripts.lib.score.backends import Loading, check_backend, context_of
+from scripts.lib.score.files import (
+    BAD_ROWS,
+    FEWER_SHOTS,
+    LEFT_OUT,
+    PROTOCOL_FILE,
+    QUESTIONS_TABLE,
+    SPLIT_MARKERS,
+)
+from scripts.lib.score.journal import answer_once
+from scripts.lib.score.respondent import Respondent
+
+# Questions between two entries of the journal. Fixed, because batches are sorted by length within
+# a block: a resumed job then forms the very batches that an unbroken one forms.
+_BLOCK_QUESTIONS = 256
+
+_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("subject", pa.string()),
+        ("prediction", pa.string()),
+        ("answer", pa.string()),
+        ("correct", pa.bool_()),
+        ("logprobs", pa.list_(pa.float64())),
+        ("response", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("token_hash", pa.string()),
+        ("shots", pa.int64()),
+        ("metrics", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subject of a scoring job.
+
+    Attributes:
+        spec: What to ask, and how; the subject is all that differs between the parts of a job.
+        out: Existing folder for its scores.
+        scratch: Folder of this score's identity for the journal of finished questions.
+    """
+
+    spec: ScoreSpec
+    out: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The questions of a part.
+
+    Attributes:
+        questions: Those that are asked.
+        token_hashes: Of each, the hash of what the model reads.
+        left_out: How many are not asked, being longer than the model's context.
+    """
+
+    questions: list[Question]
+    token_hashes: list[str]
+    left_out: int
+
+
+def score_benchmark(
+    parts: Sequence[Part],
+    model: Path,
+    benchmark: Path,
+    *,
+    batch_size: int,
+    adapter: Path | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Write `questions.parquet` and `protocol.json` for one model, subject by subject.
+
+    All questions are built before the model is loaded, so that what is wrong with any of them is
+    said before hours of work.
+
+    Args:
+        parts: What is asked, at least one.
+        model: Hugging Face model folder.
+        benchmark: Folder with `test/` and `dev/`, with `questions.jsonl`, or of conversations.
+        batch_size: Most sequences per forward pass where they are not packed by tokens; halved
+            when memory runs out.
+        adapter: Folder of an adapter to put on the model, whose tokenizer it then brings, or None.
+
+    Yields:
+        `{"n", "correct", "protocol"}` for each part when its files are written, the first two in
+        questions.
+
+    Raises:
+        ScoreError: The benchmark is empty or malformed, a question does not fit into the model's
+            context, even without worked examples where those may be left out (both before the
+            model is loaded), or the model's output is not a number.
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    spec = parts[0].spec
+    check_backend(spec.backend)
+    asking: Asking = kinds.load("score_benchmark", spec.kind)
+    tokenizer = load_tokenizer(
+        adapter or model,
+        chat_template=spec.chat_template,
+        optional=not asking.NEEDS_TEMPLATE,
+        template=spec.template,
+    )
+    context = context_limit(tokenizer, model)
+    limit = context_of(spec.backend, context)
+    asked = [_ask(asking, part.spec, benchmark, tokenizer, limit) for part in parts]
+    split = split_markers(tokenizer) if spec.chat_template else {}
+    loading = Loading(
+        model=model,
+        adapter=adapter,
+        tokenizer=tokenizer,
+        dtype=spec.dtype,
+        batch_size=batch_size,
+        ends=(turn_end(tokenizer),) if spec.chat_template else (),
+        context=context,
+    )
+    respondent = Respondent(spec.backend, loading)
+    progress = _Progress(sum(len(one.questions) for one in asked))
+    for part, one in zip(parts, asked, strict=True):
+        answers = _answer_all(one.questions, respondent, part.scratch, progress)
+        yield _write(asking, part, benchmark, one, answers, split)
+
+
+def _ask(asking: Asking, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> _Asked:
+    """Build the questions of a part and make sure that the model can read them."""
+    wanted = list(asking.questions(spec, benchmark, tokenizer, limit))
+    questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
+    hashes = check_lengths(questions, tokenizer, limit)
+    return _Asked(questions, hashes, len(wanted) - len(questions))
+
+
+def _write(
+    asking: Asking,
+    part: Part,
+    benchmark: Path,
+    asked: _Asked,
+    answers: Sequence[Answer],
+    split: Mapping[str, int],
+) -> dict[str, Any]:
+    """Write the files of a part and return its facts."""
+    spec = part.spec
+    schema = pa.schema([*_SCHEMA, *asking.MORE_COLUMNS])
+    rows = [{**a, "token_hash": h} for a, h in zip(answers, asked.token_hashes, strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), part.out / QUESTIONS_TABLE)
+    fewer = 0
+    if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
+        fewer = sum(answer["shots"] < spec.shots for answer in answers)
+    protocol = {**spec.protocol(), **asking.stated(spec, asked.questions), FEWER_SHOTS: fewer}
+    if spec.on_long_prompt == "leave_out":
+        protocol[LEFT_OUT] = asked.left_out
+    subjects = [spec.subject] if spec.subject else []
+    if bad := count_left_out(benchmark, subjects, examples=spec.shots != 0):
+        protocol[BAD_ROWS] = bad
+    if split:
+        protocol[SPLIT_MARKERS] = split
+    text = json.dumps(protocol, indent=2, sort_keys=True)
+    (part.out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
+    correct = sum(answer["correct"] for answer in answers)
+    return {"n": len(answers), "correct": correct, "protocol": protocol}
+
+
+def _fitting(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[Question]:
+    """Return the questions that fit into the model's context with their answers.
+
+    Raises:
+        ScoreError: There is none.
+    """
+    found = [one for one in questions if tokens_needed(one, tokenizer) <= limit]
+    if not found:
+        raise ScoreError(
+            f"All {len(questions):,} conversations are longer than the {limit} tokens that the"
+            " model reads, answers included. Lower `max_new_tokens`, or take a model that reads"
+            " more."
+        )
+    return found
+
+
+class _Progress:
+    """How far a job is; its rate counts only questions asked now, not journalled ones."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._asked = 0
+        self._started = time.monotonic()
+
+    def note(self, subject: str, done: int, *, asked: bool) -> None:
+        """Count questions that are answered, and say on stderr how far the job is."""
+        self._done += done
+        self._asked += done if asked else 0
+        text = f"{subject}: {self._done:,} of {self._total:,} questions"
+        if not self._asked:
+            text += ", from the journal"
+        else:
+            rate = self._asked / max(time.monotonic() - self._started, 1e-9)
+            minutes = (self._total - self._done) / rate / 60
+            text += f", {rate:.2f} questions/s, about {minutes:.1f} min left"
+        print(text, file=sys.stderr, flush=True)
+
+
+def _answer_all(
+    questions: Sequence[Question], respondent: Respondent, scratch: Path, progress: _Progress
+) -> list[Answer]:
+    """Ask the questions of a part, in blocks of one subject."""
+    answers: list[Answer] = []
+    for subject, group in groupby(questions, key=lambda question: question.subject):
+        same = list(group)
+        for start in range(0, len(same), _BLOCK_QUESTIONS):
+            block = same[start : start + _BLOCK_QUESTIONS]
+            found, journalled = answer_once(scratch, block, respondent.answer)
+            answers += found
+            progress.note(subject, len(found), asked=not journalled)
+    return answers

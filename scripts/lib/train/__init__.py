@@ -1,0 +1,1 @@
+"""rules/train.smk: one LoRA adapter, trained on rendered shards."""

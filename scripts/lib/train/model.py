@@ -1,0 +1,69 @@
+"""The base model as training loads it, and the adapter that is put on it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, prepare_model_for_kbit_training
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from scripts.lib.device import compute_device, computes_bfloat16
+from scripts.lib.train.packed_attention import choose_attention
+from scripts.lib.train.spec import MUTATING_INITS, TrainSpec
+
+
+def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
+    """Load the base model; with nf4 its weights are quantised (bitsandbytes).
+
+    Weights are rounded to the spec's dtype. Where that is bfloat16 and the device has no arithmetic
+    for it, they are held and computed with in float32 all the same.
+
+    The nf4 path follows the documentation of its libraries and has not been run, on a GPU or
+    elsewhere. TRL keeps the adapter of a quantised model in bfloat16 while it trains.
+    """
+    config = AutoConfig.from_pretrained(model)
+    dtype = getattr(torch, spec.training.dtype)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": choose_attention(config, compute_device()),
+    }
+    if spec.quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    base = AutoModelForCausalLM.from_pretrained(model, **options)
+    if spec.quantization == "nf4":
+        return prepare_model_for_kbit_training(
+            base, use_gradient_checkpointing=compute_device() == "cuda"
+        )
+    return base.to(getattr(torch, arithmetic(spec)))
+
+
+def arithmetic(spec: TrainSpec) -> str:
+    """Return the dtype that the base model is computed in."""
+    return spec.training.dtype if spec.quantization or computes_bfloat16() else "float32"
+
+
+def lora_config(spec: TrainSpec) -> LoraConfig:
+    """Return the adapter of *spec* in PEFT's terms."""
+    lora = spec.lora
+    modules = lora.target_modules
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=lora.init,
+        task_type="CAUSAL_LM",
+    )
+
+
+def mutates_base(spec: TrainSpec) -> bool:
+    """Return whether the adapter starts with weights taken out of the base."""
+    return isinstance(spec.lora.init, str) and spec.lora.init.startswith(MUTATING_INITS)

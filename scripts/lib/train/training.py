@@ -1,0 +1,289 @@
+"""Fine-tune one LoRA adapter on rendered shards, so that it can be stopped, resumed and judged.
+
+    train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=None)
+
+The recipe (measured on SmolLM2-135M, 2 cores, packed rows of 1,024 tokens, tokens per CPU second):
+TRL's own step in bfloat16 85; with the loss over labelled positions only 110; with attention
+within each conversation as well 155.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PrinterCallback,
+    TrainerCallback,
+)
+from trl import SFTConfig
+
+from scripts.lib.device import compute_device
+from scripts.lib.errors import TrainingError
+from scripts.lib.files import copy_files, files_below
+from scripts.lib.train.loss_verdict import read_verdict
+from scripts.lib.train.model import arithmetic, load_base, lora_config, mutates_base
+from scripts.lib.train.output import save_adapter, thin
+from scripts.lib.train.shards import (
+    ShardFacts,
+    check_facts,
+    load_split,
+    pack,
+    read_facts,
+    read_prompts,
+    shard_files,
+)
+from scripts.lib.train.spec import (
+    TrainSpec,
+    check_batch,
+    check_spec,
+    default_micro_batch,
+    smaller_micro_batch,
+    world_size,
+)
+from scripts.lib.train.trainer import (
+    BestKeeper,
+    Keeper,
+    Progress,
+    StopRequest,
+    Trainer,
+    held_out,
+    last_checkpoint,
+    say,
+)
+
+CHECKPOINT_SECONDS = 300.0  # what a killed job loses at most
+
+
+def train_adapter(
+    spec: TrainSpec,
+    model: Path,
+    shards: Path,
+    out: Path,
+    *,
+    scratch: Path,
+    threads: int,
+    micro_batch: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> dict[str, Any]:
+    """Train one adapter and write it, its history and its verdict to *out*.
+
+    A run that was killed goes on from its last checkpoint in *scratch*, to the same bytes.
+
+    Args:
+        spec: What to train.
+        model: Folder of the base model.
+        shards: Folder of rendered shards, with `tokenizer/`.
+        out: Empty folder for the results.
+        scratch: Folder for checkpoints, the same for each attempt at this spec and no other.
+        threads: CPU threads.
+        micro_batch: Sequences per forward pass and process; None chooses by length. Halved when
+            memory runs out.
+        checkpoint_seconds: Least time between two checkpoints.
+
+    Returns:
+        Facts: history, verdict, trainable_parameters, steps, kept_step, train_rows, valid_rows,
+        train_tokens, trained_tokens, arithmetic (the dtype that was computed in).
+
+    Raises:
+        TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
+            was told to end.
+    """
+    torch.set_num_threads(threads)
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    check_spec(spec)
+    per_process = spec.training.batch_size // world_size()
+    size = micro_batch or default_micro_batch(spec.training, per_process, compute_device())
+    check_batch(spec.training.batch_size, size)
+    if arithmetic(spec) != spec.training.dtype:
+        say(f"this processor cannot compute in {spec.training.dtype}: {arithmetic(spec)} is used")
+    data = _load_data(spec, model, shards, scratch)
+    while True:
+        try:
+            trainer = _fit(spec, model, shards, data, scratch, size, checkpoint_seconds)
+            break
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            cause = str(error).splitlines()[0]
+        size = smaller_micro_batch(size, per_process, cause)
+        say(
+            f"memory ran out; going on with {size} sequences per pass and"
+            f" {per_process // size} passes per step ({cause})"
+        )
+        clear_device_cache(garbage_collection=True)
+    return _write(spec, trainer, model, shards, data, scratch, out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """The splits as datasets, with what the shards hold."""
+
+    train: Dataset
+    valid: Dataset | None
+    facts: ShardFacts
+    prompts: list[list[int]]
+
+
+def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Data:
+    """Check and load the shards; packed where the spec says so."""
+    train_files, valid_files = shard_files(shards, "train"), shard_files(shards, "valid")
+    facts = read_facts(train_files)
+    vocabulary = AutoConfig.from_pretrained(model).get_text_config().vocab_size
+    check_facts(facts, shards, spec.training.max_length_tokens, vocabulary)
+    if spec.training.early_stopping_patience is not None and not valid_files:
+        raise TrainingError(
+            f"{shards} has no valid split, which early_stopping_patience watches. Set"
+            " valid_fraction for the dataset, or early_stopping_patience: null."
+        )
+    cache = scratch / "datasets"
+    with PartialState().main_process_first():
+        train = load_split(train_files, cache)
+        valid = load_split(valid_files, cache) if valid_files else None
+        if spec.training.packing:
+            train = pack(train, spec.training.max_length_tokens)
+    prompts = read_prompts(valid_files or train_files)
+    return _Data(train=train, valid=valid or None, facts=facts, prompts=prompts)
+
+
+def _fit(
+    spec: TrainSpec,
+    model: Path,
+    shards: Path,
+    data: _Data,
+    scratch: Path,
+    micro_batch: int,
+    checkpoint_seconds: float,
+) -> Trainer:
+    """Train from the last checkpoint, or from the start, to the end.
+
+    Raises:
+        TrainingError: If the job was told to end; a checkpoint is then in *scratch*.
+    """
+    checkpoint = last_checkpoint(scratch)
+    arguments = _arguments(spec, data, scratch, micro_batch, resumed=checkpoint is not None)
+    stop = StopRequest()
+    callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
+    if spec.training.early_stopping_patience is not None:
+        callbacks.append(BestKeeper(scratch, spec.training.early_stopping_patience))
+    trainer = Trainer(
+        model=load_base(spec, model),
+        args=arguments,
+        train_dataset=data.train,
+        eval_dataset=data.valid,
+        processing_class=AutoTokenizer.from_pretrained(shards / "tokenizer"),
+        peft_config=lora_config(spec),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    if mutates_base(spec):
+        trainer.model.save_pretrained(scratch / "initial", save_embedding_layers=False)
+    if checkpoint:
+        say(f"going on from {checkpoint.name}")
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    step, steps = trainer.state.global_step, trainer.state.max_steps
+    if stop.received and step < steps:
+        raise TrainingError(
+            f"the job was told to end (SIGTERM) and stopped after step {step} of {steps}. Its"
+            f" checkpoint is in {scratch}; the next start goes on from there."
+        )
+    return trainer
+
+
+def _arguments(
+    spec: TrainSpec, data: _Data, scratch: Path, micro_batch: int, *, resumed: bool
+) -> SFTConfig:
+    loop, device = spec.training, compute_device()
+    per_epoch = math.ceil(len(data.train) / loop.batch_size)
+    return SFTConfig(
+        output_dir=str(scratch),
+        num_train_epochs=loop.epochs,
+        max_steps=loop.max_steps or -1,
+        learning_rate=loop.learning_rate,
+        lr_scheduler_type=loop.scheduler,
+        # transformers reads a number below 1 as the part of all steps.
+        warmup_steps=loop.warmup_ratio,
+        weight_decay=loop.weight_decay,
+        max_grad_norm=loop.max_grad_norm,
+        per_device_train_batch_size=micro_batch,
+        per_device_eval_batch_size=micro_batch,
+        gradient_accumulation_steps=loop.batch_size // (micro_batch * world_size()),
+        # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it.
+        packing=loop.packing,
+        padding_free=loop.packing or device == "cpu",
+        max_length=loop.max_length_tokens if loop.packing else None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        eval_strategy="steps" if data.valid else "no",
+        # Evaluations belong to steps, epochs' ends too: one after a checkpoint at the same step
+        # would be lost by a resume.
+        eval_steps=loop.eval_every_steps or per_epoch,
+        eval_on_start=data.valid is not None and not resumed,
+        save_strategy="no",
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        seed=loop.seed,
+        use_cpu=device == "cpu",
+        # Autocast only where it is cheap; on a CPU PEFT's own casts do.
+        bf16=device == "cuda" and loop.dtype == "bfloat16",
+        activation_checkpointing=device == "cuda",
+        dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _write(
+    spec: TrainSpec,
+    trainer: Trainer,
+    model: Path,
+    shards: Path,
+    data: _Data,
+    scratch: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Write the files of the artifact and return its facts."""
+    state = trainer.state
+    kept_step = state.global_step
+    if spec.training.early_stopping_patience is not None and held_out(state):
+        best = BestKeeper(scratch, spec.training.early_stopping_patience)
+        kept_step = best.restore(trainer.model, state)
+    if trainer.is_world_process_zero():
+        save_adapter(
+            trainer.model, model.name, out, scratch / "initial" if mutates_base(spec) else None
+        )
+        copy_files(files_below(shards / "tokenizer"), out)
+    history = thin(state.log_history)
+    # An early stop keeps an earlier adapter: what came after it says nothing about it.
+    verdict = read_verdict([event for event in history if event["step"] <= kept_step])
+    if trainer.is_world_process_zero():
+        lines = [json.dumps(event, allow_nan=False) for event in history]
+        (out / "history.jsonl").write_text("\n".join(lines) + "\n")
+        (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
+        (out / "prompts.json").write_text(json.dumps(data.prompts) + "\n")
+        say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
+    return {
+        "history": history,
+        "verdict": verdict,
+        "trainable_parameters": trainer.model.num_parameters(only_trainable=True),
+        "steps": state.global_step,
+        "kept_step": kept_step,
+        "train_rows": data.facts.rows,
+        "train_sequences": len(data.train),
+        "valid_rows": len(data.valid) if data.valid else 0,
+        "train_tokens": data.facts.tokens,
+        "trained_tokens": data.facts.trained_tokens,
+        "arithmetic": arithmetic(spec),
+    }

@@ -1,0 +1,1 @@
+"""Tests of scripts/lib/benchmarks/judged_pairs."""

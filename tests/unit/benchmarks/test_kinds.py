@@ -1,0 +1,194 @@
+"""The code of a kind of benchmark counts for artifacts of that kind, and for no other."""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.benchmarks.kinds import MODULES, load
+
+ROOT = Path(__file__).parents[3]
+CODE = ProjectCode(ROOT)
+ASKERS = ("kinds.load", "load", "sections.parts_of", "parts_of")
+HANDS_ON = ROOT / "scripts/lib/compare/sections.py"
+"""Takes the name of the rule from its callers, which are looked at in its place."""
+RULES = sorted(stage.rule for stage in STAGES.values())
+PAIRS = [(rule, kind) for kind, modules in MODULES.items() for rule in modules]
+
+INTERFACES: dict[str, dict[str, Any]] = {
+    "fetch_benchmark": {"fetch": ["spec", "places", "out"]},
+    "score_benchmark": {
+        "questions": ["spec", "benchmark", "tokenizer", "limit"],
+        "stated": ["spec", "questions"],
+        "MORE_COLUMNS": tuple,
+        "NEEDS_TEMPLATE": bool,
+    },
+    "aggregate_scores": {"aggregate": ["spec", "inputs", "out"]},
+}
+"""Rule -> what the program asks of a kind's module: parameters of functions, types of values."""
+
+CHOICES = ("mmlu", "multiple_choice")
+COUNTED = (*CHOICES, "exact_match", "lm_eval")
+FROM_FILES = (*CHOICES, "exact_match", "judged_pairs")
+
+REACHED = {
+    "benchmarks.mmlu.fetch": [("fetch_benchmark", "mmlu")],
+    "benchmarks.multiple_choice.files": [("fetch_benchmark", "multiple_choice")],
+    "benchmarks.exact_match.faults": [
+        ("fetch_benchmark", "exact_match"),
+        ("score_benchmark", "exact_match"),
+    ],
+    "judge.faults": [
+        ("fetch_benchmark", "judged_pairs"),
+        ("score_benchmark", "judged_pairs"),
+        ("aggregate_scores", "judged_pairs"),
+    ],
+    "fetch.questions": [("fetch_benchmark", kind) for kind in FROM_FILES],
+    "benchmarks.lm_eval.tasks": [("fetch_benchmark", "lm_eval"), ("score_benchmark", "lm_eval")],
+    "questions.tasks": [("score_benchmark", kind) for kind in CHOICES],
+    "benchmarks.mmlu.questions": [("score_benchmark", "mmlu")],
+    "benchmarks.multiple_choice.questions": [("score_benchmark", "multiple_choice")],
+    "benchmarks.exact_match.questions": [("score_benchmark", "exact_match")],
+    "benchmarks.lm_eval.questions": [("score_benchmark", "lm_eval")],
+    "benchmarks.held_out.questions": [("score_benchmark", "held_out")],
+    "benchmarks.judged_pairs.questions": [("score_benchmark", "judged_pairs")],
+    "benchmarks.multiple_choice.scores": [("aggregate_scores", kind) for kind in CHOICES],
+    "benchmarks.exact_match.metrics": [("aggregate_scores", "exact_match")],
+    "benchmarks.lm_eval.task_metrics": [("aggregate_scores", "lm_eval")],
+    "benchmarks.held_out.adherence": [("aggregate_scores", "held_out")],
+    "judge.verdicts": [("aggregate_scores", "judged_pairs")],
+}
+"""Module -> the programs and kinds of the three rules whose digests change with it."""
+
+
+def place(module: str, root: Path = ROOT) -> Path:
+    """Return the file of a module."""
+    return root.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def own_modules() -> list[str]:
+    """Return every module that the registry names."""
+    return sorted({name for modules in MODULES.values() for name in modules.values()})
+
+
+def calls_of_the_registry() -> Iterator[tuple[Path, str]]:
+    """Yield the file and the first argument of every call that gets a kind's module."""
+    for path in sorted((ROOT / "scripts").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ASKERS:
+                yield path, ast.unparse(node.args[0])
+
+
+@pytest.mark.parametrize(("rule", "kind"), PAIRS)
+def test_the_module_of_a_kind_has_what_the_program_of_its_rule_asks(rule, kind):
+    module = load(rule, kind)
+    for name, wanted in INTERFACES.get(rule, {}).items():
+        found = getattr(module, name)
+        if isinstance(wanted, list):
+            code = found.__code__
+            assert list(code.co_varnames[: code.co_argcount]) == wanted
+        else:
+            assert isinstance(found, wanted)
+    if rule == "score_benchmark":
+        assert all(isinstance(field, pa.Field) for field in module.MORE_COLUMNS)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_program_reaches_no_module_of_a_kind(rule):
+    reached = set(CODE.closure(CODE.program(rule)))
+    assert not reached & {place(name) for name in own_modules()}
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_kind_reaches_no_module_of_another(kind):
+    own = set(MODULES[kind].values())
+    others = {place(name) for name in own_modules() if name not in own}
+    for name in own:
+        assert not others & set(CODE.closure(place(name))), name
+
+
+def test_the_registry_is_asked_by_the_rule_s_own_program_only():
+    """Else a program would run modules that its digest does not count."""
+    calls = [(path, rule) for path, rule in calls_of_the_registry() if path != HANDS_ON]
+    for path, text in calls:
+        rule = ast.literal_eval(text)
+        askers = {one for one in RULES if path in CODE.closure(CODE.program(one))}
+        own = {one for one, kind in PAIRS if path in CODE.closure(place(MODULES[kind][one]))}
+        assert askers | own == {rule}, path
+    assert {ast.literal_eval(rule) for _, rule in calls} == {rule for rule, _ in PAIRS}
+
+
+def test_the_registry_goes_by_its_own_name():
+    """Else the test above would not find its calls."""
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                named = one.name.rpartition(".")[2] in ("kinds", "load", "sections", "parts_of")
+                assert not (named and one.asname), path
+
+
+def digests(root: Path) -> dict[tuple[str, tuple[str, ...]], str]:
+    """Return rule and kinds -> digest, for every rule without a kind and with each kind."""
+    code = ProjectCode(root)
+    kinds: list[tuple[str, ...]] = [(), *((kind,) for kind in MODULES)]
+    return {(rule, some): code.digest(rule, some) for rule in RULES for some in kinds}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the code; tests put back what they change."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "scripts", root / "scripts")
+    return root
+
+
+def changed_by(module: str, project: Path) -> set[tuple[str, tuple[str, ...]]]:
+    """Return the rules and kinds whose digests change with a constant in *module*."""
+    before, file = digests(project), place(module, project)
+    text = file.read_text()
+    file.write_text(f"{text}\nADDED = 1\n")
+    after = digests(project)
+    file.write_text(text)
+    return {one for one in before if before[one] != after[one]}
+
+
+@pytest.mark.parametrize("module", own_modules())
+def test_a_module_of_a_kind_changes_only_what_that_kind_makes_with_it(module, project):
+    expected = {
+        (rule, (kind,))
+        for rule, kind in PAIRS
+        if place(module) in CODE.closure(place(MODULES[kind][rule]))
+    }
+    assert (changed_by(module, project)) == expected
+    assert expected
+
+
+@pytest.mark.parametrize("module", REACHED)
+def test_what_only_some_kinds_use_changes_only_these(module, project):
+    """Other rules may use it whatever the kind: judges read prompts as models do."""
+    changed = changed_by(f"scripts.lib.{module}", project)
+    of_rules = {(rule, kinds) for rule, kinds in changed if rule in INTERFACES}
+    assert of_rules == {(rule, (kind,)) for rule, kind in REACHED[module]}
+
+
+def test_another_way_to_judge_held_out_answers_makes_no_question_and_no_other_kind_anew(project):
+    changed = changed_by("scripts.lib.benchmarks.held_out.adherence", project)
+    assert ("aggregate_scores", ("held_out",)) in changed
+    for rule in ("fetch_benchmark", "fetch_dataset", "format_chat", "score_benchmark"):
+        assert not {kinds for name, kinds in changed if name == rule}
+    for kind in COUNTED:
+        assert ("aggregate_scores", (kind,)) not in changed
+
+
+def test_the_metric_of_lm_eval_s_tasks_and_that_of_exact_match_are_apart(project):
+    for module, kind in (
+        ("benchmarks.lm_eval.task_metrics", "lm_eval"),
+        ("benchmarks.exact_match.metrics", "exact_match"),
+    ):
+        assert changed_by(f"scripts.lib.{module}", project) == {("aggregate_scores", (kind,))}

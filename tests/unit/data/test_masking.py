@@ -1,0 +1,147 @@
+"""Exactly what the assistant says is trained on, whatever the template."""
+
+import pytest
+
+from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.encoding import Encoded, Encoder
+from scripts.lib.data.masking import (
+    check_words,
+    loss_mask,
+    missing_words,
+    trained_turns,
+    turn_spans,
+)
+from scripts.lib.data.templates import CHATML, load_tokenizer
+from scripts.lib.data.unusable_row import UnusableRow
+from tests.chat_samples import (
+    DEFAULT_SYSTEM,
+    DROPS_SYSTEM,
+    NO_END,
+    THINKING,
+    TINY_TEMPLATE,
+    TRIMMED,
+    renderer_of,
+    talk,
+)
+from tests.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return load_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    return Encoder(tokenizer)
+
+
+def trained_texts(tokenizer, encoder, template, conversation, train_on="assistant"):
+    """Return the text of each run of trained tokens."""
+    renderer = renderer_of(tokenizer, template)
+    text = renderer.text(conversation)
+    turns = trained_turns(conversation, train_on)
+    spans = turn_spans(renderer, conversation, text, turns)
+    check_words(conversation, text, turns, spans)
+    encoded = encoder.encode([text])[0]
+    mask = loss_mask(encoded, text, spans, encoder.special_ids).mask
+    runs, previous = [], 0
+    for number, trained in zip(encoded.ids, mask, strict=True):
+        if trained:
+            runs = runs if previous else [*runs, []]
+            runs[-1].append(number)
+        previous = trained
+    return encoder.decode(runs)
+
+
+def test_every_turn_of_our_chatml_with_tools_is_trained(tokenizer, encoder):
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    conversation = Conversation(
+        messages=(
+            Message(role="user", content="Q"),
+            Message(role="assistant", content="", tool_calls=(call,)),
+            Message(role="tool", content="42"),
+            Message(role="assistant", content="A"),
+        ),
+        tools=({"type": "function", "function": {"name": "f"}},),
+    )
+    assert trained_texts(tokenizer, encoder, CHATML, conversation) == [
+        '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call><|im_end|>',
+        "A<|im_end|>",
+    ]
+
+
+@pytest.mark.parametrize("template", [TINY_TEMPLATE, CHATML, DEFAULT_SYSTEM, TRIMMED])
+def test_each_answer_is_trained_with_its_end_and_nothing_else(tokenizer, encoder, template):
+    conversation = talk("q 1", "é😀\n\nx", "q 2", "b  c")
+    expected = ["é😀\n\nx<|im_end|>", "b  c<|im_end|>"]
+    assert trained_texts(tokenizer, encoder, template, conversation) == expected
+    assert (
+        trained_texts(tokenizer, encoder, template, conversation, "last_assistant") == expected[1:]
+    )
+
+
+def test_white_space_of_answers_is_trained_as_it_is_rendered(tokenizer, encoder):
+    conversation = talk("q", "\n\n a \n")
+    kept = trained_texts(tokenizer, encoder, TINY_TEMPLATE, conversation)
+    assert kept == ["\n\n a \n<|im_end|>"]
+    assert trained_texts(tokenizer, encoder, TRIMMED, conversation) == ["a<|im_end|>"]
+
+
+def test_a_template_without_end_of_turn_trains_the_words_only(tokenizer, encoder):
+    assert trained_texts(tokenizer, encoder, NO_END, talk("q", "a b")) == ["a b"]
+
+
+def test_a_thought_before_the_last_answer_is_trained_and_breaks_earlier_turns(tokenizer, encoder):
+    conversation = talk("q", "a", "r", "b")
+    last = trained_texts(tokenizer, encoder, THINKING, conversation, "last_assistant")
+    assert last == ["<think>\n</think>b<|im_end|>"]
+    with pytest.raises(UnusableRow) as caught:
+        trained_texts(tokenizer, encoder, THINKING, conversation)
+    assert caught.value.reason == "turn_is_not_a_prefix"
+
+
+def test_a_token_that_straddles_the_prompt_is_not_trained_and_one_behind_is():
+    encoded = Encoded(ids=[0, 1, 2, 3], spans=[(0, 1), (1, 3), (3, 5), (5, 6)])
+    assert loss_mask(encoded, "a\nbc\nd", [(2, 4)], frozenset()).mask == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "told"),
+    [
+        (
+            "Do say it  twice, please",
+            "<user>Do say it twice, please</user>",
+            "after 'Do say it ' (character 10) expected ' twice, please',"
+            " rendered 'twice, please</user>'",
+        ),
+        ("Be brief.", "", "expected 'Be brief.', rendered nothing"),
+        ("Be brief.", "<user>Hi</user>", "expected 'Be brief.', rendered '<user>Hi</user>'"),
+        ("a" * 300, "b" * 300, f"expected '{'a' * 60}', rendered '{'b' * 60}'"),
+        (
+            "It costs 20 EUR in all",
+            "x It costs 20 ",
+            "after 'It costs 20 ' (character 12) expected 'EUR in all', rendered ''",
+        ),
+    ],
+)
+def test_where_words_leave_what_was_rendered_is_shown(words, text, told):
+    assert missing_words(words, text) == told
+
+
+def test_words_that_a_template_leaves_out_are_told_with_turn_and_role(tokenizer):
+    renderer = renderer_of(tokenizer, DROPS_SYSTEM)
+    conversation = talk("Hi", "Ho", system="Answer in one word.")
+    text = renderer.text(conversation)
+    spans = turn_spans(renderer, conversation, text, [2])
+    with pytest.raises(UnusableRow) as caught:
+        check_words(conversation, text, [2], spans)
+    assert caught.value.reason == "content_not_rendered"
+    assert caught.value.detail.startswith(
+        "turn 0 (system): expected 'Answer in one word.', rendered '<|im_start|>user"
+    )

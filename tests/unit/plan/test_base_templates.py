@@ -1,0 +1,312 @@
+"""A base without a chat template: told before any job, given one, and asked as with its own."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.pins import read_lock
+from scripts.lib.config.load import load_config
+from scripts.lib.data.chat_template_files import has_chat_template
+from scripts.lib.data.formatting import FormatSpec, format_chat
+from scripts.lib.data.templates import CHATML, load_tokenizer
+from scripts.lib.errors import ConfigError, GateError, ScoreError
+from scripts.lib.jobs.checks import check_gates
+from scripts.lib.plan.build_graph import build_graph
+from scripts.lib.plan.hash_memory import HashMemory
+from scripts.lib.plan.local_files import LocalSources
+from tests.tiny_model import make_tiny_model, make_tokenizer
+from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
+
+LOCK = read_lock(Path(__file__).parents[3] / "requirements.lock")
+TEXT = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|im_end|>\n{% endfor %}"
+# How a folder brings a template, or does not: file -> content.
+BRINGS = {
+    "a file": {"chat_template.jinja": TEXT},
+    "a setting": {"tokenizer_config.json": json.dumps({"chat_template": TEXT})},
+    "a list with a default": {
+        "tokenizer_config.json": json.dumps(
+            {"chat_template": [{"name": "default", "template": TEXT}]}
+        )
+    },
+}
+LACKS = {
+    "nothing": {},
+    "an empty file": {"chat_template.jinja": ""},
+    "settings without one": {"tokenizer_config.json": "{}"},
+    "an empty setting": {"tokenizer_config.json": json.dumps({"chat_template": ""})},
+    "a list without a default": {
+        "tokenizer_config.json": json.dumps(
+            {"chat_template": [{"name": "tool_use", "template": TEXT}]}
+        )
+    },
+}
+DOMAIN = {"kind": "held_out", "dataset": "orders"}
+EXACT = {"kind": "exact_match", "path": "q.jsonl"}
+PLAIN = {"kind": "exact_match", "path": "q.jsonl", "chat_template": False}
+JUDGED = {"kind": "judged_pairs", "path": "q.jsonl", "judge": {"model": "base"}}
+ELSEWHERE = JUDGED | {"judge": {"model": "j", "endpoint": "https://judge.example/v1"}}
+RUN = {"model": "base", "dataset": "orders"}
+HUB = {"hub": "acme/base", "revision": "a" * 40}
+
+
+def write_folder(folder: Path, files: dict[str, str]) -> Path:
+    """Write what planning looks at of a model."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    for name, text in ({"model.safetensors": "w", "tokenizer.json": "{}"} | files).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path):
+    write_folder(tmp_path / "base", {})
+    write_rows(tmp_path / "q.jsonl", [{"prompt": "one tea", "answer": "1 TEA"}])
+    write_rows(tmp_path / "train.jsonl", [{"prompt": "a", "completion": "b"}])
+    (tmp_path / "own.jinja").write_text(TEXT)
+    return tmp_path
+
+
+def planned(home, benchmarks, *, model=None, runs=None, others=None) -> Graph:
+    config = {
+        "models": {"base": model or {"path": "base"}, **(others or {})},
+        "datasets": {"orders": {"path": "train.jsonl", "test_fraction": 0.1}},
+        "benchmarks": benchmarks,
+        "runs": runs or {},
+    }
+    sources = LocalSources((home,), HashMemory(home / "memory.json"))
+    return build_graph(load_config(config), sources, code=lambda *_: "0", lock=LOCK)
+
+
+@pytest.mark.parametrize("files", BRINGS.values(), ids=BRINGS)
+def test_a_folder_that_brings_a_template_is_asked_through_it(home, files):
+    shutil.rmtree(home / "base")
+    assert has_chat_template(write_folder(home / "base", files))
+    planned(home, {"domain": DOMAIN, "exact": EXACT}, runs={"r": RUN})
+
+
+@pytest.mark.parametrize("files", LACKS.values(), ids=LACKS)
+@pytest.mark.parametrize("asked", [DOMAIN, EXACT], ids=["held_out", "exact_match"])
+def test_a_folder_that_brings_none_is_refused_before_any_job(home, files, asked):
+    shutil.rmtree(home / "base")
+    assert not has_chat_template(write_folder(home / "base", files))
+    with pytest.raises(ConfigError, match=r"^models\.base\.template: .*benchmarks\.asked need one"):
+        planned(home, {"asked": asked}, runs={"r": RUN | {"template": "chatml"}})
+
+
+@pytest.mark.parametrize("files", [*BRINGS.values(), *LACKS.values()], ids=[*BRINGS, *LACKS])
+def test_the_files_say_what_the_loaded_tokenizer_says(tmp_path, files):
+    make_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    for name, text in files.items():
+        settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        whole = text if name.endswith("jinja") else json.dumps(settings | json.loads(text))
+        (tmp_path / name).write_text(whole)
+    from scripts.lib.data.templates import own_template
+
+    assert has_chat_template(tmp_path) == bool(own_template(load_tokenizer(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "runs", "keys"),
+    [
+        ({"e": EXACT, "d": DOMAIN}, {}, "benchmarks.e, benchmarks.d"),
+        ({"p": PLAIN}, {"r": RUN}, "runs.r"),
+        ({"e": EXACT}, {"r": RUN, "s": RUN | {"template": "chatml"}}, "benchmarks.e, runs.r"),
+        ({"j": ELSEWHERE}, {"s": RUN | {"template": "chatml"}}, "benchmarks.j"),
+        (
+            {"j": JUDGED},
+            {"s": RUN | {"template": "chatml"}},
+            "benchmarks.j.judge, benchmarks.j",
+        ),
+        ({"p": PLAIN}, {}, None),
+        ({"p": PLAIN}, {"s": RUN | {"template": "chatml"}}, None),
+        ({"p": PLAIN, "j": ELSEWHERE}, {}, None),  # answers to be judged need a run beside them
+    ],
+)
+def test_whoever_needs_the_template_that_is_not_there_is_named(home, benchmarks, runs, keys):
+    if keys is None:
+        planned(home, benchmarks, runs=runs)
+        return
+    with pytest.raises(ConfigError) as error:
+        planned(home, benchmarks, runs=runs)
+    assert str(error.value).endswith(
+        f"and {keys} need one; set `template: chatml`, or the path of a .jinja file"
+    )
+
+
+@pytest.mark.parametrize("template", ["chatml", "own.jinja"])
+def test_a_model_is_given_one_by_its_key(home, template):
+    model = {"path": "base", "template": template}
+    planned(home, {"d": DOMAIN, "e": EXACT, "j": JUDGED}, model=model, runs={"r": RUN})
+
+
+def test_a_run_that_asks_for_the_tokenizers_own_is_refused_by_its_own_key(home):
+    model = {"path": "base", "template": "chatml"}
+    with pytest.raises(ConfigError, match=r"^runs\.r\.template: .* has no chat template"):
+        planned(home, {"p": PLAIN}, model=model, runs={"r": RUN | {"template": "tokenizer"}})
+
+
+def test_a_template_that_is_not_there_is_told_once(home):
+    model = {"path": "base", "template": "gone.jinja"}
+    with pytest.raises(ConfigError, match=r"models\.base: 'gone.jinja' does not exist") as error:
+        planned(home, {"d": DOMAIN}, model=model, runs={"r": RUN})
+    assert "\n" not in str(error.value)
+
+
+CUSTOM = {"name": "custom", "text": TEXT}
+
+
+@pytest.mark.parametrize(
+    ("model", "run", "trained"),
+    [
+        ("tokenizer", None, "tokenizer"),
+        ("tokenizer", "chatml", "chatml"),
+        ("chatml", None, "chatml"),
+        ("chatml", "tokenizer", "tokenizer"),
+        ("chatml", "own.jinja", CUSTOM),
+        ("own.jinja", None, CUSTOM),
+        ("own.jinja", "chatml", "chatml"),
+    ],
+)
+def test_a_runs_template_wins_over_its_models_and_that_over_the_tokenizers(
+    home, model, run, trained
+):
+    (home / "base/chat_template.jinja").write_text(CHATML)
+    entry = RUN if run is None else RUN | {"template": run}
+    graph = planned(
+        home, {"e": EXACT}, model={"path": "base", "template": model}, runs={"r": entry}
+    )
+    (shards,) = (a for a in graph.artifacts.values() if a.stage == "shards")
+    assert shards.spec["template"] == trained
+    base, tuned = (graph.artifacts[c.scores["e"][0]].spec.get("template") for c in graph.candidates)
+    asked = {"tokenizer": None, "chatml": "chatml", "own.jinja": CUSTOM}
+    assert (base, tuned) == (asked[model], None)  # what was tuned carries its own
+
+
+def test_only_what_goes_through_the_template_knows_of_it(home):
+    (home / "base/chat_template.jinja").write_text(CHATML)
+    benchmarks = {"e": EXACT, "p": PLAIN, "d": DOMAIN, "j": JUDGED}
+    own = planned(home, benchmarks, runs={"r": RUN | {"template": "chatml"}})
+    given = planned(
+        home,
+        benchmarks,
+        model={"path": "base", "template": "chatml"},
+        runs={"r": RUN | {"template": "chatml"}},
+    )
+    (base, *_), (other, *_) = own.candidates, given.candidates
+    changed = {name for name in benchmarks if base.scores[name] != other.scores[name]}
+    assert changed == {"e", "d", "j"}
+    same = {id for id in own.artifacts if id.startswith(("models/", "shards/", "adapters/"))}
+    assert same == {id for id in same if id in given.artifacts} != set()
+
+
+# A model of the hub is only known when it has been fetched: then, before anything is trained.
+
+
+def gates_of(graph, stage):
+    (found,) = (a for a in graph.artifacts.values() if a.stage == stage)
+    return [gate for gate in found.gates if gate.kind == "chat_template"]
+
+
+@pytest.mark.parametrize("stage", ["shards", "adapters"])
+def test_training_waits_for_the_template_of_a_base_that_is_fetched_first(home, stage):
+    run = {"r": RUN | {"template": "chatml"}}
+    (gate,) = gates_of(planned(home, {"d": DOMAIN}, model=HUB, runs=run), stage)
+    assert (gate.artifact.partition("/")[0], gate.limit) == ("models", "models.base.template")
+    assert not gates_of(planned(home, {"p": PLAIN}, model=HUB, runs=run), stage)
+    given = HUB | {"template": "chatml"}
+    assert not gates_of(planned(home, {"d": DOMAIN}, model=given, runs=run), stage)
+
+
+@pytest.mark.parametrize("benchmark", [DOMAIN, JUDGED | {"judge": {"model": "other"}}])
+def test_training_waits_for_the_templates_of_other_models_too(home, benchmark):
+    """Another base, or a judge: what the comparison will lack is told before it is trained."""
+    given, other = HUB | {"template": "chatml"}, {"hub": "acme/other", "revision": "b" * 40}
+    graph = planned(home, {"b": benchmark}, model=given, runs={"r": RUN}, others={"other": other})
+    assert [gate.limit for gate in gates_of(graph, "adapters")] == ["models.other.template"]
+
+
+def test_the_gate_looks_at_what_was_fetched(tmp_path):
+    folder = write_folder(tmp_path / "models/base-1", {})
+    folder.with_suffix(".json").write_text('{"facts": {}}')
+    entry = {"gates": [["chat_template", "models/base-1", str(folder), "models.base.template"]]}
+    with pytest.raises(GateError, match=r"Set `models\.base\.template`: chatml"):
+        check_gates(entry)
+    (folder / "chat_template.jinja").write_text(TEXT)
+    check_gates(entry)
+
+
+def test_a_model_whose_files_are_gone_holds_up_nothing(tmp_path):
+    """It was looked at when they were there; whoever fetches it again looks again."""
+    place = tmp_path / "base-1"
+    place.with_suffix(".json").write_text('{"facts": {}}')
+    check_gates({"gates": [["chat_template", "models/base-1", str(place), "models.b.template"]]})
+
+
+# Asking: a template that is given does what one does that the tokenizer brings.
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Return a base that brings ChatML, and its twin that brings nothing."""
+    own = make_tiny_model(tmp_path_factory.mktemp("model") / "own")
+    bare = Path(shutil.copytree(own, own.with_name("bare")))
+    (bare / "chat_template.jinja").unlink()
+    (own / "chat_template.jinja").write_text(CHATML)
+    return own, bare
+
+
+@pytest.fixture(scope="module")
+def benchmarks(tmp_path_factory):
+    """Return kind -> a folder of questions and how they are asked."""
+    home = tmp_path_factory.mktemp("questions")
+    rows = [{"prompt": f"order {n}", "completion": f"TICKET {n}"} for n in range(4)]
+    (home / "raw").mkdir()
+    write_rows(home / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
+    write_rows(home / "raw/test.jsonl", rows)
+    (home / "chat").mkdir()
+    chat = FormatSpec(
+        format="auto", system=None, valid_fraction=0.0, test_fraction=0.0, split_seed=0, limit=None
+    )
+    format_chat(chat, home / "raw", home / "chat")
+    questions = [{"prompt": row["prompt"], "answer": row["completion"]} for row in rows]
+    write_rows(home / "exact/questions.jsonl", questions)
+    write_rows(home / "pairs/questions.jsonl", [{"prompt": row["prompt"]} for row in rows])
+    generated = {"shots": 0, "max_new_tokens": 4, "chat_template": True}
+    return {
+        "mmlu": (write_benchmark(home / "mmlu"), {"chat_template": True, "subject": SUBJECTS[0]}),
+        "exact_match": (home / "exact", generated | {"subject": None}),
+        "judged_pairs": (home / "pairs", generated | {"subject": None}),
+        "held_out": (home / "chat", generated | {"subject": "test"}),
+    }
+
+
+KINDS = ("mmlu", "exact_match", "judged_pairs", "held_out")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("template", ["chatml", {"name": "custom", "text": CHATML}])
+def test_a_given_template_asks_exactly_as_one_that_the_tokenizer_brings(
+    folders, benchmarks, tmp_path, kind, template
+):
+    own, bare = folders
+    questions, how = benchmarks[kind]
+    expected = score(spec(kind=kind, **how), own, questions, tmp_path / "own")
+    given = spec(kind=kind, template=template, **how)
+    assert score(given, bare, questions, tmp_path / "bare") == expected
+    out = [tmp_path / who / "out" for who in ("own", "bare")]
+    assert len({(folder / "protocol.json").read_text() for folder in out}) == 1
+    assert pq.read_table(out[0] / "questions.parquet").num_rows > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_one_the_key_that_helps_is_named(folders, benchmarks, tmp_path, kind):
+    _, bare = folders
+    questions, how = benchmarks[kind]
+    with pytest.raises(ScoreError, match=r"`models\.NAME\.template`: chatml"):
+        score(spec(kind=kind, **how), bare, questions, tmp_path)

@@ -1,0 +1,116 @@
+"""When a remembered hash may be trusted."""
+
+import json
+import os
+
+import pytest
+
+from scripts.lib.files import sha256_of, stat_of
+from scripts.lib.plan import hash_memory
+from scripts.lib.plan.hash_memory import HashMemory
+
+
+@pytest.fixture
+def file(tmp_path):
+    place = tmp_path / "rows.jsonl"
+    place.write_text("one")
+    return place
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The files that were really read."""
+    read = []
+
+    def count(path):
+        read.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(hash_memory, "sha256_of", count)
+    return read
+
+
+def settle(monkeypatch):
+    """Let every file count as old."""
+    monkeypatch.setattr(hash_memory, "SETTLED_SECONDS", -1.0)
+
+
+def test_an_unchanged_file_is_read_once_over_many_runs(file, tmp_path, counted, monkeypatch):
+    settle(monkeypatch)
+    for _ in range(3):
+        memory = HashMemory(tmp_path / "memory.json")
+        assert memory.sha256(file) == sha256_of(file)
+        memory.save()
+    assert counted == ["rows.jsonl"]
+
+
+def test_a_file_that_just_changed_is_not_trusted(file, tmp_path, counted):
+    """A second change within one tick of the clock would not show in its stat."""
+    for _ in range(2):
+        memory = HashMemory(tmp_path / "memory.json")
+        memory.sha256(file)
+        memory.save()
+    assert counted == ["rows.jsonl"] * 2
+    assert not (tmp_path / "memory.json").exists()
+
+
+def test_a_second_change_within_one_tick_is_seen(file, tmp_path):
+    memory = HashMemory(tmp_path / "memory.json")
+    first = memory.sha256(file)
+    file.write_text("two")
+    assert memory.sha256(file) == sha256_of(file) != first
+
+
+@pytest.mark.parametrize("how", ["hidden edit", "replaced", "touched"])
+def test_a_file_whose_stat_changed_is_read_again(file, tmp_path, counted, monkeypatch, how):
+    settle(monkeypatch)
+    memory = HashMemory(tmp_path / "memory.json")
+    memory.sha256(file)
+    old = stat_of(file)
+    while stat_of(file).ctime_ns == old.ctime_ns:
+        if how == "replaced":
+            (file.parent / "new").write_text("two")
+            os.replace(file.parent / "new", file)
+        elif how == "hidden edit":
+            file.write_text("two")
+        os.utime(file, ns=(old.mtime_ns, old.mtime_ns))
+    assert memory.sha256(file) == sha256_of(file)
+    assert len(counted) == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3"])
+def test_a_damaged_memory_is_an_empty_one(file, tmp_path, text, monkeypatch):
+    settle(monkeypatch)
+    (tmp_path / "memory.json").write_text(text)
+    memory = HashMemory(tmp_path / "memory.json")
+    assert memory.sha256(file) == sha256_of(file)
+    memory.save()
+    assert HashMemory(tmp_path / "memory.json").sha256(file) == sha256_of(file)
+
+
+def test_links_to_one_file_share_its_hash(file, tmp_path, counted, monkeypatch):
+    settle(monkeypatch)
+    (tmp_path / "link").symlink_to(file)
+    memory = HashMemory(tmp_path / "memory.json")
+    assert memory.sha256(file) == memory.sha256(tmp_path / "link")
+    assert counted == ["rows.jsonl"]
+
+
+def test_nothing_new_writes_nothing(file, tmp_path, monkeypatch):
+    settle(monkeypatch)
+    memory = HashMemory(tmp_path / "memory.json")
+    memory.sha256(file)
+    memory.save()
+    before = stat_of(tmp_path / "memory.json")
+    again = HashMemory(tmp_path / "memory.json")
+    again.sha256(file)
+    again.save()
+    assert stat_of(tmp_path / "memory.json") == before
+
+
+@pytest.mark.parametrize("known", [[], None, 3, [1], "ab"])
+def test_a_damaged_entry_is_an_unknown_one(file, tmp_path, known, monkeypatch):
+    settle(monkeypatch)
+    text = json.dumps({str(file.resolve()): known})
+    (tmp_path / "memory.json").write_text(text)
+    assert HashMemory(tmp_path / "memory.json").sha256(file) == sha256_of(file)

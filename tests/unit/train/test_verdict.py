@@ -1,0 +1,150 @@
+import itertools
+import math
+import random
+import re
+
+import pytest
+
+from scripts.lib.train.loss_verdict import REMEDIES, read_verdict
+
+
+def curve(losses, valid=None):
+    """History with one train event per step and the valid losses spread evenly from step 0."""
+    events = [{"step": i + 1, "epoch": 0.0, "loss": loss} for i, loss in enumerate(losses)]
+    for i, loss in enumerate(valid or []):
+        step = round(i * len(losses) / (len(valid) - 1))
+        events.append({"step": step, "epoch": 0.0, "valid_loss": loss})
+    return sorted(events, key=lambda event: event["step"])
+
+
+def falling(start, end, steps=30):
+    return [start + (end - start) * i / (steps - 1) for i in range(steps)]
+
+
+MEMORISED = [*falling(2.5, 0.02), *[0.02] * 5]
+
+
+@pytest.mark.parametrize(
+    ("history", "verdict"),
+    [
+        (curve(falling(2.5, 1.2), [2.4, 1.6, 1.5]), "healthy"),
+        (curve(falling(2.5, 1.2)), "healthy"),
+        (curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]), "overfitting"),
+        (curve(MEMORISED, [2.4, 1.5, 1.45]), "memorising"),
+        (curve(MEMORISED, [2.4, 0.2, 0.05]), "healthy"),
+        (curve(MEMORISED), "memorising"),
+        (curve([2.0, 2.02] * 15, [2.1, 2.1]), "no_learning"),
+        (curve(falling(2.0, 1.0, 20) + falling(1.0, 1.9, 10)), "diverging"),
+        (curve(falling(2.0, 2.6)), "diverging"),
+        (curve([4.547] * 10 + [4.955] * 10, [5.0, 4.5, 4.4]), "inconclusive"),
+        (curve([4.547] * 10 + [4.955] * 10), "inconclusive"),
+        (curve([4.547] * 10 + [4.955] * 10, [5.0, 5.0]), "inconclusive"),
+        (curve([2.0]), "inconclusive"),
+        (curve(falling(2.0, 2.2), [2.4, 1.5, 1.9]), "diverging"),
+        (curve([2.0] * 9, [2.4, 1.5, 1.9]), "overfitting"),
+        (curve([2.0, 1.9, math.nan, 1.8]), "not_a_number"),
+        (curve([2.0, 1.9, None]), "not_a_number"),
+        (curve([2.0, 1.0], [2.0, math.inf]), "not_a_number"),
+    ],
+)
+def test_a_curve_gets_its_verdict(history, verdict):
+    assert read_verdict(history)["verdict"] == verdict
+
+
+def test_a_held_out_loss_that_wobbles_by_two_per_cent_is_no_overfitting():
+    assert read_verdict(curve(falling(2.5, 1.2), [2.0, 1.50, 1.53]))["verdict"] == "healthy"
+
+
+def test_a_noisy_short_run_that_learns_is_healthy():
+    assert read_verdict(curve([2.6, 2.2, 2.5, 1.9, 2.2, 1.8, 2.0, 1.7]))["verdict"] == "healthy"
+
+
+def test_no_learning_needs_a_flat_held_out_loss_too():
+    assert read_verdict(curve([2.0, 2.02] * 15, [2.4, 2.0]))["verdict"] == "healthy"
+
+
+def test_the_evidence_quotes_the_figures_it_rests_on():
+    reading = read_verdict(curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]))
+    assert "step 15" in reading["evidence"]
+    assert "1.500" in reading["evidence"]
+    assert "26.7%" in reading["evidence"]
+    assert reading["numbers"]["best_valid_step"] == 15
+    assert "early_stopping_patience" in reading["remedy"]
+
+
+def test_a_broken_loss_names_its_first_step():
+    assert "step 3" in read_verdict(curve([2.0, 1.9, math.nan, math.nan]))["evidence"]
+
+
+def test_an_empty_history_is_no_learning():
+    assert read_verdict([])["verdict"] == "no_learning"
+
+
+def test_a_loss_that_is_finite_again_is_not_called_broken_from_there_on():
+    evidence = read_verdict(curve([2.0, math.nan, 1.8, 1.7]))["evidence"]
+    assert evidence == "The train loss is not a finite number at step 2."
+    evidence = read_verdict(curve([2.0, 1.9, 1.8, 1.7], [2.0, math.inf, 1.8]))["evidence"]
+    assert evidence == "The valid loss is not a finite number at step 2."
+
+
+# From and to what, at both ends and at each place where a curve turns.
+LEVELS = (0.0, 0.0004, 0.0449, 0.0996, 0.4, 2.0, 2.0004, 2.05, 2.2, 2.6, 4.547, 4.955, 30.0)
+
+
+def curves():
+    """Yield curves that rise, fall, stay and turn, with a valid split or without one."""
+    for start, end in itertools.product(LEVELS, repeat=2):
+        for steps in (1, 2, 12):
+            losses = falling(start, end, steps) if steps > 1 else [start]
+            yield curve(losses)
+            for valid in itertools.product(LEVELS[2::4], repeat=3):
+                yield curve(losses, valid)
+    draw = random.Random(0)
+    for _ in range(2000):
+        losses = [draw.choice(LEVELS) * draw.uniform(0.9, 1.1) for _ in range(draw.randint(1, 40))]
+        points = draw.choice((0, 2, 5))
+        yield curve(losses, [draw.choice(LEVELS) for _ in range(points)])
+
+
+@pytest.fixture(scope="module")
+def readings():
+    return [read_verdict(history) for history in curves()]
+
+
+CHANGE = re.compile(r"(fell|rose) from ([0-9.]+\d) to ([0-9.]+\d)")
+
+
+def test_what_fell_is_lower_and_what_rose_is_higher_in_print(readings):
+    """The words agree with the two numbers beside them, whatever the curve."""
+    for reading in readings:
+        evidence = reading["evidence"]
+        found = CHANGE.findall(evidence)
+        assert len(found) == len(re.findall(r"fell|rose", evidence)), evidence
+        for word, first, last in found:
+            assert (float(last) < float(first)) == (word == "fell"), evidence
+            assert first != last, evidence
+        for loss, limit in re.findall(r"([0-9.]+) nats per token \(below ([0-9.]+)\)", evidence):
+            assert float(loss) < float(limit), evidence
+        printed = {float(text) for text in re.findall(r"\d+\.\d{3}", evidence)}
+        assert printed <= set(reading["numbers"].values()), evidence
+
+
+def test_every_verdict_on_finite_curves_was_among_them(readings):
+    """So that the tests beside this one have looked at the sentences of each."""
+    assert {reading["verdict"] for reading in readings} == set(REMEDIES) - {"not_a_number"}
+
+
+def test_no_run_is_healthy_whose_train_loss_rose_by_more_than_it_wobbles(readings):
+    for reading in readings:
+        numbers = reading["numbers"]
+        if numbers["last_loss"] > 1.03 * numbers["first_loss"]:
+            assert reading["verdict"] not in ("healthy", "no_learning"), reading
+
+
+def test_what_is_called_no_learning_or_overfitting_is_so_in_print(readings):
+    for reading in readings:
+        n = reading["numbers"]
+        if reading["verdict"] == "no_learning":
+            assert abs(n["last_loss"] - n["first_loss"]) <= 0.03 * n["first_loss"] + 1e-9
+        if reading["verdict"] == "overfitting":
+            assert n["last_valid_loss"] > n["best_valid_loss"]
