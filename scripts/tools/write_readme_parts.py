@@ -1,7 +1,7 @@
-"""Write the parts of README.md that are made from the code and from the demo's results.
+"""Write docs/rules.md, and the parts of README.md that come from the code and the demo's results.
 
-The rule graph comes from the plan of the embedded default, the table of stages from the programs'
-docstrings, the demo's table from results/report/ when it is there.
+The rule graph comes from the plan of the embedded default, the table of rules and their page from
+rules/ and the programs' docstrings, the demo's table from results/report/ when it is there.
 
 Try it: python -m scripts.tools.write_readme_parts
 """
@@ -9,6 +9,7 @@ Try it: python -m scripts.tools.write_readme_parts
 import ast
 import datetime
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from scripts.lib.artifacts.stages import STAGES
@@ -17,6 +18,7 @@ from scripts.lib.plan import invocation
 from scripts.tools.bench import machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+RULES_PAGE = ROOT / "docs" / "rules.md"
 DEMO_TABLE = Path("results/report/comparison.md")
 WRITER = "(written by `python -m scripts.tools.write_readme_parts`)"
 
@@ -36,33 +38,58 @@ def replace_part(text: str, name: str, body: str) -> str:
 
 
 def stage_table() -> str:
-    """Return a Markdown table of rules: what each reads and writes, from the programs."""
-    lines = ["| rule | what it does | reads | writes under `results/` |", "|---|---|---|---|"]
+    """Return a Markdown table of the rules, in the order of the files in rules/."""
+    lines = ["| step | rule | what it does | `results/` |", "|---|---|---|---|"]
+    step = ""
     for stage in STAGES.values():
-        tree = ast.parse((ROOT / "scripts" / f"{stage.rule}.py").read_text())
-        text = ast.get_docstring(tree) or ""
-        reads = re.search(r"^Reads\s+(.*?)^Writes", text, re.MULTILINE | re.DOTALL)
-        writes = re.findall(r"<artifact>/([^ \n]*)", text)
-        if reads is None or not writes:
-            raise ValueError(f"scripts/{stage.rule}.py does not say what it reads and writes")
-        named = ", ".join(f"`{name}`" for name in writes if name) or "a complete folder"
-        lines.append(
-            f"| `{stage.rule}` | {text.splitlines()[0].rstrip('.')} |"
-            f" {_plain(reads[1])} | `{stage.name}/`: {named} |"
-        )
+        file = _rule_file(stage.rule)
+        shown = f"[{file.stem}](rules/{file.name})" if file.stem != step else ""
+        step = file.stem
+        does = _docstring(stage.rule).splitlines()[0].rstrip(".")
+        lines.append(f"| {shown} | `{stage.rule}` | {does} | `{stage.name}/` |")
     return "\n" + "\n".join(lines) + "\n\n"
 
 
-def _plain(text: str) -> str:
-    """Return *text* on one line, with nothing that Markdown would take for a tag."""
-    return " ".join(text.split()).replace("<", "&lt;")
+def rules_page() -> str:
+    """Return docs/rules.md: what each rule reads and writes, from its program's docstring.
+
+    Raises:
+        ValueError: when a program does not say it.
+    """
+    folders = {stage.rule: f"results/{stage.name}/<artifact>" for stage in STAGES.values()}
+    parts = [f"# What each rule reads and writes\n\n<!-- {WRITER[1:-1]} -->\n"]
+    for rule in (*folders, "publish"):
+        text = _docstring(rule)
+        if not re.search(r"^Reads .*^Writes .*^Try it ", text, re.MULTILINE | re.DOTALL):
+            raise ValueError(f"scripts/{rule}.py does not say what it reads and writes")
+        file = _rule_file(rule)
+        does, _, told = text.partition("\n")
+        told = told.replace("<artifact>", folders.get(rule, "")).strip()
+        parts.append(
+            f"## {rule}\n\n{does} Rule in [rules/{file.name}](../rules/{file.name}), program"
+            f" [scripts/{rule}.py](../scripts/{rule}.py).\n\n```\n{told}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def _docstring(rule: str) -> str:
+    """Return what the program of a rule says of itself."""
+    return ast.get_docstring(ast.parse((ROOT / "scripts" / f"{rule}.py").read_text())) or ""
+
+
+def _rule_file(rule: str) -> Path:
+    """Return the file in rules/ that holds a rule."""
+    files = sorted((ROOT / "rules").glob("*.smk"))
+    (found,) = [one for one in files if re.search(rf"^rule {rule}:", one.read_text(), re.M)]
+    return found
 
 
 def rule_graph() -> str:
     """Return the rules of the embedded default as a Mermaid picture.
 
-    Solid edges carry files; dashed ones a finding that may forbid the job. Edges of which only
-    the manifest is read (into comparison and report) are left out, or they would hide the rest.
+    Solid edges carry files; dashed ones a finding that may forbid the job. What a rule waits for
+    through others as well has no edge of its own, or these would hide the rest; nor have manifests
+    that comparison and report read.
     """
     graph = invocation.graph_of(read_config_file(ROOT / "config" / "config.yaml"), ROOT)
     edges: dict[tuple[str, str], str] = {}
@@ -73,8 +100,17 @@ def rule_graph() -> str:
         for gate in artifact.gates:
             source = STAGES[graph.artifacts[gate.artifact].stage].rule
             edges.setdefault((source, to), "-.->")
-    lines = [f"    {source} {arrow} {to}" for (source, to), arrow in edges.items()]
+    lines = [
+        f"    {source} {arrow} {to}"
+        for (source, to), arrow in edges.items()
+        if not _leads(source, to, set(edges) - {(source, to)})
+    ]
     return "\n```mermaid\nflowchart LR\n" + "\n".join(lines) + "\n```\n\n"
+
+
+def _leads(source: str, to: str, edges: Collection[tuple[str, str]]) -> bool:
+    """Tell whether a way along the edges leads from one rule to another."""
+    return any(end == to or _leads(end, to, edges) for start, end in edges if start == source)
 
 
 def demo_table() -> str | None:
@@ -100,9 +136,10 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md."""
+    """Rewrite README.md and docs/rules.md."""
     path = ROOT / "README.md"
     path.write_text(updated(path.read_text()))
+    RULES_PAGE.write_text(rules_page())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,23 @@ def test_the_readme_shows_the_rules_and_the_graph_as_they_are() -> None:
         assert write_readme_parts.replace_part(text, name, body) == text, "run `make docs`"
 
 
+def test_the_page_of_the_rules_says_what_their_programs_say() -> None:
+    page = (ROOT / "docs" / "rules.md").read_text()
+    assert page == write_readme_parts.rules_page(), "run `make docs`"
+    files = "".join(path.read_text() for path in ROOT.glob("rules/*.smk"))
+    rules = re.findall(r"^rule (\w+):", files, re.M)
+    assert {f"## {rule}" for rule in rules} <= set(page.splitlines())
+
+
+def test_the_graph_of_the_readme_leaves_out_what_other_edges_say_and_no_rule() -> None:
+    edges = re.findall(r"(\w+) -\.?->+ (\w+)", write_readme_parts.rule_graph())
+    for source, to in edges:
+        others = set(edges) - {(source, to)}
+        assert not write_readme_parts._leads(source, to, others)
+    run = {rule for edge in edges for rule in edge}
+    assert run >= {"fetch_model", "train_adapter", "score_benchmark", "write_report"}
+
+
 def test_a_part_without_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="no marks"):
         write_readme_parts.replace_part("nothing here", "stages", "x")
