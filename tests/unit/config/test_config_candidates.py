@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from scripts.lib.config.load import load_config
-from tests.unit.test_config import VALID, errors_of
+from tests.unit.config.test_config import VALID, errors_of
 
 RUN = {"model": "smollm2", "dataset": "orders"}
 

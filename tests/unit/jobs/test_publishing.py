@@ -15,8 +15,8 @@ from scripts.lib.plan import invocation
 from tests.hub_server import hub
 from tests.identity.world import words
 from tests.identity.worlds import make_blend_world
+from tests.unit.report.test_model_card import STOPS, specs
 from tests.unit.report_data import comparison
-from tests.unit.test_model_card import STOPS, specs
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "hf_a-token-that-nobody-else-may-see"

@@ -17,7 +17,7 @@ from scripts.lib.merge.combining import CombineSpec, combine_adapters
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proving import prove_merge
 from tests.tiny_model import make_tiny_model
-from tests.unit.test_merging import make_adapter
+from tests.unit.merge.test_merging import make_adapter
 
 EXACT = ("cat", "svd")
 METHODS = get_args(Method)

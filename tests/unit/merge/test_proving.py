@@ -10,7 +10,7 @@ from scripts.lib.merge.proving import prove_merge
 from tests.merge_kinds import make_kind
 from tests.tiny_architectures import make_architecture
 from tests.tiny_model import make_tiny_model
-from tests.unit.test_merging import make_adapter
+from tests.unit.merge.test_merging import make_adapter
 
 PROMPTS = [[7, 30, 41, 5, 99, 120], [250, 3, 8], list(range(40, 90))]
 

@@ -19,7 +19,7 @@ from scripts.lib.report.card import CardSpec, card_text
 from scripts.lib.report.stop_words import stop_words
 from scripts.lib.score.backends import Loading, load_backend
 from tests.tiny_model import make_tiny_model
-from tests.unit.test_merging import make_adapter
+from tests.unit.merge.test_merging import make_adapter
 
 SHIPPED = Path(trl.__file__).parent / "chat_templates"
 # Control tokens of real models, at ids of their own: not where any model's eos is.

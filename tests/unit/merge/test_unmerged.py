@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from scripts.lib.errors import ScoreError
 from scripts.lib.merge.merging import merge_adapter
 from tests.tiny_model import make_tiny_model
+from tests.unit.merge.test_merging import make_adapter
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
-from tests.unit.test_merging import make_adapter
 
 EXACT = {"kind": "exact_match", "subject": None, "shots": 0, "max_new_tokens": 6}
 

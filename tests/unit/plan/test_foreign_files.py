@@ -26,9 +26,9 @@ from scripts.lib.merge.proving import prove_merge
 from scripts.lib.train.training import train_adapter
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import make_tiny_shards
-from tests.unit.test_combining import make_part, spec
-from tests.unit.test_publishing import TOKEN, folder, world  # noqa: F401  fixtures
-from tests.unit.test_training import make_spec
+from tests.unit.jobs.test_publishing import TOKEN, folder, world  # noqa: F401  fixtures
+from tests.unit.merge.test_combining import make_part, spec
+from tests.unit.train.test_training import make_spec
 
 FOREIGN = (".snakemake_timestamp", ".nfs000000012a", ".DS_Store", ".cache/lock")
 

@@ -15,10 +15,10 @@ from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores, load_
 from scripts.lib.score.files import PROTOCOL_FILE
 from tests.tiny_model import make_tiny_model
 from tests.unit import judged_data
+from tests.unit.benchmarks.judged_pairs.test_comparison_judged import Judged, page, text_of
 from tests.unit.judged_data import pairs
+from tests.unit.score.test_scoring import lm_eval_samples, lm_eval_task
 from tests.unit.scoring_data import SUBJECTS, rows, score, spec, write_rows
-from tests.unit.test_comparison_judged import Judged, page, text_of
-from tests.unit.test_scoring import lm_eval_samples, lm_eval_task
 
 OPTIONS = {
     "multiple_choice": {"answers": "auto", "category": None, "shots": 1, "shots_category": None},

@@ -11,12 +11,12 @@ from scripts.lib.data.turn_ends import split_markers
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.score.token_notes import differing_note, other_tokens, split_notes
 from tests.tiny_model import make_tiny_model
+from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, compare_held_out
+from tests.unit.benchmarks.held_out.test_held_out_comparison import score as held_out_score
+from tests.unit.benchmarks.judged_pairs.test_comparison_judged import Judged
+from tests.unit.compare.test_comparison import Bench
 from tests.unit.judged_data import pairs
 from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
-from tests.unit.test_comparison import Bench
-from tests.unit.test_comparison_judged import Judged
-from tests.unit.test_held_out_comparison import AFTER, BEFORE, compare_held_out
-from tests.unit.test_held_out_comparison import score as held_out_score
 
 EXACT = {"kind": "exact_match", "subject": None, "shots": 0, "max_new_tokens": 4}
 CHAT = EXACT | {"chat_template": True}

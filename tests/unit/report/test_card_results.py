@@ -6,10 +6,10 @@ import pytest
 
 from scripts.lib.benchmarks.held_out.comparison import compare_held_out
 from scripts.lib.report.card_results import results
+from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, score
+from tests.unit.benchmarks.judged_pairs.test_comparison_judged import LOCAL, REMOTE, Judged
 from tests.unit.judged_data import pairs
 from tests.unit.report_data import comparison
-from tests.unit.test_comparison_judged import LOCAL, REMOTE, Judged
-from tests.unit.test_held_out_comparison import AFTER, BEFORE, score
 
 ASKED = pairs(20, lambda n: f"short {n}", lambda n: f"short {n}" if n < 5 else f"long answer {n}")
 EMPTY = {"benchmarks": {}, "held_out": {}, "judged": {}}

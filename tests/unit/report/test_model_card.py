@@ -9,7 +9,7 @@ from scripts.lib.canonical import canonical_json
 from scripts.lib.config.load import load_config
 from scripts.lib.report.card import CardSpec, base_licence, card_text, write_card
 from tests.identity.worlds import make_blend_world, make_hub_world, make_local_world
-from tests.unit.test_config import VALID
+from tests.unit.config.test_config import VALID
 
 LICENCE = {"license": "apache-2.0"}
 STOPS = {"tokens": [1, 106], "added": [106], "end_of_turn": "<end_of_turn>", "end_token": 106}

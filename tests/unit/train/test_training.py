@@ -243,7 +243,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from scripts.lib.train.training import train_adapter
-from tests.unit.test_training import RESUMED, make_spec
+from tests.unit.train.test_training import RESUMED, make_spec
 model, shards, out, scratch = map(Path, sys.argv[1:])
 spec = make_spec(**RESUMED)
 train_adapter(spec, model, shards, out, scratch=scratch, threads=1, checkpoint_seconds=0.0)

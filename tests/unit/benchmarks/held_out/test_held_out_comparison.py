@@ -14,8 +14,8 @@ from scripts.lib.compare.tables import write_tables
 from scripts.lib.errors import ScoreError
 from scripts.lib.report.report import render_page
 from scripts.lib.score.statistics import SIGNIFICANCE
+from tests.unit.report.test_report import Page
 from tests.unit.report_data import comparison, evidence
-from tests.unit.test_report import Page
 
 PROTOCOL = {"kind": "held_out", "max_new_tokens": 16, "limit": None, "dtype": "float32"}
 COUNT = 30

@@ -22,9 +22,9 @@ from scripts.lib.plan.lm_eval_files import task_files
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.score import journal, scoring
 from tests.tiny_model import make_tiny_model
+from tests.unit.benchmarks.lm_eval.test_lm_eval_scoring import counted, lm_eval_spec
 from tests.unit.lm_eval_data import fetch, write_data
 from tests.unit.scoring_data import score
-from tests.unit.test_lm_eval_scoring import counted, lm_eval_spec
 
 OWN = {
     "tasks/mine.yaml": """\

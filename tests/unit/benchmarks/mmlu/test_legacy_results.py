@@ -9,7 +9,7 @@ from scripts.lib.benchmarks.mmlu.report import write_legacy
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.report.report import ReportSpec, write_report
-from tests.unit.test_comparison import QUESTIONS, SUBJECTS, Bench
+from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench
 
 LEGACY = [{"benchmark": "mmlu", "subjects": None}]
 ROWS = ("Average", "STEM", "Social Sciences", "Humanities", "Other")
