@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.jobs.job import Job, run_job
-from scripts.lib.report.report import ReportSpec, write_report
+from scripts.lib.report.page import ReportSpec, write_report
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -158,7 +158,7 @@ PAIRS_ROWS = [
     _row(
         "the file of that section",
         lambda world: world.edit(
-            "scripts/lib/benchmarks/judged_pairs/report_judged.html.jinja", lambda text: text + " "
+            "scripts/lib/benchmarks/judged_pairs/report.html.jinja", lambda text: text + " "
         ),
         frozenset({"reports"}),
     ),

@@ -31,7 +31,7 @@ SPECS = {
     "remote_judgements": ("judge.remote", "RemoteJudgeSpec", None),
     "categories": ("score.aggregation", "AggregateSpec", "from_json"),
     "comparisons": ("compare.spec", "CompareSpec", "from_json"),
-    "reports": ("report.report", "ReportSpec", "from_json"),
+    "reports": ("report.page", "ReportSpec", "from_json"),
 }
 """Stage -> module, dataclass, how its program makes one; fetching and proving have none."""
 

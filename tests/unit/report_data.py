@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from scripts.lib.compare.tables import write_tables
-from scripts.lib.report.report import ReportSpec, write_report
+from scripts.lib.report.page import ReportSpec, write_report
 from scripts.lib.score.statistics import paired_difference
 
 SIZES = {"STEM": 3153, "Social Sciences": 3077, "Humanities": 4705, "Other": 3107}

@@ -5,17 +5,18 @@ smaller standard error (of the per-question differences) and its own test (exact
 questions that flipped). Treating the two scores as unrelated hides real changes.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.compare.content_chain import check_chain
 from scripts.lib.compare.sections import parts_of
 from scripts.lib.compare.spec import Candidate, CompareSpec, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
-from scripts.lib.errors import ScoreError
+from scripts.lib.errors import ScoreError, StoreError
+from scripts.lib.files import FileEntry, content_of, is_hidden
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import Judged, prompt_set, read_answers, tally
 from scripts.lib.score.files import FEWER_SHOTS, OWN_MATTERS
@@ -24,6 +25,9 @@ from scripts.lib.score.token_notes import differing_note, other_tokens, split_no
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
+
+# Earlier versions took this empty file of Snakemake's along where they copied an adapter's folder.
+_STAMP = FileEntry(".snakemake_timestamp", 0, hashlib.sha256().hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,3 +241,49 @@ def _near(score: Mapping[str, Any], chance: float) -> bool:
     # A model that always guesses right or wrong on few questions has an error of zero.
     stderr = max(score["stderr"] or 0.0, math.sqrt(chance * (1 - chance) / score["n"]))
     return bool(abs(score["accuracy"] - chance) <= 2 * stderr)
+
+
+def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check every joint between two artifacts, and that two of them used the same bytes of a third.
+
+    Keys promise equal work, not equal bytes: a model trained again with other threads or on another
+    GPU may differ in its last bits. A table must not set the scores of one adapter beside the merge
+    proof of another, so the joints are compared by content.
+
+    Args:
+        manifests: Id -> manifest.
+
+    Raises:
+        StoreError: naming each artifact that was made from other bytes than are there now, or than
+            another one was.
+    """
+    used: dict[str, tuple[str, str]] = {}
+    broken = []
+    for id, manifest in manifests.items():
+        for source in (source for inputs in manifest["inputs"].values() for source in inputs):
+            name, content = source["id"], source["content"]
+            if name in manifests:
+                if not _is_content_of(manifests[name], content):
+                    broken.append(f"{id} was made from another {name}")
+                continue
+            first, expected = used.setdefault(name, (id, content))
+            if content != expected:
+                broken.append(f"{first} and {id} were made from other bytes of {name} each")
+    if broken:
+        raise StoreError(
+            "the artifacts do not fit together: "
+            + "; ".join(broken)
+            + ". Make them again with --config redo=<run, model or stage>"
+        )
+
+
+def _is_content_of(manifest: Mapping[str, Any], content: str) -> bool:
+    """Tell whether *content* is a hash of the bytes of *manifest*, with a stamp among them or not.
+
+    So what an earlier version made with the stamp, once adopted, fits what is made without it.
+    """
+    if content == manifest["content"]:
+        return True
+    listed = tuple(FileEntry(**entry) for entry in manifest["files"])
+    own = tuple(entry for entry in listed if not is_hidden(entry.path))
+    return content in (content_of(own), content_of((*own, _STAMP)))

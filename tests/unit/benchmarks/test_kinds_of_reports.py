@@ -28,11 +28,11 @@ CHANGES = [
     ("benchmarks/held_out/comparison.py", HELD_OUT, set()),
     ("benchmarks/held_out/tables.py", HELD_OUT, HELD_OUT),
     ("benchmarks/held_out/report.py", set(), HELD_OUT),
-    ("benchmarks/held_out/report_held_out.html.jinja", set(), HELD_OUT),
+    ("benchmarks/held_out/report.html.jinja", set(), HELD_OUT),
     ("benchmarks/judged_pairs/comparison.py", JUDGED, set()),
     ("benchmarks/judged_pairs/tables.py", JUDGED, set()),
     ("benchmarks/judged_pairs/report.py", set(), JUDGED),
-    ("benchmarks/judged_pairs/report_judged.html.jinja", set(), JUDGED),
+    ("benchmarks/judged_pairs/report.html.jinja", set(), JUDGED),
     ("compare/asked_notes.py", HELD_OUT | JUDGED, set()),
     ("benchmarks/held_out/adherence_kinds.py", HELD_OUT, HELD_OUT),
     ("benchmarks/held_out/scores.py", set(), set()),
@@ -41,10 +41,10 @@ CHANGES = [
     ("benchmarks/mmlu/report.py", set(), MMLU),
     ("compare/comparison.py", EVERY, set()),
     ("compare/tables.py", EVERY, set()),
-    ("report/report.py", set(), EVERY),
+    ("report/page.py", set(), EVERY),
     ("report/scores.py", set(), EVERY),
-    ("report/report_page.html.jinja", set(), EVERY),
-    ("report/report_style.css", set(), EVERY),
+    ("report/page.html.jinja", set(), EVERY),
+    ("report/page.css", set(), EVERY),
     ("compare/sections.py", EVERY, EVERY),
 ]
 """File -> the kinds whose comparisons, and whose reports, a change of it reaches."""
@@ -105,9 +105,9 @@ def test_a_kind_with_a_section_offers_what_is_asked_of_it(rule, kind):
     assert made | named >= OFFERED[rule]
 
 
-@pytest.mark.parametrize("name", ["compare/comparison.py", "compare/tables.py", "report/report.py"])
+@pytest.mark.parametrize("name", ["compare/comparison.py", "compare/tables.py", "report/page.py"])
 def test_a_program_asks_only_for_modules_of_its_own_rule(name):
     """Others are loaded, but not counted."""
     calls = [n for n in ast.walk(ast.parse((LIB / name).read_text())) if isinstance(n, ast.Call)]
     asked = {ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) in ("load", "parts_of")}
-    assert asked == {"'write_report'" if name == "report/report.py" else "'compare_runs'"}
+    assert asked == {"'write_report'" if name == "report/page.py" else "'compare_runs'"}

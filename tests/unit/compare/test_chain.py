@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.lib.compare.content_chain import check_chain
+from scripts.lib.compare.comparison import check_chain
 from scripts.lib.errors import StoreError
 
 

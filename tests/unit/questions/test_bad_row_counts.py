@@ -10,7 +10,7 @@ from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
 from scripts.lib.report.card_results import results
-from scripts.lib.report.report import ReportSpec, render_page
+from scripts.lib.report.page import ReportSpec, render_page
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores, load_answers
 from scripts.lib.score.files import PROTOCOL_FILE
 from tests.tiny_model import make_tiny_model

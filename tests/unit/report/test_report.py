@@ -10,7 +10,7 @@ import pytest
 from scripts.lib.compare.wording import plus_minus, protocol_words, signed
 from scripts.lib.report.charts import difference_chart, loss_chart
 from scripts.lib.report.evidence import duration
-from scripts.lib.report.report import ReportSpec, render_page, write_report
+from scripts.lib.report.page import ReportSpec, render_page, write_report
 from tests.unit.report_data import comparison, evidence
 
 EVIL = "<script>alert(1)</script>"

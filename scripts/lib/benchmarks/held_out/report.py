@@ -11,7 +11,7 @@ from scripts.lib.report.scores import View, p_words, role, verdict_mark
 
 def template() -> str:
     """Return the section as a Jinja template, included by that of the page."""
-    return Path(__file__).with_name("report_held_out.html.jinja").read_text(encoding="utf-8")
+    return Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
 
 
 def answers(document: Mapping[str, Any]) -> Iterator[View]:

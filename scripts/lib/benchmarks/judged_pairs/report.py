@@ -20,7 +20,7 @@ _WORDS = {
 
 def template() -> str:
     """Return the section as a Jinja template, included by that of the page."""
-    return Path(__file__).with_name("report_judged.html.jinja").read_text(encoding="utf-8")
+    return Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
 
 
 def answers(document: Mapping[str, Any]) -> list[View]:

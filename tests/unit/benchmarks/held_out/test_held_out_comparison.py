@@ -12,7 +12,7 @@ from scripts.lib.benchmarks.held_out.scores import summary
 from scripts.lib.benchmarks.held_out.tables import sentence
 from scripts.lib.compare.tables import write_tables
 from scripts.lib.errors import ScoreError
-from scripts.lib.report.report import render_page
+from scripts.lib.report.page import render_page
 from scripts.lib.score.statistics import SIGNIFICANCE
 from tests.unit.report.test_report import Page
 from tests.unit.report_data import comparison, evidence

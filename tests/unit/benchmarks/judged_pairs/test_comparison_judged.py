@@ -13,7 +13,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.judge.files import Reply, load_pairs, write_judgements
 from scripts.lib.judge.prompt import judge_prompts
-from scripts.lib.report.report import ReportSpec, render_page
+from scripts.lib.report.page import ReportSpec, render_page
 from tests.chat_server import longer
 from tests.unit.judged_data import pairs, write_answers, write_prompts
 

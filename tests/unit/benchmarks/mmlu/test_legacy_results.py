@@ -8,7 +8,7 @@ import pytest
 from scripts.lib.benchmarks.mmlu.report import write_legacy
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
-from scripts.lib.report.report import ReportSpec, write_report
+from scripts.lib.report.page import ReportSpec, write_report
 from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench
 
 LEGACY = [{"benchmark": "mmlu", "subjects": None}]

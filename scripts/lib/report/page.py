@@ -144,7 +144,7 @@ def render_page(
     parts = parts_of("write_report", document)
     view: dict[str, Any] = {
         "title": spec.title,
-        "css": Markup(Path(__file__).with_name("report_style.css").read_text(encoding="utf-8")),
+        "css": Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
@@ -167,9 +167,7 @@ def render_page(
         undefined=StrictUndefined,
         loader=DictLoader(
             {
-                "page": Path(__file__)
-                .with_name("report_page.html.jinja")
-                .read_text(encoding="utf-8"),
+                "page": Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"),
                 **{name: part.template() for name, part in parts.items()},
             }
         ),
