@@ -21,7 +21,7 @@ from scripts.lib import cuda_driver
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
-from scripts.lib.jobs import cache_remarks, credentials, killed_workflows
+from scripts.lib.jobs import killed_workflows, remarks
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
 from scripts.lib.train.launch import launcher
@@ -154,9 +154,9 @@ def start_workflow():
     ):
         if unused := cuda_driver.refusal(os.environ):
             raise WorkflowError(unused)
-    if lacking := credentials.unset(plan, rules, os.environ):
+    if lacking := remarks.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
-    for line in cache_remarks.before(store):
+    for line in remarks.before(store):
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
     uuid = getattr(workflow.scheduler._executor, "run_uuid", None)
@@ -178,7 +178,7 @@ def end_workflow(success):
     killed_workflows.unregister(NOTES, NOTE)
     upkeep.evict_merged(plan.graph, store)
     links.refresh(plan.graph, store)
-    for line in cache_remarks.after(plan, store):
+    for line in remarks.after(plan, store):
         print(f"warning: {line}", file=sys.stderr)
     if success and Path(f"{PLAN['report']}.json").exists():
         print("The report: results/report/index.html", file=sys.stderr)

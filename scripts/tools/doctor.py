@@ -25,9 +25,8 @@ from rich.table import Table
 
 from scripts.lib import cuda_driver
 from scripts.lib.errors import ConfigError
-from scripts.lib.jobs import slurm_checks, slurm_site
-from scripts.lib.jobs.slurm_checks import Finding
-from scripts.lib.jobs.slurm_site import Site
+from scripts.lib.jobs import slurm
+from scripts.lib.jobs.slurm import Finding, Site
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sacct", "scontrol", "sinfo")
 TRAINING_MB = 32_000
@@ -46,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.probe or arguments.probe_gpu:
         print(json.dumps(look_from_a_node(arguments.probe) if arguments.probe else look_at_gpu()))
         return
-    path = slurm_site.find_site(os.environ, Path.cwd())
+    path = slurm.find_site(os.environ, Path.cwd())
     try:
-        site = slurm_site.read_site(path)
+        site = slurm.read_site(path)
     except ConfigError as error:
         sys.exit(f"doctor: {error}")
     findings, proposal = examine(site, submit=not arguments.no_job)
     show(findings)
     if proposal != site:
-        print(f"\nWrite into {path or slurm_site.PLACES[0]}:\n")
+        print(f"\nWrite into {path or slurm.PLACES[0]}:\n")
         print(yaml.safe_dump(proposal.model_dump(exclude_defaults=True), sort_keys=False))
     if any(finding.state == "error" for finding in findings):
         sys.exit(1)
@@ -70,32 +69,30 @@ def examine(site: Site, *, submit: bool) -> tuple[list[Finding], Site]:
     if ping.returncode:
         text = (ping.stdout + ping.stderr).strip()
         return [Finding("controller", "error", f"does not answer: {text}")], site
-    partitions = slurm_checks.read_partitions(run(*slurm_checks.SINFO).stdout)
+    partitions = slurm.read_partitions(run(*slurm.SINFO).stdout)
     accounts = own_accounts()
     findings = [
         Finding("commands", "ok", ", ".join(COMMANDS)),
         Finding("PyTorch", "ok", cuda_driver.needs(cuda_driver.installed_build())),
-        *slurm_checks.check_partitions(site, partitions),
-        slurm_checks.check_gpus(site, partitions),
-        slurm_checks.check_limits(
-            site, partitions, memory_mb=TRAINING_MB, minutes=TRAINING_MINUTES
-        ),
-        slurm_checks.check_account(site, accounts),
-        slurm_checks.check_job_age(run("scontrol", "show", "config").stdout, site.poll_seconds),
+        *slurm.check_partitions(site, partitions),
+        slurm.check_gpus(site, partitions),
+        slurm.check_limits(site, partitions, memory_mb=TRAINING_MB, minutes=TRAINING_MINUTES),
+        slurm.check_account(site, accounts),
+        slurm.check_job_age(run("scontrol", "show", "config").stdout, site.poll_seconds),
         *check_folders(site),
     ]
     if submit and not any(finding.state == "error" for finding in findings):
         findings += probe(site)
-        if site.device != "cpu" and slurm_checks.gpus_of(site, partitions):
+        if site.device != "cpu" and slurm.gpus_of(site, partitions):
             findings.append(probe_gpu(site))
-    return findings, slurm_checks.propose(site, partitions, accounts)
+    return findings, slurm.propose(site, partitions, accounts)
 
 
 def own_accounts() -> list[str]:
     """Return the accounts that may be charged; none where the site keeps or shows none."""
-    if shutil.which(slurm_checks.ACCOUNTS[0]) is None:
+    if shutil.which(slurm.ACCOUNTS[0]) is None:
         return []
-    shown = run(*slurm_checks.ACCOUNTS, f"user={getpass.getuser()}").stdout
+    shown = run(*slurm.ACCOUNTS, f"user={getpass.getuser()}").stdout
     return list(dict.fromkeys(line.split("|")[0] for line in shown.splitlines()))
 
 
@@ -109,7 +106,7 @@ def folders(site: Site) -> dict[str, Path]:
     named = {"working folder": Path.cwd()}
     for key in ("cache", "scratch"):
         if value := getattr(site, key):
-            named[key] = slurm_site.folder_of(value)
+            named[key] = slurm.folder_of(value)
     return named
 
 
@@ -121,7 +118,7 @@ def check_folders(site: Site) -> list[Finding]:
             text = f"{folder} is not there: make it, or correct {name} in the site file"
             findings.append(Finding(name, "error", text))
         elif not os.access(folder, os.W_OK):
-            state: slurm_checks.State = "warning" if name == "cache" else "error"
+            state: slurm.State = "warning" if name == "cache" else "error"
             findings.append(Finding(name, state, f"{folder} cannot be written by you"))
         else:
             free = shutil.disk_usage(folder).free / 2**30
@@ -179,7 +176,7 @@ def probe_gpu(site: Site) -> Finding:
         text = result.stderr.strip().splitlines() or ["no message"]
         return Finding("GPU driver", "error", f"a job with {asked[0]} failed: {text[-1]}")
     seen = json.loads(result.stdout.splitlines()[-1])
-    return slurm_checks.check_gpu_node(seen, cuda_driver.installed_build())
+    return slurm.check_gpu_node(seen, cuda_driver.installed_build())
 
 
 def look_at_gpu() -> dict[str, object]:

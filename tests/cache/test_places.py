@@ -9,7 +9,7 @@ import pytest
 
 from scripts.lib import files
 from scripts.lib.artifacts.store import Store
-from scripts.lib.jobs import cache_remarks
+from scripts.lib.jobs import remarks
 from scripts.lib.plan.missing import make_plan
 from tests.cache.people import RESULTS, graph_of, workflow
 from tests.cache.test_race import is_whole
@@ -52,7 +52,7 @@ def after(home: Path, project: Path, cache: Path) -> list[str]:
     """Return what the workflow says at its end, of everything that it made."""
     graph = graph_of(project)
     targets = [id for id in graph.artifacts if id.startswith("chat/")]
-    return cache_remarks.after(
+    return remarks.after(
         make_plan(graph, Store(home / "none"), targets=targets), store_of(home, cache)
     )
 
@@ -75,9 +75,7 @@ def test_on_another_file_system_artifacts_are_copied(home, project, mount):
     assert len(entries) == 4
     assert all(is_whole(entry) for entry in entries)
     assert {path.stat().st_nlink for path in cache.glob("*/[!.]*/*/part/*")} == {1}
-    (said,) = [
-        line for line in cache_remarks.before(store_of(home, cache)) if "another file" in line
-    ]
+    (said,) = [line for line in remarks.before(store_of(home, cache)) if "another file" in line]
     assert "copied there, not linked" in said
     assert after(home, project, cache) == []
 
@@ -90,7 +88,7 @@ def test_a_cache_that_is_only_read_is_used_and_left_alone(home, commons, project
     capfd.readouterr()
     workflow(home, project, disk, "bob")
     assert not list(home.glob("results/chat/*.json")), "all of it was found"
-    (said,) = cache_remarks.before(store_of(home, disk))
+    (said,) = remarks.before(store_of(home, disk))
     assert "cannot be written from here: what lies in it is used" in said
 
 
@@ -117,7 +115,7 @@ def test_a_full_cache_keeps_no_result_from_its_maker_and_holds_nothing_half(
     assert "make cache-gc" in said
     assert not list(disk.rglob(".part-*"))
     assert all(is_whole(entry) for entry in disk.glob("[!.]*/[!.]*"))
-    (low,) = [line for line in cache_remarks.before(store_of(home, disk)) if "MiB left" in line]
+    (low,) = [line for line in remarks.before(store_of(home, disk)) if "MiB left" in line]
     assert "what does not fit stays in results/" in low
     (line,) = after(home, project, disk)
     assert "not in the cache" in line
@@ -131,7 +129,7 @@ def test_a_cache_that_is_no_folder_is_lived_with(home, commons, project, what):
     elif what == "below a file":
         cache.write_text("")
         cache /= "cache"
-    (said,) = cache_remarks.before(store_of(home, cache))
+    (said,) = remarks.before(store_of(home, cache))
     workflow(home, project, cache, "ann")
     check_results(home, project)
     words = {
@@ -147,11 +145,11 @@ def test_a_cache_open_to_the_world_is_pointed_out(home, commons):
     cache = commons / "cache"
     cache.mkdir()
     cache.chmod(0o777)
-    (said,) = cache_remarks.before(store_of(home, cache))
+    (said,) = remarks.before(store_of(home, cache))
     assert "everybody can write" in said
     assert f"chmod o-w {cache}" in said
 
 
 def test_an_ordinary_cache_and_none_are_not_worth_a_word(home, cache):
-    assert cache_remarks.before(store_of(home, cache)) == []
-    assert cache_remarks.before(Store(home / RESULTS)) == []
+    assert remarks.before(store_of(home, cache)) == []
+    assert remarks.before(Store(home / RESULTS)) == []

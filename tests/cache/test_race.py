@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib import files
-from scripts.lib.artifacts import cache_upkeep, renames
+from scripts.lib.artifacts import cache_upkeep, shared_folders
 from scripts.lib.artifacts.store import Store
 from scripts.lib.errors import StoreError
 from tests.cache.people import RESULTS, TEAM, Person, graph_of, make_cache, workflow
@@ -220,7 +220,7 @@ def test_the_loser_of_a_race_takes_the_winners_bytes(held, cache, project, team,
             assert go_on.wait(PATIENCE)
 
     def late(home: Path) -> None:
-        move_in = renames.move_in
+        move_in = shared_folders.move_in
 
         def move_later(part: Path, entry: Path) -> bool:
             wait()
@@ -229,7 +229,7 @@ def test_the_loser_of_a_race_takes_the_winners_bytes(held, cache, project, team,
         if held == "after the plan":
             workflow(home, project, cache, "bob", wait)
         else:
-            renames.move_in = move_later
+            shared_folders.move_in = move_later
             workflow(home, project, cache, "bob")
 
     home = bob.home(commons)

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.pins import read_lock
-from scripts.lib.plan import hash_memory, invocation
+from scripts.lib.plan import invocation, remembered
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import World
 from tests.identity.worlds import (
@@ -90,7 +90,7 @@ def unchanged_projects_are_read_once(worlds, caching_readers):
 @pytest.fixture(autouse=True)
 def trusting_memory(monkeypatch):
     """Let hashes be remembered at once, so that tests can show when they are not trusted."""
-    monkeypatch.setattr(hash_memory, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(remembered, "SETTLED_SECONDS", -1.0)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ CHOICE_ROWS = [
     ),
     _row(
         "code that remembers what was checked",
-        add_constant("scripts/lib/plan/check_memory.py"),
+        add_constant("scripts/lib/plan/remembered.py"),
         frozenset(),
     ),
 ]

@@ -10,7 +10,7 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.benchmarks.kinds import MODULES
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
-from scripts.lib.plan import build_graph, hash_memory, missing
+from scripts.lib.plan import build_graph, missing, remembered
 from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
@@ -323,13 +323,13 @@ def test_what_changes_no_byte_of_a_combination_makes_a_row_needless(what, row, m
 
 
 def test_a_memory_that_trusts_modification_times_makes_a_row_stale(monkeypatch, killer):
-    monkeypatch.setattr(hash_memory, "stat_of", lambda path: stat_of(path)._replace(ctime_ns=0))
+    monkeypatch.setattr(remembered, "stat_of", lambda path: stat_of(path)._replace(ctime_ns=0))
     assert "stale" in killer(names=("a raw row, old size and times",))
 
 
 def test_file_times_instead_of_bytes_make_a_row_needless(monkeypatch, killer):
     monkeypatch.setattr(
-        hash_memory.HashMemory, "sha256", lambda self, path: str(stat_of(path).mtime_ns)
+        remembered.HashMemory, "sha256", lambda self, path: str(stat_of(path).mtime_ns)
     )
     assert "needless" in killer(names=("raw files are touched",))
 

@@ -6,23 +6,34 @@ The new manifest says from what it was adopted and why. `python -m scripts.tools
 the command.
 """
 
+import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from scripts.lib import files
 from scripts.lib.artifacts.code_digest import ProjectCode
-from scripts.lib.artifacts.earlier_scores import is_part, specs_by_subject, write_subject
 from scripts.lib.artifacts.graph import Artifact, Graph
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Found, Store
 from scripts.lib.canonical import digest
 from scripts.lib.errors import StoreError
+from scripts.lib.score.files import (
+    BAD_ROWS,
+    FEWER_SHOTS,
+    LEFT_OUT,
+    PROTOCOL_FILE,
+    PROVENANCE_FILE,
+    QUESTIONS_TABLE,
+    TASKS,
+)
 
 Contents = dict[str, list[str]]
 """Edge -> content hashes of the inputs."""
@@ -215,3 +226,48 @@ def _new_folder(local: Path) -> Path:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def specs_by_subject(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the specs that the scores behind an earlier manifest have by subject, if it is one."""
+    spec = dict(manifest["spec"])
+    if manifest["stage"] != "scores" or "subjects" not in spec:
+        return
+    named = spec.pop("subjects")
+    protocol = manifest["facts"]["protocol"]
+    subjects = named or [*protocol.get(TASKS, ()), None]
+    if len(subjects) > 1 and protocol.keys() & {BAD_ROWS, LEFT_OUT}:
+        return  # whose rows they are is not said
+    yield from ({**spec, "subject": subject} for subject in subjects)
+
+
+def is_part(manifest: Mapping[str, Any], subject: str | None) -> bool:
+    """Tell whether a subject is not all that the scores of an earlier manifest hold."""
+    if subject is None or "subjects" not in manifest["spec"]:
+        return False
+    held = manifest["spec"]["subjects"] or manifest["facts"]["protocol"].get(TASKS, ())
+    return len(held) > 1
+
+
+def write_subject(scores: Path, subject: str, out: Path) -> dict[str, Any]:
+    """Write the scores of one subject to the new folder *out*, and return their facts.
+
+    Args:
+        scores: Folder of scores of several subjects.
+        subject: One of them.
+        out: Folder to make.
+    """
+    out.mkdir(parents=True)
+    table = pq.read_table(scores / QUESTIONS_TABLE)
+    part = table.filter(pc.equal(table["subject"], subject))
+    pq.write_table(part, out / QUESTIONS_TABLE)
+    rows = part.select(["shots", "correct"]).to_pylist()
+    protocol = json.loads((scores / PROTOCOL_FILE).read_text(encoding="utf-8"))
+    if protocol["shots"] is not None and protocol["on_long_prompt"] == "fewer_shots":
+        protocol[FEWER_SHOTS] = sum(row["shots"] < protocol["shots"] for row in rows)
+    if TASKS in protocol:
+        protocol[TASKS] = {subject: protocol[TASKS][subject]}
+    text = json.dumps(protocol, indent=2, sort_keys=True)
+    (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
+    (out / PROVENANCE_FILE).write_bytes((scores / PROVENANCE_FILE).read_bytes())
+    return {"n": len(rows), "correct": sum(row["correct"] for row in rows), "protocol": protocol}

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scripts.lib import files
-from scripts.lib.artifacts import cache_rights, renames
+from scripts.lib.artifacts import shared_folders
 from scripts.lib.canonical import digest
 from scripts.lib.errors import StoreError
 
@@ -88,7 +88,7 @@ class Store:
             if whole != folder:
                 os.utime(whole)
         memory = self.results / ".verified" / f"{_path_digest(folder)}.json"
-        seen = renames.inode(whole)
+        seen = shared_folders.inode(whole)
         try:
             stats = {path: list(files.stat_of(folder / path)) for path, _, _ in _listed(found)}
             with contextlib.suppress(OSError, ValueError):
@@ -120,7 +120,7 @@ class Store:
             raise StoreError(f"{found.id} has no files here: start the workflow again")
         try:
             for path, _, _ in _listed(found):
-                cache_rights.link_or_copy(found.folder / path, folder / path)
+                shared_folders.link_or_copy(found.folder / path, folder / path)
         except FileNotFoundError as error:
             raise StoreError(f"{found.id} has lost files ({error}): run again") from error
 
@@ -154,7 +154,7 @@ class Store:
         try:
             return self._publish(id, folder, manifest, what=what, replace=replace)
         except OSError as error:
-            why = cache_rights.advice(error, self.caches[0])
+            why = shared_folders.advice(error, self.caches[0])
             print(f"warning: {id} was not published: {why}", file=sys.stderr)
             return None
 
@@ -165,24 +165,24 @@ class Store:
         cache = self.caches[0]
         stage, name = id.split("/")
         entry = cache / stage / name
-        cache_rights.make_folder(entry.parent, cache)
+        shared_folders.make_folder(entry.parent, cache)
         part = entry.parent / f".part-{name}-{secrets.token_hex(4)}"
         try:
             part.mkdir()
             if what == "files":
                 for path in files.walk_files(folder):
-                    cache_rights.link_or_copy(path, part / name / path.relative_to(folder))
+                    shared_folders.link_or_copy(path, part / name / path.relative_to(folder))
             files.write_json(part / f"{name}.json", manifest)
-            cache_rights.open_tree(part, cache)
+            shared_folders.open_tree(part, cache)
             # Before and after: whoever is killed in between leaves an entry that is found by its
             # keys all the same, and whoever loses the race leaves the winner's keys alone.
             _index(cache, manifest, shared=True, new_only=True)
-            while not renames.move_in(part, entry):
-                seen = renames.inode(entry)
+            while not shared_folders.move_in(part, entry):
+                seen = shared_folders.inode(entry)
                 winner = _read(id, entry / f"{name}.json")
                 if winner and (winner.folder or what == "manifest") and not replace:
                     return winner
-                aside = renames.put_aside(entry, seen, cache)
+                aside = shared_folders.put_aside(entry, seen, cache)
                 if aside and not replace:
                     print(f"{id}: the cache's entry was damaged; moved to {aside}", file=sys.stderr)
             _index(cache, manifest, shared=True)
@@ -221,7 +221,7 @@ class Store:
         local = whole == found.folder
         text = f"{bad} is not what its manifest says; "
         try:
-            aside = renames.put_aside(whole, seen, None if local else whole.parents[1])
+            aside = shared_folders.put_aside(whole, seen, None if local else whole.parents[1])
         except OSError as error:  # a colleague's cache that is only read
             return (
                 f"{text}it could not be moved away ({error}): have {whole} removed, or take its"
@@ -267,7 +267,7 @@ def _index(
         if new_only and path.exists():
             continue
         if shared:
-            cache_rights.write_text(path, name + "\n", root)
+            shared_folders.write_text(path, name + "\n", root)
         else:
             files.write_text(path, name + "\n")
 

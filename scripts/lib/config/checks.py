@@ -19,7 +19,7 @@ from scripts.lib.config.problems import (
     resolve,
     shown,
 )
-from scripts.lib.config.runs import Run
+from scripts.lib.config.runs import Publish, Run
 from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
 
 Raw = Mapping[str, Any]
@@ -246,3 +246,26 @@ def _clash(name: str, other: str) -> Problem:
     return Problem(
         ("benchmarks", name), f"is too like benchmarks.{other} to tell their files apart; rename it"
     )
+
+
+def publish_problems(
+    section: str, wanted: Mapping[str, tuple[str, Publish, bool]], taken: dict[str, str]
+) -> Iterator[Problem]:
+    """Yield what cannot be published, or would be pushed over something else.
+
+    Args:
+        section: `runs` or `candidates`.
+        wanted: Candidate -> its key in the file, its settings, and whether it is merged.
+        taken: Place on the hub -> who goes there; it is filled.
+    """
+    for name, (source, publish, merged) in wanted.items():
+        if publish.repo_id is None:
+            continue
+        path = (section, source, "publish", "repo_id")
+        if not merged:
+            yield Problem(path, "is for merged models, and this one has merge: false")
+        place = f"{publish.repo_id}@{publish.revision or 'main'}"
+        if place in taken:
+            text = f"{name} and {taken[place]} would both be pushed to {place}"
+            yield Problem(path, f"{text}; give each a repository or a revision of its own")
+        taken.setdefault(place, name)

@@ -14,8 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from scripts.lib.config.benchmarks import Benchmark, MmluOptions
-from scripts.lib.config.candidate_checks import combination_problems, unknown_run_problems
-from scripts.lib.config.candidates import Combination
+from scripts.lib.config.candidates import Combination, combination_problems, unknown_run_problems
 from scripts.lib.config.checks import (
     NamedRun,
     benchmark_problems,
@@ -23,6 +22,7 @@ from scripts.lib.config.checks import (
     entries,
     expand_run,
     first_point,
+    publish_problems,
     reference_problems,
     swept,
 )
@@ -37,7 +37,6 @@ from scripts.lib.config.fields import (
 )
 from scripts.lib.config.held_out import missing_split_problems, unknown_dataset_problems
 from scripts.lib.config.problems import Problem, config_error, dotted, problems_of
-from scripts.lib.config.publish import publish_problems
 from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
 from scripts.lib.config.sweep import at_point

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from scripts.lib.config.fields import (
     TEMPLATES,
     Flag,
+    HubName,
     Number,
     PartFraction,
     Positive,
@@ -19,7 +20,6 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.config.publish import Publish
 
 
 def _sorted_modules(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -91,6 +91,21 @@ class Training(Settings):
         "identity",
         "bfloat16",
     )
+
+
+class Publish(Settings):
+    """The repository that the target `publish` pushes a merged model to."""
+
+    repo_id: HubName | None = setting(
+        "Repository of the merged model on the hub, or null. Only the target `publish` pushes.",
+        "execution",
+        None,
+        allowed="OWNER/NAME, or null",
+    )
+    private: Flag = setting(
+        "Make the repository private, where it is not there yet.", "execution", True
+    )
+    revision: Text | None = setting("Branch to push to; null is the main one.", "execution", None)
 
 
 class Run(Settings):

@@ -27,8 +27,13 @@ from scripts.lib.jobs.checks import (
     check_unchanged,
     planned_artifact,
 )
-from scripts.lib.jobs.output import build_facts, execution_facts, finish, manifest_of
-from scripts.lib.jobs.room import telling_of_room
+from scripts.lib.jobs.output import (
+    build_facts,
+    execution_facts,
+    finish,
+    manifest_of,
+    telling_of_room,
+)
 from scripts.lib.plan.missing import read_frozen
 
 SCRATCH_VARIABLE = "TUNESMITH_SCRATCH"

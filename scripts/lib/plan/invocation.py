@@ -15,10 +15,9 @@ from scripts.lib.artifacts.store import Store
 from scripts.lib.canonical import digest
 from scripts.lib.config.load import Config, load_config, read_config_file
 from scripts.lib.plan.build_graph import build_graph
-from scripts.lib.plan.check_memory import CheckMemory
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.missing import Plan, freeze, make_plan, publish_targets
+from scripts.lib.plan.remembered import CheckMemory, HashMemory
 
 CACHE_VARIABLE = "TUNESMITH_CACHE"
 """Names a folder for artifacts that colleagues share, or several with the path separator between

@@ -17,10 +17,8 @@ from scripts.lib.data.records import RawRow, read_rows
 from scripts.lib.data.unusable_row import UnusableRow
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.model_files import model_file_names
-from scripts.lib.plan.check_memory import CheckMemory
-from scripts.lib.plan.file_kinds import kind_fault
-from scripts.lib.plan.hash_memory import HashMemory
-from scripts.lib.plan.model_faults import model_faults
+from scripts.lib.plan.local_faults import kind_fault, model_faults
+from scripts.lib.plan.remembered import CheckMemory, HashMemory
 
 ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 QUESTION_SUFFIXES = (".jsonl", ".json")

@@ -12,9 +12,9 @@ from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import has_chat_template
 from scripts.lib.data.template_spec import OWN, TemplateSpec
-from scripts.lib.plan.judged_pairs import only_judges
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.protocol import protocol
+from scripts.lib.plan.scores import only_judges
 
 
 def template_text(sources: LocalSources, template: str) -> TemplateSpec:

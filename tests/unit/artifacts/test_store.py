@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scripts.lib import files
-from scripts.lib.artifacts import cache_rights as sharing
-from scripts.lib.artifacts.cache_rights import link_or_copy
+from scripts.lib.artifacts import shared_folders as sharing
+from scripts.lib.artifacts.shared_folders import link_or_copy
 from scripts.lib.artifacts.store import Found, Store
 from scripts.lib.errors import StoreError
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.artifacts.gates import check_gate
 from scripts.lib.benchmarks import kinds
 from scripts.lib.benchmarks.judged_pairs.scores import sum_up_judgements
 from scripts.lib.benchmarks.lm_eval import resolve
@@ -23,6 +22,7 @@ from scripts.lib.benchmarks.lm_eval.tasks import described
 from scripts.lib.config.load import load_config, read_config_file
 from scripts.lib.errors import GateError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
+from scripts.lib.jobs.checks import check_gate
 from scripts.lib.judge.files import load_pairs, write_judgements
 from scripts.lib.judge.local import JudgeSpec, judge_locally
 from scripts.lib.plan import invocation

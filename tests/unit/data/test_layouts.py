@@ -11,8 +11,8 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.layout_columns import LAYOUTS
 from scripts.lib.data.layouts import to_conversation
 from scripts.lib.errors import ConfigError, RecordError
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_raw
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]

@@ -10,7 +10,7 @@ import pytest
 
 from scripts import publish
 from scripts.lib.files import content_of, list_files, read_json
-from scripts.lib.jobs import credentials
+from scripts.lib.jobs import remarks
 from scripts.lib.plan import invocation
 from tests.hub_server import hub
 from tests.identity.world import words
@@ -47,10 +47,10 @@ def test_publishing_asks_for_what_the_report_does_without(world, tmp_path):
 
 def test_a_token_is_asked_for_before_the_work_where_something_will_be_pushed(world):
     planned = plan(world, publish=True).plan
-    (said,) = credentials.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": " "})
+    (said,) = remarks.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": " "})
     assert said.startswith("HF_TOKEN is not set")
-    assert credentials.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": TOKEN}) == []
-    assert credentials.unset(planned, {"merge_adapter"}, {}) == []
+    assert remarks.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": TOKEN}) == []
+    assert remarks.unset(planned, {"merge_adapter"}, {}) == []
 
 
 def test_only_a_plan_to_publish_lists_what_is_published(world):

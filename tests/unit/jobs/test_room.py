@@ -16,7 +16,7 @@ import pytest
 
 from scripts import fetch_benchmark, fetch_dataset, fetch_model, format_chat, render_shards
 from scripts.lib.errors import ConfigError, MergeError, RoomError
-from scripts.lib.jobs.room import room_words, telling_of_room
+from scripts.lib.jobs.output import room_words, telling_of_room
 from scripts.lib.plan.invocation import plan_invocation
 from scripts.lib.plan.missing import read_frozen
 from tests.programs import commands, make
@@ -28,7 +28,7 @@ import json, sys
 from pathlib import Path
 import datasets, pyarrow as pa, pyarrow.parquet as pq, torch
 from safetensors.torch import save_file
-from scripts.lib.jobs.room import lack_of_room
+from scripts.lib.jobs.output import lack_of_room
 
 size = 4 << 20
 block = torch.rand(size // 4)

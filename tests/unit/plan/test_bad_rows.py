@@ -16,9 +16,8 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
 from scripts.lib.plan import benchmark_files
-from scripts.lib.plan.check_memory import CheckMemory
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.remembered import CheckMemory, HashMemory
 from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.bad_rows import count_left_out
 from tests.unit.scoring_data import write_rows

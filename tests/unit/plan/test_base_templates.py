@@ -16,8 +16,8 @@ from scripts.lib.data.templates import CHATML, load_tokenizer
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.jobs.checks import check_gates
 from scripts.lib.plan.build_graph import build_graph
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.remembered import HashMemory
 from tests.tiny_model import make_tiny_model, make_tokenizer
 from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
 

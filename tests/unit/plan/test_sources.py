@@ -8,8 +8,8 @@ from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.benchmarks import ExactMatch
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import sha256_of
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources, has_rows
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
 
 

@@ -10,10 +10,10 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 
 from scripts.lib.errors import ConfigError, ScoreError
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.invocation import plan_invocation
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.missing import read_frozen
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.score.backends import Loading, check_backend, load_backend
 from tests.tiny_model import make_tiny_model

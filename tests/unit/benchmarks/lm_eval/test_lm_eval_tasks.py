@@ -11,15 +11,15 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from scripts.lib.artifacts.gates import check_gate
 from scripts.lib.benchmarks.lm_eval import questions as lm_eval_scoring
 from scripts.lib.benchmarks.lm_eval import rows as lm_eval_rows
 from scripts.lib.benchmarks.lm_eval.rows import RowSources, Source, load_rows
 from scripts.lib.compare.wording import protocol_words
 from scripts.lib.errors import ConfigError, GateError, ScoreError
-from scripts.lib.plan.hash_memory import HashMemory
+from scripts.lib.jobs.checks import check_gate
 from scripts.lib.plan.lm_eval_files import task_files
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.score import journal, scoring
 from tests.tiny_model import make_tiny_model
 from tests.unit.benchmarks.lm_eval.test_lm_eval_scoring import counted, lm_eval_spec

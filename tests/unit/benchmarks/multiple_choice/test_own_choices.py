@@ -14,8 +14,8 @@ from scripts.lib.config.benchmarks import LocalMmlu, MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources, column_names
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.prompts import ask
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores

@@ -8,20 +8,22 @@ import pytest
 from scripts.lib import cuda_driver
 from scripts.lib.cuda_driver import Build
 from scripts.lib.errors import ConfigError
-from scripts.lib.jobs.slurm_checks import (
+from scripts.lib.jobs.slurm import (
+    Site,
     check_account,
     check_gpu_node,
     check_gpus,
     check_job_age,
     check_limits,
     check_partitions,
+    find_site,
     gpus_of,
     propose,
     read_gpus,
     read_minutes,
     read_partitions,
+    read_site,
 )
-from scripts.lib.jobs.slurm_site import Site, find_site, read_site
 from scripts.tools import doctor
 from tests.workspace import ROOT
 

@@ -1,16 +1,47 @@
-"""What a workflow says about its shared cache, once: before the work begins and when it has ended.
+"""What a workflow says before its first job and after its last: of the environment and its cache.
 
-A cache is a convenience. One that is full, read-only, slow to copy to or not there stops nothing;
-it is said here, for the whole workflow, and in the log of every job that could not publish.
+Judging and publishing come last: a variable that nobody set would end a workflow after all the
+work that was to be judged or published.
 """
 
 import os
 import shutil
 import stat
+from collections.abc import Collection, Iterator, Mapping
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
 from scripts.lib.plan.missing import Plan
+
+HUB_TOKEN = "HF_TOKEN"
+
+
+def unset(plan: Plan, rules: Collection[str], environ: Mapping[str, str]) -> list[str]:
+    """Return what to set first, a line for each variable that is missing or empty.
+
+    Args:
+        plan: The plan of this invocation.
+        rules: Rules of which a job is about to run.
+        environ: The environment.
+    """
+    needed = dict.fromkeys(_needed(plan, rules))
+    return [
+        f"{name} is not set in the environment: set it to {what}, and start again"
+        for name, what in needed
+        if not environ.get(name, "").strip()
+    ]
+
+
+def _needed(plan: Plan, rules: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield variables, and what each has to hold."""
+    for id in plan.missing:
+        artifact = plan.graph.artifacts[id]
+        variable = artifact.execution.get("api_key_env")
+        if variable and STAGES[artifact.stage].rule in rules:
+            yield variable, f"the key of {artifact.spec['endpoint']}, which judges"
+    if "publish" in rules:
+        yield HUB_TOKEN, "a token that may write to the hub"
+
 
 LOW_BYTES = 2**30
 """A cache with less free space than this is mentioned: few adapters fit in, and no model."""

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from scripts.lib.files import sha256_of, stat_of
-from scripts.lib.plan import hash_memory
-from scripts.lib.plan.hash_memory import HashMemory
+from scripts.lib.plan import remembered
+from scripts.lib.plan.remembered import HashMemory
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def counted(monkeypatch):
         read.append(path.name)
         return sha256_of(path)
 
-    monkeypatch.setattr(hash_memory, "sha256_of", count)
+    monkeypatch.setattr(remembered, "sha256_of", count)
     return read
 
 
 def settle(monkeypatch):
     """Let every file count as old."""
-    monkeypatch.setattr(hash_memory, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(remembered, "SETTLED_SECONDS", -1.0)
 
 
 def test_an_unchanged_file_is_read_once_over_many_runs(file, tmp_path, counted, monkeypatch):

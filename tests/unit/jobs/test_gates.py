@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.lib.artifacts.gates import check_gate
 from scripts.lib.errors import GateError
+from scripts.lib.jobs.checks import check_gate
 
 SUMMARY = {"rows": 10, "dropped": 2, "by_reason": {"empty": 2}, "dropped_fraction": 0.2}
 

@@ -1,4 +1,4 @@
-"""A shared cache's folders and files: whose they are, and who may do what with them.
+"""Folders that people and processes share: who may do what in them, and moves by one rename.
 
 The root of a cache decides, whatever the umask of whoever publishes: what is made below it belongs
 to the root's group and is as open to group and others as the root is, except that others never get
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib import files
+from scripts.lib.artifacts import shared_folders
 
 # Linux's renameat2: relative to the working directory, and only to a name that is free.
 _HERE, _NOREPLACE = -100, 1
@@ -157,3 +158,58 @@ def advice(error: OSError, cache: Path) -> str:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{cache} cannot be written by you ({error}): docs/cache.md says who may write"
     return str(error)
+
+
+def move_in(part: Path, entry: Path) -> bool:
+    """Move the finished folder *part* to *entry*, unless something is there; tell whether it went.
+
+    Raises:
+        OSError: when it cannot be moved whatever is there.
+    """
+    try:
+        os.rename(part, entry)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # it may be gone again by now
+            return False
+        raise
+    return True
+
+
+def put_aside(folder: Path, seen: int | None, cache: Path | None) -> Path | None:
+    """Move *folder* out of the way, under a name that no plan looks for.
+
+    Args:
+        folder: What was found bad.
+        seen: Its inode then. Another process may have put a good one in its place since: that one
+            is put back.
+        cache: The cache that it lies in.
+
+    Returns:
+        Where it went; None when another process was first.
+    """
+    aside = folder.parent / ".quarantine" / f"{folder.name}-{secrets.token_hex(4)}"
+    if cache:
+        shared_folders.make_folder(aside.parent, cache)
+    else:
+        aside.parent.mkdir(exist_ok=True)
+    if inode(folder) != seen:
+        return None
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return None
+    if inode(aside) != seen:
+        with contextlib.suppress(OSError):  # a third one took its place already
+            os.rename(aside, folder)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(aside)  # its age in quarantine counts from now
+    return aside
+
+
+def inode(path: Path) -> int | None:
+    """Return the inode of *path*: what is renamed into a place has another one."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

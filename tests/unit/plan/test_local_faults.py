@@ -17,8 +17,8 @@ from scripts.lib.data.records import read_rows, source_files
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.fetch.datasets import fetch_dataset
-from scripts.lib.plan.hash_memory import HashMemory
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions, add_raw
 from scripts.lib.questions.rows import read_rows as read_questions
 

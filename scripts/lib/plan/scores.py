@@ -1,0 +1,308 @@
+"""The end of the graph: scores, judgements and sums of each candidate, and the report of all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.artifacts.graph import Candidate, CandidateKind, Gate, Graph, slugify
+from scripts.lib.config.benchmarks import MmluOptions
+from scripts.lib.config.candidates import Combination
+from scripts.lib.config.held_out import HeldOut
+from scripts.lib.config.judged_pairs import JudgedPairs
+from scripts.lib.config.load import Config
+from scripts.lib.config.runs import Run
+from scripts.lib.data.template_spec import OWN, TemplateSpec, given
+from scripts.lib.plan.adapters import Adapter, merge
+from scripts.lib.plan.protocol import category_map, metric, protocol, subjects_of, task_gates
+from scripts.lib.plan.sources import Place
+
+
+def only_judges(name: str, config: Config) -> bool:
+    """Return whether a model judges what others answer and nothing is tuned from it.
+
+    Nobody asks then what it can do itself, and to find out may cost more than all the rest.
+    """
+    judges = {
+        benchmark.judge.model
+        for benchmark in config.benchmarks.values()
+        if isinstance(benchmark, JudgedPairs) and benchmark.judge.endpoint is None
+    }
+    bases = {run.model for run in config.runs.values()}
+    return bool(bases) and name in judges - bases
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What all candidates are scored with, and where they go."""
+
+    graph: Graph
+    config: Config
+    benchmarks: Mapping[str, Place]
+    models: Mapping[str, Place]
+    templates: Mapping[str, TemplateSpec]
+
+    def add_base(self, name: str, model: Place) -> None:
+        """Add a base model as a candidate."""
+        # Answers to be judged are of no use where nothing stands beside them.
+        compared = any(run.model == name for run in self.config.runs.values())
+        scores = self._score(
+            model.slug,
+            {"model": model.id},
+            (),
+            judged=compared,
+            template=self.templates[name],
+        )
+        self.graph.candidates.append(
+            Candidate(
+                name,
+                "base",
+                None,
+                artifacts={"models": model.id},
+                scores=scores,
+                categories=self._sum_up(model.slug, scores, {}),
+            )
+        )
+
+    def add_tuned(
+        self,
+        name: str,
+        kind: CandidateKind,
+        base: str,
+        adapter: Adapter,
+        settings: Run | Combination,
+    ) -> None:
+        """Add an adapter as a candidate, merged and proved unless the *settings* say otherwise."""
+        artifacts = dict(adapter.artifacts)
+        if settings.merge:
+            artifacts |= merge(self.graph, adapter)
+            reads = {"model": artifacts["merged"]}
+            gates: tuple[Gate, ...] = (Gate("proof", artifacts["proofs"]),)
+        else:
+            reads, gates = {"model": adapter.model.id, "adapter": adapter.id}, adapter.gates
+        scores = self._score(adapter.slug, reads, gates)
+        judgements = self._judge(adapter.slug, base, scores)
+        self.graph.candidates.append(
+            Candidate(
+                name,
+                kind,
+                base,
+                artifacts=artifacts,
+                scores=scores,
+                categories=self._sum_up(adapter.slug, scores, judgements),
+                judgements=judgements,
+                keep_merged=settings.keep_merged,
+                publish=settings.publish.model_dump() if settings.publish.repo_id else None,
+            )
+        )
+
+    def _score(
+        self,
+        slug: str,
+        reads: Mapping[str, str],
+        gates: tuple[Gate, ...],
+        *,
+        judged: bool = True,
+        template: TemplateSpec = OWN,
+    ) -> dict[str, tuple[str, ...]]:
+        """Add the scores of what *reads* names; return their ids by benchmark.
+
+        Args:
+            slug: Words for it.
+            reads: The model, and the adapter to put on it.
+            gates: Findings that may forbid to ask it.
+            judged: Whether its answers are compared with others.
+            template: What a base is asked through; what was tuned carries its template with it.
+        """
+        scores: dict[str, tuple[str, ...]] = {}
+        for label, benchmark in self.config.benchmarks.items():
+            if isinstance(benchmark, JudgedPairs) and not judged:
+                continue
+            place = self.benchmarks[label]
+            asked = protocol(benchmark)
+            asked |= {**place.backend, **(given(template) if asked["chat_template"] else {})}
+            scores[label] = tuple(
+                self.graph.add(
+                    "scores",
+                    "-".join([slug, place.slug, *([slugify(subject)] if subject else [])]),
+                    {**asked, "subject": subject},
+                    reads={**reads, "benchmark": place.id},
+                    gates=(*gates, *task_gates(benchmark, place)),
+                    kinds=(benchmark.kind,),
+                )
+                for subject in subjects_of(benchmark, place)
+            )
+        return scores
+
+    def _judge(self, slug: str, base: str, scores: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+        """Add the judgements on a tuned model beside its *base*; return their ids by benchmark."""
+        (beside,) = (c.scores for c in self.graph.candidates if c.name == base)
+        return {
+            label: _add_judgements(
+                self.graph,
+                benchmark,
+                self.benchmarks[label],
+                self.models,
+                self.templates,
+                slug=slug,
+                base=beside[label],
+                run=scores[label],
+            )
+            for label, benchmark in self.config.benchmarks.items()
+            if isinstance(benchmark, JudgedPairs)
+        }
+
+    def _sum_up(
+        self,
+        slug: str,
+        scores: Mapping[str, tuple[str, ...]],
+        judgements: Mapping[str, str],
+    ) -> dict[str, str]:
+        """Add what sums up scores or judgements; return the ids by benchmark."""
+        categories: dict[str, str] = {}
+        for label, benchmark in self.config.benchmarks.items():
+            reads: dict[str, str | tuple[str, ...]] = {"scores": scores.get(label, ())}
+            if isinstance(benchmark, JudgedPairs):
+                if label not in judgements:
+                    continue
+                reads = {"judgements": judgements[label]}
+            categories[label] = self.graph.add(
+                "categories",
+                f"{slug}-{label}",
+                {
+                    "kind": benchmark.kind,
+                    "benchmark": label,
+                    "categories": category_map(benchmark),
+                    "subjects": getattr(benchmark, "subjects", None),
+                    "metric": metric(benchmark),
+                },
+                reads=reads,
+                kinds=(benchmark.kind,),
+            )
+        return categories
+
+
+def _add_judgements(
+    graph: Graph,
+    benchmark: JudgedPairs,
+    prompts: Place,
+    models: Mapping[str, Place],
+    templates: Mapping[str, TemplateSpec],
+    *,
+    slug: str,
+    base: Sequence[str],
+    run: Sequence[str],
+) -> str:
+    """Add the judgements on one tuned model and return their id.
+
+    A local judge and a service are two stages: who changes how a local model is asked must not pay
+    a service again, and a service is asked from where the network is.
+
+    Args:
+        graph: Where to add them.
+        benchmark: Who judges, and by what.
+        prompts: What was answered.
+        models: The models of the config.
+        templates: Their chat templates.
+        slug: Words for the tuned model.
+        base: Ids of the base's answers.
+        run: Ids of the tuned model's answers.
+    """
+    judge = benchmark.judge
+    reads = {"base": base, "run": run, "benchmark": prompts.id}
+    if judge.endpoint is not None:
+        return graph.add(
+            "remote_judgements",
+            f"{slug}-{prompts.slug}-{slugify(judge.model.split('/')[-1])}",
+            {"criteria": benchmark.criteria, "endpoint": judge.endpoint, "model": judge.model},
+            reads=reads,
+            execution={"api_key_env": judge.api_key_env},
+        )
+    template = given(templates[judge.model])
+    return graph.add(
+        "judgements",
+        f"{slug}-{prompts.slug}-{models[judge.model].slug}",
+        {"criteria": benchmark.criteria, "dtype": benchmark.dtype, **template},
+        reads={**reads, "judge": models[judge.model].id},
+    )
+
+
+def add_report(graph: Graph, config: Config) -> str:
+    """Add the comparison and the report of all candidates; return the report's id."""
+    named = [
+        {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
+        for c in graph.candidates
+    ]
+    scored = [
+        {
+            **words,
+            "scores": dict(c.scores),
+            "categories": dict(c.categories),
+            "judgements": dict(c.judgements),
+        }
+        for words, c in zip(named, graph.candidates, strict=True)
+    ]
+    shown = [
+        {
+            **words,
+            "artifacts": dict(c.artifacts),
+            "scores": dict(c.scores),
+            "judgements": dict(c.judgements),
+        }
+        for words, c in zip(named, graph.candidates, strict=True)
+    ]
+    held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
+    judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
+    counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
+    categories = _unique(id for c in graph.candidates for id in c.categories.values())
+    kinds = [benchmark.kind for benchmark in config.benchmarks.values()]
+    comparison = graph.add(
+        "comparisons",
+        "all",
+        {
+            "candidates": scored,
+            "benchmarks": counted,
+            "held_out": held_out,
+            "judged": judged,
+        },
+        reads={"categories": categories},
+        knows={"chain": _chain(graph)},
+        kinds=kinds,
+    )
+    legacy = {
+        name: benchmark.subjects
+        for name, benchmark in config.benchmarks.items()
+        if config.report.legacy_results and isinstance(benchmark, MmluOptions)
+    }
+    written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
+    predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
+    return graph.add(
+        "reports",
+        "all",
+        {"title": config.report.title, "candidates": shown, "legacy": written},
+        reads={"comparison": comparison} | ({"scores": predictions} if legacy else {}),
+        knows={"facts": _chain(graph)},
+        kinds=kinds,
+    )
+
+
+def _chain(graph: Graph) -> tuple[str, ...]:
+    """Return the artifacts whose manifests the comparison joins and the report shows."""
+    return _unique(
+        id
+        for candidate in graph.candidates
+        for id in (
+            *candidate.artifacts.values(),
+            *(score for ids in candidate.scores.values() for score in ids),
+            *candidate.judgements.values(),
+            *(
+                judge
+                for judged in candidate.judgements.values()
+                for judge in graph.artifacts[judged].reads.get("judge", ())
+            ),
+        )
+    )
+
+
+def _unique(ids: Any) -> tuple[str, ...]:
+    """Return *ids* without repetitions, in order."""
+    return tuple(dict.fromkeys(ids))
