@@ -10,10 +10,12 @@ Each text says what happened, where, and what to do next.
     ├── MergeError      base and adapter do not fit
     ├── ScoreError      a benchmark cannot be scored, or scores cannot be compared
     ├── StoreError      an artifact or a cache entry is not what its manifest says
-    ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes
-    ├── PublishError    a model cannot be pushed to the hub
+    ├── DeviceError     a job lacks the GPUs that it asked for
+    ├── RecoveryError   the remains of a killed workflow cannot be cleared
     ├── StaleError      code, libraries or raw files differ from the plan
-    └── GateError       an earlier step's finding forbids this step
+    ├── GateError       an earlier step's finding forbids this step
+    ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes
+    └── PublishError    a model cannot be pushed to the hub
 """
 
 
