@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib import files
-from scripts.lib.artifacts import shared_folders
 
 # Linux's renameat2: relative to the working directory, and only to a name that is free.
 _HERE, _NOREPLACE = -100, 1
@@ -189,7 +188,7 @@ def put_aside(folder: Path, seen: int | None, cache: Path | None) -> Path | None
     """
     aside = folder.parent / ".quarantine" / f"{folder.name}-{secrets.token_hex(4)}"
     if cache:
-        shared_folders.make_folder(aside.parent, cache)
+        make_folder(aside.parent, cache)
     else:
         aside.parent.mkdir(exist_ok=True)
     if inode(folder) != seen:
