@@ -268,7 +268,7 @@ CODE_ROWS = [
     _code("lib/benchmarks/mmlu/report", frozenset({"reports"})),
     # Modules of the library: two imports away from a program, shared by several, and by none.
     _code("lib/train/loss_verdict", tuned(*RUNS) | END),
-    _code("lib/train/packed_attention", tuned(*RUNS) | END),
+    _code("lib/train/model", tuned(*RUNS) | END),
     _code("lib/data/layouts", FROM_CHAT),
     _code("lib/fetch/datasets", frozenset(EVERYTHING)),
     _code("lib/score/respondent", scored(*ALL) | END),

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.canonical import canonical_json
-from scripts.lib.data.template_spec import OWN
+from scripts.lib.data.templates import OWN
 from tests.identity.mutants import leaves
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.worlds import (

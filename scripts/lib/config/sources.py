@@ -23,7 +23,7 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
-from scripts.lib.data.layout_columns import LAYOUTS
+from scripts.lib.data.layouts import LAYOUTS
 
 COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
 

@@ -21,9 +21,8 @@ from scripts.lib.data.masking import (
     trained_turns,
     turn_spans,
 )
-from scripts.lib.data.templates import Renderer
-from scripts.lib.data.turn_ends import MARKER
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import UnusableRow
+from scripts.lib.data.templates import MARKER, Renderer
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
 GOLDEN_SYSTEM = "Answer in one short sentence."

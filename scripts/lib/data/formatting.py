@@ -20,8 +20,7 @@ from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.layouts import Format, to_conversation
 from scripts.lib.data.misfits import Misfits
 from scripts.lib.data.parquet import TableWriter
-from scripts.lib.data.records import SOURCES, RawRow, read_rows, source_files
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
 from scripts.lib.errors import RecordError
 
 # Held-out sources come first: of two equal rows, the one that is not trained on stays.

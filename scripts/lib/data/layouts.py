@@ -7,26 +7,24 @@ Four layouts are understood: `messages` (the OpenAI and Hugging Face one), `shar
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from scripts.lib.data.conversation import Conversation, Message, Role
-from scripts.lib.data.layout_columns import (
-    ANSWER_COLUMNS,
-    COMPLETION_COLUMNS,
-    EXTRA_COLUMNS,
-    HISTORY_COLUMN,
-    LAYOUTS,
-    PROMPT_COLUMNS,
-    QUESTION_COLUMNS,
-    TURN_COLUMNS,
-)
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import UnusableRow
 
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"]
 Record = Mapping[str, Any]
 
+TURN_COLUMNS = ("messages", "conversations", "conversation")
+QUESTION_COLUMNS = ("instruction",)
+EXTRA_COLUMNS = ("input", "context")
+ANSWER_COLUMNS = ("output", "response")
+HISTORY_COLUMN = "history"
+PROMPT_COLUMNS = ("prompt",)
+COMPLETION_COLUMNS = ("completion",)
+
 ROLES: tuple[str, ...] = get_args(Role)
-FORMATS: tuple[str, ...] = get_args(Format)
 # Speakers as published ShareGPT dumps spell them.
 SHAREGPT_SPEAKERS: dict[str, Role] = {
     "system": "system",
@@ -41,6 +39,45 @@ SHAREGPT_SPEAKERS: dict[str, Role] = {
 }
 ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
 
+
+@dataclass(frozen=True)
+class Layout:
+    """What the rows of one layout look like.
+
+    Attributes:
+        needs: Its columns, each with its other names.
+        holds: What stands in them, in words.
+    """
+
+    needs: tuple[tuple[str, ...], ...]
+    holds: str
+
+    def words(self) -> str:
+        """Say which columns it reads."""
+        return f"{' and '.join(map(_names, self.needs))}, {self.holds}"
+
+    def is_in(self, columns: Iterable[object]) -> bool:
+        """Tell whether *columns* are all that it needs."""
+        there = set(columns)
+        return all(there.intersection(names) for names in self.needs)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    first, *others = (f"`{name}`" for name in names)
+    return first + (f" (or {', '.join(others)})" if others else "")
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "messages": Layout((TURN_COLUMNS,), "a list of turns with `role` and `content`"),
+    "sharegpt": Layout((TURN_COLUMNS,), "a list of turns with `from` and `value`"),
+    "alpaca": Layout(
+        (QUESTION_COLUMNS, ANSWER_COLUMNS),
+        f"also {_names(EXTRA_COLUMNS)} and `{HISTORY_COLUMN}` where they are",
+    ),
+    "prompt_completion": Layout(
+        (PROMPT_COLUMNS, COMPLETION_COLUMNS), "each a text or a list of turns"
+    ),
+}
 
 _NO_TURNS = f"there is no value in a column {', '.join(TURN_COLUMNS)}"
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.encoding import Encoded, Span
+from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.templates import Renderer, for_template
-from scripts.lib.data.unusable_row import UnusableRow
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
 

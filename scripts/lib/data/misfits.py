@@ -1,16 +1,19 @@
 """Rows that cannot be read in the layout of their dataset: which they are, and what to say."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scripts.lib.data.layout_columns import LAYOUTS, misfit_words
-from scripts.lib.data.layouts import Format, fitting_layouts, to_conversation
-from scripts.lib.data.records import RawRow, read_rows
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.layouts import LAYOUTS, Format, fitting_layouts, to_conversation
+from scripts.lib.data.records import RawRow, UnusableRow, read_rows
 from scripts.lib.errors import RecordError
+
+# An error names so many columns of the rows; a table of features can have hundreds.
+SHOWN_COLUMNS = 20
+
 
 # So many rows show which columns a dataset has.
 LOOKED_AT = 20
+_RENAME = "no format fits them: rename the columns, or write the rows in one of the formats"
 
 
 class Misfits:
@@ -40,6 +43,32 @@ class Misfits:
             return None
         fitting = [name for name in LAYOUTS if name in self._fitting]
         return misfit_words(self._layout, self._columns, fitting)
+
+
+def misfit_words(layout: str, columns: Iterable[object], fitting: Iterable[str]) -> str | None:
+    """Say which columns rows have that do not have their layout, and what would do.
+
+    Args:
+        layout: The `format` that the rows were read as.
+        columns: The columns that they have.
+        fitting: Layouts that they do fit.
+
+    Returns:
+        The words, or None where the columns are right and their values are not.
+    """
+    names = [str(column) for column in columns]
+    remedy = " or ".join(f"`format: {name}`" for name in fitting)
+    asked = LAYOUTS.values() if layout == "auto" else [LAYOUTS[layout]]
+    if not remedy and any(one.is_in(names) for one in asked):
+        return None
+    shown = ", ".join(names[:SHOWN_COLUMNS])
+    if len(names) > SHOWN_COLUMNS:
+        shown += f" and {len(names) - SHOWN_COLUMNS} more"
+    return (
+        f"they have {f'the columns {shown}' if names else 'no columns'};"
+        f" {f'write {remedy}, which fits them' if remedy else _RENAME}."
+        " The formats read:" + "".join(f"\n  {name}: {LAYOUTS[name].words()}" for name in LAYOUTS)
+    )
 
 
 def check_layout(place: Path, layout: Format, limit: int | None) -> None:

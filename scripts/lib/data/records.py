@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.unusable_row import UnusableRow
 from scripts.lib.errors import RecordError
 
 SOURCES = ("train", "valid", "test")
@@ -20,6 +19,22 @@ CHUNK_CHARACTERS = 1 << 20
 PARQUET_BATCH_ROWS = 2_000
 JSON_SPACE = " \t\r\n,"
 _BLANK = b" \t\r\n\f\v" + codecs.BOM_UTF8
+
+
+class UnusableRow(RecordError):
+    """One raw row cannot become a conversation.
+
+    Attributes:
+        reason: Short snake_case code that the ledger counts.
+        detail: One sentence for people, plain ASCII.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        # Rows may hold lone surrogates, which no UTF-8 file can take.
+        self.reason = reason
+        self.detail = detail.encode("ascii", "backslashreplace").decode("ascii")
+        super().__init__(f"{reason}: {self.detail}")
+
 
 RawRow = Any | UnusableRow
 

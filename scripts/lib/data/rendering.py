@@ -17,9 +17,8 @@ from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.encoding import Encoded, Encoder, Span
 from scripts.lib.data.masking import TrainOn, check_words, loss_mask, trained_turns, turn_spans
 from scripts.lib.data.parquet import TableWriter
-from scripts.lib.data.records import SOURCES
+from scripts.lib.data.records import SOURCES, UnusableRow
 from scripts.lib.data.templates import Renderer, for_template, load_tokenizer, resolve_template
-from scripts.lib.data.unusable_row import UnusableRow
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
 

@@ -1,20 +1,24 @@
-"""Chat templates: which one is meant, and rendering a conversation with it.
+"""Chat templates: which one is meant, rendering a conversation with it, and where an answer ends.
 
 Templates are untrusted code from model repositories; they run in the sandbox of transformers.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from transformers import AutoTokenizer
+from typing import Any, TypeAlias
 
 from scripts.lib.data.conversation import Conversation, Message
-from scripts.lib.data.template_spec import TemplateSpec
 from scripts.lib.errors import TemplateError
+
+TemplateSpec: TypeAlias = str | Mapping[str, str]
+"""`tokenizer`, `chatml`, or name and text: so that a file counts by what is in it."""
+
+OWN = "tokenizer"
+"""The tokenizer's own."""
 
 # ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) without a default system
 # turn. Tools are announced in the system turn and called in <tool_call> tags, as Hermes and Qwen2.5
@@ -53,6 +57,23 @@ CHATML = """\
 TEMPLATE_DATE = datetime(2024, 7, 26)
 DATE_CODES = "aAbBdmyYHIMSpj"
 
+# A word that no template changes; what follows it in a rendered turn is the turn's end.
+_PROBE = "tunesmith"
+_TURNS = ({"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE})
+
+# How templates spell control tokens: ChatML and Llama 3, DeepSeek, Llama 2, Gemma.
+MARKER = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
+)
+
+
+def given(template: TemplateSpec) -> dict[str, TemplateSpec]:
+    """Return what a spec says of a model's template: nothing where it is the tokenizer's own.
+
+    A model without `template` so keeps the keys of what is made with it.
+    """
+    return {} if template == OWN else {"template": template}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
@@ -78,6 +99,9 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         TemplateError: If there is none, or it cannot tell where its tokens stand in the text.
     """
+    # Planning reads this module and loads no tokenizer: it does not wait seconds for the library.
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -196,3 +220,57 @@ def _fixed_date() -> str:
     for code in DATE_CODES:
         body += f" | replace('%{code}', '{TEMPLATE_DATE.strftime('%' + code)}')"
     return f"{{%- macro strftime_now(format) %}}{{{{ {body} }}}}{{% endmacro %}}\n"
+
+
+def turn_end(tokenizer: Any) -> str:
+    """Return the text with which the chat template ends an assistant's turn, or ''.
+
+    Example: `<|im_end|>` for ChatML.
+    """
+    _, answer, end = _rendered(tokenizer).rpartition(_PROBE)
+    return end.strip() if answer else ""
+
+
+def end_token(tokenizer: Any, end: str) -> int | None:
+    """Return the token that ends an answer where *end* is written, or None where no token does.
+
+    What a template writes behind the control token that ends a turn is its own. Of an end that is
+    several ordinary tokens none may stop a model: each of them stands in answers, too.
+    """
+    tokens: list[int] = tokenizer.encode(end, add_special_tokens=False)
+    whole = len(tokens) == 1 or (bool(tokens) and _is_special(tokenizer, tokens[0]))
+    return tokens[0] if whole else None
+
+
+def stop_tokens(
+    tokenizer: Any, declared: int | Sequence[int] | None, ends: Iterable[str]
+) -> list[int]:
+    """Return every token that ends an answer, sorted.
+
+    Args:
+        tokenizer: The tokenizer; its end-of-text token is one.
+        declared: What the model's generation config names.
+        ends: Texts that end an answer, such as `turn_end`.
+    """
+    named = [declared] if isinstance(declared, int) or declared is None else declared
+    found = {tokenizer.eos_token_id, *named, *(end_token(tokenizer, end) for end in ends)}
+    return sorted(token for token in found if token is not None)
+
+
+def split_markers(tokenizer: Any) -> dict[str, int]:
+    """Return the chat template's control tokens that are none here -> how many tokens each is.
+
+    A tokenizer that was not made for a template reads `<|im_start|>` as ordinary characters.
+    """
+    markers = sorted(set(MARKER.findall(_rendered(tokenizer))))
+    counts = {one: len(tokenizer.encode(one, add_special_tokens=False)) for one in markers}
+    return {marker: count for marker, count in counts.items() if count != 1}
+
+
+def _rendered(tokenizer: Any) -> str:
+    return str(tokenizer.apply_chat_template(list(_TURNS), tokenize=False))
+
+
+def _is_special(tokenizer: Any, token: int) -> bool:
+    added = tokenizer.added_tokens_decoder.get(token)
+    return added is not None and bool(added.special)

@@ -70,14 +70,15 @@ def _download_model(spec: Mapping[str, Any], out: Path) -> None:
     """Download one revision of a model repository, safetensors only."""
     from huggingface_hub import snapshot_download
 
-    from scripts.lib.fetch.hub_faults import access_fault, reason_of
-
     ignored = list(NEVER_FETCHED) if spec["trust_remote_code"] else [*NEVER_FETCHED, "*.py"]
     hub, revision = spec["hub"], spec["revision"]
     try:
         folder = Path(snapshot_download(hub, revision=revision, ignore_patterns=ignored))
     # Whatever the network or the hub does: the text tells which repository it befell.
     except Exception as error:
+        # It imports `datasets`, which takes seconds.
+        from scripts.lib.fetch.hub import access_fault, reason_of
+
         why = access_fault(hub, revision, "model") or f"{reason_of(error)}; start again"
         raise ConfigError(f"{hub} cannot be downloaded at {revision}: {why}") from error
     copy_files(files_below(folder), out)

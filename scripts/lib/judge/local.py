@@ -13,8 +13,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from scripts.lib.data.template_spec import OWN, TemplateSpec
-from scripts.lib.data.templates import own_template
+from scripts.lib.data.templates import OWN, TemplateSpec, own_template
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts

@@ -23,14 +23,13 @@ from scripts.lib.merge.embeddings import (
     settle_tie,
 )
 from scripts.lib.merge.safetensors_files import (
+    FLOATS,
     INDEX,
     ITEM_BYTES,
     StoredTensor,
     WeightFile,
     make_header,
 )
-
-FLOATS = ("F32", "BF16", "F16")  # as safetensors names them
 
 
 @dataclass(frozen=True, kw_only=True)

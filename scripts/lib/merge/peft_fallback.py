@@ -9,10 +9,10 @@ from typing import Any
 
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.adapter import Adapter
-from scripts.lib.merge.layout import FLOATS, Layout, changed_config
-from scripts.lib.merge.paged_models import hollow_model
-from scripts.lib.merge.peft_models import load_tuned
+from scripts.lib.merge.float32_models import load_tuned, meta_model
+from scripts.lib.merge.layout import Layout, changed_config
 from scripts.lib.merge.safetensors_files import (
+    FLOATS,
     TORCH_DTYPES,
     StoredTensor,
     WeightFile,
@@ -73,7 +73,7 @@ def _check_modules(model: Path, adapter: Adapter) -> None:
     Raises:
         MergeError: naming the first tensor that has no place.
     """
-    empty = hollow_model(model)
+    empty = meta_model(model)
     known = {name for name, _ in empty.named_modules()}
     known |= {name for name, _ in empty.named_parameters()}
     for name in adapter.updates:

@@ -28,6 +28,7 @@ ITEM_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
 }
+FLOATS = ("F32", "BF16", "F16")  # what weights come in that can be merged
 TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 

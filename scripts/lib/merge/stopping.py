@@ -15,8 +15,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from scripts.lib.data.templates import own_template
-from scripts.lib.data.turn_ends import end_token, stop_tokens, turn_end
+from scripts.lib.data.templates import end_token, own_template, stop_tokens, turn_end
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.adapter import GENERATION_CONFIG, carried_files
 

@@ -9,7 +9,7 @@ from scripts.lib.canonical import canonical_json
 from scripts.lib.config.candidates import Combination
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
-from scripts.lib.data.template_spec import TemplateSpec
+from scripts.lib.data.templates import TemplateSpec
 from scripts.lib.plan.sources import Place, add_chat
 
 

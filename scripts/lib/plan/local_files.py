@@ -13,8 +13,7 @@ from typing import Any
 
 from scripts.lib.data.layouts import Format
 from scripts.lib.data.misfits import check_layout
-from scripts.lib.data.records import RawRow, read_rows
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import RawRow, UnusableRow, read_rows
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.model_files import model_file_names
 from scripts.lib.plan.local_faults import kind_fault, model_faults

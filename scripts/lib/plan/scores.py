@@ -11,7 +11,7 @@ from scripts.lib.config.held_out import HeldOut
 from scripts.lib.config.judged_pairs import JudgedPairs
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
-from scripts.lib.data.template_spec import OWN, TemplateSpec, given
+from scripts.lib.data.templates import OWN, TemplateSpec, given
 from scripts.lib.plan.adapters import Adapter, merge
 from scripts.lib.plan.protocol import category_map, metric, protocol, subjects_of, task_gates
 from scripts.lib.plan.sources import Place

@@ -11,7 +11,7 @@ from scripts.lib.config.judged_pairs import JudgedPairs
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import has_chat_template
-from scripts.lib.data.template_spec import OWN, TemplateSpec
+from scripts.lib.data.templates import OWN, TemplateSpec
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.protocol import protocol
 from scripts.lib.plan.scores import only_judges

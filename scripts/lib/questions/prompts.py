@@ -16,8 +16,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
-from scripts.lib.data.template_spec import OWN, TemplateSpec
-from scripts.lib.data.templates import own_template, resolve_template, with_fixed_date
+from scripts.lib.data.templates import (
+    OWN,
+    TemplateSpec,
+    own_template,
+    resolve_template,
+    with_fixed_date,
+)
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.question import Judge, Question
 from scripts.lib.questions.replies import judge_choices

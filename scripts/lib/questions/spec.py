@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scripts.lib.data.template_spec import OWN, TemplateSpec
+from scripts.lib.data.templates import OWN, TemplateSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from scripts.lib.data.turn_ends import stop_tokens
+from scripts.lib.data.templates import stop_tokens
 from scripts.lib.device import compute_device, visible_gpus
 from scripts.lib.errors import ScoreError
 from scripts.lib.merge.unmerged import put_on

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.benchmarks import kinds
-from scripts.lib.data.turn_ends import split_markers, turn_end
+from scripts.lib.data.templates import split_markers, turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed

@@ -1,6 +1,5 @@
 """What a fine-tune is asked to do, and what of it is refused before a model is loaded."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,10 +9,8 @@ import torch
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
+from scripts.lib.train.launch import world_size
 
-# Tokens per micro batch, unless the profile says otherwise: more fills the matrix units no better
-# (CPU), or is what 24 GB hold beside a model of 8B parameters in 16 bits (GPU).
-MICRO_BATCH_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 8192}
 # These start by moving part of the base's weights into the adapter.
 MUTATING_INITS = ("pissa", "olora")
 INITS = (True, "gaussian", "orthogonal", *MUTATING_INITS)
@@ -86,47 +83,6 @@ class TrainSpec:
             lora=LoraSpec(**mapping["lora"]),
             training=LoopSpec(**mapping["training"]),
             quantization=mapping.get("quantization"),
-        )
-
-
-def default_micro_batch(loop: LoopSpec, per_process: int, device: str) -> int:
-    """Return the largest divisor of *per_process* whose rows fit into MICRO_BATCH_TOKENS."""
-    budget = max(1, MICRO_BATCH_TOKENS[device] // loop.max_length_tokens)
-    return max(n for n in range(1, per_process + 1) if per_process % n == 0 and n <= budget)
-
-
-def smaller_micro_batch(size: int, per_process: int, cause: str) -> int:
-    """Return the largest divisor of *per_process* up to half of *size*.
-
-    Raises:
-        TrainingError: If *size* is one already, or several processes would have to agree.
-    """
-    if size == 1 or world_size() > 1:
-        raise TrainingError(
-            f"memory ran out with {size} sequence(s) per pass ({cause}). Give the job more memory,"
-            " or lower micro_batch (more than one process cannot agree on it by themselves),"
-            " max_length_tokens, or use quantization: nf4."
-        )
-    return max(n for n in range(1, size // 2 + 1) if per_process % n == 0)
-
-
-def world_size() -> int:
-    """Return the number of training processes, as torchrun or slurm_ranks (launch.py) set it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def check_batch(batch_size: int, micro_batch: int) -> None:
-    """Refuse a global batch that micro batch and processes do not divide.
-
-    Raises:
-        TrainingError: If they do not.
-    """
-    world = world_size()
-    if batch_size % (micro_batch * world):
-        raise TrainingError(
-            f"batch_size {batch_size} is not a multiple of micro_batch {micro_batch} x {world}"
-            " process(es). Choose numbers that divide it, so that each step sees exactly"
-            " batch_size sequences."
         )
 
 

@@ -30,6 +30,12 @@ from trl import SFTConfig
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
+from scripts.lib.train.launch import (
+    check_batch,
+    default_micro_batch,
+    smaller_micro_batch,
+    world_size,
+)
 from scripts.lib.train.loss_verdict import read_verdict
 from scripts.lib.train.model import arithmetic, load_base, lora_config, mutates_base
 from scripts.lib.train.output import save_adapter, thin
@@ -42,14 +48,7 @@ from scripts.lib.train.shards import (
     read_prompts,
     shard_files,
 )
-from scripts.lib.train.spec import (
-    TrainSpec,
-    check_batch,
-    check_spec,
-    default_micro_batch,
-    smaller_micro_batch,
-    world_size,
-)
+from scripts.lib.train.spec import TrainSpec, check_spec
 from scripts.lib.train.trainer import (
     BestKeeper,
     Keeper,
@@ -103,7 +102,9 @@ def train_adapter(
     datasets.disable_progress_bars()
     check_spec(spec)
     per_process = spec.training.batch_size // world_size()
-    size = micro_batch or default_micro_batch(spec.training, per_process, compute_device())
+    size = micro_batch or default_micro_batch(
+        spec.training.max_length_tokens, per_process, compute_device()
+    )
     check_batch(spec.training.batch_size, size)
     if arithmetic(spec) != spec.training.dtype:
         say(f"this processor cannot compute in {spec.training.dtype}: {arithmetic(spec)} is used")

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.layouts import detect_format, to_conversation
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import UnusableRow
 
 DATA = Path(__file__).parents[1] / "data" / "chat"
 TURNS = [("user", "Hi"), ("assistant", "Hello")]

@@ -8,8 +8,7 @@ import pytest
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.sources import LocalDataset
 from scripts.lib.data.formatting import FormatSpec, format_chat
-from scripts.lib.data.layout_columns import LAYOUTS
-from scripts.lib.data.layouts import to_conversation
+from scripts.lib.data.layouts import LAYOUTS, to_conversation
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.remembered import HashMemory

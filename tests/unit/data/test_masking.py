@@ -11,8 +11,8 @@ from scripts.lib.data.masking import (
     trained_turns,
     turn_spans,
 )
+from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.templates import CHATML, load_tokenizer
-from scripts.lib.data.unusable_row import UnusableRow
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
     DROPS_SYSTEM,

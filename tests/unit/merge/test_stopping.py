@@ -8,11 +8,10 @@ import pytest
 import trl
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from scripts.lib.data.templates import CHATML
-from scripts.lib.data.turn_ends import end_token, stop_tokens, turn_end
+from scripts.lib.data.templates import CHATML, end_token, stop_tokens, turn_end
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.merging import merge_adapter
-from scripts.lib.merge.proof_stops import check_stops
+from scripts.lib.merge.proof_files import check_stops
 from scripts.lib.merge.stopping import name_stops
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.report.card import CardSpec, card_text, stop_words

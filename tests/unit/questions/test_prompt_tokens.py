@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken
 
-from scripts.lib.data.turn_ends import split_markers
+from scripts.lib.data.templates import split_markers
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.score.token_notes import differing_note, other_tokens, split_notes
 from tests.tiny_model import make_tiny_model

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
+from scripts.lib.train.launch import smaller_micro_batch
 from scripts.lib.train.output import thin
-from scripts.lib.train.spec import smaller_micro_batch
 from scripts.lib.train.training import TrainSpec, train_adapter
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from scripts.lib.benchmarks.exact_match.faults import answer_fault
-from scripts.lib.data.turn_ends import turn_end
+from scripts.lib.data.templates import turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import ask, render
 from scripts.lib.questions.question import Answer, Question

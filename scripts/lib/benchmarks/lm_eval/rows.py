@@ -20,8 +20,7 @@ from datasets.table import InMemoryTable
 
 from scripts.lib.canonical import digest
 from scripts.lib.errors import ConfigError, ScoreError
-from scripts.lib.fetch.hub import Wanted, commit_fault, commits_of, load_fault
-from scripts.lib.fetch.hub_faults import reason_of
+from scripts.lib.fetch.hub import Wanted, commit_fault, commits_of, load_fault, reason_of
 from scripts.lib.questions import rows as question_rows
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from scripts.lib.data.records import RawRow, is_array, read_numbered_rows
-from scripts.lib.data.unusable_row import UnusableRow
+from scripts.lib.data.records import RawRow, UnusableRow, is_array, read_numbered_rows
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.questions.bad_rows import AMBIGUOUS, UNREADABLE, BadRow, Fault, Rows, shown
 from scripts.lib.questions.rows import BROKEN_CHARACTERS, LETTERS, is_unicode

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scripts.lib.data.turn_ends import turn_end
+from scripts.lib.data.templates import turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import load_tokenizer, render
 from scripts.lib.score.backends import Loading, load_backend

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from scripts.lib.errors import MergeError
+from scripts.lib.merge.float32_models import fits, load_float32
 from scripts.lib.merge.merging import merge_adapter
-from scripts.lib.merge.paged_models import fits, load_float32
 from scripts.lib.merge.proving import prove_merge
 from scripts.lib.merge.safetensors_files import read_model
 from tests.merge_kinds import make_kind
@@ -83,7 +83,7 @@ def test_a_disk_without_room_for_the_weights_is_told(tmp_path):
     model = make_architecture("llama_untied", tmp_path / "model")
     code = (
         "import resource, sys; from pathlib import Path;"
-        "from scripts.lib.merge.paged_models import load_float32;"
+        "from scripts.lib.merge.float32_models import load_float32;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024));"
         "load_float32(Path(sys.argv[1]), Path(sys.argv[2]), 0)"
     )
