@@ -9,7 +9,7 @@ from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.layouts import detect_format, to_conversation
 from scripts.lib.data.records import UnusableRow
 
-DATA = Path(__file__).parents[1] / "data" / "chat"
+DATA = Path(__file__).parents[2] / "data" / "chat"
 TURNS = [("user", "Hi"), ("assistant", "Hello")]
 
 

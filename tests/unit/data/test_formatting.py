@@ -15,7 +15,7 @@ from scripts.lib.data import records
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import RecordError
 
-DATA = Path(__file__).parents[1] / "data" / "chat"
+DATA = Path(__file__).parents[2] / "data" / "chat"
 DEFAULTS = {
     "format": "auto",
     "system": None,
