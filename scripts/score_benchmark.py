@@ -16,8 +16,7 @@ from typing import Any
 from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_batch
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.provenance import write_provenance
-from scripts.lib.score.scoring import Part, score_benchmark
+from scripts.lib.score.scoring import Part, score_benchmark, write_provenance
 
 
 def work(jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:

@@ -52,14 +52,9 @@ CHOICE_ROWS = [
     _row("own on_long_prompt", put("benchmarks/own/on_long_prompt", "fewer_shots"), ASKED),
     _row("own dtype", put("benchmarks/own/dtype", "bfloat16"), ASKED),
     _row(
-        "code that reads questions' rows",
+        "code that reads questions' rows and leaves bad ones out",
         add_constant("scripts/lib/benchmarks/multiple_choice/rows.py"),
         frozenset({"benchmarks:test"}) | ASKED,
-    ),
-    _row(
-        "code that leaves bad rows out",
-        add_constant("scripts/lib/benchmarks/multiple_choice/files.py"),
-        FETCHED,
     ),
     _row(
         "code that fetches MMLU's questions",

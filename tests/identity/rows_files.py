@@ -282,8 +282,6 @@ CODE_ROWS = [
     _code("lib/benchmarks/held_out/questions", frozenset()),
     _code("lib/benchmarks/multiple_choice/scores", categories(*ALL, on=("mmlu",)) | END),
     _code("lib/benchmarks/exact_match/scores", categories(*ALL, on=("exact",)) | END),
-    _code("lib/benchmarks/exact_match/metrics", categories(*ALL, on=("exact",)) | END),
-    _code("lib/benchmarks/lm_eval/task_metrics", frozenset()),
     _code("lib/benchmarks/lm_eval/scores", frozenset()),
     _code("lib/errors", frozenset()),
     _code("lib/jobs/job", frozenset()),

@@ -120,12 +120,12 @@ LM_EVAL_ROWS = [
     _row("sympy moves in the lock, with tasks", move_pin("sympy"), asked((*NAMED, *OWN))),
     _row(
         "code that finds tasks",
-        add_constant("scripts/lib/benchmarks/lm_eval/index.py"),
+        add_constant("scripts/lib/benchmarks/lm_eval/resolve.py"),
         fetched((*NAMED, *OWN)),
     ),
     _row(
         "code that says which metric counts",
-        add_constant("scripts/lib/benchmarks/lm_eval/task_metrics.py"),
+        add_constant("scripts/lib/benchmarks/lm_eval/scores.py"),
         categories("tiny", on=(*NAMED, *OWN)) | END,
     ),
 ]

@@ -142,7 +142,7 @@ PAIRS_ROWS = [
     ),
     _row(
         "code of the judged figures",
-        add_constant("scripts/lib/benchmarks/judged_pairs/figures.py"),
+        add_constant("scripts/lib/benchmarks/judged_pairs/scores.py"),
         categories("gentle", on=BOTH) | END,
     ),
     _row(

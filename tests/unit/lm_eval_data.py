@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from scripts.lib.benchmarks.lm_eval import fetch as lm_eval_fetch
-from scripts.lib.benchmarks.lm_eval.index import TASKS_FOLDER
+from scripts.lib.benchmarks.lm_eval.resolve import TASKS_FOLDER
 from scripts.lib.files import sha256_of
 
 WORDS = ("apples", "bread", "chairs", "doors", "eagles", "flour")

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.provenance import write_provenance
-from scripts.lib.score.scoring import Part, score_benchmark
+from scripts.lib.score.scoring import Part, score_benchmark, write_provenance
 
 SUBJECTS = ("abstract_algebra", "botany")
 

@@ -18,7 +18,7 @@ from scripts.lib.score.files import (
     QUESTIONS_TABLE,
     SPLIT_MARKERS,
 )
-from scripts.lib.score.thinking import without_thoughts
+from scripts.lib.score.reasoning import without_reasoning
 from scripts.lib.score.token_notes import other_tokens
 
 JUDGEMENTS_TABLE = "judgements.parquet"
@@ -82,8 +82,8 @@ def load_pairs(base: Path, run: Path, benchmark: Path) -> list[Pair]:
             category=rows[name].category,
             request=request_text(rows[name].messages, rows[name].tools),
             reference=rows[name].reference,
-            base=without_thoughts(answers[name]["response"]),
-            run=without_thoughts(others[name]["response"]),
+            base=without_reasoning(answers[name]["response"]),
+            run=without_reasoning(others[name]["response"]),
             base_ended=answers[name]["ended"],
             run_ended=others[name]["ended"],
         )

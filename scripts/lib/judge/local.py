@@ -20,9 +20,8 @@ from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts
 from scripts.lib.questions.prompt_tokens import context_limit, tokens_needed
 from scripts.lib.questions.prompts import load_tokenizer, render
 from scripts.lib.questions.question import Answer, Question
-from scripts.lib.score.backends import Loading
 from scripts.lib.score.journal import answer_once
-from scripts.lib.score.respondent import Respondent
+from scripts.lib.score.respondent import Loading, Respondent
 
 # Prompts between two entries of the journal; even, so that a pair's two orders, which begin alike,
 # are read together.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.judge.turn_text import json_line, turn_text
+from scripts.lib.judge.rows import json_line, turn_text
 
 CRITERIA = (
     "Look at whether an answer does what was asked, is correct and complete, and says it clearly."

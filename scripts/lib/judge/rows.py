@@ -1,5 +1,6 @@
 """Prompts whose answers are judged, read and checked: of a file, or what a dataset holds out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,26 @@ from typing import Any
 
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.judge.faults import prompt_fault
-from scripts.lib.judge.turn_text import turn_text
 from scripts.lib.questions.held_out_conversations import held_out_conversations
 from scripts.lib.questions.rows import QUESTIONS_FILE, messages_of, read_rows
 
 FILE_SUBJECT = "prompts"
 """The subject of prompts from a file; that of held-out conversations is their split."""
+
+
+def turn_text(turn: Mapping[str, Any]) -> str:
+    """Return what is said in a turn; a call of a tool is a line of JSON.
+
+    Args:
+        turn: As chat templates expect it.
+    """
+    calls = [json_line(call["function"]) for call in turn.get("tool_calls", ())]
+    return "\n".join([turn["content"], *calls] if turn["content"] else calls)
+
+
+def json_line(value: object) -> str:
+    """Return a value as one line of JSON, letters as they are."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

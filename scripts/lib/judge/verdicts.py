@@ -3,7 +3,7 @@
 import re
 from typing import Literal, TypeAlias
 
-from scripts.lib.score.thinking import without_thoughts
+from scripts.lib.score.reasoning import without_reasoning
 
 Verdict: TypeAlias = Literal["A", "B", "C"]
 Decision: TypeAlias = Literal["win", "loss", "tie"]
@@ -23,7 +23,7 @@ def read_verdict(reply: str) -> Verdict | None:
     the letters in double brackets that other judging prompts ask for (`[[A]]`), if they agree.
     Nothing is guessed: a sentence about both answers is no verdict.
     """
-    text = without_thoughts(reply).strip()
+    text = without_reasoning(reply).strip()
     bracketed = set(_BRACKETED.findall(text))
     if bracketed:
         return bracketed.pop() if len(bracketed) == 1 else None

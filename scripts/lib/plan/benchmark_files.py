@@ -43,7 +43,7 @@ def check_files(
         refuse_bad_rows(spec, found)
     else:
         # It reads tables with pyarrow, which JSON lines need not wait for.
-        from scripts.lib.benchmarks.multiple_choice.files import arrange_choices, read_choices
+        from scripts.lib.benchmarks.multiple_choice.rows import arrange_choices, read_choices
 
         found = read_choices(spec, places)
         refuse_bad_rows(spec, found)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset, DatasetDict
 from jinja2 import TemplateError as JinjaError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
@@ -25,7 +26,6 @@ from scripts.lib.data.templates import (
 )
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.question import Judge, Question
-from scripts.lib.questions.replies import judge_choices
 from scripts.lib.questions.rows import Message, Row
 
 
@@ -57,12 +57,24 @@ def load_tokenizer(
     return tokenizer
 
 
+def in_memory(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
+    """Return what a task's config takes for its `custom_dataset`: rows that are in memory.
+
+    Empty splits are left out.
+    """
+
+    def load(**_: object) -> Any:
+        return DatasetDict({name: Dataset.from_list(docs) for name, docs in splits.items() if docs})
+
+    return load
+
+
 def ask(
     task_config: Row,
     subject: str,
     *,
     chat: Callable[..., str] | None,
-    judge: Judge = judge_choices,
+    judge: Judge,
     fits: Callable[[Question], bool] | None = None,
     stem: str | None = None,
 ) -> Iterator[Question]:

@@ -59,3 +59,27 @@ class Question:
     def prompt_hash(self) -> str:
         """First 16 hex digits of the prompt's sha256."""
         return hashlib.sha256(self.prompt.encode()).hexdigest()[:16]
+
+
+def answer_row(
+    question: Question,
+    *,
+    prediction: str,
+    answer: str,
+    correct: bool,
+    logprobs: list[float] | None = None,
+    response: str | None = None,
+) -> Answer:
+    """Return the row of an answer."""
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": prediction,
+        "answer": answer,
+        "correct": correct,
+        "logprobs": logprobs,
+        "response": response,
+        "prompt_hash": question.prompt_hash,
+        "shots": question.shots,
+        "metrics": None,
+    }

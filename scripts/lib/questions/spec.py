@@ -12,10 +12,7 @@ class ScoreSpec:
     """What decides the bytes of a score.
 
     Attributes:
-        kind: `mmlu` (four choices, log-likelihood), `multiple_choice` (a user's own, any number of
-            choices), `exact_match` (greedy generation), `lm_eval` (whatever its tasks ask) or
-            `held_out` (conversations of a dataset: log-likelihood of the answer, and greedy
-            generation), `judged_pairs` (greedy answers that a judge compares with another model's).
+        kind: The benchmark's kind, whose module asks.
         subject: What is asked of the benchmark: a subject, a task of lm-eval, the split of a
             dataset; None for all of a user's own set or tasks.
         shots: Worked examples shown before each question; 0 for exact_match, None for each task's
@@ -30,7 +27,7 @@ class ScoreSpec:
         template: The chat template that a base is given; `tokenizer` for what its tokenizer brings.
     """
 
-    kind: Literal["mmlu", "multiple_choice", "exact_match", "lm_eval", "held_out", "judged_pairs"]
+    kind: str
     subject: str | None
     shots: int | None
     chat_template: bool

@@ -9,6 +9,7 @@ each Jinja text anew for every question, which took longer than a GPU takes to a
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from typing import Any
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import FaultOf
 from scripts.lib.questions.prompt_tokens import tokens_needed
-from scripts.lib.questions.prompts import ask, chat_renderer
-from scripts.lib.questions.question import Question
+from scripts.lib.questions.prompts import ask, chat_renderer, in_memory
+from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import LETTERS, Row, read_rows
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.questions.task_rows import in_memory
 
 
 def read_splits(
@@ -106,7 +106,32 @@ def ask_choices(
     if spec.on_long_prompt == "fewer_shots":
         fits = functools.partial(_fits, tokenizer, limit)
     for subject, stem, task in tasks:
-        yield from ask(task, subject, chat=chat, fits=fits, stem=stem)
+        yield from ask(task, subject, chat=chat, judge=judge_choices, fits=fits, stem=stem)
+
+
+def judge_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:
+    """Return the answer to a choice: the letter with the largest log-probability.
+
+    Args:
+        question: A multiple-choice question.
+        replies: Log-probability (nats) of each letter, and whether it is the greedy one.
+
+    Raises:
+        ScoreError: A log-probability is not a number.
+    """
+    logprobs = [logprob for logprob, _ in replies]
+    if any(math.isnan(logprob) for logprob in logprobs):
+        raise ScoreError(
+            f"The model's answer to {question.id} is not a number. Score it in float32; if that "
+            "does not help, its weights are damaged: look at the run's verdict and merge proof."
+        )
+    return answer_row(
+        question,
+        prediction=LETTERS[logprobs.index(max(logprobs))],
+        answer=LETTERS[question.doc["answer"]],
+        correct=bool(question.task.process_results(question.doc, list(replies))["acc"]),
+        logprobs=logprobs,
+    )
 
 
 def _fits(tokenizer: Any, limit: int, question: Question) -> bool:

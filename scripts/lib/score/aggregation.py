@@ -21,8 +21,14 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.score.files import BAD_ROWS, FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE, TASKS
-from scripts.lib.score.provenance import read_provenance
+from scripts.lib.score.files import (
+    BAD_ROWS,
+    FEWER_SHOTS,
+    PROTOCOL_FILE,
+    PROVENANCE_FILE,
+    QUESTIONS_TABLE,
+    TASKS,
+)
 
 _ANSWERS = pa.schema(
     [
@@ -241,6 +247,27 @@ def _judged(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[Judge
         for row, score in zip(rows, counting.scores(rows), strict=True)
         if score is not None
     ]
+
+
+def read_provenance(scores: Sequence[Path]) -> dict[str, Any]:
+    """Return what the scoring jobs of one candidate and benchmark were made of.
+
+    Args:
+        scores: Folders of `score_benchmark`.
+
+    Raises:
+        ScoreError: They were made of other models or questions, or with other libraries.
+    """
+    found: list[dict[str, Any]] = [
+        json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8")) for folder in scores
+    ]
+    for folder, other in zip(scores, found, strict=True):
+        if other != found[0]:
+            raise ScoreError(
+                f"{scores[0]} and {folder} were made of other models or questions, or with other"
+                " libraries, so they are no parts of one score. Score both again."
+            )
+    return found[0]
 
 
 def tally(answers: Sequence[Judged]) -> Tally:

@@ -1,12 +1,142 @@
-"""The model that answers, loaded when the first question is really asked."""
+"""The model that answers, strictly greedy, loaded when the first question is really asked.
 
+It is one of lm-eval's: `shared-prefix` is this project's own (`scripts.lib.score.shared_prefix`),
+`hf` the one that it is made from. `vllm` runs on GPUs only; it could not be run where it was
+written, and is unproven.
+"""
+
+import importlib.metadata
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
+from scripts.lib.data.templates import stop_tokens
+from scripts.lib.device import compute_device, visible_gpus
+from scripts.lib.errors import ScoreError
+from scripts.lib.merge.unmerged import put_on
 from scripts.lib.questions.question import Answer, Question
-from scripts.lib.score.backends import Loading, load_backend
+
+# Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that
+# leaves less.
+_KEPT_BY_VLLM = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What a back end loads, and how.
+
+    Attributes:
+        model: Hugging Face model folder.
+        adapter: Adapter folder to put on the model, whose tokenizer counts then, or None.
+        tokenizer: The tokenizer of what is scored, loaded.
+        dtype: Precision of weights and arithmetic.
+        batch_size: Most sequences per forward pass where they are not packed by tokens.
+        ends: Texts that end an answer beside the model's own end tokens.
+        context: How many tokens the model reads.
+    """
+
+    model: Path
+    adapter: Path | None
+    tokenizer: Any
+    dtype: str
+    batch_size: int
+    ends: Sequence[str]
+    context: int
+
+
+def check_backend(backend: str) -> None:
+    """Hold the installed back end against the planned one, where no lock pins it.
+
+    Args:
+        backend: `shared-prefix`, `hf` or `vllm==VERSION`.
+
+    Raises:
+        ScoreError: It is another version than the plan's, or none.
+    """
+    _, _, version = backend.partition("==")
+    if not version:
+        return
+    try:
+        installed = importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        installed = None
+    if installed != version:
+        raise ScoreError(
+            f"This job was planned for vllm {version}, but its environment has"
+            f" {installed or 'none'}. Install that"
+            " version there, or start the workflow again from this environment."
+        )
+
+
+def context_of(backend: str, context: int) -> int:
+    """Return how many tokens of a model's *context* a prompt and its answer may fill."""
+    return context - _KEPT_BY_VLLM if _is_vllm(backend) else context
+
+
+def load_backend(backend: str, loading: Loading) -> Any:
+    """Return one of lm-eval's models, loaded.
+
+    Args:
+        backend: `shared-prefix`, `hf` or `vllm==VERSION`.
+        loading: What it loads.
+    """
+    return _load_vllm(loading) if _is_vllm(backend) else _load_torch(backend, loading)
+
+
+def _is_vllm(backend: str) -> bool:
+    return backend.startswith("vllm==")
+
+
+def _load_torch(backend: str, loading: Loading) -> Any:
+    if backend == "hf":
+        from lm_eval.models.huggingface import HFLM as Model
+    else:
+        from scripts.lib.score.shared_prefix import SharedPrefixLM as Model
+    lm = Model(
+        pretrained=str(loading.model),
+        backend="causal",
+        tokenizer=loading.tokenizer,
+        dtype=loading.dtype,
+        batch_size=loading.batch_size,
+        device=compute_device(),
+        trust_remote_code=False,
+    )
+    if loading.adapter:
+        put_on(lm.model, loading.adapter)
+    # Only the end tokens are kept: a published generation config may ask for sampling or for a
+    # repetition penalty, and the protocol says greedy.
+    declared = lm.model.generation_config.eos_token_id
+    lm.model.generation_config = GenerationConfig(
+        # lm-eval stops a whole batch on a text, and lets rows that are done babble on until then;
+        # what they add is not cut off when the text is a special token, so generate() must know it.
+        eos_token_id=stop_tokens(loading.tokenizer, declared, loading.ends),
+        pad_token_id=loading.tokenizer.pad_token_id,
+    )
+    return lm
+
+
+def _load_vllm(loading: Loading) -> Any:
+    from lm_eval.models.vllm_causallms import VLLM
+    from peft import LoraConfig
+
+    adapter: dict[str, Any] = {}
+    if loading.adapter:
+        rank = LoraConfig.from_pretrained(str(loading.adapter)).r
+        adapter = {"lora_local_path": str(loading.adapter), "max_lora_rank": rank}
+    return VLLM(
+        pretrained=str(loading.model),
+        tokenizer=str(loading.adapter or loading.model),
+        dtype=loading.dtype,
+        tensor_parallel_size=max(1, visible_gpus(os.environ)),
+        max_model_len=loading.context,
+        **adapter,
+    )
+
 
 # Of no meaning; lm-eval's own default.
 _SEED = 1234

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,18 +29,17 @@ from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, to
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.questions.question import Answer, Question
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.asking import Asking
-from scripts.lib.score.backends import Loading, check_backend, context_of
 from scripts.lib.score.files import (
     BAD_ROWS,
     FEWER_SHOTS,
     LEFT_OUT,
     PROTOCOL_FILE,
+    PROVENANCE_FILE,
     QUESTIONS_TABLE,
     SPLIT_MARKERS,
 )
 from scripts.lib.score.journal import answer_once
-from scripts.lib.score.respondent import Respondent
+from scripts.lib.score.respondent import Loading, Respondent, check_backend, context_of
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
@@ -61,6 +60,38 @@ _SCHEMA = pa.schema(
         ("metrics", pa.string()),
     ]
 )
+
+
+class Asking(Protocol):
+    """The module of a kind for `score_benchmark`.
+
+    Attributes:
+        MORE_COLUMNS: Columns of `questions.parquet` beside those of every kind.
+        NEEDS_TEMPLATE: Whether a model without a chat template cannot be asked at all.
+    """
+
+    MORE_COLUMNS: tuple[pa.Field, ...]
+    NEEDS_TEMPLATE: bool
+
+    def questions(
+        self, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int
+    ) -> Iterator[Question]:
+        """Yield every question of a job.
+
+        Args:
+            spec: What to ask, and how.
+            benchmark: The folder of the questions.
+            tokenizer: The tokenizer of the model that will be asked.
+            limit: How many tokens that model reads.
+
+        Raises:
+            ScoreError: The benchmark is empty or malformed.
+        """
+        ...
+
+    def stated(self, spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
+        """Return what has to be stated beside the scores and is not in the spec."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -243,3 +274,17 @@ def _answer_all(
             answers += found
             progress.note(subject, len(found), asked=not journalled)
     return answers
+
+
+def write_provenance(contents: Mapping[str, str], versions: Mapping[str, str], out: Path) -> None:
+    """Write `provenance.json`.
+
+    Args:
+        contents: Input -> content hash from its manifest: `model`, `benchmark`, and `adapter` where
+            it was put on the model.
+        versions: Library -> version, those that decide the bytes of a score.
+        out: Folder of the score.
+    """
+    document = {"made_of": dict(contents), "versions": dict(versions)}
+    text = json.dumps(document, indent=2, sort_keys=True)
+    (out / PROVENANCE_FILE).write_text(text + "\n", encoding="utf-8")

@@ -6,9 +6,9 @@ model reads that beginning once per group, goes on from its keys and values with
 questions, and meets the vocabulary only where an answer is scored. The log-probabilities are the
 same up to rounding; tests compare them with `hf` request by request.
 
-On a processor the ends lie one after the other in one row (`scripts.lib.score.packed_rows`). Where
-that cannot be, they are a batch padded on the right, where a causal model never looks, and
-everything is done through the model's own attention: its masks, windows and caps apply unchanged.
+On a processor the continuations lie one after the other in one row; where that cannot be, they are
+a batch padded on the right, and everything is done through the model's own attention
+(`scripts.lib.score.continuations`).
 
 Try it: python -m scripts.tools.lm_eval run --model tunesmith-hf --help
 """
@@ -33,15 +33,17 @@ from scripts.lib.questions.requests import (
     ReferenceRequest,
     greedy_answers,
 )
-from scripts.lib.score.packed_rows import (
+from scripts.lib.score.continuations import (
     Beginning,
     NotPackableError,
     has_open_attention,
     packs_on,
     read_beginning,
+    read_cache,
     read_ends,
+    read_padded,
+    shares_prefixes,
 )
-from scripts.lib.score.padded_batch import read_cache, read_padded, shares_prefixes
 from scripts.lib.score.prefix_groups import (
     Request,
     TokenSequence,

@@ -39,7 +39,7 @@ FROM_FILES = (*CHOICES, "exact_match", "judged_pairs")
 
 REACHED = {
     "benchmarks.mmlu.fetch": [("fetch_benchmark", "mmlu")],
-    "benchmarks.multiple_choice.files": [("fetch_benchmark", "multiple_choice")],
+    "benchmarks.multiple_choice.rows": [("fetch_benchmark", "multiple_choice")],
     "benchmarks.exact_match.faults": [
         ("fetch_benchmark", "exact_match"),
         ("score_benchmark", "exact_match"),
@@ -59,8 +59,9 @@ REACHED = {
     "benchmarks.held_out.questions": [("score_benchmark", "held_out")],
     "benchmarks.judged_pairs.questions": [("score_benchmark", "judged_pairs")],
     "benchmarks.multiple_choice.scores": [("aggregate_scores", kind) for kind in CHOICES],
-    "benchmarks.exact_match.metrics": [("aggregate_scores", "exact_match")],
-    "benchmarks.lm_eval.task_metrics": [("aggregate_scores", "lm_eval")],
+    "benchmarks.exact_match.scores": [("aggregate_scores", "exact_match")],
+    "benchmarks.lm_eval.scores": [("aggregate_scores", "lm_eval")],
+    "benchmarks.lm_eval.work_alarms": [("score_benchmark", "lm_eval")],
     "benchmarks.held_out.adherence": [("aggregate_scores", "held_out")],
     "judge.verdicts": [("aggregate_scores", "judged_pairs")],
 }
@@ -188,7 +189,7 @@ def test_another_way_to_judge_held_out_answers_makes_no_question_and_no_other_ki
 
 def test_the_metric_of_lm_eval_s_tasks_and_that_of_exact_match_are_apart(project):
     for module, kind in (
-        ("benchmarks.lm_eval.task_metrics", "lm_eval"),
-        ("benchmarks.exact_match.metrics", "exact_match"),
+        ("benchmarks.lm_eval.scores", "lm_eval"),
+        ("benchmarks.exact_match.scores", "exact_match"),
     ):
         assert changed_by(f"scripts.lib.{module}", project) == {("aggregate_scores", (kind,))}

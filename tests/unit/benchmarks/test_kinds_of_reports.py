@@ -37,7 +37,7 @@ CHANGES = [
     ("benchmarks/held_out/adherence_kinds.py", HELD_OUT, HELD_OUT),
     ("benchmarks/held_out/scores.py", set(), set()),
     ("benchmarks/held_out/adherence.py", set(), set()),
-    ("benchmarks/judged_pairs/figures.py", JUDGED, set()),
+    ("benchmarks/judged_pairs/scores.py", JUDGED, set()),
     ("benchmarks/mmlu/report.py", set(), MMLU),
     ("compare/comparison.py", EVERY, set()),
     ("compare/tables.py", EVERY, set()),

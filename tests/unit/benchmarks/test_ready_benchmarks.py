@@ -28,8 +28,7 @@ from scripts.lib.judge.local import JudgeSpec, judge_locally
 from scripts.lib.plan import invocation
 from scripts.lib.questions.categories import CATEGORY_MAPS
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.provenance import write_provenance
-from scripts.lib.score.scoring import Part, score_benchmark
+from scripts.lib.score.scoring import Part, score_benchmark, write_provenance
 from scripts.tools import benchmark_rows
 from tests.benchmark_rows import write_rows
 from tests.dataset_hub import dataset_files, fetch_from_hub

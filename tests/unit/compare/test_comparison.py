@@ -15,7 +15,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.score.provenance import write_provenance
+from scripts.lib.score.scoring import write_provenance
 from scripts.lib.score.statistics import paired_difference
 
 SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")

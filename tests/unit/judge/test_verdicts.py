@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
-from scripts.lib.benchmarks.judged_pairs.figures import (
+from scripts.lib.benchmarks.judged_pairs.scores import (
     JudgedPrompt,
     figures,
     part_figures,

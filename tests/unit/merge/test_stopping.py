@@ -15,7 +15,7 @@ from scripts.lib.merge.proof_files import check_stops
 from scripts.lib.merge.stopping import name_stops
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.report.card import CardSpec, card_text, stop_words
-from scripts.lib.score.backends import Loading, load_backend
+from scripts.lib.score.respondent import Loading, load_backend
 from tests.tiny_model import make_tiny_model
 from tests.unit.merge.test_merging import make_adapter
 

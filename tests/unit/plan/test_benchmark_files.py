@@ -13,6 +13,7 @@ from scripts.lib.compare.wording import protocol_words
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompt_tokens import tokens_needed
 from scripts.lib.questions.prompts import ask, load_tokenizer
+from scripts.lib.questions.tasks import judge_choices
 from scripts.lib.score.aggregation import load_answers
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
@@ -81,7 +82,9 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
 ):
     tokenizer = load_tokenizer(model, chat_template=False)
     long_row = GOOD | {"question": ""}
-    (probe,) = ask(mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None)
+    (probe,) = ask(
+        mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None, judge=judge_choices
+    )
     # The answer is not read, only predicted; "!" is one token.
     room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
     write_rows(
@@ -100,7 +103,9 @@ def test_the_choice_of_most_tokens_counts_not_the_one_of_most_letters(model):
     tokenizer = load_tokenizer(model, chat_template=False)
     few, many = " answer answer answer", "!" * 12
     assert len(few) > len(many)
-    (question,) = ask(mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None)
+    (question,) = ask(
+        mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None, judge=judge_choices
+    )
     requests = tuple(
         dataclasses.replace(request, arguments=(question.prompt, choice))
         for request, choice in zip(question.requests, (few, many), strict=False)
@@ -134,7 +139,9 @@ def test_a_tokenizer_that_ends_every_text_is_refused_where_texts_go_on(
 def long_question(tokenizer, dev, *, shots, limit=2048):
     """Return a row that fits with *shots* examples to the last token, and not with one more."""
     empty = GOOD | {"question": "?"}
-    (probe,) = ask(mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None)
+    (probe,) = ask(
+        mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None, judge=judge_choices
+    )
     room = limit - len(tokenizer.encode(probe.prompt + " A")) + 1
     return empty | {"question": "?" + "!" * room}
 

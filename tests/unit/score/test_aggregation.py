@@ -17,7 +17,7 @@ from scripts.lib.score.aggregation import (
     read_answers,
     tally,
 )
-from scripts.lib.score.provenance import write_provenance
+from scripts.lib.score.scoring import write_provenance
 
 PROTOCOL = {"kind": "mmlu", "shots": 5, "dtype": "float32"}
 

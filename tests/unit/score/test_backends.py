@@ -15,7 +15,7 @@ from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.missing import read_frozen
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.questions.prompts import load_tokenizer
-from scripts.lib.score.backends import Loading, check_backend, load_backend
+from scripts.lib.score.respondent import Loading, check_backend, load_backend
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
 from tests.workspace import ROOT

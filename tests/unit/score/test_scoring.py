@@ -15,6 +15,7 @@ from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.questions.tasks import judge_choices
 from scripts.lib.score.journal import read_block
 from scripts.lib.score.respondent import Respondent
 from tests.tiny_model import make_tiny_model
@@ -74,7 +75,9 @@ def test_prompts_and_answers_are_those_of_lm_eval(
     _, ours = score(asked, model, benchmark_folder, tmp_path)
     tokenizer = load_tokenizer(model, chat_template=chat_template)
     chat = chat_renderer(tokenizer) if chat_template else None
-    questions = list(ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat))
+    questions = list(
+        ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat, judge=judge_choices)
+    )
     for sample, question, answer in zip(theirs, questions, ours, strict=True):
         assert sample["arguments"] == [request.args for request in question.requests]
         assert answer["correct"] == bool(sample["acc"])
@@ -92,7 +95,7 @@ def test_real_questions_are_asked_in_lm_eval_s_words(model):
         test, dev = read_subject(Path(folder) / "mmlu", subject, shots=5, limit=None)
         theirs = ConfigurableTask(config=lm_eval_task(subject, test, dev) | {"num_fewshot": 5})
         theirs.set_fewshot_seed(1234)
-        ours = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None)
+        ours = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None, judge=judge_choices)
         for doc, question in zip(theirs.eval_docs, ours, strict=True):
             assert question.prompt == theirs.fewshot_context(doc, num_fewshot=5)
 
@@ -186,7 +189,14 @@ def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp
     score(spec(shots=1), model, benchmark_folder, tmp_path)
     test, dev = rows("botany", 6), rows("botany", 3, salt="Example of ")
     for shots, believed in ((1, True), (2, False)):
-        block = list(ask(mmlu_task("botany", test, dev, shots=shots), "botany", chat=None))
+        block = list(
+            ask(
+                mmlu_task("botany", test, dev, shots=shots),
+                "botany",
+                chat=None,
+                judge=judge_choices,
+            )
+        )
         assert (read_block(tmp_path / "scratch", block) is not None) == believed
 
 

@@ -1,16 +1,145 @@
-"""Sums up generated answers: a metric judges anew what was kept, so that no model runs again."""
+"""Sums up generated answers: five ways to compare one with what is expected.
+
+They look only at texts that are kept with the scores, so that another metric asks no model again.
+"""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from scripts.lib.benchmarks.exact_match.metrics import Metric, judge
+from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
+
+MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
+
+# A sign counts only where no word or number ends before it: "10-5" holds 10 and 5. Commas count
+# only between groups of three digits, a point in front only where nothing is before it.
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z.)])[-\u2212])?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)"
+    r"(?:[eE][-+\u2212]?\d{1,3}(?![0-9A-Za-z]))?"
+)
+
+# Punctuation that stays before a digit when texts are normalised: it belongs to the number.
+_IN_NUMBERS = "-.,\u2212"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How a response is compared with the expected answer; white space around both never counts.
+
+    Attributes:
+        name: `exact`, the same text. `normalized`, the same after NFKC, without case, without
+            punctuation, with single spaces. `contains`, the answer stands somewhere in the
+            response, not cut out of a longer run of letters or digits. `regex`, what the one group
+            of *pattern* holds where it first matches. `numeric`, the last numbers of both.
+        pattern: For `regex`.
+        ignore_case: Compare without case; `normalized` does so anyway.
+    """
+
+    name: MetricName
+    pattern: str | None
+    ignore_case: bool
+
+
+def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    """Return what *metric* takes out of a response, and whether that is the answer.
+
+    Args:
+        metric: The way to compare.
+        response: What the model generated.
+        answer: What is expected.
+
+    Returns:
+        The part that was compared, None where there is none; and the judgement.
+
+    Raises:
+        ScoreError: The metric is `numeric` and the expected answer holds no number.
+    """
+    return _JUDGES[metric.name](metric, response.strip(), answer.strip())
+
+
+def numbers_in(text: str) -> list[Decimal]:
+    """Return the numbers of a text in order.
+
+    Example: `It costs $1,200.50, not -3.` holds 1200.50 and -3.
+    """
+    found = (match[0].replace(",", "").replace("\u2212", "-") for match in _NUMBER.finditer(text))
+    return [Decimal(number) for number in found]
+
+
+def normalized(text: str) -> str:
+    """Return a text without what seldom matters: case, punctuation, white space.
+
+    Example: `The  Answer, is: -1.5!` becomes `the answer is -1.5`.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    kept = "".join(" " if _drops(text, place) else text[place] for place in range(len(text)))
+    return " ".join(kept.split())
+
+
+def _drops(text: str, place: int) -> bool:
+    letter, after = text[place], text[place + 1 : place + 2]
+    if letter in _IN_NUMBERS and after.isdigit():
+        return False
+    return unicodedata.category(letter).startswith("P")
+
+
+def _exact(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    return response, _same(metric, response, answer)
+
+
+def _normalized(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    found = normalized(response)
+    return found, found == normalized(answer)
+
+
+def _contains(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    before = "(?<![0-9A-Za-z])" if re.match("[0-9A-Za-z]", answer) else ""
+    after = "(?![0-9A-Za-z])" if re.search("[0-9A-Za-z]$", answer) else ""
+    match = re.search(f"{before}{re.escape(answer)}{after}", response, _flags(metric))
+    return (match[0], True) if match else (None, False)
+
+
+def _regex(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    match = re.search(metric.pattern or "", response, _flags(metric))
+    found = match[1].strip() if match and match[1] is not None else None
+    return found, found is not None and _same(metric, found, answer)
+
+
+def _numeric(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+    expected, found = numbers_in(answer), numbers_in(response)
+    if not expected:
+        raise ScoreError(
+            f"The metric `numeric` compares numbers, but the expected answer {answer!r} holds "
+            "none. Correct the row, or choose another metric; no model runs again for that."
+        )
+    return (str(found[-1]), found[-1] == expected[-1]) if found else (None, False)
+
+
+def _same(metric: Metric, found: str, answer: str) -> bool:
+    return found.casefold() == answer.casefold() if metric.ignore_case else found == answer
+
+
+def _flags(metric: Metric) -> re.RegexFlag:
+    return re.IGNORECASE if metric.ignore_case else re.NOFLAG
+
+
+_JUDGES: Mapping[MetricName, Callable[[Metric, str, str], tuple[str | None, bool]]] = {
+    "exact": _exact,
+    "normalized": _normalized,
+    "contains": _contains,
+    "regex": _regex,
+    "numeric": _numeric,
+}
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 from scripts.lib.benchmarks.held_out.adherence import Kept, judge_all
 from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE, values_of
 from scripts.lib.errors import ScoreError
-from scripts.lib.score.aggregation import Judged, prompt_set
+from scripts.lib.score.aggregation import Judged, prompt_set, read_provenance
 from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
-from scripts.lib.score.provenance import read_provenance
 
 # More nats per token than this make a perplexity that no float holds; such a model is broken.
 _MOST_NATS = 700.0

@@ -1,16 +1,173 @@
-"""A judge's replies -> verdicts, decisions and figures of one tuned model on one benchmark."""
+"""A judge's replies -> decisions, win rate and how far to trust it, of one tuned model."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
 
-from scripts.lib.benchmarks.judged_pairs.figures import JudgedPrompt, figures
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
-from scripts.lib.judge.verdicts import read_verdict
+from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
 from scripts.lib.score.files import PROTOCOL_FILE
+from scripts.lib.score.statistics import SIGNIFICANCE
+
+CONFIDENCE = 0.95
+_Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+
+# How close to the estimate the search for an end of its interval begins, in differences of shares.
+_STEP = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedPrompt:
+    """The verdicts on one prompt.
+
+    Attributes:
+        category: Its category, or None.
+        equal: Whether both models answered alike, so that nobody was asked.
+        base_first: The verdict where the base's answer stood first, None if unreadable.
+        run_first: The verdict where the run's answer stood first.
+    """
+
+    category: str | None
+    equal: bool
+    base_first: Verdict | None
+    run_first: Verdict | None
+
+    @property
+    def decision(self) -> str:
+        """Win, loss or tie of the run."""
+        return "tie" if self.equal else decide(self.base_first, self.run_first)
+
+
+def figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
+    """Return the figures of all prompts, and of each category where prompts have one.
+
+    Returns:
+        Those of `part_figures`, and `categories`: name -> the same of its prompts.
+    """
+    names = sorted({p.category for p in prompts if p.category is not None})
+    return {
+        **part_figures(prompts),
+        "categories": {
+            name: part_figures([p for p in prompts if p.category == name]) for name in names
+        },
+    }
+
+
+def part_figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
+    """Return the figures of some prompts.
+
+    Returns:
+        `n` prompts; `wins`, `losses` and `ties` of the run among them; `equal`, the ties that
+        nobody was asked about; `win_rate`, ties counted half, with its 95 % `interval`; `p_value`
+        of the exact two-sided sign test of wins against losses; `verdict`: better, worse,
+        undecided, or unchanged where every answer is the same; `readings` and how many of them are
+        `unreadable`; `first_place`, how often the judge preferred the answer that stood first, and
+        `consistency`, how often both orders gave the same verdict.
+    """
+    decisions = [prompt.decision for prompt in prompts]
+    wins, losses = decisions.count("win"), decisions.count("loss")
+    n, decided = len(prompts), wins + losses
+    p_value = float(binomtest(wins, decided, 0.5).pvalue) if decided else 1.0
+    asked = [prompt for prompt in prompts if not prompt.equal]
+    readings = [verdict for p in asked for verdict in (p.base_first, p.run_first)]
+    return {
+        "n": n,
+        "wins": wins,
+        "losses": losses,
+        "ties": n - decided,
+        "equal": n - len(asked),
+        **rate_with_ties(wins, losses, n),
+        "p_value": p_value,
+        "verdict": _verdict(wins, losses, p_value, changed=bool(asked)),
+        "readings": len(readings),
+        "unreadable": readings.count(None),
+        "first_place": _first_place(asked),
+        "consistency": _consistency(asked),
+    }
+
+
+def rate_with_ties(wins: int, losses: int, n: int) -> dict[str, Any]:
+    """Return the win rate, ties counted half, and its 95 % score interval.
+
+    The rate is (1 + d) / 2, where d is the difference of the shares of wins and losses: two shares
+    of the same prompts. The interval is that of d by Tango (Statistics in Medicine 17, 1998, pages
+    891 to 908): all differences that the score test does not refuse. It knows that ties vary less
+    than wins and losses, and has a width even where all prompts agree.
+
+    Returns:
+        `win_rate` and `interval`, both None without prompts.
+    """
+    if not n:
+        return {"win_rate": None, "interval": None}
+    difference = (wins - losses) / n
+
+    def excess(assumed: float) -> float:
+        miss = wins - losses - n * assumed
+        return float(miss**2 - _Z**2 * n * _variance(wins, losses, n, assumed))
+
+    low, high = -1.0, 1.0
+    if difference - _STEP > -1:
+        low = brentq(excess, -1, difference - _STEP)
+    if difference + _STEP < 1:
+        high = brentq(excess, difference + _STEP, 1)
+    return {"win_rate": (1 + difference) / 2, "interval": [(1 + low) / 2, (1 + high) / 2]}
+
+
+def _variance(wins: int, losses: int, n: int, assumed: float) -> float:
+    """Return the variance of one prompt's score (1, 0 or -1) if the difference is as assumed.
+
+    The share of losses that the data make likeliest then solves a quadratic equation (Tango 1998,
+    equation 11).
+    """
+    b = (2 * n - wins + losses) * assumed - wins - losses
+    c = -losses * assumed * (1 - assumed)
+    lost = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    return max(2 * lost + assumed * (1 - assumed), 0.0)
+
+
+def _first_place(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
+    """Return how often the answer that stood first was preferred, over prompts with a preference.
+
+    A prompt counts the share of its preferences, at most two, that went to the first place: 1, 0 or
+    one half, so that the two orders of one prompt are not taken for independent. A judge who does
+    not look at the order has a rate of one half.
+    """
+    places = [[v for v in (p.base_first, p.run_first) if v in ("A", "B")] for p in asked]
+    preferring = [found for found in places if found]
+    first = sum("B" not in found for found in preferring)
+    second = sum("A" not in found for found in preferring)
+    rate = rate_with_ties(first, second, len(preferring))
+    return {"rate": rate["win_rate"], "interval": rate["interval"], "prompts": len(preferring)}
+
+
+def _consistency(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
+    """Return how often two readable orders agree, with Wilson's interval (JASA 22, 1927)."""
+    swapped: Mapping[Verdict, Verdict] = {"A": "B", "B": "A", "C": "C"}
+    both = [p for p in asked if p.base_first and p.run_first]
+    same = sum(p.base_first == swapped[p.run_first] for p in both if p.run_first)
+    if not both:
+        return {"rate": None, "interval": None, "prompts": 0}
+    found = binomtest(same, len(both)).proportion_ci(CONFIDENCE, method="wilson")
+    return {
+        "rate": same / len(both),
+        "interval": [float(found.low), float(found.high)],
+        "prompts": len(both),
+    }
+
+
+def _verdict(wins: int, losses: int, p_value: float, *, changed: bool) -> str:
+    if not changed:
+        return "unchanged"
+    if p_value >= SIGNIFICANCE:
+        return "undecided"
+    return "better" if wins > losses else "worse"
 
 
 def figures_file(benchmark: str) -> str:

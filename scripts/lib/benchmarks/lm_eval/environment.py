@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scripts.lib.benchmarks.lm_eval.code_eval import local_code_eval
+from scripts.lib.benchmarks.lm_eval.generated_code import local_code_eval
 from scripts.lib.errors import ConfigError
 
 # Folder of nltk's data in a fetched benchmark, and what is kept of it.

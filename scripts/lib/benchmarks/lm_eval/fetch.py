@@ -22,14 +22,21 @@ from scripts.lib.benchmarks.lm_eval.layout import (
     ROWS_FOLDER,
     TASKS_FILE,
 )
-from scripts.lib.benchmarks.lm_eval.metrics import check_metrics, unknown_metrics
 from scripts.lib.benchmarks.lm_eval.resolve import Leaf, find_leaves, reason_of
 from scripts.lib.benchmarks.lm_eval.rows import RowSources, Source, load_rows, splits_of, write_rows
-from scripts.lib.benchmarks.lm_eval.task_questions import judge_task, questions_of_task
-from scripts.lib.benchmarks.lm_eval.tasks import FetchedTask, build_task, described
+from scripts.lib.benchmarks.lm_eval.tasks import (
+    FetchedTask,
+    build_task,
+    check_metrics,
+    described,
+    questions_of_task,
+    unknown_metrics,
+    values_of,
+)
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.datasets import copy_planned
 from scripts.lib.questions.category_names import file_name
+from scripts.lib.questions.question import Answer, Question
 
 
 def fetch(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -164,13 +171,18 @@ def _try_all(fetched: Sequence[FetchedTask], out: Path, problems: list[str]) -> 
 
 def _metrics(task: Any, name: str) -> list[str] | None:
     """Return the values that the task gives for an answer; None if that cannot be told."""
-    question = next(questions_of_task(task, name, limit=1, chat=None))
+    question = next(questions_of_task(task, name, limit=1, chat=None, judge=_unasked))
     if getattr(task, "UNSAFE_CODE", False):
         return None
     said = {"loglikelihood": (-1.0, False), "loglikelihood_rolling": -1.0, "generate_until": ""}
     try:
-        answer = judge_task(question, [said[request.request_type] for request in question.requests])
+        values, _ = values_of(question, [said[one.request_type] for one in question.requests])
     # Of a model that says nothing a task may make nothing; one that says something it may judge.
     except Exception:
         return None
-    return list(json.loads(answer["metrics"] or "{}"))
+    return list(values)
+
+
+def _unasked(question: Question, replies: Sequence[Any]) -> Answer:
+    """Stand for the judge of a question that no model is asked."""
+    raise AssertionError(f"{question.id} is asked of nobody while it is fetched")

@@ -1,16 +1,26 @@
-"""The questions of lm-eval's tasks, as a scoring job asks them."""
+"""The questions of lm-eval's tasks as a scoring job asks them, and the judgement of answers."""
 
+import json
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from lm_eval.api.instance import Instance
 
-from scripts.lib.benchmarks.lm_eval.task_questions import questions_of_task
-from scripts.lib.benchmarks.lm_eval.tasks import build_task, read_tasks, stated_of
+from scripts.lib.benchmarks.lm_eval.tasks import (
+    build_task,
+    questions_of_task,
+    read_tasks,
+    stated_of,
+    values_of,
+)
+from scripts.lib.benchmarks.lm_eval.work_alarms import alarms_by_work
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import chat_renderer
-from scripts.lib.questions.question import Question
+from scripts.lib.questions.question import Answer, Question
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.files import TASKS
 
@@ -36,10 +46,110 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         raise ScoreError(f"{benchmark} holds no task {spec.subject}. Fetch the benchmark again.")
     for fetched in wanted:
         task = build_task(fetched, benchmark, shots=spec.shots)
-        yield from questions_of_task(task, fetched.leaf.name, limit=spec.limit, chat=chat)
+        yield from questions_of_task(
+            task, fetched.leaf.name, limit=spec.limit, chat=chat, judge=judge_task
+        )
 
 
 def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
     """Return what has to be said of each task beside its scores."""
     tasks = {question.subject: question.task for question in questions}
     return {TASKS: {name: stated_of(task) for name, task in tasks.items()}}
+
+
+def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
+    """Return the answer with the values of all metrics that are means over questions.
+
+    Args:
+        question: One of `questions_of_task`.
+        replies: What the model said to each of its requests.
+
+    Raises:
+        ScoreError: A log-likelihood is not a number.
+    """
+    for reply in replies:
+        if math.isnan(_loglikelihood(reply)):
+            raise ScoreError(
+                f"The model's answer to {question.id} is not a number. Score it in float32; if "
+                "that does not help, its weights are damaged: look at the run's verdict and merge "
+                "proof."
+            )
+    values, instances = _judged(question, replies)
+    first = next(iter(instances[0].filtered_resps))
+    texts = [reply for reply in replies if isinstance(reply, str)]
+    return {
+        "question_id": question.id,
+        "subject": question.subject,
+        "prediction": _prediction(question.task, question.doc, instances, first),
+        "answer": _expected(question.task, question.doc),
+        "correct": next(iter(values.values()), None) == 1.0,
+        "logprobs": None if texts else [_loglikelihood(reply) for reply in replies],
+        "response": _response(texts),
+        "prompt_hash": question.prompt_hash,
+        "shots": question.shots,
+        "metrics": json.dumps(values),
+    }
+
+
+def _judged(
+    question: Question, replies: Sequence[Any]
+) -> tuple[dict[str, float | None], list[Instance]]:
+    """Do what `values_of` does, whatever else the machine has to do.
+
+    Raises:
+        ScoreError: The task's own code fails.
+    """
+    try:
+        with alarms_by_work() as alarms:
+            found = values_of(question, replies)
+    except Exception as error:
+        raise ScoreError(
+            f"lm-eval cannot judge the answer to {question.id} ({type(error).__name__}: {error})."
+            " Check the task's filters and its process_results."
+        ) from error
+    if alarms.count:
+        print(f"{question.id}: the task gave up judging, after too much work", file=sys.stderr)
+    return found
+
+
+def _loglikelihood(reply: Any) -> float:
+    if isinstance(reply, str):
+        return 0.0
+    return float(reply[0] if isinstance(reply, tuple | list) else reply)
+
+
+def _expected(task: Any, doc: Any) -> str:
+    """Return for people what is right, in the words of `_prediction`.
+
+    A task names the right choice by its place or its text; where choices differ in what they go
+    before (winogrande), its `doc_to_text` does.
+    """
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return str(task.doc_to_target(doc))
+    choices = task.doc_to_choice(doc)
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    places = gold if isinstance(gold, list) else [gold]
+    words = [
+        str(choices[place]) if isinstance(place, int) and 0 <= place < len(choices) else str(place)
+        for place in places
+    ]
+    return words[0] if len(words) == 1 else json.dumps(words, ensure_ascii=False)
+
+
+def _prediction(task: Any, doc: Any, instances: Sequence[Instance], name: str) -> str:
+    """Return for people what the model chose or said."""
+    filtered = instances[0].filtered_resps[name]
+    if task.OUTPUT_TYPE == "generate_until":
+        return filtered if isinstance(filtered, str) else json.dumps(filtered, default=str)
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return str(filtered)
+    choices = task.doc_to_choice(doc)
+    found = [_loglikelihood(i.filtered_resps[name]) for i in instances[: len(choices)]]
+    return str(choices[found.index(max(found))])
+
+
+def _response(texts: Sequence[str]) -> str | None:
+    """Return what was generated: the text, or a list of texts as JSON."""
+    if len(texts) < 2:
+        return texts[0] if texts else None
+    return json.dumps(texts, ensure_ascii=False)

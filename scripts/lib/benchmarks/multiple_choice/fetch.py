@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.benchmarks.multiple_choice.files import arrange_choices, read_choices
+from scripts.lib.benchmarks.multiple_choice.rows import arrange_choices, read_choices
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.questions import sum_up
 from scripts.lib.files import sha256_of

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from scripts.lib.data.templates import turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import load_tokenizer, render
-from scripts.lib.score.backends import Loading, load_backend
+from scripts.lib.score.respondent import Loading, load_backend
 from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 

@@ -4,9 +4,12 @@ import json
 
 import pytest
 
-from scripts.lib.benchmarks.held_out.adherence import judge_all
-from scripts.lib.benchmarks.held_out.answer_forms import shared_forms
-from scripts.lib.benchmarks.held_out.languages import language_of, same_language, script_of
+from scripts.lib.benchmarks.held_out.adherence import (
+    judge_all,
+    language_of,
+    same_language,
+    shared_forms,
+)
 
 MARKERS = ["<|im_end|>", "<|im_start|>assistant", "Assistant:"]
 ENGLISH = "The order is on the way and you can pay for it with a card or in cash at the door."
@@ -121,20 +124,20 @@ def test_one_reference_without_the_form_frees_all_answers():
     assert shared_forms([*JSON, "tea\ncoffee"]) == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "script"),
-    [
-        ("Привет, мир!", "cyrillic"),
-        ("東京は日本の首都です", "japanese"),
-        ("北京是中国的首都", "han"),
-        ("서울은 수도입니다", "hangul"),
-        ("نص عربي", "arabic"),
-        ("12:30 | 4.50 €", None),
-        ("Das ist gut", "latin"),
-    ],
+SCRIPTS = (
+    "Привет, мир!",
+    "東京は日本の首都です",
+    "北京是中国的首都",
+    "서울은 수도입니다",
+    "نص عربي",
+    "Das ist gut",
 )
-def test_the_script_of_most_letters_is_told(text, script):
-    assert script_of(text) == script
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_texts_in_different_scripts_are_in_different_languages(text):
+    assert [same_language(text, other) for other in SCRIPTS] == [text == one for one in SCRIPTS]
+    assert same_language("12:30 | 4.50 €", text) is None
 
 
 @pytest.mark.parametrize(

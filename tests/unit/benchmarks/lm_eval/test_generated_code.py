@@ -11,8 +11,14 @@ from types import ModuleType
 import pytest
 
 from scripts.lib.benchmarks.lm_eval import confinement
-from scripts.lib.benchmarks.lm_eval.code_eval import CodeEval, local_code_eval, pass_at
-from scripts.lib.benchmarks.lm_eval.generated_code import Limits, namespaces, passes
+from scripts.lib.benchmarks.lm_eval.generated_code import (
+    CodeEval,
+    Limits,
+    local_code_eval,
+    namespaces,
+    pass_at,
+    passes,
+)
 
 QUICK = Limits(cpu_seconds=1, wall_seconds=20.0, memory_bytes=512 << 20)
 MODES = pytest.mark.parametrize("wrapper", [None, ()], ids=["namespaces", "plain"])

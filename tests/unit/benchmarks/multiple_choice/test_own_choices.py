@@ -18,6 +18,7 @@ from scripts.lib.plan.local_files import LocalSources, column_names
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.prompts import ask
+from scripts.lib.questions.tasks import judge_choices
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
@@ -76,13 +77,20 @@ def own_spec(**changes):
 
 def test_a_question_reads_like_one_of_mmlu(questions):
     (_, about, test, dev), _ = read_own_choices(questions, shots=1, limit=1)
-    (question,) = ask(own_choice_task("art", about, test, dev, shots=1), "Art", chat=None)
+    (question,) = ask(
+        own_choice_task("art", about, test, dev, shots=1), "Art", chat=None, judge=judge_choices
+    )
     assert question.prompt == (
         "The following are multiple choice questions (with answers) about Art.\n\n"
         "Solved:  botany: how much is 0 + {{ 0 }}?\nA. 0x\nB. 1y\nAnswer: B\n\n"
         "botany: how much is 0 + {{ 0 }}?\nA. 0x\nB. 1y\nAnswer:"
     )
-    plain, *_ = ask(own_choice_task("questions", None, test, [], shots=0), "questions", chat=None)
+    plain, *_ = ask(
+        own_choice_task("questions", None, test, [], shots=0),
+        "questions",
+        chat=None,
+        judge=judge_choices,
+    )
     assert plain.prompt.startswith("The following are multiple choice questions (with answers).\n")
 
 
@@ -109,7 +117,9 @@ def test_log_likelihoods_are_those_of_lm_eval(model, questions, tmp_path):
     asked = [
         question
         for stem, about, test, dev in read_own_choices(questions, shots=2, limit=None)
-        for question in ask(own_choice_task(stem, about, test, dev, shots=2), stem, chat=None)
+        for question in ask(
+            own_choice_task(stem, about, test, dev, shots=2), stem, chat=None, judge=judge_choices
+        )
     ]
     replies = iter(theirs.loglikelihood([r for q in asked for r in q.requests], disable_tqdm=True))
     for question, answer in zip(asked, answers, strict=True):

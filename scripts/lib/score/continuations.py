@@ -1,24 +1,130 @@
-"""Many sequences in one row, each going on from one beginning that was read before.
+"""Continuations of one prefix that was read before: padded to a batch, or packed in a row.
 
-A row holds the ends of several sequences one after the other, without padding. In every layer a
-token attends to the beginning, which all of them share, and to its own end up to itself. The two
+A batch is padded on the right, where a causal model never looks. Everything is done through the
+model's own `forward` and cache: its masks, sliding windows, positions and logit caps apply
+unchanged.
+
+A row holds several continuations one after the other, without padding. In every layer a token
+attends to the prefix, which all of them share, and to its own continuation up to itself. The two
 attentions are computed apart, both by the processor's flash kernel, and merged by the logarithms
 of their sums of exponentials, which is exact: softmax over a union is the mean of the softmaxes
-over its parts, weighted by those sums. No mask is built and no cache is copied.
-
-The model's own `forward` does everything else. It reaches this module through transformers'
-attention interface, which every model written for it calls once in each layer.
+over its parts, weighted by those sums. No mask is built and no cache is copied. The model's own
+`forward` does everything else. It reaches this module through transformers' attention interface,
+which every model written for it calls once in each layer.
 """
 
+import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+# These kinds of rotary embedding choose their frequencies by the length of the whole input, which
+# is not known yet when its beginning is read.
+_ROPES_OF_LENGTH = {"dynamic", "longrope"}
+
+
+def shares_prefixes(model: Any) -> bool:
+    """Return whether a model can go on from a cached beginning and give the same numbers.
+
+    It can when it is a plain causal model of transformers whose layers all attend, fully or in a
+    sliding window. Adapters that are not merged, wrapped models, recurrent or linear layers,
+    chunked attention, attention in both directions, and rotary embeddings that depend on the
+    input's length are left to `hf`.
+    """
+    if not isinstance(model, PreTrainedModel) or model._is_stateful:
+        return False
+    config = model.config.get_text_config(decoder=True)
+    if not set(getattr(config, "layer_types", None) or ()) <= {
+        "full_attention",
+        "sliding_attention",
+    }:
+        return False
+    return (
+        {"past_key_values", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
+        and model._supports_default_dynamic_cache()
+        and all(
+            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
+            for layer in DynamicCache(config=model.config).layers
+        )
+        and getattr(config, "is_causal", True)
+        and not getattr(config, "use_bidirectional_attention", False)
+        and not _ROPES_OF_LENGTH & _rope_types(getattr(config, "rope_parameters", None) or {})
+    )
+
+
+def _rope_types(parameters: Mapping[str, Any]) -> set[Any]:
+    """Return the kinds of rotary embedding, which a config may give per kind of layer."""
+    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
+    return {rope.get("rope_type") for rope in (parameters, *nested)}
+
+
+def read_cache(model: PreTrainedModel, tokens: Sequence[int]) -> DynamicCache:
+    """Read *tokens* and return the cache to go on from."""
+    cache = DynamicCache(config=model.config)
+    ids = torch.tensor([tokens], device=model.device)
+    with torch.inference_mode():
+        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache
+
+
+def read_padded(
+    model: PreTrainedModel,
+    cache: DynamicCache | None,
+    ends: Sequence[Sequence[int]],
+    scored: Sequence[int],
+) -> list[Any]:
+    """Read the ends of sequences as one batch.
+
+    Args:
+        model: A causal model for which `shares_prefixes` holds.
+        cache: What all of them begin with, or None; not changed.
+        ends: The tokens after it, at least one for each sequence.
+        scored: At how many of its last positions each sequence needs the vocabulary.
+
+    Returns:
+        Logits of each sequence, (scored positions, vocabulary).
+    """
+    ids = torch.zeros(len(ends), max(len(end) for end in ends), dtype=torch.long)
+    for row, end in zip(ids, ends, strict=True):
+        row[: len(end)] = torch.tensor(end)
+    firsts = [len(end) - count for end, count in zip(ends, scored, strict=True)]
+    kept = sorted(
+        {at for first, end in zip(firsts, ends, strict=True) for at in range(first, len(end))}
+    )
+    with torch.inference_mode():
+        logits = model(
+            input_ids=ids.to(model.device),
+            past_key_values=None if cache is None else _repeated(cache, len(ends)),
+            use_cache=cache is not None,
+            logits_to_keep=torch.tensor(kept, device=model.device),
+        ).logits  # (sequence, kept position, vocabulary)
+    # A sequence's own positions are consecutive, and so are their places among all kept.
+    places = [kept.index(first) for first in firsts]
+    return [
+        row[place : place + count] for row, place, count in zip(logits, places, scored, strict=True)
+    ]
+
+
+def _repeated(cache: DynamicCache, count: int) -> DynamicCache:
+    """Return a cache of *count* equal rows that grows without touching the one it is made of.
+
+    The rows are views of one; a dynamic layer makes its own tensors when it grows.
+    """
+    repeated = copy.copy(cache)
+    repeated.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in repeated.layers:
+        if layer.is_initialized:
+            layer.keys = layer.keys.expand(count, -1, -1, -1)
+            layer.values = layer.values.expand(count, -1, -1, -1)
+    return repeated
+
 
 # What models hand to their attention that changes nothing here: positions are in the keys and
 # queries already, and a row has no cache.
