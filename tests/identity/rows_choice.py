@@ -63,7 +63,7 @@ CHOICE_ROWS = [
     ),
     _row(
         "code that checks files at planning",
-        add_constant("scripts/lib/plan/benchmark_files.py"),
+        add_constant("scripts/lib/benchmarks/multiple_choice/plan.py"),
         frozenset(),
     ),
     _row(

@@ -9,41 +9,33 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_HERE = "scripts.lib.benchmarks"
+
+FILES: Mapping[str, str] = {
+    "fetch_benchmark": "fetch",
+    "score_benchmark": "questions",
+    "aggregate_scores": "scores",
+    "compare_runs": "comparison",
+    "write_report": "report",
+}
+"""Rule -> the file in a kind's folder that is read by the program of that rule."""
+
+
+def _of(kind: str, files: str) -> dict[str, str]:
+    """Return rule -> module, where the kind's folder has these files."""
+    return {rule: f"{_HERE}.{kind}.{file}" for rule, file in FILES.items() if file in files.split()}
+
+
+# The answers to MMLU's questions are choices, as those to a user's own are.
+_CHOICES = {"aggregate_scores": f"{_HERE}.multiple_choice.scores"}
+
 MODULES: Mapping[str, Mapping[str, str]] = {
-    "mmlu": {
-        "fetch_benchmark": "scripts.lib.benchmarks.mmlu.fetch",
-        "score_benchmark": "scripts.lib.benchmarks.mmlu.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.multiple_choice.scores",
-        "write_report": "scripts.lib.benchmarks.mmlu.report",
-    },
-    "multiple_choice": {
-        "fetch_benchmark": "scripts.lib.benchmarks.multiple_choice.fetch",
-        "score_benchmark": "scripts.lib.benchmarks.multiple_choice.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.multiple_choice.scores",
-    },
-    "exact_match": {
-        "fetch_benchmark": "scripts.lib.benchmarks.exact_match.fetch",
-        "score_benchmark": "scripts.lib.benchmarks.exact_match.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.exact_match.scores",
-    },
-    "lm_eval": {
-        "fetch_benchmark": "scripts.lib.benchmarks.lm_eval.fetch",
-        "score_benchmark": "scripts.lib.benchmarks.lm_eval.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.lm_eval.scores",
-    },
-    "held_out": {
-        "score_benchmark": "scripts.lib.benchmarks.held_out.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.held_out.scores",
-        "compare_runs": "scripts.lib.benchmarks.held_out.comparison",
-        "write_report": "scripts.lib.benchmarks.held_out.report",
-    },
-    "judged_pairs": {
-        "fetch_benchmark": "scripts.lib.benchmarks.judged_pairs.fetch",
-        "score_benchmark": "scripts.lib.benchmarks.judged_pairs.questions",
-        "aggregate_scores": "scripts.lib.benchmarks.judged_pairs.scores",
-        "compare_runs": "scripts.lib.benchmarks.judged_pairs.comparison",
-        "write_report": "scripts.lib.benchmarks.judged_pairs.report",
-    },
+    "mmlu": _of("mmlu", "fetch questions report") | _CHOICES,
+    "multiple_choice": _of("multiple_choice", "fetch questions scores"),
+    "exact_match": _of("exact_match", "fetch questions scores"),
+    "lm_eval": _of("lm_eval", "fetch questions scores"),
+    "held_out": _of("held_out", "questions scores comparison report"),
+    "judged_pairs": _of("judged_pairs", "fetch questions scores comparison report"),
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""
@@ -57,3 +49,17 @@ def modules_of(rule: str, kinds: Iterable[str]) -> list[str]:
 def load(rule: str, kind: str) -> Any:
     """Return the module of a kind for the program of a rule."""
     return importlib.import_module(MODULES[kind][rule])
+
+
+def planning(kind: str) -> Any:
+    """Return the module that finds the questions of a kind, which are fetched, at planning."""
+    return importlib.import_module(_planning_module(kind))
+
+
+def planning_modules() -> list[str]:
+    """Return the modules of all kinds that find questions at planning."""
+    return [_planning_module(kind) for kind in MODULES if "fetch_benchmark" in MODULES[kind]]
+
+
+def _planning_module(kind: str) -> str:
+    return f"{_HERE}.{kind}.plan"

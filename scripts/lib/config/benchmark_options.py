@@ -1,8 +1,18 @@
-"""What every benchmark can be told, whatever its kind."""
+"""What benchmarks can be told, and what planning asks of their options, whatever the kind."""
 
-from typing import Literal
+from collections.abc import Set
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from scripts.lib.config.fields import Positive, Settings, setting
+from scripts.lib.config.fields import Flag, Positive, Settings, setting
+
+Finding: TypeAlias = Literal["unsafe_code", "metric"]
+"""What fetched questions can say that forbids to ask them."""
+
+# All of a benchmark's identity but its questions, its subjects and their map.
+_PROTOCOL = {
+    *("kind", "shots", "chat_template", "limit", "dtype", "max_new_tokens"),
+    *("on_long_prompt", "backend"),
+}
 
 
 class BenchmarkOptions(Settings):
@@ -14,6 +24,47 @@ class BenchmarkOptions(Settings):
     dtype: Literal["float32", "bfloat16"] = setting(
         "Precision of the weights and of the arithmetic while scoring.", "identity", "float32"
     )
+
+    NEEDS: ClassVar[str]
+    """The keys that go with the kind, in words."""
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """Return the kind that these are options of."""
+        (name,) = get_args(cls.model_fields["kind"].annotation)
+        return str(name)
+
+    @classmethod
+    def is_meant(cls, keys: Set[str]) -> bool:
+        """Tell by the keys that are given whether this form of the kind is meant."""
+        return True
+
+    def protocol(self) -> dict[str, Any]:
+        """Return how the benchmark is asked, as a score's spec holds it."""
+        return {
+            "shots": 0,
+            "chat_template": True,
+            "max_new_tokens": None,
+            "on_long_prompt": "error",
+            "backend": "shared-prefix",
+            **self.model_dump(include=_PROTOCOL),
+        }
+
+    def category_map(self) -> str:
+        """Return how scores are summed up; `none` is the average alone."""
+        return "none"
+
+    def metric_spec(self) -> dict[str, Any] | None:
+        """Return how kept answers are judged when they are summed up; None where scoring did so."""
+        return None
+
+    def gates(self) -> tuple[tuple[Finding, str | None], ...]:
+        """Return the findings about fetched questions that may forbid to ask them, with a limit."""
+        return ()
+
+    def held_out_split(self) -> tuple[str, str] | None:
+        """Return dataset and split, where what a dataset holds out is asked; else None."""
+        return None
 
 
 class RowOptions(Settings):
@@ -47,4 +98,16 @@ class AskedOptions(BenchmarkOptions):
         " install the package `vllm` beside the locked ones).",
         "identity",
         "shared-prefix",
+    )
+
+
+class ChoiceOptions(AskedOptions, RowOptions):
+    """What a benchmark of multiple-choice questions can be told."""
+
+    chat_template: Flag = setting("Put the question into the chat template.", "identity", False)
+    on_long_prompt: Literal["error", "fewer_shots"] = setting(
+        "When a prompt is longer than the model's context: refuse to score, or leave out the last"
+        " examples of that question and count it.",
+        "identity",
+        "error",
     )

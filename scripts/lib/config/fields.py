@@ -163,6 +163,9 @@ Weight = Annotated[float, _Finite, _Numeric, AfterValidator(_not_zero)]
 Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
 
+COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
+"""The values of a revision, in words."""
+
 # Only a full commit hash names the same files for ever.
 _Hash = WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{40}$"})
 ModelCommit = Annotated[Text, AfterValidator(_commit("model_info")), _Hash]

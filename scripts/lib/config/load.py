@@ -13,7 +13,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from scripts.lib.config.benchmarks import Benchmark, MmluOptions
+from scripts.lib.benchmarks.mmlu.options import MmluOptions
+from scripts.lib.config.benchmarks import (
+    Benchmark,
+    missing_split_problems,
+    unknown_dataset_problems,
+)
 from scripts.lib.config.candidates import Combination, combination_problems, unknown_run_problems
 from scripts.lib.config.checks import (
     NamedRun,
@@ -35,7 +40,6 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.config.held_out import missing_split_problems, unknown_dataset_problems
 from scripts.lib.config.problems import Problem, config_error, dotted, problems_of
 from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model

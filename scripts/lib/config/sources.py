@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from scripts.lib.config.fields import (
+    COMMIT,
     TEMPLATES,
     DatasetCommit,
     Flag,
@@ -24,8 +25,6 @@ from scripts.lib.config.fields import (
     setting,
 )
 from scripts.lib.data.layouts import LAYOUTS
-
-COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
 
 
 class ModelOptions(Settings):

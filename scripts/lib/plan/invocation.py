@@ -12,6 +12,7 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.artifacts.store import Store
+from scripts.lib.benchmarks.kinds import planning_modules
 from scripts.lib.canonical import digest
 from scripts.lib.config.load import Config, load_config, read_config_file
 from scripts.lib.plan.build_graph import build_graph
@@ -101,9 +102,8 @@ def _graph(config: Config, root: Path) -> Graph:
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
     project = ProjectCode(root)
     code = functools.cache(project.digest)
-    benchmarks = project.digest_of(root / "scripts/lib/plan/benchmark_files.py")
-    tasks = project.digest_of(root / "scripts/lib/benchmarks/lm_eval/resolve.py")
-    checking = digest([benchmarks, tasks, code("format_chat", ())])
+    plans = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
+    checking = digest([*map(project.digest_of, plans), code("format_chat", ())])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,

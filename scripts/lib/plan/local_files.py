@@ -7,7 +7,7 @@ memory, so that a plan of unchanged files costs a few stats.
 import csv
 import importlib.metadata
 import importlib.util
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,24 @@ class LocalSources:
             raise ConfigError(f"{place}: rows come as {', '.join(suffixes)}")
         if not place.is_file():
             raise ConfigError(f"{place} is no file")
+        self.check_rows(place, suffixes)
+        return place
+
+    def check_rows(self, place: Path, suffixes: Collection[str] = ROW_SUFFIXES) -> None:
+        """Refuse a file of rows that is empty, or of another kind than its name says.
+
+        Args:
+            place: An existing file.
+            suffixes: What such files may end with.
+
+        Raises:
+            ConfigError: when it is.
+        """
         one_a_line = place.suffix == ".jsonl" or suffixes == QUESTION_SUFFIXES
-        _check_kind(place, one_a_line=one_a_line)
+        if fault := kind_fault(place, one_a_line=one_a_line):
+            raise ConfigError(f"{place} {fault}")
         if not has_rows(place):
             raise ConfigError(f"{place} is empty: it holds no row")
-        return place
 
     def check_layout(self, place: Path, layout: Format, limit: int | None) -> None:
         """Refuse a file of which no row has the layout of its dataset.
@@ -145,76 +158,14 @@ class LocalSources:
 
         self._checks.recall([self.sha256(place), place.suffix, layout, limit], check)
 
-    def mmlu_files(self, path: str) -> dict[str, str]:
-        """Return `split/subject.jsonl` -> sha256 of a benchmark in MMLU's layout.
-
-        Raises:
-            ConfigError: when there is no test question, or a test file is empty.
-        """
-        folder = self.locate(path)
-        places = [
-            place for split in ("dev", "test") for place in sorted((folder / split).glob("*.jsonl"))
-        ]
-        if not any(place.parent.name == "test" for place in places):
-            raise ConfigError(
-                f"{folder} has no test/*.jsonl: one file for each subject is expected"
-            )
-        for place in places:
-            _check_kind(place, one_a_line=True)
-            if not has_rows(place):
-                raise ConfigError(f"{place} is empty: it holds no question")
-        return {f"{place.parent.name}/{place.name}": self.sha256(place) for place in places}
-
-    def check_questions(
-        self, spec: Mapping[str, Any], places: Mapping[str, Path], *, chat_template: bool = True
-    ) -> dict[str, int]:
-        """Read every row of a benchmark's files, once for their contents.
+    def recall(self, question: Any, find: Callable[[], Any]) -> Any:
+        """Return what was found in contents that were read before, else what *find* finds.
 
         Args:
-            spec: The benchmark's.
-            places: Name of a file in the spec -> where it is.
-            chat_template: Whether prompts go through the chat template.
-
-        Returns:
-            Name of a file -> how many questions it has without those that are left out.
-
-        Raises:
-            ConfigError: lists all rows that are no questions.
+            question: All that the answer depends on, the hashes of files among it; as JSON.
+            find: Finds the answer, which is JSON too; what it raises is not kept.
         """
-
-        def check() -> dict[str, int]:
-            # A plan of files that were read before does without.
-            from scripts.lib.plan.benchmark_files import check_files
-
-            return check_files(spec, places, chat_template=chat_template)
-
-        return dict(self._checks.recall({"questions": spec, "chat": chat_template}, check))
-
-    def lm_eval_tasks(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the tasks behind names of tasks and groups that lm-eval brings.
-
-        Finding them takes lm-eval, which takes seconds to import; so they are remembered.
-
-        Raises:
-            ConfigError: when it has none of a name; lists all such names.
-        """
-
-        def find() -> list[str]:
-            from scripts.lib.benchmarks.lm_eval.resolve import find_leaves
-
-            problems: list[str] = []
-            leaves = find_leaves(names, [], Path("nothing of one's own"), problems)
-            if problems:
-                raise ConfigError("; ".join(problems))
-            return [leaf.name for leaf in leaves]
-
-        question = {"lm_eval": self.package_version("lm-eval"), "tasks": list(names)}
-        return tuple(self._checks.recall(question, find))
-
-
-def _check_kind(place: Path, *, one_a_line: bool) -> None:
-    if fault := kind_fault(place, one_a_line=one_a_line):
-        raise ConfigError(f"{place} {fault}")
+        return self._checks.recall(question, find)
 
 
 def column_names(place: Path) -> tuple[str, ...]:

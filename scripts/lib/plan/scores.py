@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.lib.artifacts.graph import Candidate, CandidateKind, Gate, Graph, slugify
-from scripts.lib.config.benchmarks import MmluOptions
+from scripts.lib.benchmarks.held_out.options import HeldOut
+from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
+from scripts.lib.benchmarks.mmlu.options import MmluOptions
 from scripts.lib.config.candidates import Combination
-from scripts.lib.config.held_out import HeldOut
-from scripts.lib.config.judged_pairs import JudgedPairs
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
 from scripts.lib.plan.adapters import Adapter, merge
-from scripts.lib.plan.protocol import category_map, metric, protocol, subjects_of, task_gates
-from scripts.lib.plan.sources import Place
+from scripts.lib.plan.sources import Place, subjects_of
 
 
 def only_judges(name: str, config: Config) -> bool:
@@ -118,7 +117,8 @@ class Candidates:
             if isinstance(benchmark, JudgedPairs) and not judged:
                 continue
             place = self.benchmarks[label]
-            asked = protocol(benchmark)
+            asked = benchmark.protocol()
+            own = tuple(Gate(kind, place.id, limit) for kind, limit in benchmark.gates())
             asked |= {**place.backend, **(given(template) if asked["chat_template"] else {})}
             scores[label] = tuple(
                 self.graph.add(
@@ -126,7 +126,7 @@ class Candidates:
                     "-".join([slug, place.slug, *([slugify(subject)] if subject else [])]),
                     {**asked, "subject": subject},
                     reads={**reads, "benchmark": place.id},
-                    gates=(*gates, *task_gates(benchmark, place)),
+                    gates=(*gates, *own),
                     kinds=(benchmark.kind,),
                 )
                 for subject in subjects_of(benchmark, place)
@@ -171,9 +171,9 @@ class Candidates:
                 {
                     "kind": benchmark.kind,
                     "benchmark": label,
-                    "categories": category_map(benchmark),
+                    "categories": benchmark.category_map(),
                     "subjects": getattr(benchmark, "subjects", None),
-                    "metric": metric(benchmark),
+                    "metric": benchmark.metric_spec(),
                 },
                 reads=reads,
                 kinds=(benchmark.kind,),

@@ -6,14 +6,13 @@ A run's own wins over its model's, and that over the tokenizer's.
 from collections.abc import Iterator
 
 from scripts.lib.artifacts.graph import Gate
+from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.config.benchmarks import Benchmark
-from scripts.lib.config.judged_pairs import JudgedPairs
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import has_chat_template
 from scripts.lib.data.templates import OWN, TemplateSpec
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.protocol import protocol
 from scripts.lib.plan.scores import only_judges
 
 
@@ -88,7 +87,7 @@ def _told(name: str, config: Config) -> Iterator[str]:
 
 def _asked(name: str, benchmark: Benchmark, config: Config) -> bool:
     """Tell whether a benchmark asks a base model through a chat template."""
-    if not protocol(benchmark)["chat_template"] or only_judges(name, config):
+    if not benchmark.protocol()["chat_template"] or only_judges(name, config):
         return False
     compared = any(run.model == name for run in config.runs.values())
     return compared or not isinstance(benchmark, JudgedPairs)

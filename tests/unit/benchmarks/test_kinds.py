@@ -11,10 +11,13 @@ import pytest
 
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.stages import STAGES
-from scripts.lib.benchmarks.kinds import MODULES, load
+from scripts.lib.benchmarks.kinds import FILES, MODULES, load, planning
+from scripts.lib.config.benchmark_options import BenchmarkOptions
+from scripts.lib.config.benchmarks import FORMS
 
 ROOT = Path(__file__).parents[3]
 CODE = ProjectCode(ROOT)
+FOLDER = ROOT / "scripts/lib/benchmarks"
 ASKERS = ("kinds.load", "load", "sections.parts_of", "parts_of")
 HANDS_ON = ROOT / "scripts/lib/compare/sections.py"
 """Takes the name of the rule from its callers, which are looked at in its place."""
@@ -40,7 +43,7 @@ FROM_FILES = (*CHOICES, "exact_match", "judged_pairs")
 REACHED = {
     "benchmarks.mmlu.fetch": [("fetch_benchmark", "mmlu")],
     "benchmarks.multiple_choice.rows": [("fetch_benchmark", "multiple_choice")],
-    "benchmarks.exact_match.faults": [
+    "benchmarks.exact_match.rows": [
         ("fetch_benchmark", "exact_match"),
         ("score_benchmark", "exact_match"),
     ],
@@ -68,6 +71,10 @@ REACHED = {
 """Module -> the programs and kinds of the three rules whose digests change with it."""
 
 
+NEEDED = ("score_benchmark", "aggregate_scores")
+"""Rules for which every kind has a module."""
+
+
 def place(module: str, root: Path = ROOT) -> Path:
     """Return the file of a module."""
     return root.joinpath(*module.split(".")).with_suffix(".py")
@@ -84,6 +91,43 @@ def calls_of_the_registry() -> Iterator[tuple[Path, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ASKERS:
                 yield path, ast.unparse(node.args[0])
+
+
+def test_the_kinds_are_those_that_a_configuration_can_name():
+    """Registry, folders and the union of options say the same."""
+    folders = {path.parent.name for path in FOLDER.glob("*/__init__.py")}
+    assert {form.kind_name() for form in FORMS} == set(MODULES) == folders
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_kind_has_the_files_that_it_is_asked_by(kind):
+    there = {path.stem for path in (FOLDER / kind).glob("*.py")}
+    asked = {FILES[rule] for rule in MODULES[kind]}
+    planned = {"options"} | ({"plan"} if "fetch_benchmark" in MODULES[kind] else set())
+    borrowed = {file for rule, file in FILES.items() if kind not in MODULES[kind].get(rule, kind)}
+    assert there >= (asked - borrowed) | planned
+    assert there & set(FILES.values()) == asked - borrowed, "a file that no program reads"
+    assert set(NEEDED) <= set(MODULES[kind])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODULES if "fetch_benchmark" in MODULES[kind]])
+def test_planning_asks_a_kind_that_is_fetched_for_its_questions(kind):
+    code = planning(kind).questions.__code__
+    assert list(code.co_varnames[: code.co_argcount]) == ["benchmark", "sources"]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_the_options_of_a_kind_lie_in_its_folder_and_say_what_goes_with_it(form):
+    assert form.__module__ == f"scripts.lib.benchmarks.{form.kind_name()}.options"
+    assert form.NEEDS
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MODULES if "fetch_benchmark" not in MODULES[kind]]
+)
+def test_a_kind_that_is_not_fetched_asks_what_a_dataset_holds_out(kind):
+    (form,) = (form for form in FORMS if form.kind_name() == kind)
+    assert form.held_out_split is not BenchmarkOptions.held_out_split
 
 
 @pytest.mark.parametrize(("rule", "kind"), PAIRS)

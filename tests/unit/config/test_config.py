@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from scripts.lib.config.benchmarks import ExactMatch, HubMmlu, LocalMmlu, MultipleChoice
+from scripts.lib.benchmarks.exact_match.options import ExactMatch
+from scripts.lib.benchmarks.mmlu.options import HubMmlu, LocalMmlu
+from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.config.load import Config, load_config, read_config_file
 from scripts.lib.config.sources import HubModel, LocalGguf, LocalModel, PackageGguf
 from scripts.lib.errors import ConfigError

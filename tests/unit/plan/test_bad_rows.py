@@ -10,12 +10,14 @@ import pytest
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
-from scripts.lib.config.benchmarks import ExactMatch, LocalMmlu, MultipleChoice
-from scripts.lib.config.judged_pairs import JudgedPairs
+from scripts.lib.benchmarks.exact_match.options import ExactMatch
+from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
+from scripts.lib.benchmarks.mmlu.options import LocalMmlu
+from scripts.lib.benchmarks.multiple_choice import rows as choice_rows
+from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
-from scripts.lib.plan import benchmark_files
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.remembered import CheckMemory, HashMemory
 from scripts.lib.plan.sources import add_questions
@@ -392,13 +394,13 @@ def test_rows_that_were_read_are_not_read_again(tmp_path, monkeypatch):
     path = tmp_path / "own.csv"
     write_table(path, [OWN, OWN | {"answer": ""}])
     read = []
-    honest = benchmark_files.check_files
+    honest = choice_rows.read_choices
 
-    def counted(spec, places, **options):
+    def counted(spec, places):
         read.append(spec.get("on_bad_row", "error"))
-        return honest(spec, places, **options)
+        return honest(spec, places)
 
-    monkeypatch.setattr(benchmark_files, "check_files", counted)
+    monkeypatch.setattr(choice_rows, "read_choices", counted)
 
     def start(on_bad_row, code="a"):
         checks = CheckMemory(tmp_path / "checks.json", code)

@@ -10,16 +10,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.lib.artifacts.graph import Graph
-from scripts.lib.config.benchmarks import ExactMatch, LocalMmlu, MultipleChoice
-from scripts.lib.config.judged_pairs import JudgedPairs
+from scripts.lib.benchmarks.exact_match.options import ExactMatch
+from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
+from scripts.lib.benchmarks.mmlu.options import LocalMmlu
+from scripts.lib.benchmarks.mmlu.plan import subject_files
+from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.config.sources import LocalDataset
 from scripts.lib.data.records import read_rows, source_files
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.fetch.datasets import fetch_dataset
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.questions import counts, sorted_files
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions, add_raw
+from scripts.lib.questions.choice_faults import mmlu_fault
 from scripts.lib.questions.rows import read_rows as read_questions
 
 # Long enough for a table's footer, with what JSON escapes and what it does not.
@@ -209,5 +214,7 @@ def test_the_questions_of_an_array_count_for_planning(tmp_path):
         place.parent.mkdir(parents=True)
         place.write_text(text, encoding="utf-8")
     sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
-    spec = {"kind": "mmlu", "files": sources.mmlu_files("mmlu")}
-    assert sources.check_questions(spec, places) == {"dev/a.jsonl": 3, "test/a.jsonl": 3}
+    found = subject_files(tmp_path / "mmlu", sources)
+    assert found == places
+    read = counts(sources, {}, lambda: sorted_files(found, mmlu_fault))
+    assert read == {"dev/a.jsonl": 3, "test/a.jsonl": 3}

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from scripts.lib.artifacts.graph import Graph
-from scripts.lib.config.benchmarks import ExactMatch
+from scripts.lib.benchmarks.exact_match.options import ExactMatch
+from scripts.lib.benchmarks.mmlu.options import LocalMmlu
+from scripts.lib.benchmarks.mmlu.plan import questions, subject_files
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import sha256_of
 from scripts.lib.plan.local_files import LocalSources, has_rows
@@ -224,7 +226,9 @@ def test_a_benchmark_is_its_questions_by_content(sources, tmp_path):
     folder = tmp_path / "work/mmlu"
     write_mmlu(folder, dev=["b", "a"], test=["a"])
     (folder / "README.md").write_text("words")
-    found = sources.mmlu_files("mmlu")
+    for file in folder.rglob("*.jsonl"):
+        file.write_text(json.dumps({"question": "?", "choices": [*"abcd"], "answer": 0}) + "\n")
+    found = questions(LocalMmlu(kind="mmlu", path="mmlu", shots=1), sources).spec["files"]
     assert list(found) == ["dev/a.jsonl", "dev/b.jsonl", "test/a.jsonl"]
     assert found["test/a.jsonl"] == sha256_of(folder / "test/a.jsonl")
 
@@ -232,14 +236,14 @@ def test_a_benchmark_is_its_questions_by_content(sources, tmp_path):
 def test_a_benchmark_without_test_questions_is_refused(sources, tmp_path):
     write_mmlu(tmp_path / "work/mmlu", dev=["a"])
     with pytest.raises(ConfigError, match=r"no test/\*\.jsonl"):
-        sources.mmlu_files("mmlu")
+        subject_files(tmp_path / "work/mmlu", sources)
 
 
 def test_an_empty_file_of_questions_is_refused(sources, tmp_path):
     write_mmlu(tmp_path / "work/mmlu", dev=["a"], test=["a"])
     (tmp_path / "work/mmlu/dev/a.jsonl").write_text("\n")
     with pytest.raises(ConfigError, match=r"dev/a\.jsonl is empty"):
-        sources.mmlu_files("mmlu")
+        subject_files(tmp_path / "work/mmlu", sources)
 
 
 def test_a_file_of_a_package_is_found_without_importing_it(sources):

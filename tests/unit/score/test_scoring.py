@@ -103,7 +103,10 @@ def test_real_questions_are_asked_in_lm_eval_s_words(model):
 def test_the_prompt_is_the_one_of_the_paper(model, benchmark_folder, tmp_path):
     test, dev = rows("abstract_algebra", 1), rows("abstract_algebra", 2)
     (question,) = ask(
-        mmlu_task("abstract_algebra", test, dev, shots=1), "abstract_algebra", chat=None
+        mmlu_task("abstract_algebra", test, dev, shots=1),
+        "abstract_algebra",
+        chat=None,
+        judge=judge_choices,
     )
     assert question.prompt == (
         "The following are multiple choice questions (with answers) about abstract algebra.\n\n"

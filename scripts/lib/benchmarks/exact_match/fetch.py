@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.benchmarks.exact_match.faults import answer_fault
+from scripts.lib.benchmarks.exact_match.rows import answer_fault
 from scripts.lib.fetch.questions import copy_questions
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scripts.lib.benchmarks.exact_match.faults import answer_fault
+from scripts.lib.benchmarks.exact_match.rows import answer_fault
 from scripts.lib.data.templates import turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import ask, in_memory, render

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from scripts.lib.benchmarks.exact_match import scores as exact_match_scores
+from scripts.lib.benchmarks.exact_match.options import ExactMatch
 from scripts.lib.benchmarks.exact_match.scores import Metric, judge, normalized, numbers_in
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
-from scripts.lib.config.benchmarks import ExactMatch
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.scoring import write_provenance
 

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 
 from scripts.lib.benchmarks.lm_eval import questions as lm_eval_scoring
 from scripts.lib.benchmarks.lm_eval import rows as lm_eval_rows
+from scripts.lib.benchmarks.lm_eval.plan import task_files
 from scripts.lib.benchmarks.lm_eval.rows import RowSources, Source, load_rows
 from scripts.lib.compare.wording import protocol_words
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.jobs.checks import check_gate
-from scripts.lib.plan.lm_eval_files import task_files
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.score import journal, scoring

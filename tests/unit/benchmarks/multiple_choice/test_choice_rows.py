@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 
+from scripts.lib.benchmarks.multiple_choice.plan import missing_columns
 from scripts.lib.benchmarks.multiple_choice.rows import sort_choices
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of
-from scripts.lib.plan.choice_columns import missing_columns
 from scripts.lib.questions.bad_rows import what_stops
 from tests.unit.scoring_data import write_rows
 

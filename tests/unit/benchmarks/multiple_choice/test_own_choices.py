@@ -6,11 +6,12 @@ import pytest
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
+from scripts.lib.benchmarks.mmlu.options import LocalMmlu
+from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.benchmarks.multiple_choice.questions import own_choice_task, read_own_choices
 from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
-from scripts.lib.config.benchmarks import LocalMmlu, MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
 from scripts.lib.files import sha256_of

@@ -1,7 +1,7 @@
 """Pairs of answers and who judges them, as a configuration names them."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -108,3 +108,9 @@ class JudgedPairs(ConversationOptions, RowOptions):
                 "on_bad_row",
             )
         return self
+
+    NEEDS: ClassVar[str] = "path or dataset"
+
+    def held_out_split(self) -> tuple[str, str] | None:
+        """Return the dataset and its split, where no file gives the prompts."""
+        return None if self.dataset is None else (self.dataset, self.split)

@@ -1,4 +1,4 @@
-"""The local files behind a benchmark of lm-eval: a user's own tasks, and rows.
+"""The tasks of lm-eval and the local files behind them, as planning finds them: before any job.
 
 A task's YAML file names others: files that it includes, modules with its functions, files of rows.
 All of them are found here by reading, without running anything, so that their contents can be part
@@ -14,10 +14,57 @@ from typing import Any
 
 import yaml
 
+from scripts.lib.artifacts.graph import slugify
 from scripts.lib.benchmarks.lm_eval.layout import DATA, LOCAL, OWN
+from scripts.lib.benchmarks.lm_eval.options import LmEval
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import walk_files
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.questions import Questions
+
+
+def questions(benchmark: LmEval, sources: LocalSources) -> Questions:
+    """Return what the tasks and their rows are made of.
+
+    Raises:
+        ConfigError: A file is missing or is not what it should be, or lm-eval has no such task.
+    """
+    own, places = task_files(sources, benchmark.path or (), benchmark.data)
+    spec = {
+        "source": "lm_eval",
+        "kind": benchmark.kind,
+        "tasks": benchmark.tasks or (),
+        "own": own,
+        "data": benchmark.data is not None,
+        "revisions": dict(benchmark.revisions),
+        "files": {name: sources.sha256(place) for name, place in places.items()},
+    }
+    words = slugify("-".join(benchmark.tasks or (Path(name).stem for name in own)))
+    # What a user's own files lead to is known once they are read, which runs their code.
+    tasks = () if own else _tasks(benchmark.tasks or (), sources)
+    return Questions(slug=words, spec=spec, places=places, subjects=tasks)
+
+
+def _tasks(names: Sequence[str], sources: LocalSources) -> tuple[str, ...]:
+    """Return the tasks behind names of tasks and groups that lm-eval brings.
+
+    Finding them takes lm-eval, which takes seconds to import; so they are remembered.
+
+    Raises:
+        ConfigError: It has none of a name; lists all such names.
+    """
+
+    def find() -> list[str]:
+        from scripts.lib.benchmarks.lm_eval.resolve import find_leaves
+
+        problems: list[str] = []
+        leaves = find_leaves(names, [], Path("nothing of one's own"), problems)
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return [leaf.name for leaf in leaves]
+
+    question = {"lm_eval": sources.package_version("lm-eval"), "tasks": list(names)}
+    return tuple(sources.recall(question, find))
 
 
 class _Function(str):

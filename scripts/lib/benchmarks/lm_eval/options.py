@@ -1,12 +1,13 @@
 """Benchmarks that lm-eval brings, or that a user wrote for it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from scripts.lib.config.benchmark_options import AskedOptions
+from scripts.lib.config.benchmark_options import AskedOptions, Finding
 from scripts.lib.config.fields import (
+    COMMIT,
     Count,
     DatasetCommit,
     Flag,
@@ -15,7 +16,6 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
-from scripts.lib.config.sources import COMMIT
 
 
 def _one_or_many(value: object) -> object:
@@ -98,3 +98,22 @@ class LmEval(AskedOptions):
         if not self.tasks and not self.path:
             raise refusal("is left out; name tasks of lm-eval, or give your own as path", "tasks")
         return self
+
+    NEEDS: ClassVar[str] = "tasks or path"
+
+    def category_map(self) -> str:
+        """Return that each of several tasks has a score of its own."""
+        return "tasks"
+
+    def metric_spec(self) -> dict[str, Any]:
+        """Return which value of the tasks counts."""
+        return {"task_metric": self.metric}
+
+    def gates(self) -> tuple[tuple[Finding, str | None], ...]:
+        """Return what the fetched tasks may forbid: code that is run, a metric that none gives."""
+        found: list[tuple[Finding, str | None]] = []
+        if not self.run_generated_code:
+            found.append(("unsafe_code", None))
+        if self.metric:
+            found.append(("metric", self.metric))
+        return tuple(found)
