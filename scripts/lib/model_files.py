@@ -2,8 +2,26 @@
 
 from pathlib import Path
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """A Hugging Face tokenizer has at least one of these."""
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+)
+"""All that a Hugging Face tokenizer can consist of, chat templates aside."""
+
+TEMPLATE_FILE = "chat_template.jinja"
+
+WEIGHTS_INDEX = "model.safetensors.index.json"
+"""Which of several weight files holds each tensor."""
 
 WEIGHT_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".pkl")
 """Weights in other formats than safetensors; they are not copied, since pickles can run code."""

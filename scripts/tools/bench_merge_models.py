@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig
 
-from scripts.lib.merge.adapter import ADAPTER_WEIGHTS
-from scripts.lib.merge.safetensors_files import INDEX
+from scripts.lib.lora import ADAPTER_WEIGHTS
+from scripts.lib.model_files import WEIGHTS_INDEX
 
 WIDTH, MLP, KEYS, VOCABULARY = 2048, 8192, 512, 49152
 SHARD_LAYERS = 4
@@ -54,7 +54,7 @@ def write_model(folder: Path, layers: int) -> int:
         save_file(tensors, folder / name, metadata={"format": "pt"})
         places |= dict.fromkeys(tensors, name)
     index = {"metadata": {"total_size": 2 * parameters}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(index))
+    (folder / WEIGHTS_INDEX).write_text(json.dumps(index))
     return parameters
 
 

@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from scripts.lib.data.templates import TEMPLATE_NAMES, is_named
+
 Kind = Literal["identity", "gate", "execution", "report", "location"]
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
@@ -128,9 +130,10 @@ def _hub_name(value: str) -> str:
 
 
 def _template(value: str) -> str:
-    if value in ("tokenizer", "chatml") or value.endswith(".jinja"):
+    if is_named(value) or value.endswith(".jinja"):
         return value
-    raise refusal("is no chat template; allowed: tokenizer, chatml, or a path ending in .jinja")
+    names = ", ".join(TEMPLATE_NAMES)
+    raise refusal(f"is no chat template; allowed: {names}, or a path ending in .jinja")
 
 
 def _commit(lookup: str) -> Callable[[str, ValidationInfo], str]:
@@ -173,7 +176,7 @@ DatasetCommit = Annotated[Text, AfterValidator(_commit("dataset_info")), _Hash]
 HubName = Annotated[Text, AfterValidator(_hub_name)]
 InnerFile = Annotated[Text, AfterValidator(_inner_file)]
 TemplateChoice = Annotated[Text, AfterValidator(_template)]
-TEMPLATES = "`tokenizer`, `chatml`, or a path ending in `.jinja`"
+TEMPLATES = ", ".join(f"`{name}`" for name in TEMPLATE_NAMES) + ", or a path ending in `.jinja`"
 """The values of a TemplateChoice, in words."""
 
 Name = Annotated[

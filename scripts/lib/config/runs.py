@@ -20,6 +20,7 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
+from scripts.lib.lora import Init
 
 
 def _sorted_modules(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -48,7 +49,7 @@ class Lora(Settings):
     )
     use_rslora: Flag = setting("Scale by alpha / sqrt(r) instead (rsLoRA).", "identity", False)
     use_dora: Flag = setting("Train the magnitudes of the weights too (DoRA).", "identity", False)
-    init: Literal[True, "gaussian", "pissa", "olora"] = setting(
+    init: Init = setting(
         "First weights of the adapter; true is PEFT's own choice.", "identity", True
     )
 

@@ -1,7 +1,7 @@
 """The models and datasets that a configuration can name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -24,7 +24,7 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
-from scripts.lib.data.layouts import LAYOUTS
+from scripts.lib.data.layouts import LAYOUTS, Format
 
 
 class ModelOptions(Settings):
@@ -129,7 +129,7 @@ class Splits(Settings):
 class DatasetOptions(Settings):
     """How the rows of a dataset become conversations."""
 
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = setting(
+    format: Format = setting(
         "Shape of the rows; `auto` recognises it by the columns. "
         + " ".join(f"{name}: {layout.words()}." for name, layout in LAYOUTS.items()),
         "identity",

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-TEMPLATE_FILE = "chat_template.jinja"
+from scripts.lib.model_files import TEMPLATE_FILE
+
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 
 

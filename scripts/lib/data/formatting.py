@@ -144,7 +144,7 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
         for source in (name for name in SOURCE_ORDER if name in files):
             for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
                 row_id = f"{source}:{row}"
-                verdict = _judge(spec, record, row_id, frozenset(files), tally.seen)
+                verdict = _verdict_on(spec, record, row_id, frozenset(files), tally.seen)
                 tally.count(row_id, verdict)
                 if verdict.conversation is None:
                     tally.misfits.note(record)
@@ -172,7 +172,7 @@ def told(summary: Mapping[str, Any]) -> str:
 
 
 def usable(conversation: Conversation, system: str | None) -> tuple[Conversation, str]:
-    """Judge the turns of a conversation, and mend what can be mended.
+    """Check the turns of a conversation, and mend what can be mended.
 
     Args:
         conversation: Turns as converted.
@@ -215,7 +215,7 @@ def _check_order(messages: list[Message]) -> None:
         previous = "call" if message.tool_calls else role
 
 
-def _judge(
+def _verdict_on(
     spec: FormatSpec,
     record: RawRow,
     row_id: str,

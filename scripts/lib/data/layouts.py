@@ -6,14 +6,17 @@ Four layouts are understood: `messages` (the OpenAI and Hugging Face one), `shar
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, assert_never, cast, get_args
 
 from scripts.lib.data.conversation import Conversation, Message, Role
 from scripts.lib.data.records import UnusableRow
 
-Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"]
+LayoutName = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]
+Format = Literal["auto", LayoutName]
+"""What a dataset can be read as; with `auto` each row shows by its columns which layout it has."""
+
 Record = Mapping[str, Any]
 
 TURN_COLUMNS = ("messages", "conversations", "conversation")
@@ -67,7 +70,7 @@ def _names(names: tuple[str, ...]) -> str:
     return first + (f" (or {', '.join(others)})" if others else "")
 
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[LayoutName, Layout] = {
     "messages": Layout((TURN_COLUMNS,), "a list of turns with `role` and `content`"),
     "sharegpt": Layout((TURN_COLUMNS,), "a list of turns with `from` and `value`"),
     "alpaca": Layout(
@@ -83,7 +86,7 @@ _NO_TURNS = f"there is no value in a column {', '.join(TURN_COLUMNS)}"
 
 
 def to_conversation(record: object, layout: Format) -> Conversation:
-    """Convert one raw record; the turns are not judged yet.
+    """Convert one raw record; whether its turns can be used is not looked at.
 
     Args:
         record: The row as published.
@@ -98,22 +101,33 @@ def to_conversation(record: object, layout: Format) -> Conversation:
     """
     if not isinstance(record, Mapping):
         raise UnusableRow("not_an_object", f"the row is a {type(record).__name__}, not an object")
-    return _CONVERTERS[detect_format(record) if layout == "auto" else layout](record)
+    known = detect_layout(record) if layout == "auto" else layout
+    match known:
+        case "messages":
+            return _from_messages(record)
+        case "sharegpt":
+            return _from_sharegpt(record)
+        case "alpaca":
+            return _from_alpaca(record)
+        case "prompt_completion":
+            return _from_prompt_completion(record)
+        case _:
+            assert_never(known)
 
 
-def fitting_layouts(record: object) -> list[str]:
+def fitting_layouts(record: object) -> list[LayoutName]:
     """Return the layouts as which *record* can be read."""
     fitting = []
     for layout in LAYOUTS:
         try:
-            to_conversation(record, cast(Format, layout))
+            to_conversation(record, layout)
         except UnusableRow:
             continue
         fitting.append(layout)
     return fitting
 
 
-def detect_format(record: Record) -> Format:
+def detect_layout(record: Record) -> LayoutName:
     """Return the layout that the columns of *record* show.
 
     Raises:
@@ -124,7 +138,7 @@ def detect_format(record: Record) -> Format:
         turns = _parsed(record[column], column)
         first = turns[0] if isinstance(turns, list) and turns else None
         return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
-    layouts: tuple[Format, ...] = ("alpaca", "prompt_completion")
+    layouts: tuple[LayoutName, ...] = ("alpaca", "prompt_completion")
     for layout in layouts:
         if LAYOUTS[layout].is_in(record):
             return layout
@@ -188,14 +202,6 @@ def _from_prompt_completion(record: Record) -> Conversation:
         else:
             messages += _messages(value, columns[0])
     return _conversation(record, messages)
-
-
-_CONVERTERS: dict[str, Callable[[Record], Conversation]] = {
-    "messages": _from_messages,
-    "sharegpt": _from_sharegpt,
-    "alpaca": _from_alpaca,
-    "prompt_completion": _from_prompt_completion,
-}
 
 
 def _conversation(record: Record, messages: Iterable[Message]) -> Conversation:

@@ -104,7 +104,7 @@ def check_words(
 ) -> None:
     """Demand that the text holds what was said, white space at the ends aside.
 
-    Assistant turns outside *turns* are exempt: templates of reasoning models cut the thoughts from
+    Assistant turns outside *turns* are exempt: templates of reasoning models cut the reasoning from
     earlier answers, on purpose.
 
     Raises:
@@ -136,7 +136,7 @@ def missing_words(words: str, text: str) -> str:
         words: What was to be there, and is not.
         text: What is.
     """
-    # Each beginning of what is there is there too, so the longest is found by halving.
+    # Each prefix of what is there is there too, so the longest is found by halving.
     same = bisect_right(range(1, len(words) + 1), False, key=lambda n: words[:n] not in text)
     expected = words[same : same + SHOWN_CHARACTERS]
     if same < min(LEAST_SAME, len(words)):
@@ -154,7 +154,7 @@ def loss_mask(
     r"""Return the mask of the tokens that begin inside the spans.
 
     A turn is trained up to its last control token; white space that the template puts after it
-    belongs to nobody. A token that straddles the beginning of a span is not trained: its first
+    belongs to nobody. A token that straddles the start of a span is not trained: its first
     half is prompt, and after that prompt the model can never be asked for it. One that straddles
     the end is: the model has to write it. Example: of `<|im_start|>assistant\nHi<|im_end|>\n`, the
     tokens of `Hi<|im_end|>` are trained.

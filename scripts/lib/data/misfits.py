@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scripts.lib.data.layouts import LAYOUTS, Format, fitting_layouts, to_conversation
+from scripts.lib.data.layouts import LAYOUTS, Format, LayoutName, fitting_layouts, to_conversation
 from scripts.lib.data.records import RawRow, UnusableRow, read_rows
 from scripts.lib.errors import RecordError
 
@@ -22,7 +22,7 @@ class Misfits:
     def __init__(self, layout: Format) -> None:
         self._layout = layout
         self._columns: dict[object, None] = {}
-        self._fitting: set[str] | None = None
+        self._fitting: set[LayoutName] | None = None
         self._looked_at = 0
 
     def note(self, record: object) -> None:
@@ -45,7 +45,9 @@ class Misfits:
         return misfit_words(self._layout, self._columns, fitting)
 
 
-def misfit_words(layout: str, columns: Iterable[object], fitting: Iterable[str]) -> str | None:
+def misfit_words(
+    layout: Format, columns: Iterable[object], fitting: Iterable[LayoutName]
+) -> str | None:
     """Say which columns rows have that do not have their layout, and what would do.
 
     Args:

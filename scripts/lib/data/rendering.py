@@ -18,9 +18,17 @@ from scripts.lib.data.encoding import Encoded, Encoder, Span
 from scripts.lib.data.masking import TrainOn, check_words, loss_mask, trained_turns, turn_spans
 from scripts.lib.data.parquet import TableWriter
 from scripts.lib.data.records import SOURCES, UnusableRow
-from scripts.lib.data.templates import Renderer, for_template, load_tokenizer, resolve_template
+from scripts.lib.data.templates import (
+    OWN,
+    Renderer,
+    TemplateSpec,
+    for_template,
+    load_fast_tokenizer,
+    resolve_template,
+)
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
+from scripts.lib.model_files import TEMPLATE_FILE, TOKENIZER_FILES
 
 T = TypeVar("T")
 
@@ -35,19 +43,7 @@ SHARD_SCHEMA = pa.schema(
         ("loss_mask", pa.list_(pa.int8())),
     ]
 )
-TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FOLDER = "additional_chat_templates"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +57,7 @@ class RenderSpec:
         on_too_long: Drop longer ones, or cut them (kept while a trained token is left).
     """
 
-    template: str | Mapping[str, str]
+    template: TemplateSpec
     train_on: TrainOn
     max_length_tokens: int
     on_too_long: Literal["drop", "truncate"]
@@ -124,7 +120,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
         TemplateError: If there is no template, no fast tokenizer, or the template refuses a plain
             question and answer or every conversation.
     """
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_fast_tokenizer(model)
     template = resolve_template(spec.template, tokenizer)
     stage = _Stage(spec, Renderer(tokenizer, template), Encoder(tokenizer))
     stage.renderer.text(golden_conversation(system=False, several=False))
@@ -139,9 +135,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
             " that can write them, such as chatml, or repair the rows"
         )
     contract = prove_template(stage.renderer, stage.encoder, spec.train_on, tally.findings)
-    copy_tokenizer(
-        model, out / "tokenizer", None if spec.template == "tokenizer" else template.text
-    )
+    copy_tokenizer(model, out / "tokenizer", None if spec.template == OWN else template.text)
     _write_json(out / "contract.json", contract)
     tokens = tally.tokens()
     examples = {"dropped_examples": dict(sorted(tally.examples.items()))}

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard, assert_never, get_args
 
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.errors import TemplateError
 
-TemplateSpec: TypeAlias = str | Mapping[str, str]
-"""`tokenizer`, `chatml`, or name and text: so that a file counts by what is in it."""
+TemplateName = Literal["tokenizer", "chatml"]
+"""The templates that go by a name: the tokenizer's own, and ChatML."""
 
-OWN = "tokenizer"
-"""The tokenizer's own."""
+TEMPLATE_NAMES: tuple[TemplateName, ...] = get_args(TemplateName)
+OWN: TemplateName = "tokenizer"
+
+TemplateSpec: TypeAlias = TemplateName | Mapping[str, str]
+"""One that goes by a name, or name and text: so that a file counts by what is in it."""
 
 # ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) without a default system
 # turn. Tools are announced in the system turn and called in <tool_call> tags, as Hermes and Qwen2.5
@@ -67,6 +70,11 @@ MARKER = re.compile(
 )
 
 
+def is_named(template: str) -> TypeGuard[TemplateName]:
+    """Tell whether *template* is one that goes by a name, and no file."""
+    return template in TEMPLATE_NAMES
+
+
 def given(template: TemplateSpec) -> dict[str, TemplateSpec]:
     """Return what a spec says of a model's template: nothing where it is the tokenizer's own.
 
@@ -93,7 +101,7 @@ class Template:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_fast_tokenizer(folder: Path) -> Any:
     """Return the tokenizer in *folder*; no code of the repository is run.
 
     Raises:
@@ -128,15 +136,18 @@ def resolve_template(choice: TemplateSpec, tokenizer: Any) -> Template:
     """
     if isinstance(choice, Mapping):
         return Template(source=f"custom:{choice['name']}", text=choice["text"])
-    if choice == "chatml":
-        return Template(source="chatml", text=CHATML)
-    own = own_template(tokenizer)
-    if not own:
-        raise TemplateError(
-            f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
-            " `template: chatml` or the path of a .jinja file, for the model or for the run"
-        )
-    return Template(source="tokenizer", text=own)
+    match choice:
+        case "chatml":
+            return Template(source=choice, text=CHATML)
+        case "tokenizer":
+            if own := own_template(tokenizer):
+                return Template(source=choice, text=own)
+            raise TemplateError(
+                f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
+                " `template: chatml` or the path of a .jinja file, for the model or for the run"
+            )
+        case _:
+            assert_never(choice)
 
 
 def own_template(tokenizer: Any) -> str:

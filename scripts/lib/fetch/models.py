@@ -12,7 +12,7 @@ from typing import Any
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.datasets import copy_planned
 from scripts.lib.files import copy_files, files_below, sha256_of
-from scripts.lib.model_files import TOKENIZER_FILES, WEIGHT_SUFFIXES
+from scripts.lib.model_files import VOCABULARY_FILES, WEIGHT_SUFFIXES
 
 NEVER_FETCHED = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES] + ["*.gguf", "*.onnx", "original/*"]
 """Files of a hub model that are not downloaded: pickles, and copies in other formats."""
@@ -54,9 +54,9 @@ def _check_complete(names: set[str], spec: Mapping[str, Any]) -> None:
     model = f"{spec['hub']} at {spec['revision']}" if spec["source"] == "hub" else "the model"
     if "config.json" not in names:
         raise ConfigError(f"{model} has no config.json: it is no Hugging Face model")
-    if not names & set(TOKENIZER_FILES):
+    if not names & set(VOCABULARY_FILES):
         raise ConfigError(
-            f"{model} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}): {remedy} with the"
+            f"{model} has no tokenizer (none of {', '.join(VOCABULARY_FILES)}): {remedy} with the"
             " tokenizer's files of the model that it was made from"
         )
     if not any(name.endswith(".safetensors") for name in names):

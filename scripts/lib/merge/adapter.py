@@ -10,15 +10,14 @@ from typing import Any
 
 from scripts.lib.errors import MergeError
 from scripts.lib.files import files_below
+from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE, REPEATABLE_INITS
 from scripts.lib.merge.safetensors_files import StoredTensor, read_weight_file
-from scripts.lib.model_files import TOKENIZER_FILES
+from scripts.lib.model_files import VOCABULARY_FILES
 
 GENERATION_CONFIG = "generation_config.json"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Everything else in an adapter's folder is the tokenizer, which the merged model carries on.
 ADAPTER_FILES = frozenset(
-    {ADAPTER_CONFIG, ADAPTER_WEIGHTS, "history.jsonl", "verdict.json", "prompts.json", "README.md"}
+    {ADAPTER_CONFIG, ADAPTER_WEIGHTS, "history.jsonl", "verdict.json", PROMPTS_FILE, "README.md"}
 )
 # Options of LoRA that are merged here, and those that only matter in training. Any other that is
 # switched on, today's or a later version's, is left to PEFT: to overlook one would be wrong.
@@ -37,10 +36,9 @@ TRAINING_OPTIONS = frozenset(
         *("megatron_core", "qalora_group_size", "runtime_config", "peft_version"),
     }
 )
-# Starts that change the base's weights. The first two do so alike each time, so that PEFT can
-# repeat it; the others draw random numbers or look at data.
-REPEATABLE_INITS = ("pissa", "olora")
-MUTATING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga", "mica")
+# What the names of all starts begin with that take weights out of the base. PEFT can do again what
+# REPEATABLE_INITS did; the others draw random numbers or look at data.
+BASE_CHANGING_INITS = (*REPEATABLE_INITS, "corda", "loftq", "lora_ga", "lora-ga", "mica")
 # Models whose linear layers store their weights as (inputs, outputs): Conv1D of transformers.
 TRANSPOSED_MODELS = frozenset({"gpt2", "openai-gpt"})
 _PART = re.compile(
@@ -87,7 +85,7 @@ class Update:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter:
+class StoredAdapter:
     """A LoRA adapter whose tensors are still on disk.
 
     Attributes:
@@ -103,7 +101,7 @@ class Adapter:
     left_to_peft: tuple[str, ...]
 
 
-def read_adapter(folder: Path, model_type: str) -> Adapter:
+def read_adapter(folder: Path, model_type: str) -> StoredAdapter:
     """Read the adapter in *folder*.
 
     Args:
@@ -114,20 +112,20 @@ def read_adapter(folder: Path, model_type: str) -> Adapter:
         MergeError: If the adapter is broken, lacks its tokenizer, or cannot be merged at all.
     """
     config = _read_config(folder)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
         raise MergeError(
-            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}), which the merged model is"
+            f"{folder} has no tokenizer ({', '.join(VOCABULARY_FILES)}), which the merged model is"
             " to carry. Copy the one that the adapter was trained with into it."
         )
     reasons = _reasons_for_peft(config)
     stored = read_weight_file(folder / ADAPTER_WEIGHTS).tensors
     if reasons:
-        return Adapter(folder=folder, config=config, updates={}, left_to_peft=reasons)
+        return StoredAdapter(folder=folder, config=config, updates={}, left_to_peft=reasons)
     updates: dict[str, Update] = {}
     for tensor in stored:
         _add(updates, tensor, config, model_type)
     _check_complete(folder, config, updates)
-    return Adapter(folder=folder, config=config, updates=updates, left_to_peft=())
+    return StoredAdapter(folder=folder, config=config, updates=updates, left_to_peft=())
 
 
 def _check_complete(folder: Path, config: Mapping[str, Any], updates: Mapping[str, Update]) -> None:
@@ -170,7 +168,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     init = config.get("init_lora_weights", True)
     if (
         isinstance(init, str)
-        and init.lower().startswith(MUTATING_INITS)
+        and init.lower().startswith(BASE_CHANGING_INITS)
         and init.lower() not in REPEATABLE_INITS
     ):
         raise MergeError(

@@ -23,9 +23,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from scripts.lib.errors import MergeError
 from scripts.lib.files import copy_files
-from scripts.lib.merge.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, tokenizer_files
+from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE
+from scripts.lib.merge.adapter import tokenizer_files
 
-PROMPTS_FILE = "prompts.json"
 MOST_PROMPTS = 8  # as many as training keeps for the proof of one adapter
 NAME = "combined"
 # Parts of an adapter that add_weighted_adapter leaves out, or refuses, and how they are told.
@@ -133,7 +133,7 @@ def _combined(
     spec: CombineSpec, model: Path, adapters: Sequence[Path]
 ) -> tuple[dict[str, torch.Tensor], int, list[str]]:
     """Return the tensors of the combination as PEFT names them, its rank, and its modules."""
-    base = _hollow(model)
+    base = _weightless(model)
     names = [f"part_{number}" for number in range(len(adapters))]
     try:
         peft = PeftModel.from_pretrained(
@@ -165,7 +165,7 @@ def _combined(
     return tensors, rank, sorted(peft.peft_config[NAME].target_modules)
 
 
-def _hollow(model: Path) -> torch.nn.Module:
+def _weightless(model: Path) -> torch.nn.Module:
     """Return the base model with weights of the right shapes that take no memory."""
     with torch.device("meta"):
         base: torch.nn.Module = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))

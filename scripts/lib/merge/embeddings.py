@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merge.adapter import Adapter, Update, largest_token_id
+from scripts.lib.merge.adapter import StoredAdapter, Update, largest_token_id
 from scripts.lib.merge.safetensors_files import StoredTensor, read_bytes
 
 EMBEDDING_ENDINGS = (
@@ -32,7 +32,7 @@ def settle_tie(
     updates: dict[str, Update],
     base: Mapping[str, StoredTensor],
     config: Mapping[str, Any],
-    adapter: Adapter,
+    adapter: StoredAdapter,
 ) -> tuple[bool, tuple[str, ...]]:
     """Decide whether tied embeddings part, and leave in *updates* what is done to each.
 
@@ -85,7 +85,9 @@ def _same_bytes(one: StoredTensor | None, other: StoredTensor | None) -> bool:
     return same and read_bytes(one) == read_bytes(other)
 
 
-def check_vocabulary(shapes: Mapping[str, tuple[int, ...]], adapter: Adapter, hint: str) -> int:
+def check_vocabulary(
+    shapes: Mapping[str, tuple[int, ...]], adapter: StoredAdapter, hint: str
+) -> int:
     """Return the rows of the embedding in *shapes*, 0 where no tensor is known as one.
 
     Raises:

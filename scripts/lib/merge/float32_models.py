@@ -17,8 +17,8 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from scripts.lib.errors import MergeError
+from scripts.lib.lora import ADAPTER_WEIGHTS
 from scripts.lib.memory_limits import free_bytes
-from scripts.lib.merge.adapter import ADAPTER_WEIGHTS
 from scripts.lib.merge.embeddings import EMBEDDING_ENDINGS, embedding_name
 from scripts.lib.merge.safetensors_files import (
     StoredTensor,

@@ -23,9 +23,14 @@ import torch
 from scripts.lib.errors import MergeError
 from scripts.lib.files import copy_files
 from scripts.lib.merge.adapter import carried_files, read_adapter
-from scripts.lib.merge.layout import Layout, MergedFile, Slot, base_model_type, plan_layout
+from scripts.lib.merge.merged_model import (
+    MergedFile,
+    MergedModel,
+    Slot,
+    base_model_type,
+    plan_merged_model,
+)
 from scripts.lib.merge.safetensors_files import (
-    INDEX,
     TORCH_DTYPES,
     StoredTensor,
     as_tensor,
@@ -33,6 +38,7 @@ from scripts.lib.merge.safetensors_files import (
     read_model,
     read_tensor,
 )
+from scripts.lib.model_files import WEIGHTS_INDEX
 
 BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
 COPY_BYTES = 1 << 26
@@ -63,15 +69,15 @@ def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) ->
     """
     files = read_model(model)
     tuned = read_adapter(adapter, base_model_type(model))
-    layout = plan_layout(model, files, tuned)
+    planned = plan_merged_model(model, files, tuned)
     try:
-        if layout.left_to_peft:
+        if planned.left_to_peft:
             # Only here, since importing the libraries costs more than most merges.
             from scripts.lib.merge.peft_fallback import merge_with_peft
 
-            facts = merge_with_peft(model, files, tuned, layout, out)
+            facts = merge_with_peft(model, files, tuned, planned, out)
         else:
-            facts = _stream(layout, out, threads)
+            facts = _stream(planned, out, threads)
         copy_files(carried_files(model, adapter), out)
     except OSError as error:
         if error.errno not in FULL:
@@ -93,10 +99,10 @@ class _Task(NamedTuple):
     slots: tuple[Slot, ...]
 
 
-def _stream(layout: Layout, out: Path, threads: int) -> dict[str, Any]:
-    """Write weights, index and config of *layout*, and return the facts."""
+def _stream(planned: MergedModel, out: Path, threads: int) -> dict[str, Any]:
+    """Write weights, index and config of *planned*, and return the facts."""
     tasks: list[_Task] = []
-    for file in layout.files:
+    for file in planned.files:
         (out / file.name).write_bytes(file.header)
         tasks += _tasks(file, out / file.name)
     before = torch.get_num_threads()
@@ -104,10 +110,10 @@ def _stream(layout: Layout, out: Path, threads: int) -> dict[str, Any]:
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         changes = list(pool.map(_run, tasks))
     torch.set_num_threads(before)
-    (out / "config.json").write_bytes(layout.config)
-    if layout.index is not None:
-        (out / INDEX).write_bytes(layout.index)
-    slots = [slot for file in layout.files for slot in file.slots]
+    (out / "config.json").write_bytes(planned.config)
+    if planned.index is not None:
+        (out / WEIGHTS_INDEX).write_bytes(planned.index)
+    slots = [slot for file in planned.files for slot in file.slots]
     return {
         "method": "stream",
         "reason": "",
@@ -115,7 +121,7 @@ def _stream(layout: Layout, out: Path, threads: int) -> dict[str, Any]:
         "tensors_changed": sum(change != 0 for change in changes),  # no number differs, too
         "largest_update": max((change for change in changes if change == change), default=0.0),
         "parameters": sum(math.prod(slot.shape) for slot in slots),
-        "untied": layout.untied,
+        "untied": planned.untied,
     }
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merge.adapter import Adapter
+from scripts.lib.merge.adapter import StoredAdapter
 from scripts.lib.merge.float32_models import load_tuned, meta_model
-from scripts.lib.merge.layout import Layout, changed_config
+from scripts.lib.merge.merged_model import MergedModel, changed_config
 from scripts.lib.merge.safetensors_files import (
     FLOATS,
     TORCH_DTYPES,
@@ -22,7 +22,7 @@ from scripts.lib.merge.safetensors_files import (
 
 
 def merge_with_peft(
-    model: Path, files: list[WeightFile], adapter: Adapter, layout: Layout, out: Path
+    model: Path, files: list[WeightFile], adapter: StoredAdapter, planned: MergedModel, out: Path
 ) -> dict[str, Any]:
     """Write weights and config.json of base + adapter to *out*, and return the facts.
 
@@ -30,7 +30,7 @@ def merge_with_peft(
         model: Folder of the base.
         files: Its weight files.
         adapter: The adapter.
-        layout: What is known of the merge; its config.json is the base's.
+        planned: What is known of the merge; its config.json is the base's.
         out: Empty folder.
 
     Raises:
@@ -48,10 +48,10 @@ def merge_with_peft(
     untied = bool(tied) and not merged.config.tie_word_embeddings
     merged.to(TORCH_DTYPES[dtype]).save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
-    (out / "config.json").write_bytes(changed_config(layout.config, rows, untied=untied))
+    (out / "config.json").write_bytes(changed_config(planned.config, rows, untied=untied))
     return _compare(files, out) | {
         "method": "peft",
-        "reason": "; ".join(layout.left_to_peft),
+        "reason": "; ".join(planned.left_to_peft),
         "untied": untied,
     }
 
@@ -67,7 +67,7 @@ def _only_dtype(files: list[WeightFile], model: Path) -> str:
     return dtypes.pop()
 
 
-def _check_modules(model: Path, adapter: Adapter) -> None:
+def _check_modules(model: Path, adapter: StoredAdapter) -> None:
     """Refuse an adapter of another base before the base is loaded.
 
     Raises:

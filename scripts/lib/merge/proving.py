@@ -22,6 +22,7 @@ import torch
 from transformers import PreTrainedModel
 
 from scripts.lib.errors import MergeError
+from scripts.lib.lora import PROMPTS_FILE
 from scripts.lib.merge.float32_models import load_float32, load_tuned, memory_name, meta_model
 from scripts.lib.merge.proof_files import (
     Check,
@@ -33,7 +34,6 @@ from scripts.lib.merge.proof_files import (
 )
 from scripts.lib.merge.safetensors_files import StoredTensor, read_bytes, read_tensor
 
-PROMPTS = "prompts.json"
 # How far a merged weight may be from PEFT's float32 sum, in steps of its dtype: rounding once costs
 # half a step; the rest is for sums in another order, which in float32 are a few steps apart.
 MAX_ROUNDING_STEPS: Mapping[str, float] = {"F32": 100.0, "F16": 0.75, "BF16": 0.75}
@@ -100,12 +100,12 @@ def prove_merge(
 
 def _read_prompts(adapter: Path) -> list[list[int]]:
     """Return the run's own prompts, as token ids."""
-    file = adapter / PROMPTS
+    file = adapter / PROMPTS_FILE
     prompts = json.loads(file.read_text()) if file.is_file() else []
     if not any(prompts):
         raise MergeError(
-            f"{adapter} has no {PROMPTS}: lists of token ids that the proof feeds to the models."
-            " Train the adapter again, or write some."
+            f"{adapter} has no {PROMPTS_FILE}: lists of token ids that the proof feeds to the"
+            " models. Train the adapter again, or write some."
         )
     return [ids for ids in prompts if ids]
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from scripts.lib.errors import MergeError
+from scripts.lib.model_files import WEIGHTS_INDEX
 
-INDEX = "model.safetensors.index.json"
 # Bytes of one number by the name of its dtype; smaller ones than a byte are packed, and left out.
 ITEM_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
@@ -87,7 +87,7 @@ def weight_files(model: Path) -> list[Path]:
     Raises:
         MergeError: If there is none, or the index is damaged or names one that is missing.
     """
-    index = model / INDEX
+    index = model / WEIGHTS_INDEX
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text())["weight_map"].values()))

@@ -13,7 +13,7 @@ def put_on(model: PreTrainedModel, adapter: Path) -> None:
     """Give the layers of *model* the updates of *adapter*, in place.
 
     The model stays what it is for its callers, a model of transformers, so that what works with
-    those (shared beginnings, generation) works with it.
+    those (shared prefixes, generation) works with it.
 
     Args:
         model: The base model, in any precision; the adapter is computed in float32.

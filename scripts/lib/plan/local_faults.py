@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.model_files import TOKENIZER_FILES
+from scripts.lib.model_files import VOCABULARY_FILES, WEIGHTS_INDEX
 
 _LFS = b"version https://git-lfs"
 
@@ -112,7 +112,6 @@ def _json_length(text: str) -> int:
 
 
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 def model_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
@@ -133,11 +132,11 @@ def model_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
     yield from _config_faults(folder, names)
     if not any(name.endswith(".safetensors") for name in names):
         yield f"{folder} has no *.safetensors: save the model with safetensors"
-    elif WEIGHTS not in names and INDEX in names:
+    elif WEIGHTS not in names and WEIGHTS_INDEX in names:
         yield from _shard_faults(folder, names)
-    if not any(name in names for name in TOKENIZER_FILES):
+    if not any(name in names for name in VOCABULARY_FILES):
         yield (
-            f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}): copy the"
+            f"{folder} has no tokenizer (none of {', '.join(VOCABULARY_FILES)}): copy the"
             " tokenizer's files of the model into it, for example with"
             " AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
         )
@@ -166,14 +165,14 @@ def _what_instead(folder: Path) -> str:
 
 def _shard_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
     """Yield the weight files that the index names and nobody has."""
-    places = _object(folder / INDEX).get("weight_map")
+    places = _object(folder / WEIGHTS_INDEX).get("weight_map")
     wanted = set(places.values()) if isinstance(places, dict) else set()
     if not wanted:
-        yield f"{folder / INDEX} names no weight file: it is damaged"
+        yield f"{folder / WEIGHTS_INDEX} names no weight file: it is damaged"
     elif lacking := sorted(wanted - set(names)):
         yield (
-            f"{folder} lacks {', '.join(lacking)}, which {INDEX} names: copy the rest of the"
-            " model there"
+            f"{folder} lacks {', '.join(lacking)}, which {WEIGHTS_INDEX} names: copy the rest"
+            " of the model there"
         )
 
 

@@ -11,7 +11,7 @@ from scripts.lib.config.benchmarks import Benchmark
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import has_chat_template
-from scripts.lib.data.templates import OWN, TemplateSpec
+from scripts.lib.data.templates import OWN, TemplateSpec, is_named
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import only_judges
 
@@ -22,7 +22,7 @@ def template_text(sources: LocalSources, template: str) -> TemplateSpec:
     Raises:
         ConfigError: when the file is not there.
     """
-    if template in (OWN, "chatml"):
+    if is_named(template):
         return template
     return {"name": "custom", "text": sources.locate(template).read_text()}
 

@@ -1,6 +1,6 @@
 """Read a training history and say in words how the training went.
 
-    read_verdict([{"step": 1, "epoch": 0.1, "loss": 2.9}, ...])["verdict"]  # "healthy"
+    assess_losses([{"step": 1, "epoch": 0.1, "loss": 2.9}, ...])["verdict"]  # "healthy"
 
 The rules are tried from the worst finding to the best; the first that holds gives the verdict.
 They look at losses as they are printed, at three digits, so that no sentence contradicts its own
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, TypedDict
 
-Verdict = Literal[
+LossVerdict = Literal[
     "not_a_number",
     "diverging",
     "memorising",
@@ -47,13 +47,13 @@ PRINTED_DIGITS = 3
 class Reading(TypedDict):
     """A verdict with what it rests on: `verdict.json`."""
 
-    verdict: Verdict
+    verdict: LossVerdict
     evidence: str
     remedy: str
     numbers: dict[str, float | int | None]
 
 
-REMEDIES: Mapping[Verdict, str] = {
+REMEDIES: Mapping[LossVerdict, str] = {
     "not_a_number": "Lower learning_rate (a tenth of it is a good try), keep max_grad_norm at 1 or"
     " below, add warm-up, and look at the longest and the oddest rows of the dataset.",
     "diverging": "Lower learning_rate by a factor of 3 to 10, add warm-up, or use a larger"
@@ -70,8 +70,8 @@ REMEDIES: Mapping[Verdict, str] = {
 }
 
 
-def read_verdict(history: Sequence[Event]) -> Reading:
-    """Judge the loss curves of one fine-tune.
+def assess_losses(history: Sequence[Event]) -> Reading:
+    """Assess the loss curves of one fine-tune.
 
     Args:
         history: Events in the order of steps: `{"step", "epoch", "loss"}` for training and
@@ -86,7 +86,7 @@ def read_verdict(history: Sequence[Event]) -> Reading:
         return _reading("no_learning", "The history holds no training step.", {"steps": 0})
     valid = [(int(e["step"]), float(e["valid_loss"])) for e in history if "valid_loss" in e]
     numbers = _numbers(losses, valid)
-    rules: Mapping[Verdict, Callable[[Mapping[str, Any]], str | None]] = {
+    rules: Mapping[LossVerdict, Callable[[Mapping[str, Any]], str | None]] = {
         "diverging": _diverging,
         "memorising": _memorising,
         "overfitting": _overfitting,
@@ -114,7 +114,9 @@ def _broken(broken: Sequence[Event], history: Sequence[Event]) -> str:
     return f"The {name} loss is not a finite number at step {first['step']}{others}."
 
 
-def _reading(verdict: Verdict, evidence: str, numbers: Mapping[str, float | int | None]) -> Reading:
+def _reading(
+    verdict: LossVerdict, evidence: str, numbers: Mapping[str, float | int | None]
+) -> Reading:
     return {
         "verdict": verdict,
         "evidence": evidence,

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from scripts.lib.device import compute_device, computes_bfloat16
-from scripts.lib.train.spec import MUTATING_INITS, TrainSpec
+from scripts.lib.train.spec import TrainSpec
 
 SEGMENTS = "tunesmith_segments"
 
@@ -81,11 +81,6 @@ def lora_config(spec: TrainSpec) -> LoraConfig:
         init_lora_weights=lora.init,
         task_type="CAUSAL_LM",
     )
-
-
-def mutates_base(spec: TrainSpec) -> bool:
-    """Return whether the adapter starts with weights taken out of the base."""
-    return isinstance(spec.lora.init, str) and spec.lora.init.startswith(MUTATING_INITS)
 
 
 def choose_attention(config: PretrainedConfig, device: str) -> str:

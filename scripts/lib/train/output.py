@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from scripts.lib.train.trainer import LOSSES
 
-WEIGHTS = "adapter_model.safetensors"
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
 
 
@@ -29,14 +29,14 @@ def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | No
     """
     model.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink()
-    file = out / "adapter_config.json"
+    file = out / ADAPTER_CONFIG
     config = json.loads(file.read_text())
     config["base_model_name_or_path"] = base_name
     # PEFT holds the names in a set, whose order changes from process to process.
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
     if initial:
-        config = _to_plain_lora(config, out / WEIGHTS, initial / WEIGHTS)
+        config = _to_plain_lora(config, out / ADAPTER_WEIGHTS, initial / ADAPTER_WEIGHTS)
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

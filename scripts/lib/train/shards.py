@@ -87,7 +87,7 @@ def check_facts(facts: ShardFacts, shards: Path, max_length_tokens: int, vocabul
         )
 
 
-def load_split(files: Sequence[Path], cache: Path) -> Dataset:
+def load_shards(files: Sequence[Path], cache: Path) -> Dataset:
     """Return the rows of *files* as `input_ids` and `labels`, memory-mapped from *cache*.
 
     A label is the token's own id where the loss mask is 1, and IGNORED elsewhere; rows without a

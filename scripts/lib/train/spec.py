@@ -9,11 +9,8 @@ import torch
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
+from scripts.lib.lora import INITS, Init, changes_base
 from scripts.lib.train.launch import world_size
-
-# These start by moving part of the base's weights into the adapter.
-MUTATING_INITS = ("pissa", "olora")
-INITS = (True, "gaussian", "orthogonal", *MUTATING_INITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ class LoraSpec:
     target_modules: str | Sequence[str]
     use_rslora: bool
     use_dora: bool
-    init: bool | str
+    init: Init
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +90,9 @@ def check_spec(spec: TrainSpec) -> None:
         TrainingError: If there is one.
     """
     init = spec.lora.init
-    base = init.partition("_niter_")[0] if isinstance(init, str) else init
-    if base not in INITS:
+    if init not in INITS:
         raise TrainingError(f"lora.init {init!r} is not known; allowed: {INITS}")
-    if base in MUTATING_INITS and (spec.lora.use_dora or spec.quantization):
+    if changes_base(init) and (spec.lora.use_dora or spec.quantization):
         raise TrainingError(
             f"lora.init {init!r} moves weights of the base into the adapter, which neither use_dora"
             " nor quantization can undo when it is saved. Use init: true with them."

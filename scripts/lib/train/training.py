@@ -1,4 +1,4 @@
-"""Fine-tune one LoRA adapter on rendered shards, so that it can be stopped, resumed and judged.
+"""Fine-tune one LoRA adapter on rendered shards; a run can be stopped, and goes on from there.
 
     train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=None)
 
@@ -30,19 +30,20 @@ from trl import SFTConfig
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
+from scripts.lib.lora import PROMPTS_FILE, changes_base
 from scripts.lib.train.launch import (
     check_batch,
     default_micro_batch,
     smaller_micro_batch,
     world_size,
 )
-from scripts.lib.train.loss_verdict import read_verdict
-from scripts.lib.train.model import arithmetic, load_base, lora_config, mutates_base
+from scripts.lib.train.loss_verdict import assess_losses
+from scripts.lib.train.model import arithmetic, load_base, lora_config
 from scripts.lib.train.output import save_adapter, thin
 from scripts.lib.train.shards import (
     ShardFacts,
     check_facts,
-    load_split,
+    load_shards,
     pack,
     read_facts,
     read_prompts,
@@ -149,8 +150,8 @@ def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Da
         )
     cache = scratch / "datasets"
     with PartialState().main_process_first():
-        train = load_split(train_files, cache)
-        valid = load_split(valid_files, cache) if valid_files else None
+        train = load_shards(train_files, cache)
+        valid = load_shards(valid_files, cache) if valid_files else None
         if spec.training.packing:
             train = pack(train, spec.training.max_length_tokens)
     prompts = read_prompts(valid_files or train_files)
@@ -187,7 +188,7 @@ def _fit(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    if mutates_base(spec):
+    if changes_base(spec.lora.init):
         trainer.model.save_pretrained(scratch / "initial", save_embedding_layers=False)
     if checkpoint:
         say(f"going on from {checkpoint.name}")
@@ -262,18 +263,17 @@ def _write(
         best = BestKeeper(scratch, spec.training.early_stopping_patience)
         kept_step = best.restore(trainer.model, state)
     if trainer.is_world_process_zero():
-        save_adapter(
-            trainer.model, model.name, out, scratch / "initial" if mutates_base(spec) else None
-        )
+        initial = scratch / "initial" if changes_base(spec.lora.init) else None
+        save_adapter(trainer.model, model.name, out, initial)
         copy_files(files_below(shards / "tokenizer"), out)
     history = thin(state.log_history)
     # An early stop keeps an earlier adapter: what came after it says nothing about it.
-    verdict = read_verdict([event for event in history if event["step"] <= kept_step])
+    verdict = assess_losses([event for event in history if event["step"] <= kept_step])
     if trainer.is_world_process_zero():
         lines = [json.dumps(event, allow_nan=False) for event in history]
         (out / "history.jsonl").write_text("\n".join(lines) + "\n")
         (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
-        (out / "prompts.json").write_text(json.dumps(data.prompts) + "\n")
+        (out / PROMPTS_FILE).write_text(json.dumps(data.prompts) + "\n")
         say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
     return {
         "history": history,

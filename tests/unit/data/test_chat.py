@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.data.conversation import Conversation
-from scripts.lib.data.layouts import detect_format, to_conversation
+from scripts.lib.data.layouts import detect_layout, to_conversation
 from scripts.lib.data.records import UnusableRow
 
 DATA = Path(__file__).parents[2] / "data" / "chat"
@@ -51,7 +51,7 @@ def reason_of(record, layout="auto"):
     ],
 )
 def test_every_layout_is_detected_and_gives_the_same_turns(layout, record):
-    assert detect_format(record) == layout
+    assert detect_layout(record) == layout
     assert turns(to_conversation(record, "auto")) == TURNS
     assert to_conversation(record, layout) == to_conversation(record, "auto")
 

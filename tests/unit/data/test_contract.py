@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from scripts.lib.data.contract import Findings, golden_conversation, prove_template
 from scripts.lib.data.encoding import Encoder
-from scripts.lib.data.templates import CHATML, load_tokenizer
+from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from scripts.lib.errors import TemplateError
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return load_tokenizer(folder)
+    return load_fast_tokenizer(folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from scripts.lib.data.encoding import Encoder
-from scripts.lib.data.templates import CHATML, for_template, load_tokenizer
+from scripts.lib.data.templates import CHATML, for_template, load_fast_tokenizer
 from tests.chat_samples import TINY_TEMPLATE, renderer_of, talk
 from tests.tiny_model import make_tiny_model
 
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return load_tokenizer(folder)
+    return load_fast_tokenizer(folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scripts.lib.data.masking import (
     turn_spans,
 )
 from scripts.lib.data.records import UnusableRow
-from scripts.lib.data.templates import CHATML, load_tokenizer
+from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
     DROPS_SYSTEM,
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return load_tokenizer(folder)
+    return load_fast_tokenizer(folder)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.lib.data.conversation import Conversation, Message
-from scripts.lib.data.templates import CHATML, load_tokenizer, resolve_template
+from scripts.lib.data.templates import CHATML, load_fast_tokenizer, resolve_template
 from scripts.lib.errors import TemplateError
 from tests.chat_samples import NO_SYSTEM, TINY_TEMPLATE, renderer_of, talk
 from tests.tiny_model import make_tiny_model
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return load_tokenizer(folder)
+    return load_fast_tokenizer(folder)
 
 
 def test_a_choice_means_the_own_template_chatml_or_a_text(tokenizer):
@@ -30,7 +30,7 @@ def test_a_choice_means_the_own_template_chatml_or_a_text(tokenizer):
 
 
 def test_a_tokenizer_without_a_template_asks_for_chatml(folder):
-    bare = load_tokenizer(folder)
+    bare = load_fast_tokenizer(folder)
     bare.chat_template = None
     with pytest.raises(TemplateError, match="template: chatml"):
         resolve_template("tokenizer", bare)
@@ -38,7 +38,7 @@ def test_a_tokenizer_without_a_template_asks_for_chatml(folder):
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(TemplateError, match="no tokenizer"):
-        load_tokenizer(tmp_path)
+        load_fast_tokenizer(tmp_path)
 
 
 def test_our_chatml_renders_plain_turns_as_everyone_does(tokenizer):

@@ -12,7 +12,7 @@ from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.config.load import load_config
 from scripts.lib.data.chat_template_files import has_chat_template
 from scripts.lib.data.formatting import FormatSpec, format_chat
-from scripts.lib.data.templates import CHATML, load_tokenizer
+from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.jobs.checks import check_gates
 from scripts.lib.plan.build_graph import build_graph
@@ -108,7 +108,7 @@ def test_the_files_say_what_the_loaded_tokenizer_says(tmp_path, files):
         (tmp_path / name).write_text(whole)
     from scripts.lib.data.templates import own_template
 
-    assert has_chat_template(tmp_path) == bool(own_template(load_tokenizer(tmp_path)))
+    assert has_chat_template(tmp_path) == bool(own_template(load_fast_tokenizer(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from scripts.lib.train.loss_verdict import REMEDIES, read_verdict
+from scripts.lib.train.loss_verdict import REMEDIES, assess_losses
 
 
 def curve(losses, valid=None):
@@ -48,23 +48,23 @@ MEMORISED = [*falling(2.5, 0.02), *[0.02] * 5]
     ],
 )
 def test_a_curve_gets_its_verdict(history, verdict):
-    assert read_verdict(history)["verdict"] == verdict
+    assert assess_losses(history)["verdict"] == verdict
 
 
 def test_a_held_out_loss_that_wobbles_by_two_per_cent_is_no_overfitting():
-    assert read_verdict(curve(falling(2.5, 1.2), [2.0, 1.50, 1.53]))["verdict"] == "healthy"
+    assert assess_losses(curve(falling(2.5, 1.2), [2.0, 1.50, 1.53]))["verdict"] == "healthy"
 
 
 def test_a_noisy_short_run_that_learns_is_healthy():
-    assert read_verdict(curve([2.6, 2.2, 2.5, 1.9, 2.2, 1.8, 2.0, 1.7]))["verdict"] == "healthy"
+    assert assess_losses(curve([2.6, 2.2, 2.5, 1.9, 2.2, 1.8, 2.0, 1.7]))["verdict"] == "healthy"
 
 
 def test_no_learning_needs_a_flat_held_out_loss_too():
-    assert read_verdict(curve([2.0, 2.02] * 15, [2.4, 2.0]))["verdict"] == "healthy"
+    assert assess_losses(curve([2.0, 2.02] * 15, [2.4, 2.0]))["verdict"] == "healthy"
 
 
 def test_the_evidence_quotes_the_figures_it_rests_on():
-    reading = read_verdict(curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]))
+    reading = assess_losses(curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]))
     assert "step 15" in reading["evidence"]
     assert "1.500" in reading["evidence"]
     assert "26.7%" in reading["evidence"]
@@ -73,17 +73,17 @@ def test_the_evidence_quotes_the_figures_it_rests_on():
 
 
 def test_a_broken_loss_names_its_first_step():
-    assert "step 3" in read_verdict(curve([2.0, 1.9, math.nan, math.nan]))["evidence"]
+    assert "step 3" in assess_losses(curve([2.0, 1.9, math.nan, math.nan]))["evidence"]
 
 
 def test_an_empty_history_is_no_learning():
-    assert read_verdict([])["verdict"] == "no_learning"
+    assert assess_losses([])["verdict"] == "no_learning"
 
 
 def test_a_loss_that_is_finite_again_is_not_called_broken_from_there_on():
-    evidence = read_verdict(curve([2.0, math.nan, 1.8, 1.7]))["evidence"]
+    evidence = assess_losses(curve([2.0, math.nan, 1.8, 1.7]))["evidence"]
     assert evidence == "The train loss is not a finite number at step 2."
-    evidence = read_verdict(curve([2.0, 1.9, 1.8, 1.7], [2.0, math.inf, 1.8]))["evidence"]
+    evidence = assess_losses(curve([2.0, 1.9, 1.8, 1.7], [2.0, math.inf, 1.8]))["evidence"]
     assert evidence == "The valid loss is not a finite number at step 2."
 
 
@@ -108,7 +108,7 @@ def curves():
 
 @pytest.fixture(scope="module")
 def readings():
-    return [read_verdict(history) for history in curves()]
+    return [assess_losses(history) for history in curves()]
 
 
 CHANGE = re.compile(r"(fell|rose) from ([0-9.]+\d) to ([0-9.]+\d)")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import MergeError
-from scripts.lib.merge.adapter import Adapter, Update
+from scripts.lib.merge.adapter import StoredAdapter, Update
 from scripts.lib.merge.embeddings import (
     EMBEDDING_ENDINGS,
     OUTPUT_NAMES,
@@ -24,12 +24,12 @@ from scripts.lib.merge.embeddings import (
 )
 from scripts.lib.merge.safetensors_files import (
     FLOATS,
-    INDEX,
     ITEM_BYTES,
     StoredTensor,
     WeightFile,
     make_header,
 )
+from scripts.lib.model_files import WEIGHTS_INDEX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class MergedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class MergedModel:
     """The merged model on disk.
 
     Attributes:
@@ -113,7 +113,9 @@ def base_model_type(model: Path) -> str:
     return str(json.loads(read_base_config(model)).get("model_type", ""))
 
 
-def plan_layout(model: Path, files: Sequence[WeightFile], adapter: Adapter) -> Layout:
+def plan_merged_model(
+    model: Path, files: Sequence[WeightFile], adapter: StoredAdapter
+) -> MergedModel:
     """Return what the merge of *adapter* into *model* writes.
 
     Args:
@@ -125,7 +127,7 @@ def plan_layout(model: Path, files: Sequence[WeightFile], adapter: Adapter) -> L
         MergeError: If the adapter was made for another base, or the base is quantised.
     """
     config = read_base_config(model)
-    index = model / INDEX
+    index = model / WEIGHTS_INDEX
     index_bytes = index.read_bytes() if index.is_file() else None
     base = {tensor.name: tensor for file in files for tensor in file.tensors}
     updates, reasons = _place(adapter, base)
@@ -133,7 +135,7 @@ def plan_layout(model: Path, files: Sequence[WeightFile], adapter: Adapter) -> L
     if not reasons:
         untied, reasons = settle_tie(updates, base, json.loads(config), adapter)
     if reasons:
-        return Layout(files=(), config=config, index=None, left_to_peft=reasons)
+        return MergedModel(files=(), config=config, index=None, left_to_peft=reasons)
     hint = (
         f"The adapter {adapter.folder} was trained on another base than {model}; give the one it"
         " names."
@@ -143,7 +145,7 @@ def plan_layout(model: Path, files: Sequence[WeightFile], adapter: Adapter) -> L
     rows = check_vocabulary({name: slot.shape for name, slot in slots.items()}, adapter, hint)
     embedding = embedding_name(base)
     resized = bool(embedding) and base[embedding].rows != rows
-    return Layout(
+    return MergedModel(
         files=merged,
         config=changed_config(config, rows if resized else 0, untied=untied),
         index=_changed_index(index_bytes, merged),
@@ -152,7 +154,7 @@ def plan_layout(model: Path, files: Sequence[WeightFile], adapter: Adapter) -> L
 
 
 def _place(
-    adapter: Adapter, base: Mapping[str, StoredTensor]
+    adapter: StoredAdapter, base: Mapping[str, StoredTensor]
 ) -> tuple[dict[str, Update], tuple[str, ...]]:
     """Return the updates by the names in the base's files, and why PEFT has to do it, if so."""
     if adapter.left_to_peft:

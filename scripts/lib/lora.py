@@ -1,0 +1,33 @@
+"""LoRA adapters as PEFT saves them: the names of their files, and the weights that they start from.
+
+Training writes what combining, merging and the proof read; this is what they agree on.
+"""
+
+from typing import Literal, assert_never, get_args
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PROMPTS_FILE = "prompts.json"
+"""Rows of token ids beside an adapter: what a proof asks base + adapter and the merged model."""
+
+Init = Literal[True, "gaussian", "pissa", "olora"]
+"""How an adapter can start, in PEFT's words (`init_lora_weights`); true is PEFT's own choice."""
+
+INITS: tuple[Init, ...] = get_args(Init)
+
+REPEATABLE_INITS = ("pissa", "olora")
+"""The starts that take weights out of the base, and the same ones each time.
+
+Sources: PiSSA (https://arxiv.org/abs/2404.02948), OLoRA (https://arxiv.org/abs/2406.01775).
+"""
+
+
+def changes_base(init: Init) -> bool:
+    """Tell whether an adapter with this start takes weights out of its base."""
+    match init:
+        case True | "gaussian":
+            return False
+        case "pissa" | "olora":
+            return True
+        case _:
+            assert_never(init)
