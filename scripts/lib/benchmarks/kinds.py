@@ -17,6 +17,7 @@ FILES: Mapping[str, str] = {
     "aggregate_scores": "scores",
     "compare_runs": "comparison",
     "write_report": "report",
+    "publish": "card",
 }
 """Rule -> the file in a kind's folder that is read by the program of that rule."""
 
@@ -34,8 +35,8 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     "multiple_choice": _of("multiple_choice", "fetch questions scores"),
     "exact_match": _of("exact_match", "fetch questions scores"),
     "lm_eval": _of("lm_eval", "fetch questions scores"),
-    "held_out": _of("held_out", "questions scores comparison report"),
-    "judged_pairs": _of("judged_pairs", "fetch questions scores comparison report"),
+    "held_out": _of("held_out", "questions scores comparison report card"),
+    "judged_pairs": _of("judged_pairs", "fetch questions scores comparison report card"),
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""

@@ -1,13 +1,12 @@
 """What is to be said of the conversations and prompts that a benchmark asked, or left out."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from scripts.lib.compare.wording import bad_row_words
-from scripts.lib.score.files import LEFT_OUT
+from scripts.lib.score.documents import Note, ScoreProtocol
 
 
-def split_notes(split: str | None) -> Iterator[dict[str, str]]:
+def split_notes(split: str | None) -> Iterator[Note]:
     """Yield what is to be said where runs may have seen how they do on what is asked."""
     if split == "valid":
         text = (
@@ -18,9 +17,9 @@ def split_notes(split: str | None) -> Iterator[dict[str, str]]:
         yield {"code": "valid_split", "text": text}
 
 
-def left_out_notes(protocol: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def left_out_notes(protocol: ScoreProtocol) -> Iterator[Note]:
     """Yield what is to be said where conversations were too long to be asked, or no prompts."""
-    if count := protocol.get(LEFT_OUT):
+    if count := protocol.get("left_out"):
         text = f"Left out, as longer than the model's context with an answer: {count:,}."
         yield {"code": "left_out", "text": text}
     for words in bad_row_words(protocol):

@@ -10,18 +10,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scripts.lib.compare.sections import parts_of
-from scripts.lib.compare.spec import Candidate, CompareSpec, beside_base
+from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, Section, parts_of
+from scripts.lib.compare.notes import differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.files import FileEntry, content_of, is_hidden
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import Judged, prompt_set, read_answers, tally
-from scripts.lib.score.files import FEWER_SHOTS, OWN_MATTERS
+from scripts.lib.score.documents import Note, OwnProtocol, ScoreProtocol, Tally, shared_protocol
 from scripts.lib.score.statistics import paired_difference
-from scripts.lib.score.token_notes import differing_note, other_tokens, split_notes
+from scripts.lib.score.token_notes import other_tokens
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
@@ -34,9 +34,9 @@ _STAMP = FileEntry(".snakemake_timestamp", 0, hashlib.sha256().hexdigest())
 class _Scored:
     """A candidate's answers to one benchmark."""
 
-    candidate: Candidate
+    candidate: ComparedCandidate
     answers: Sequence[Judged]
-    protocol: Mapping[str, Any]
+    protocol: OwnProtocol
     categories: Mapping[str, tuple[str, ...]]
     category_map: str
 
@@ -51,14 +51,14 @@ class _Scored:
         return {answer["question_id"]: answer["token_hash"] for answer in self.answers}
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> ScoreProtocol:
         """What of the protocol is the same for all that stand side by side."""
-        return {key: value for key, value in self.protocol.items() if key not in OWN_MATTERS}
+        return shared_protocol(self.protocol)
 
     @property
     def shortened(self) -> int:
-        """How many questions were asked with fewer worked examples, being too long."""
-        return int(self.protocol[FEWER_SHOTS])
+        """How many questions were asked with fewer few-shot examples, being too long."""
+        return self.protocol["fewer_shots"]
 
     def of(self, category: str) -> list[Judged]:
         """The answers of a category, in the order of question ids."""
@@ -70,9 +70,9 @@ class _Scored:
 def compare_runs(
     spec: CompareSpec,
     artifacts: Mapping[str, Path],
-    manifests: Mapping[str, Mapping[str, Any]],
+    manifests: Mapping[str, JoinedManifest],
     out: Path,
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Write `comparison.json`, `comparison.csv` and `comparison.md`.
 
     Args:
@@ -92,17 +92,19 @@ def compare_runs(
     check_chain(manifests)
     special = {"held_out": spec.held_out, "judged": spec.judged}
     parts = parts_of("compare_runs", special)
-    document = {
+    found: dict[str, dict[str, Section]] = {
+        section: {
+            name: parts[section].section(name, spec.candidates, artifacts, manifests)
+            for name in names
+        }
+        for section, names in special.items()
+    }
+    document: Comparison = {
         "benchmarks": {
             name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
         },
-        **{
-            section: {
-                name: parts[section].section(name, spec.candidates, artifacts, manifests)
-                for name in names
-            }
-            for section, names in special.items()
-        },
+        "held_out": found["held_out"],
+        "judged": found["judged"],
         "candidates": [
             {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
             for c in beside_base(spec.candidates)
@@ -112,8 +114,8 @@ def compare_runs(
 
 
 def _compare_benchmark(
-    benchmark: str, candidates: Sequence[Candidate], artifacts: Mapping[str, Path]
-) -> dict[str, Any]:
+    benchmark: str, candidates: Sequence[ComparedCandidate], artifacts: Mapping[str, Path]
+) -> BenchmarkResult:
     scored = {
         candidate.name: _load(candidate, benchmark, artifacts)
         for candidate in beside_base(candidates)
@@ -137,7 +139,7 @@ def _compare_benchmark(
     return {
         "protocol": {
             **first.shared,
-            FEWER_SHOTS: max(candidate.shortened for candidate in scored.values()),
+            "fewer_shots": max(candidate.shortened for candidate in scored.values()),
         },
         "category_map": first.category_map,
         "categories": categories,
@@ -147,7 +149,7 @@ def _compare_benchmark(
     }
 
 
-def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
+def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
     folder = artifacts[candidate.categories[benchmark]]
     protocol = read_protocol(folder, benchmark)
     answers = read_answers(folder, benchmark)
@@ -162,7 +164,7 @@ def _load(candidate: Candidate, benchmark: str, artifacts: Mapping[str, Path]) -
     )
 
 
-def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
+def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Difference]:
     other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
     if other:
         raise ScoreError(
@@ -172,8 +174,10 @@ def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Any]:
             "one protocol for both."
         )
     return {
-        category: {"base": base.candidate.name}
-        | paired_difference(_scores(base.of(category)), _scores(run.of(category)))
+        category: {
+            "base": base.candidate.name,
+            **paired_difference(_scores(base.of(category)), _scores(run.of(category))),
+        }
         for category in run.categories
     }
 
@@ -202,8 +206,8 @@ def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> Non
 
 
 def _notes(
-    scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Any]]
-) -> Iterator[dict[str, str]]:
+    scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Tally]]
+) -> Iterator[Note]:
     """Yield in words what the numbers alone would hide."""
     first = next(iter(scored.values()))
     chance = _CHANCE.get(first.protocol["kind"])
@@ -214,17 +218,14 @@ def _notes(
             "this benchmark cannot tell these models apart."
         )
         yield {"code": "near_chance", "text": text}
-    yield from split_notes({name: found.protocol for name, found in scored.items()})
+    yield from marker_notes(
+        {name: found.protocol.get("split_markers", {}) for name, found in scored.items()}
+    )
     for name, run in scored.items():
         if base := scored.get(run.candidate.base or ""):
             differing = other_tokens(base.tokens, run.tokens)
             yield from differing_note(base.candidate.name, name, differing, len(run.tokens))
-    if unmerged := [name for name, found in scored.items() if found.candidate.unmerged]:
-        text = (
-            f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "
-            "merged model rounds its weights and may answer a little differently."
-        )
-        yield {"code": "unmerged", "text": text}
+    yield from unmerged_note([name for name, found in scored.items() if found.candidate.unmerged])
     if len({found.shortened for found in scored.values()}) > 1:
         counts = ", ".join(f"{name} {found.shortened:,}" for name, found in scored.items())
         text = f"Questions asked with fewer examples, being too long for the model: {counts}."
@@ -237,13 +238,13 @@ def _notes(
         yield {"code": "prompts_differ_between_bases", "text": text}
 
 
-def _near(score: Mapping[str, Any], chance: float) -> bool:
+def _near(score: Tally, chance: float) -> bool:
     # A model that always guesses right or wrong on few questions has an error of zero.
     stderr = max(score["stderr"] or 0.0, math.sqrt(chance * (1 - chance) / score["n"]))
     return bool(abs(score["accuracy"] - chance) <= 2 * stderr)
 
 
-def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
+def check_chain(manifests: Mapping[str, JoinedManifest]) -> None:
     """Check every joint between two artifacts, and that two of them used the same bytes of a third.
 
     Keys promise equal work, not equal bytes: a model trained again with other threads or on another
@@ -277,7 +278,7 @@ def check_chain(manifests: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def _is_content_of(manifest: Mapping[str, Any], content: str) -> bool:
+def _is_content_of(manifest: JoinedManifest, content: str) -> bool:
     """Tell whether *content* is a hash of the bytes of *manifest*, with a stamp among them or not.
 
     So what an earlier version made with the stamp, once adopted, fits what is made without it.

@@ -1,12 +1,12 @@
-"""What is compared: the candidates, the benchmarks, and where their results are."""
+"""What is compared: the candidates, the benchmarks, where their results are, what those are of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class ComparedCandidate:
     """A base model or what was made of one, and where its scores are.
 
     Attributes:
@@ -29,6 +29,29 @@ class Candidate:
     judgements: Mapping[str, str]
 
 
+class ManifestFile(TypedDict):
+    """A file of an artifact, as its manifest lists it."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class ManifestInput(TypedDict):
+    """An artifact that another was made from, and the hash of the bytes that it then had."""
+
+    id: str
+    content: str
+
+
+class JoinedManifest(TypedDict):
+    """What of a manifest says how it joins others: its content, its files, and its inputs."""
+
+    content: str
+    files: list[ManifestFile]
+    inputs: dict[str, list[ManifestInput]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareSpec:
     """What decides the bytes of a comparison.
@@ -40,7 +63,7 @@ class CompareSpec:
         judged: Names of the benchmarks of judged pairs, which have a section of their own.
     """
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ComparedCandidate, ...]
     benchmarks: tuple[str, ...]
     held_out: tuple[str, ...]
     judged: tuple[str, ...]
@@ -49,7 +72,7 @@ class CompareSpec:
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
         """Build the spec from parsed JSON, where tuples are lists."""
         candidates = tuple(
-            Candidate(
+            ComparedCandidate(
                 name=item["name"],
                 kind=item["kind"],
                 base=item["base"],
@@ -68,11 +91,11 @@ class CompareSpec:
         )
 
 
-def beside_base(candidates: Sequence[Candidate]) -> list[Candidate]:
+def beside_base(candidates: Sequence[ComparedCandidate]) -> list[ComparedCandidate]:
     """Order candidates for tables: each base followed by its runs."""
     names = [candidate.name for candidate in candidates]
 
-    def place(candidate: Candidate) -> tuple[int, bool, int]:
+    def place(candidate: ComparedCandidate) -> tuple[int, bool, int]:
         own = names.index(candidate.name)
         home = names.index(candidate.base) if candidate.base in names else own
         return home, home != own, own

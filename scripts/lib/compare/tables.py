@@ -4,14 +4,14 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from scripts.lib.compare.sections import parts_of
+from scripts.lib.compare.document import BenchmarkResult, Comparison, parts_of, sections
 from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
 from scripts.lib.questions.category_names import file_name
 from scripts.lib.score.aggregation import Judged, tally
+from scripts.lib.score.documents import CategoryScore, OwnProtocol, PairedDifference, Tally
 
 _COLUMNS = (
     "benchmark",
@@ -62,11 +62,17 @@ def read_categories(
         path = folder / f"{benchmark}.{file_name(category)}.json"
         if not path.is_file():
             continue
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = _read(path)
         categories[category] = tuple(document["subjects"])
         category_map = document["category_map"]
         here = tally([answer for answer in answers if answer["subject"] in document["subjects"]])
-        if any(document[key] != value for key, value in here.items()):
+        counted: Tally = {
+            "n": document["n"],
+            "correct": document["correct"],
+            "accuracy": document["accuracy"],
+            "stderr": document["stderr"],
+        }
+        if counted != here:
             raise ScoreError(
                 f"{path} counts {document['correct']} of {document['n']}, but the answers at hand "
                 f"are {here['correct']} of {here['n']}. Remove {folder} and run again."
@@ -82,31 +88,33 @@ def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
     return CATEGORY_ORDER
 
 
-def read_protocol(folder: Path, benchmark: str) -> dict[str, Any]:
+def read_protocol(folder: Path, benchmark: str) -> OwnProtocol:
     """Return how the answers behind category scores were asked and judged.
 
     Raises:
         ScoreError: There is no average.
     """
-    protocol: dict[str, Any] = _average(folder, benchmark)["protocol"]
-    return protocol
+    return _average(folder, benchmark)["protocol"]
 
 
-def _average(folder: Path, benchmark: str) -> Mapping[str, Any]:
+def _average(folder: Path, benchmark: str) -> CategoryScore:
     path = folder / f"{benchmark}.{file_name(CATEGORY_ORDER[0])}.json"
     if not path.is_file():
         raise ScoreError(f"{folder} holds no average of {benchmark!r}. Remove it and run again.")
-    document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return _read(path)
+
+
+def _read(path: Path) -> CategoryScore:
+    document: CategoryScore = json.loads(path.read_text(encoding="utf-8"))
     return document
 
 
-def write_tables(document: Mapping[str, Any], out: Path) -> int:
+def write_tables(document: Comparison, out: Path) -> int:
     """Write a comparison as JSON, CSV and Markdown; return the number of CSV lines."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
-    parts = parts_of("compare_runs", document).values()
-    rows = [*_tidy_rows(document), *(row for part in parts for row in part.tidy_rows(document))]
+    rows = [*_tidy_rows(document), *_rows_of_sections(document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -114,7 +122,7 @@ def write_tables(document: Mapping[str, Any], out: Path) -> int:
     return len(rows)
 
 
-def markdown(document: Mapping[str, Any]) -> str:
+def markdown(document: Comparison) -> str:
     """Return a comparison as Markdown: one table per benchmark, categories down, models across."""
     lines = ["# Fine-tunes beside their bases\n"]
     for name, benchmark in document["benchmarks"].items():
@@ -128,12 +136,13 @@ def markdown(document: Mapping[str, Any]) -> str:
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
-    for part in parts_of("compare_runs", document).values():
-        lines += part.markdown(document)
+    found = sections(document)
+    for section, part in parts_of("compare_runs", found).items():
+        lines += part.markdown(found[section], document["candidates"])
     return "\n".join(lines)
 
 
-def _markdown_table(document: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[str]:
+def _markdown_table(document: Comparison, benchmark: BenchmarkResult) -> Iterator[str]:
     names = [c["name"] for c in document["candidates"] if c["name"] in benchmark["candidates"]]
     header = ["Category", *(name.replace("|", r"\|") for name in names)]
     yield f"| {' | '.join(header)} |"
@@ -143,7 +152,7 @@ def _markdown_table(document: Mapping[str, Any], benchmark: Mapping[str, Any]) -
         yield f"| {category} | {' | '.join(cells)} |"
 
 
-def _markdown_cell(benchmark: Mapping[str, Any], name: str, category: str) -> str:
+def _markdown_cell(benchmark: BenchmarkResult, name: str, category: str) -> str:
     score = percent(benchmark["candidates"][name][category]["accuracy"])
     change = benchmark["differences"].get(name, {}).get(category)
     if change is None:
@@ -151,7 +160,13 @@ def _markdown_cell(benchmark: Mapping[str, Any], name: str, category: str) -> st
     return f"{score} ({signed(change['difference'])}{plus_minus(change['stderr'])})"
 
 
-def _tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows_of_sections(document: Comparison) -> Iterator[Mapping[str, object]]:
+    found = sections(document)
+    for section, part in parts_of("compare_runs", found).items():
+        yield from part.tidy_rows(found[section], document["candidates"])
+
+
+def _tidy_rows(document: Comparison) -> Iterator[Mapping[str, object]]:
     """Yield one line per benchmark, category and candidate; empty where nothing is compared."""
     for name, benchmark in document["benchmarks"].items():
         for category in benchmark["categories"]:
@@ -159,7 +174,7 @@ def _tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 score = benchmark["candidates"].get(candidate["name"], {}).get(category)
                 if score is None:
                     continue
-                change = benchmark["differences"].get(candidate["name"], {}).get(category, {})
+                change = benchmark["differences"].get(candidate["name"], {}).get(category)
                 yield {
                     "benchmark": name,
                     "category": category,
@@ -167,7 +182,16 @@ def _tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "kind": candidate["kind"],
                     "base": candidate["base"],
                     **score,
-                    "difference": change.get("difference"),
-                    "difference_stderr": change.get("stderr"),
-                    **{key: change.get(key) for key in ("gained", "lost", "p_value", "verdict")},
+                    **(_difference_cells(change) if change else {}),
                 }
+
+
+def _difference_cells(change: PairedDifference) -> dict[str, object]:
+    return {
+        "difference": change["difference"],
+        "difference_stderr": change["stderr"],
+        "gained": change["gained"],
+        "lost": change["lost"],
+        "p_value": change["p_value"],
+        "verdict": change["verdict"],
+    }

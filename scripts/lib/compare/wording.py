@@ -1,9 +1,8 @@
 """How numbers and settings are said in tables and sentences, the same in every format."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from scripts.lib.score.files import BAD_ROWS, FEWER_SHOTS
+from scripts.lib.score.documents import AnswerMetric, ScoreProtocol, TaskMetric, TaskStated
 
 # U+2212 for people's eyes; files for machines keep the plain hyphen.
 _MINUS = "\N{MINUS SIGN}"
@@ -39,7 +38,7 @@ def plus_minus(stderr: float | None, *, decimals: int = 2) -> str:
     return "" if stderr is None else f" ± {stderr:.{decimals}f}"
 
 
-def protocol_words(protocol: Mapping[str, Any]) -> str:
+def protocol_words(protocol: ScoreProtocol) -> str:
     """Say how a benchmark was asked, such as `5-shot, plain text, float32`."""
     generated = protocol["kind"] == "exact_match"
     tasks = protocol.get("tasks")
@@ -60,19 +59,20 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
         parts.append(f"only the first {protocol['limit']} questions of each {each}")
     if protocol.get("backend", _USUAL_BACKEND) != _USUAL_BACKEND:
         parts.append(f"asked through {protocol['backend']}")
-    if protocol.get(FEWER_SHOTS):
-        parts.append(f"{protocol[FEWER_SHOTS]} too long questions with fewer examples")
+    if protocol.get("fewer_shots"):
+        parts.append(f"{protocol['fewer_shots']} too long questions with fewer examples")
     return ", ".join([*parts, *bad_row_words(protocol)])
 
 
-def bad_row_words(protocol: Mapping[str, Any]) -> list[str]:
+def bad_row_words(protocol: ScoreProtocol) -> list[str]:
     """Say which rows were left out, such as `2 rows left out (2 without answer)`; maybe nothing."""
-    found = protocol.get(BAD_ROWS, {})
+    found = protocol.get("bad_rows", {})
+    parts = (("row", found.get("questions")), ("few-shot example", found.get("examples")))
     return [
         f"{sum(counts.values()):,} {what if sum(counts.values()) == 1 else f'{what}s'} left out"
         f" ({', '.join(f'{n:,} {_reason(reason)}' for reason, n in counts.items())})"
-        for part, what in (("questions", "row"), ("examples", "worked example"))
-        if (counts := found.get(part))
+        for what, counts in parts
+        if counts
     ]
 
 
@@ -87,13 +87,13 @@ def _counted_words(counted: Mapping[str, str]) -> str:
     return f"metric {' or '.join(name.replace(',', ' after ') for name in names)}"
 
 
-def _shots_words(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+def _shots_words(tasks: Mapping[str, TaskStated]) -> str:
     shots = sorted({task["shots"] for task in tasks.values()})
     return f"{shots[0]}-shot" if len(shots) == 1 else f"{shots[0]}- to {shots[-1]}-shot"
 
 
-def _metric_words(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
+def _metric_words(metric: AnswerMetric | TaskMetric | None) -> str:
+    if metric is None or "name" not in metric:
         return "exact match of a greedy answer"
     words = _METRICS[metric["name"]].format(pattern=metric["pattern"])
     plain = metric["ignore_case"] and metric["name"] != "normalized"

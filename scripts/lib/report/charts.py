@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -42,7 +42,23 @@ _LABEL_CHARACTERS = 32
 _LEGEND_CHARACTERS = 56
 
 
-def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | None:
+class TrainingEvent(TypedDict):
+    """A line of a training history: a step of training, or an evaluation after it."""
+
+    step: int
+    epoch: float
+    loss: NotRequired[float | None]
+    valid_loss: NotRequired[float | None]
+
+
+class Measured(TypedDict):
+    """A difference and its standard error, in one unit."""
+
+    difference: float
+    stderr: float | None
+
+
+def loss_chart(history: Sequence[TrainingEvent], *, label: str) -> str | None:
     """Draw train and held-out loss over steps.
 
     Args:
@@ -60,7 +76,7 @@ def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | Non
         if train:
             axes.plot(*zip(*train, strict=True), color=_SERIES[0], linewidth=1.4, label="train")
         if valid:
-            style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": (0, (4, 2))}
+            style: Any = {"marker": "o", "markersize": 4, "linestyle": (0, (4, 2))}
             axes.plot(
                 *zip(*valid, strict=True),
                 color=_SERIES[1],
@@ -78,7 +94,7 @@ def loss_chart(history: Sequence[Mapping[str, Any]], *, label: str) -> str | Non
 
 
 def difference_chart(
-    differences: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    differences: Mapping[str, Mapping[str, Measured]],
     categories: Sequence[str],
     *,
     label: str,
@@ -121,13 +137,15 @@ def difference_chart(
         return _svg(figure, label)
 
 
-def _half_interval(change: Mapping[str, Any]) -> float:
+def _half_interval(change: Measured) -> float:
     return INTERVAL_STDERRS * float(change["stderr"] or 0)
 
 
-def _points(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+def _points(
+    history: Sequence[TrainingEvent], key: Literal["loss", "valid_loss"]
+) -> list[tuple[int, float]]:
     return [
-        (event["step"], math.nan if event[key] is None else float(event[key]))
+        (event["step"], math.nan if (loss := event[key]) is None else float(loss))
         for event in history
         if key in event
     ]

@@ -4,14 +4,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Literal, TypedDict
 
 from markupsafe import Markup
 
 from scripts.lib.report.charts import loss_chart
+from scripts.lib.report.manifests import Facts, Manifest, ReportedCandidate, Spec
+from scripts.lib.report.scores import Mark
 
-View = dict[str, Any]
-Manifests = Mapping[str, Mapping[str, Any]]
+Manifests = Mapping[str, Manifest]
 
 _STAGES = {
     "models": "Fetch model",
@@ -27,47 +28,95 @@ _STAGES = {
     "judgements": "Judge",
     "remote_judgements": "Judge",
 }
-_PASSED = {"word": "passed", "sign": "✓", "css": "passed"}
-_FAILED = {"word": "failed", "sign": "✗", "css": "failed"}
+_PASSED: Mark = {"word": "passed", "sign": "✓", "css": "passed"}
+_FAILED: Mark = {"word": "failed", "sign": "✗", "css": "failed"}
 
 
-class Candidate(Protocol):
-    """What this module reads of a candidate."""
+class TrainingView(TypedDict):
+    """One adapter: how its training went."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the config."""
-
-    @property
-    def kind(self) -> str:
-        """`base`, `run` or `combination`."""
-
-    @property
-    def base(self) -> str | None:
-        """Name of its base."""
-
-    @property
-    def unmerged(self) -> bool:
-        """Whether model and adapter were scored side by side."""
-
-    @property
-    def artifacts(self) -> Mapping[str, str]:
-        """Stage -> artifact id."""
-
-    @property
-    def scores(self) -> Mapping[str, Sequence[str]]:
-        """Benchmark -> ids of its scoring jobs."""
-
-    @property
-    def judgements(self) -> Mapping[str, str]:
-        """Benchmark -> id of the judgements beside its base."""
+    who: str
+    verdict: Mark
+    evidence: str
+    remedy: str
+    settings: list[tuple[str, str]]
+    chart: Markup | None
 
 
-def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+class Counted(TypedDict):
+    """Heading -> count, and reason -> count, in words."""
+
+    what: str
+    counts: dict[str, str]
+    reasons: list[tuple[str, str]]
+
+
+class LedgerView(Counted):
+    """One dataset: what became of its rows or conversations."""
+
+    name: str
+    who: str
+
+
+class CheckView(TypedDict):
+    """One check and what it found."""
+
+    name: str
+    verdict: Mark
+    evidence: str
+
+
+class FindingView(TypedDict):
+    """All checks of one artifact."""
+
+    who: str
+    passed: bool
+    verdict: Mark
+    words: str
+    checks: list[CheckView]
+
+
+class Part(TypedDict):
+    """One of the artifacts of a step."""
+
+    name: str
+    key: str
+    content: str
+
+
+class StepView(TypedDict):
+    """One step that a candidate was made in."""
+
+    stage: str
+    id: str
+    parts: list[Part]
+    spec: str
+    pins: str
+
+
+class ProvenanceView(TypedDict):
+    """One candidate: what it was made of."""
+
+    name: str
+    role: str
+    steps: list[StepView]
+
+
+class CostView(TypedDict):
+    """One step: what it took."""
+
+    stage: str
+    slug: str
+    time: str
+    share: float
+    memory: str
+
+
+def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
     """Return loss curve, verdict and settings of each adapter."""
-    views = []
+    views: list[TrainingView] = []
     for id_, who in _users(candidates, "adapters"):
-        facts = manifests.get(id_, {}).get("facts", {})
+        facts = _facts(manifests, id_)
         if "verdict" not in facts:
             continue
         verdict = facts["verdict"]
@@ -86,19 +135,26 @@ def trainings(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vie
     return views
 
 
-def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[LedgerView]:
     """Return what became of each dataset's rows, and of its conversations under a template."""
-    views = []
+    views: list[LedgerView] = []
     for id_, who in _users(candidates, "chat"):
-        if summary := _fact(manifests, id_, "summary"):
-            counts = {key.title(): summary[key] for key in ("rows", "kept", "fixed", "dropped")}
-            for split, heading in (("train", "Train"), ("valid", "Held out"), ("test", "Test")):
-                counts[heading] = summary["splits"].get(split, 0)
-            view = _ledger("raw row", counts, summary["by_reason"])
+        if summary := _facts(manifests, id_).get("summary"):
+            splits = summary["splits"]
+            counts = {
+                "Rows": summary["rows"],
+                "Kept": summary["kept"],
+                "Fixed": summary["fixed"],
+                "Dropped": summary["dropped"],
+                "Train": splits.get("train", 0),
+                "Held out": splits.get("valid", 0),
+                "Test": splits.get("test", 0),
+            }
+            view = _counted("raw row", counts, summary["by_reason"])
             views.append({"name": manifests[id_]["slug"], "who": who, **view})
     for id_, who in _users(candidates, "shards"):
-        if tokens := _fact(manifests, id_, "tokens"):
-            dropped, splits = tokens["dropped"], tokens["splits"].values()
+        if tokens := _facts(manifests, id_).get("tokens"):
+            dropped, rendered = tokens["dropped"], tokens["splits"].values()
             too_long = dropped.get("too_long", 0)
             counts = {
                 "Conversations": tokens["conversations"],
@@ -106,20 +162,19 @@ def ledgers(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]
                 "Dropped": sum(dropped.values()) - too_long,
                 "Too long": too_long,
                 "Cut": tokens["truncated"],
-                "Tokens": sum(split["tokens"] for split in splits),
-                "Trained tokens": sum(split["trained_tokens"] for split in splits),
+                "Tokens": sum(split["tokens"] for split in rendered),
+                "Trained tokens": sum(split["trained_tokens"] for split in rendered),
             }
-            view = _ledger("conversation in the chat template", counts, dropped)
+            view = _counted("conversation in the chat template", counts, dropped)
             views.append({"name": manifests[id_]["slug"], "who": who, **view})
     return views
 
 
-def _fact(manifests: Manifests, id_: str, name: str) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = manifests.get(id_, {}).get("facts", {}).get(name)
-    return found
+def _facts(manifests: Manifests, id_: str) -> Facts:
+    return manifests[id_]["facts"] if id_ in manifests else {}
 
 
-def _ledger(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -> View:
+def _counted(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -> Counted:
     return {
         "what": what,
         "counts": {heading: f"{count:,}" for heading, count in counts.items()},
@@ -127,17 +182,21 @@ def _ledger(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) ->
     }
 
 
-def contracts(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+def contracts(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[FindingView]:
     """Return the checks of each chat template."""
     return _findings(candidates, manifests, stage="shards", fact="contract")
 
 
-def merge_proofs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+def merge_proofs(
+    candidates: Sequence[ReportedCandidate], manifests: Manifests
+) -> list[FindingView]:
     """Return the checks of each merged model."""
     return _findings(candidates, manifests, stage="proofs", fact="proof")
 
 
-def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+def provenance(
+    candidates: Sequence[ReportedCandidate], manifests: Manifests
+) -> list[ProvenanceView]:
     """Return for each candidate what it was made of, from the source on."""
     return [
         {
@@ -155,7 +214,7 @@ def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vi
                         }
                         for manifest in made
                     ],
-                    "spec": json.dumps(_shared_spec(made), ensure_ascii=False),
+                    "spec": _spec_words(made),
                     "pins": _pins(made[0]["pins"]),
                 }
                 for stage, ids in _made_of(candidate)
@@ -166,7 +225,7 @@ def provenance(candidates: Sequence[Candidate], manifests: Manifests) -> list[Vi
     ]
 
 
-def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
+def costs(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[CostView]:
     """Return time and peak memory of each step, once, in the order of the pipeline."""
     steps = [(stage, made, _seconds(made)) for stage, made in _steps(candidates, manifests)]
     longest = max((seconds for _, _, seconds in steps), default=0) or 1
@@ -182,16 +241,16 @@ def costs(candidates: Sequence[Candidate], manifests: Manifests) -> list[View]:
     ]
 
 
-def total_time(candidates: Sequence[Candidate], manifests: Manifests) -> str:
+def total_time(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> str:
     """Return the sum of all steps in words."""
     return duration(sum(_seconds(made) for _, made in _steps(candidates, manifests)))
 
 
-def _seconds(made: Sequence[Mapping[str, Any]]) -> float:
+def _seconds(made: Sequence[Manifest]) -> float:
     return math.fsum(manifest["execution"]["seconds"] for manifest in made)
 
 
-def _words(made: Sequence[Mapping[str, Any]]) -> str:
+def _words(made: Sequence[Manifest]) -> str:
     """Return the words for artifacts that are one step: what their slugs have in common."""
     if len(made) == 1:
         return str(made[0]["slug"])
@@ -200,12 +259,12 @@ def _words(made: Sequence[Mapping[str, Any]]) -> str:
     return f"{'-'.join(shared)} ({len(made)} subjects)"
 
 
-def _shared_spec(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the spec of a step; where it is several artifacts, without what they differ in."""
-    spec = dict(made[0]["spec"])
+def _spec_words(made: Sequence[Manifest]) -> str:
+    """Return the spec of a step as JSON; of several artifacts, without what they differ in."""
+    spec = made[0]["spec"].copy()
     if len(made) > 1:
         spec.pop("subject", None)
-    return spec
+    return json.dumps(spec, ensure_ascii=False)
 
 
 def duration(seconds: float) -> str:
@@ -218,7 +277,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _users(candidates: Sequence[Candidate], stage: str) -> list[tuple[str, str]]:
+def _users(candidates: Sequence[ReportedCandidate], stage: str) -> list[tuple[str, str]]:
     """Return each artifact of a stage with the names of the candidates that share it."""
     users: dict[str, list[str]] = {}
     for candidate in candidates:
@@ -228,14 +287,18 @@ def _users(candidates: Sequence[Candidate], stage: str) -> list[tuple[str, str]]
 
 
 def _findings(
-    candidates: Sequence[Candidate], manifests: Manifests, *, stage: str, fact: str
-) -> list[View]:
-    views = []
+    candidates: Sequence[ReportedCandidate],
+    manifests: Manifests,
+    *,
+    stage: str,
+    fact: Literal["contract", "proof"],
+) -> list[FindingView]:
+    views: list[FindingView] = []
     for id_, who in _users(candidates, stage):
-        finding = manifests.get(id_, {}).get("facts", {}).get(fact)
+        finding = _facts(manifests, id_).get(fact)
         if finding is None:
             continue
-        checks = [
+        checks: list[CheckView] = [
             {
                 "name": check["name"].replace("_", " "),
                 "verdict": _PASSED if check["passed"] else _FAILED,
@@ -256,7 +319,7 @@ def _findings(
     return views
 
 
-def _training_mark(verdict: str) -> View:
+def _training_mark(verdict: str) -> Mark:
     word = verdict.replace("_", " ")
     if verdict == "healthy":
         return {"word": word, "sign": "✓", "css": "passed"}
@@ -264,7 +327,7 @@ def _training_mark(verdict: str) -> View:
     return {"word": word, "sign": "✗" if broken else "!", "css": "failed" if broken else "look"}
 
 
-def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
     lora, training = spec["lora"], spec["training"]
     yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
     yield "Parameters", f"{facts['trainable_parameters']:,} trained"
@@ -281,13 +344,13 @@ def _settings(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[tup
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}{computed}"
 
 
-def _role(candidate: Candidate) -> str:
+def _role(candidate: ReportedCandidate) -> str:
     if candidate.kind == "base":
         return "base"
     return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
 
 
-def _made_of(candidate: Candidate) -> list[tuple[str, tuple[str, ...]]]:
+def _made_of(candidate: ReportedCandidate) -> list[tuple[str, tuple[str, ...]]]:
     """Return each step that a candidate was made in: its stage, and the artifacts that it made."""
     own: list[tuple[str, tuple[str, ...]]] = [
         (stage, (candidate.artifacts[stage],)) for stage in _STAGES if stage in candidate.artifacts
@@ -296,13 +359,13 @@ def _made_of(candidate: Candidate) -> list[tuple[str, tuple[str, ...]]]:
     return own + [(id_.partition("/")[0], (id_,)) for id_ in candidate.judgements.values()]
 
 
-def _found(ids: Sequence[str], manifests: Manifests) -> list[Mapping[str, Any]]:
+def _found(ids: Sequence[str], manifests: Manifests) -> list[Manifest]:
     return [manifests[id_] for id_ in ids if id_ in manifests]
 
 
 def _steps(
-    candidates: Sequence[Candidate], manifests: Manifests
-) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    candidates: Sequence[ReportedCandidate], manifests: Manifests
+) -> Iterator[tuple[str, list[Manifest]]]:
     """Yield each step with the manifests of what it made, each of these once."""
     steps = {step for candidate in candidates for step in _made_of(candidate)}
     order, seen = list(_STAGES), set[str]()

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from scripts.lib.benchmarks.kinds import load
-from scripts.lib.compare.sections import SECTIONS, parts_of
+from scripts.lib.compare.document import SECTIONS, Comparison, parts_of, sections
 from scripts.lib.report.evidence import (
     contracts,
     costs,
@@ -20,31 +20,9 @@ from scripts.lib.report.evidence import (
     total_time,
     trainings,
 )
-from scripts.lib.report.scores import answers, benchmark_views, count_words, page_notes
+from scripts.lib.report.manifests import Manifest, ReportedCandidate
+from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
 from scripts.lib.score.statistics import SIGNIFICANCE
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportCandidate:
-    """A base model or what was made of one, with the artifacts that its evidence is taken from.
-
-    Attributes:
-        name: Its name in the config.
-        kind: `base`, `run`, or `combination` of several runs.
-        base: Name of the candidate that it is compared with, or None.
-        unmerged: Whether model and adapter were scored side by side.
-        artifacts: Stage -> artifact id.
-        scores: Benchmark -> artifact ids of its scoring jobs.
-        judgements: Benchmark -> artifact id of the judgements beside its base.
-    """
-
-    name: str
-    kind: Literal["base", "run", "combination"]
-    base: str | None
-    unmerged: bool
-    artifacts: Mapping[str, str]
-    scores: Mapping[str, tuple[str, ...]]
-    judgements: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +50,13 @@ class ReportSpec:
 
     title: str
     legacy: tuple[Legacy, ...]
-    candidates: tuple[ReportCandidate, ...]
+    candidates: tuple[ReportedCandidate, ...]
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ReportSpec":
         """Build the spec from parsed JSON; keys of a candidate that no report needs are left."""
         candidates = tuple(
-            ReportCandidate(
+            ReportedCandidate(
                 name=item["name"],
                 kind=item["kind"],
                 base=item["base"],
@@ -99,11 +77,11 @@ class ReportSpec:
 def write_report(
     spec: ReportSpec,
     comparison: Path,
-    manifests: Mapping[str, Mapping[str, Any]],
+    manifests: Mapping[str, Manifest],
     out: Path,
     *,
     scores: Mapping[str, Path],
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
 
     Args:
@@ -117,7 +95,8 @@ def write_report(
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
     """
-    document = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
+    text = (comparison / "comparison.json").read_text(encoding="utf-8")
+    document: Comparison = json.loads(text)
     (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
     for legacy in spec.legacy:
         own = load("write_report", "mmlu")
@@ -127,13 +106,12 @@ def write_report(
             place = out / "legacy" / legacy.benchmark / candidate.name
             own.write_legacy(tallies[candidate.name], folders, place, subjects=legacy.subjects)
     runs = sum(candidate.kind != "base" for candidate in spec.candidates)
-    shown = sum(len(document[part]) for part in ("benchmarks", "held_out", "judged"))
+    found = sections(document)
+    shown = len(document["benchmarks"]) + sum(len(section) for section in found.values())
     return {"runs": runs, "benchmarks": shown}
 
 
-def render_page(
-    spec: ReportSpec, document: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]]
-) -> str:
+def render_page(spec: ReportSpec, document: Comparison, manifests: Mapping[str, Manifest]) -> str:
     """Return the page as HTML.
 
     Args:
@@ -141,19 +119,25 @@ def render_page(
         document: The parsed `comparison.json`.
         manifests: Manifests by artifact id.
     """
-    parts = parts_of("write_report", document)
-    view: dict[str, Any] = {
+    found = sections(document)
+    parts = parts_of("write_report", found)
+    made = comparisons(document) + sum(parts[name].comparisons(found[name]) for name in parts)
+    view: dict[str, object] = {
         "title": spec.title,
         "css": Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8")),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
-            *(answer for part in parts.values() for answer in part.answers(document)),
+            *(answer for name, part in parts.items() for answer in part.answers(found[name])),
         ],
-        "notes": page_notes(document),
-        "comparisons": count_words(document),
+        "notes": [
+            *notes(document),
+            *(note for name, part in parts.items() for note in part.notes(found[name])),
+        ],
+        "comparisons": count_words(made),
         "benchmarks": benchmark_views(document),
-        **{name: parts[name].views(document) if name in parts else [] for name in SECTIONS},
+        **{name: [] for name in SECTIONS},
+        **{name: part.views(found[name], document["candidates"]) for name, part in parts.items()},
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "contracts": contracts(spec.candidates, manifests),
@@ -175,7 +159,7 @@ def render_page(
     return environment.get_template("page").render(view, sections=_sections(view)) + "\n"
 
 
-def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
     present = {
         "answer": ("Answer", True),
         "held-out": ("Domain", view["held_out"]),

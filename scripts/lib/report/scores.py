@@ -1,19 +1,76 @@
 """What the report says about scores: the answer in words, the tables, the chart."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from markupsafe import Markup
 
+from scripts.lib.compare.document import BenchmarkResult, Comparison, ListedCandidate
 from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.report.charts import difference_chart
+from scripts.lib.score.documents import ChangeVerdict
 
-View = dict[str, Any]
+
+class Mark(TypedDict):
+    """A badge: a word, the sign beside it, and its class in the page's style."""
+
+    word: str
+    sign: str
+    css: str
+
+
+class Answer(TypedDict):
+    """What became of one candidate, in a sentence of words and one of numbers."""
+
+    words: str
+    numbers: str
+
+
+class Column(TypedDict):
+    """The head of a candidate's column."""
+
+    name: str
+    role: str
+
+
+class Cell(TypedDict):
+    """A candidate's score, with its error or with its difference from its base."""
+
+    score: str
+    error: str
+    change: str
+    verdict: NotRequired[Mark]
+    flips: NotRequired[str]
+
+
+class RowView(TypedDict):
+    """A category of a table."""
+
+    category: str
+    questions: str
+    cells: list[Cell]
+
+
+class BenchmarkView(TypedDict):
+    """The table and the chart of one benchmark."""
+
+    name: str
+    protocol: str
+    notes: list[str]
+    columns: list[Column]
+    rows: list[RowView]
+    chart: Markup | None
+
 
 # Verdict -> sign beside the word; a sign and a word, so that no meaning rests on colour.
-_SIGNS = {"better": "▲", "worse": "▼", "undecided": "○", "unchanged": "="}
-_CLAUSES = {
+_SIGNS: Mapping[ChangeVerdict, str] = {
+    "better": "▲",
+    "worse": "▼",
+    "undecided": "○",
+    "unchanged": "=",
+}
+_CLAUSES: Mapping[ChangeVerdict, str] = {
     "better": "is better than {base} on {names}",
     "worse": "is worse than {base} on {names}",
     "undecided": "shows no decided difference from {base} on {names}",
@@ -21,18 +78,18 @@ _CLAUSES = {
 }
 
 
-def verdict_mark(word: str) -> View:
+def verdict_mark(word: ChangeVerdict) -> Mark:
     """Return the badge of a comparison's verdict."""
     return {"word": word, "sign": _SIGNS[word], "css": word}
 
 
-def answers(document: Mapping[str, Any]) -> list[View]:
+def answers(document: Comparison) -> list[Answer]:
     """Return for each compared run one sentence in words and one in numbers, on the averages.
 
     Args:
         document: The parsed `comparison.json`.
     """
-    result = []
+    result: list[Answer] = []
     for candidate in document["candidates"]:
         name = candidate["name"]
         found = {
@@ -44,57 +101,30 @@ def answers(document: Mapping[str, Any]) -> list[View]:
             verdicts = {benchmark: change["verdict"] for benchmark, (_, change) in found.items()}
             result.append(
                 {
-                    "words": f"{name} {_clauses(verdicts, candidate['base'])}.",
+                    "words": f"{name} {_clauses(verdicts, str(candidate['base']))}.",
                     "numbers": "; ".join(_numbers(document, name, b) for b in found) + ".",
                 }
             )
     return result
 
 
-def page_notes(document: Mapping[str, Any]) -> list[str]:
-    """Return what has to be known before the tables are read, benchmark by benchmark."""
-    scored = [
-        f"{name}: {note['text']}"
-        for section in ("benchmarks", "held_out")
-        for name, benchmark in document[section].items()
-        for note in benchmark["notes"]
-    ]
-    judged = [
-        f"{name}, {note}"
-        for name, benchmark in document["judged"].items()
-        for note in candidate_notes(benchmark["candidates"])
-    ]
-    return scored + judged
+def notes(document: Comparison) -> Iterator[str]:
+    """Yield what has to be known before the tables are read, benchmark by benchmark."""
+    for name, benchmark in document["benchmarks"].items():
+        yield from (f"{name}: {note['text']}" for note in benchmark["notes"])
 
 
-def candidate_notes(candidates: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return notes on candidates, each once with the names of those whom it is about."""
-    about: dict[str, list[str]] = {}
-    for name, found in candidates.items():
-        for note in found["notes"]:
-            about.setdefault(note["text"], []).append(name)
-    return [f"{_listed(names)}: {text}" for text, names in about.items()]
-
-
-def count_words(document: Mapping[str, Any]) -> str:
-    """Say how many comparisons were made, and what luck alone would decide among them."""
-    made = sum(
+def comparisons(document: Comparison) -> int:
+    """Return how many differences were tested."""
+    return sum(
         len(categories)
         for benchmark in document["benchmarks"].values()
         for categories in benchmark["differences"].values()
     )
-    made += sum(
-        change is not None
-        for view in document["held_out"].values()
-        for changes in view["differences"].values()
-        for measure, change in changes.items()
-        if measure != "base"
-    )
-    made += sum(
-        1 + len(found["categories"])
-        for benchmark in document["judged"].values()
-        for found in benchmark["candidates"].values()
-    )
+
+
+def count_words(made: int) -> str:
+    """Say how many comparisons were made, and what luck alone would decide among them."""
     if made < 2:
         return ""
     return (
@@ -103,33 +133,34 @@ def count_words(document: Mapping[str, Any]) -> str:
     )
 
 
-def benchmark_views(document: Mapping[str, Any]) -> list[View]:
+def benchmark_views(document: Comparison) -> list[BenchmarkView]:
     """Return the table and the chart of each benchmark."""
     return [_benchmark(document, name) for name in document["benchmarks"]]
 
 
-def _clauses(verdicts: Mapping[str, str], base: str) -> str:
+def _clauses(verdicts: Mapping[str, ChangeVerdict], base: str) -> str:
     clauses = []
     for verdict, clause in _CLAUSES.items():
         names = [name for name, found in verdicts.items() if found == verdict]
         if names:
-            clauses.append(clause.format(base="{base}", names=_listed(names)))
+            clauses.append(clause.format(base="{base}", names=listed(names)))
     # The base is named once; after that "it" cannot be mistaken.
     first, *rest = clauses
-    return _listed([_name(first, base), *(_name(clause, "it") for clause in rest)], comma=True)
+    return listed([_name(first, base), *(_name(clause, "it") for clause in rest)], comma=True)
 
 
 def _name(clause: str, base: str) -> str:
     return clause.replace("{base}", base)
 
 
-def _listed(items: Sequence[str], *, comma: bool = False) -> str:
+def listed(items: Sequence[str], *, comma: bool = False) -> str:
+    """Return items as English lists them."""
     if len(items) == 1:
         return items[0]
     return f"{', '.join(items[:-1])}{',' if comma else ''} and {items[-1]}"
 
 
-def _numbers(document: Mapping[str, Any], run: str, benchmark: str) -> str:
+def _numbers(document: Comparison, run: str, benchmark: str) -> str:
     view = document["benchmarks"][benchmark]
     change = view["differences"][run][AVERAGE]
     before = view["candidates"][change["base"]][AVERAGE]["accuracy"]
@@ -142,7 +173,7 @@ def _numbers(document: Mapping[str, Any], run: str, benchmark: str) -> str:
     )
 
 
-def _benchmark(document: Mapping[str, Any], name: str) -> View:
+def _benchmark(document: Comparison, name: str) -> BenchmarkView:
     view = document["benchmarks"][name]
     shown = [c for c in document["candidates"] if c["name"] in view["candidates"]]
     chart = None
@@ -164,7 +195,7 @@ def _benchmark(document: Mapping[str, Any], name: str) -> View:
     }
 
 
-def _rows(view: Mapping[str, Any], names: Sequence[str]) -> Iterator[View]:
+def _rows(view: BenchmarkResult, names: Sequence[str]) -> Iterator[RowView]:
     for category in view["categories"]:
         n = view["candidates"][names[0]][category]["n"]
         yield {
@@ -174,13 +205,13 @@ def _rows(view: Mapping[str, Any], names: Sequence[str]) -> Iterator[View]:
         }
 
 
-def _cell(view: Mapping[str, Any], name: str, category: str) -> View:
+def _cell(view: BenchmarkResult, name: str, category: str) -> Cell:
     score = view["candidates"][name][category]
     change = view["differences"].get(name, {}).get(category)
-    cell: View = {
+    cell: Cell = {
         "score": percent(score["accuracy"]),
         "error": plus_minus(None if score["stderr"] is None else 100 * score["stderr"]).strip(),
-        "change": None,
+        "change": "",
     }
     if change is not None:
         cell["change"] = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
@@ -195,7 +226,7 @@ def p_words(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def role(candidate: Mapping[str, Any]) -> str:
+def role(candidate: ListedCandidate) -> str:
     """Say what a candidate is in a table."""
     if candidate["kind"] == "base":
         return "base"

@@ -21,6 +21,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
 from scripts.lib.questions.category_names import file_name
+from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally
 from scripts.lib.score.files import (
     BAD_ROWS,
     FEWER_SHOTS,
@@ -52,19 +53,6 @@ class Judged(TypedDict):
     score: float
     prompt_hash: str
     token_hash: str
-
-
-class Tally(TypedDict):
-    """A score: questions, right answers (None if answers can be partly right), mean and its error.
-
-    `accuracy` is the mean score, which is the fraction of right answers where each is right or
-    wrong.
-    """
-
-    n: int
-    correct: int | None
-    accuracy: float
-    stderr: float | None
 
 
 class Counting(Protocol):
@@ -146,7 +134,7 @@ def aggregate_scores(
         by_subject = {name: [a for a in answers if a["subject"] == name] for name in subjects}
         part = [answer for rows in by_subject.values() for answer in rows]
         tallies[category] = tally(part)
-        document = {
+        document: CategoryScore = {
             "benchmark": spec.benchmark,
             "category": category,
             **tallies[category],
@@ -154,7 +142,8 @@ def aggregate_scores(
             "protocol": protocol,
             "prompt_set": prompt_set(part),
             "category_map": spec.categories,
-            **provenance,
+            "made_of": provenance["made_of"],
+            "versions": provenance["versions"],
         }
         path = out / f"{spec.benchmark}.{file_name(category)}.json"
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -181,7 +170,7 @@ def _answers_file(benchmark: str) -> str:
     return f"{benchmark}.answers.parquet"
 
 
-def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judged], dict[str, Any]]:
+def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judged], OwnProtocol]:
     """Read the jobs of one candidate and benchmark.
 
     Args:
@@ -227,7 +216,7 @@ def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judge
             f"Question {question} was scored {times} times, in: "
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
-    protocol = {**protocols[0], FEWER_SHOTS: fewer, **counting.stated(rows)}
+    protocol = protocols[0] | {FEWER_SHOTS: fewer, **counting.stated(rows)}
     if left_out := add_counts(bad):
         protocol[BAD_ROWS] = left_out
     if tasks:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, permutation_test
+
+from scripts.lib.score.documents import ChangeVerdict, PairedDifference
 
 # Below this p-value a difference is called better or worse. The usual convention, stated in the
 # report together with how many comparisons were made.
@@ -16,7 +17,7 @@ SIGNIFICANCE = 0.05
 RESAMPLES = 9999
 
 
-def paired_difference(base: Sequence[float], run: Sequence[float]) -> dict[str, Any]:
+def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDifference:
     """Compare two candidates' answers to the same questions.
 
     Args:
@@ -24,12 +25,9 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> dict[str, 
         run: The same questions in the same order.
 
     Returns:
-        `difference` (run minus base) and its `stderr`, both in percentage points, the latter None
-        below two questions; `gained` and `lost`, the questions whose score rose and fell; `n`;
-        `p_value` and the name of its two-sided `test`: exact McNemar where answers are right or
-        wrong (McNemar, Psychometrika 12, 1947), else random flips of the differences' signs
-        (Fisher, The Design of Experiments, 1935); and `verdict`: better, worse, undecided, or
-        unchanged when no score moved.
+        The difference with its test: exact McNemar where answers are right or wrong (McNemar,
+        Psychometrika 12, 1947), else random flips of the differences' signs (Fisher, The Design of
+        Experiments, 1935).
 
     Example:
         Base right on 1 of 2, run on both: difference 50 points, standard error 50.
@@ -69,7 +67,7 @@ def _sign_flips(change: np.ndarray) -> float:
     return float(found.pvalue)
 
 
-def _verdict(difference: float, p_value: float, flipped: int) -> str:
+def _verdict(difference: float, p_value: float, flipped: int) -> ChangeVerdict:
     if not flipped:
         return "unchanged"
     if p_value >= SIGNIFICANCE:

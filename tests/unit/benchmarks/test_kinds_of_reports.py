@@ -8,7 +8,7 @@ import pytest
 
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.benchmarks.kinds import MODULES
-from scripts.lib.compare.sections import SECTIONS
+from scripts.lib.compare.document import SECTIONS
 
 ROOT = Path(__file__).parents[3]
 LIB = ROOT / "scripts" / "lib"
@@ -17,7 +17,8 @@ SHARED = ("exact_match", "lm_eval", "multiple_choice")
 
 OFFERED = {
     "compare_runs": {"section", "markdown", "tidy_rows"},
-    "write_report": {"answers", "views", "template"},
+    "write_report": {"answers", "notes", "comparisons", "views", "template"},
+    "publish": {"OPENING", "tables"},
 }
 """Rule -> what a kind's module for a section offers."""
 
@@ -34,7 +35,10 @@ CHANGES = [
     ("benchmarks/judged_pairs/report.py", set(), JUDGED),
     ("benchmarks/judged_pairs/report.html.jinja", set(), JUDGED),
     ("compare/asked_notes.py", HELD_OUT | JUDGED, set()),
-    ("benchmarks/held_out/adherence_kinds.py", HELD_OUT, HELD_OUT),
+    ("benchmarks/held_out/document.py", HELD_OUT, HELD_OUT),
+    ("benchmarks/judged_pairs/document.py", JUDGED, JUDGED),
+    ("benchmarks/held_out/card.py", set(), set()),
+    ("benchmarks/judged_pairs/card.py", set(), set()),
     ("benchmarks/held_out/scores.py", set(), set()),
     ("benchmarks/held_out/adherence.py", set(), set()),
     ("benchmarks/judged_pairs/scores.py", JUDGED, set()),
@@ -45,7 +49,10 @@ CHANGES = [
     ("report/scores.py", set(), EVERY),
     ("report/page.html.jinja", set(), EVERY),
     ("report/page.css", set(), EVERY),
-    ("compare/sections.py", EVERY, EVERY),
+    ("report/manifests.py", set(), EVERY),
+    ("report/card_results.py", set(), set()),
+    ("compare/notes.py", EVERY, set()),
+    ("compare/document.py", EVERY, EVERY),
 ]
 """File -> the kinds whose comparisons, and whose reports, a change of it reaches."""
 
@@ -101,6 +108,7 @@ def test_a_kind_with_a_section_offers_what_is_asked_of_it(rule, kind):
     place = ROOT.joinpath(*MODULES[kind][rule].split(".")).with_suffix(".py")
     body = ast.parse(place.read_text(encoding="utf-8")).body
     made = {one.name for one in body if isinstance(one, ast.FunctionDef)}
+    made |= {ast.unparse(one.targets[0]) for one in body if isinstance(one, ast.Assign)}
     named = {a.name for one in body if isinstance(one, ast.ImportFrom) for a in one.names}
     assert made | named >= OFFERED[rule]
 

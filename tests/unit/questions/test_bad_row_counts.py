@@ -60,7 +60,7 @@ OWN = {
 }
 WORDS = (
     "3 rows left out (1 with equal choices, 2 without answer),"
-    " 1 worked example left out (1 without answer)"
+    " 1 few-shot example left out (1 without answer)"
 )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken
 
+from scripts.lib.compare.notes import differing_note, marker_notes
 from scripts.lib.data.templates import split_markers
 from scripts.lib.questions.prompts import load_tokenizer
-from scripts.lib.score.token_notes import differing_note, other_tokens, split_notes
+from scripts.lib.score.token_notes import other_tokens
 from tests.tiny_model import make_tiny_model
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, compare_held_out
 from tests.unit.benchmarks.held_out.test_held_out_comparison import score as held_out_score
@@ -113,10 +114,10 @@ def test_control_tokens_that_are_characters_are_counted(model, ignorant):
 
 
 def test_what_is_read_as_characters_is_said_once_for_all_who_do():
-    split = {"split_markers": {"<|im_start|>": 6, "<|im_end|>": 5}}
-    (note,) = split_notes({"base": split, "run": split, "other": {}})
+    split = {"<|im_start|>": 6, "<|im_end|>": 5}
+    (note,) = marker_notes({"base": split, "run": split, "other": {}})
     assert "by base, run: <|im_end|> (5 tokens) and <|im_start|> (6 tokens)." in note["text"]
-    assert not list(split_notes({"other": {}}))
+    assert not list(marker_notes({"other": {}}))
     assert not list(differing_note("base", "run", 0, 5))
 
 

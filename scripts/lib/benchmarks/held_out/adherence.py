@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
+from scripts.lib.benchmarks.held_out.document import Kept
 from scripts.lib.score.reasoning import without_reasoning
 
 # A script and letters in it.
@@ -269,27 +270,6 @@ def _separated(sign: str) -> Form:
 _ROLE_LINE = re.compile(
     r"^[^\w\n]*(?:system|user|assistant)[^\w\n]*$", re.IGNORECASE | re.MULTILINE
 )
-
-
-class Kept(TypedDict):
-    """One held-out conversation: the loss of its answer, and how the model's own answer fares.
-
-    `nats` is the loss over `tokens` (the answer and the end of its turn), `bytes` the length of the
-    answer alone. Adherence is 1 or 0, or None where it cannot be judged; `wrong` says why.
-    """
-
-    question_id: str
-    prompt_hash: str
-    token_hash: str
-    nats: float
-    tokens: int
-    bytes: int
-    stops: float
-    format: float
-    language: float | None
-    wrong: list[str]
-    answer: str
-    response: str
 
 
 def judge_all(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Kept], list[str]]:

@@ -4,21 +4,28 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE, values_of
+from scripts.lib.benchmarks.held_out.document import (
+    ADHERENCE,
+    Adherence,
+    HeldOutDifference,
+    HeldOutResult,
+    HeldOutScoreFile,
+    HeldOutSection,
+    Kept,
+    LossDifference,
+    values_of,
+)
 from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
-from scripts.lib.compare.spec import Candidate, beside_base
+from scripts.lib.compare.notes import differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.errors import ScoreError
-from scripts.lib.score import token_notes
-from scripts.lib.score.files import OWN_MATTERS
+from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, shared_protocol
 from scripts.lib.score.statistics import paired_difference
+from scripts.lib.score.token_notes import other_tokens
 
 __all__ = ["HeldOutScore", "compare_held_out", "markdown", "section", "tidy_rows"]
-
-# What is stated of each candidate.
-_STATED = ("n", "tokens", "bytes", "loss", "perplexity", "bits_per_byte", "adherence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +43,8 @@ class HeldOutScore:
     name: str
     base: str | None
     unmerged: bool
-    document: Mapping[str, Any]
-    kept: Mapping[str, Mapping[str, Any]]
+    document: HeldOutScoreFile
+    kept: Mapping[str, Kept]
 
     @classmethod
     def read(
@@ -66,18 +73,31 @@ class HeldOutScore:
         return {id_: one["token_hash"] for id_, one in self.kept.items()}
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> ScoreProtocol:
         """What of the protocol is the same for all that stand side by side."""
-        protocol = self.document["protocol"]
-        return {key: value for key, value in protocol.items() if key not in OWN_MATTERS}
+        return shared_protocol(self.document["protocol"])
+
+    @property
+    def result(self) -> HeldOutResult:
+        """What is stated of the candidate."""
+        found = self.document
+        return {
+            "n": found["n"],
+            "tokens": found["tokens"],
+            "bytes": found["bytes"],
+            "loss": found["loss"],
+            "perplexity": found["perplexity"],
+            "bits_per_byte": found["bits_per_byte"],
+            "adherence": found["adherence"],
+        }
 
 
 def section(
     benchmark: str,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ComparedCandidate],
     artifacts: Mapping[str, Path],
-    manifests: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+    manifests: Mapping[str, object],
+) -> HeldOutSection:
     """Return the section of one benchmark, found by the artifacts that the candidates name.
 
     Args:
@@ -100,17 +120,12 @@ def section(
     return compare_held_out(benchmark, scores)
 
 
-def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str, Any]:
+def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> HeldOutSection:
     """Return the section of one benchmark.
 
     Args:
         benchmark: Its name.
         scores: Of all candidates, in the order of tables.
-
-    Returns:
-        `protocol`, `split`, `forms`; `candidates`, the numbers of each; `differences` of each from
-        its base: `loss` in nats per token (after minus before; less is better) and the rates in
-        percentage points, with standard error, test and verdict; and `notes`.
 
     Raises:
         ScoreError: There are no scores, or a candidate was not asked what its base was.
@@ -125,9 +140,7 @@ def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> dict[str
         "protocol": first.shared,
         "split": first.document["split"],
         "forms": first.document["forms"],
-        "candidates": {
-            score.name: {key: score.document[key] for key in _STATED} for score in scores
-        },
+        "candidates": {score.name: score.result for score in scores},
         "differences": {
             score.name: _difference(benchmark, by_name[score.base], score)
             for score in scores
@@ -151,7 +164,7 @@ def _check_same_protocol(benchmark: str, first: HeldOutScore, other: HeldOutScor
         )
 
 
-def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> dict[str, Any]:
+def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> HeldOutDifference:
     other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
     if other:
         raise ScoreError(
@@ -161,16 +174,20 @@ def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> dict[s
         )
     before = [base.kept[id_] for id_ in run.kept]
     after = list(run.kept.values())
-    found: dict[str, Any] = {"base": base.name, "loss": _loss(before, after)}
+    rates: dict[Adherence, PairedDifference | None] = {}
     for name in ADHERENCE:
         one, two = values_of(before, name), values_of(after, name)
-        found[name] = paired_difference(one, two) if one else None
-    return found
+        rates[name] = paired_difference(one, two) if one else None
+    return {
+        "base": base.name,
+        "loss": _loss(before, after),
+        "stops": rates["stops"],
+        "format": rates["format"],
+        "language": rates["language"],
+    }
 
 
-def _loss(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _loss(before: Sequence[Kept], after: Sequence[Kept]) -> LossDifference:
     """Return the difference in nats per token, the log of the ratio of perplexities.
 
     Each conversation counts with all its tokens, so that the mean of what the conversations add is
@@ -183,17 +200,20 @@ def _loss(
         "stderr": None if stderr is None else stderr / 100,
         "improved": found["gained"],
         "worsened": found["lost"],
-        **{key: found[key] for key in ("n", "p_value", "test", "verdict")},
+        "n": found["n"],
+        "p_value": found["p_value"],
+        "test": found["test"],
+        "verdict": found["verdict"],
     }
 
 
-def _shares(kept: Sequence[Mapping[str, Any]]) -> list[float]:
+def _shares(kept: Sequence[Kept]) -> list[float]:
     """Return what each conversation adds to minus the loss, times their number."""
     tokens = sum(one["tokens"] for one in kept)
     return [-one["nats"] * len(kept) / tokens for one in kept]
 
 
-def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
+def _notes(scores: Sequence[HeldOutScore]) -> Iterator[Note]:
     """Yield in words what the numbers alone would hide."""
     document = scores[0].document
     yield from split_notes(document["split"])
@@ -204,20 +224,15 @@ def _notes(scores: Sequence[HeldOutScore]) -> Iterator[dict[str, str]]:
             "them counts as one that did not stop."
         )
         yield {"code": "references_over_limit", "text": text}
-    yield from token_notes.split_notes({s.name: s.document["protocol"] for s in scores})
+    yield from marker_notes(
+        {s.name: s.document["protocol"].get("split_markers", {}) for s in scores}
+    )
     bases = {score.name: score for score in scores}
     for score in scores:
         if base := bases.get(score.base or ""):
-            differing = token_notes.other_tokens(base.tokens, score.tokens)
-            yield from token_notes.differing_note(
-                base.name, score.name, differing, len(score.tokens)
-            )
-    if unmerged := [score.name for score in scores if score.unmerged]:
-        text = (
-            f"Not merged: {', '.join(unmerged)}. Model and adapter were scored side by side; a "
-            "merged model rounds its weights and may answer a little differently."
-        )
-        yield {"code": "unmerged", "text": text}
+            differing = other_tokens(base.tokens, score.tokens)
+            yield from differing_note(base.name, score.name, differing, len(score.tokens))
+    yield from unmerged_note([score.name for score in scores if score.unmerged])
     if len({score.document["prompt_set"] for score in scores}) > 1:
         text = (
             "The chat templates of the base models differ: compare a run with its own base only, "

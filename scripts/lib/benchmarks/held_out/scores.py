@@ -5,26 +5,24 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from scripts.lib.benchmarks.held_out.adherence import Kept, judge_all
-from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE, values_of
+from scripts.lib.benchmarks.held_out.adherence import judge_all
+from scripts.lib.benchmarks.held_out.document import (
+    HeldOutResult,
+    HeldOutScoreFile,
+    Kept,
+    Rate,
+    values_of,
+)
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import Judged, prompt_set, read_provenance
 from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
 
 # More nats per token than this make a perplexity that no float holds; such a model is broken.
 _MOST_NATS = 700.0
-
-
-class Rate(TypedDict):
-    """How many of the judged answers keep to something: a fraction and its standard error."""
-
-    n: int
-    rate: float
-    stderr: float | None
 
 
 def aggregate(
@@ -56,7 +54,8 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
     protocol.pop(FEWER_SHOTS, None)
     kept, forms = judge_all(table)
     longest = protocol["max_new_tokens"]
-    document = {
+    provenance = read_provenance(scores)
+    document: HeldOutScoreFile = {
         "benchmark": benchmark,
         "split": table[0]["subject"],
         **summary(kept),
@@ -74,16 +73,17 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
             )
             for one in kept
         ),
-        **read_provenance(scores),
+        "made_of": provenance["made_of"],
+        "versions": provenance["versions"],
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     (out / f"{benchmark}.held_out.json").write_text(text, encoding="utf-8")
     lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
     (out / f"{benchmark}.held_out.jsonl").write_text(lines, encoding="utf-8")
-    return summary(kept)
+    return {**summary(kept)}
 
 
-def summary(kept: Sequence[Kept]) -> dict[str, Any]:
+def summary(kept: Sequence[Kept]) -> HeldOutResult:
     """Return the numbers of a candidate.
 
     Perplexity is exp of the mean loss in nats over all tokens of all reference answers, the ends of
@@ -93,7 +93,7 @@ def summary(kept: Sequence[Kept]) -> dict[str, Any]:
     Example: two tokens of log 4 nats each over one byte: perplexity 4, 4 bits per byte.
     """
     nats = math.fsum(one["nats"] for one in kept)
-    tokens, size = (sum(one[unit] for one in kept) for unit in ("tokens", "bytes"))
+    tokens, size = sum(one["tokens"] for one in kept), sum(one["bytes"] for one in kept)
     return {
         "n": len(kept),
         "tokens": tokens,
@@ -101,7 +101,11 @@ def summary(kept: Sequence[Kept]) -> dict[str, Any]:
         "loss": nats / tokens,
         "perplexity": math.exp(min(nats / tokens, _MOST_NATS)),
         "bits_per_byte": nats / math.log(2) / size,
-        "adherence": {name: _rate(values_of(kept, name)) for name in ADHERENCE},
+        "adherence": {
+            "stops": _rate(values_of(kept, "stops")),
+            "format": _rate(values_of(kept, "format")),
+            "language": _rate(values_of(kept, "language")),
+        },
     }
 
 

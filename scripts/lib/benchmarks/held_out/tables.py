@@ -1,19 +1,30 @@
 """Held-out results as CSV lines, Markdown and sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
-from scripts.lib.benchmarks.held_out.adherence_kinds import ADHERENCE
+from scripts.lib.benchmarks.held_out.document import (
+    ADHERENCE,
+    Adherence,
+    HeldOutResult,
+    HeldOutSection,
+    LossDifference,
+    Rate,
+)
+from scripts.lib.compare.document import ListedCandidate
 from scripts.lib.compare.wording import percent, plus_minus, signed
+from scripts.lib.score.documents import PairedDifference
 
-ROWS = {
+Row = Literal["perplexity", "bits_per_byte"] | Adherence
+
+ROWS: Mapping[Adherence, str] = {
     "stops": "Stops by itself",
     "format": "Keeps the form",
     "language": "Keeps the language",
 }
 """Way of adherence -> its name in tables."""
 
-_SENTENCES = {
+_SENTENCES: Mapping[Adherence, str] = {
     "stops": "stopping by itself",
     "format": "keeping the form",
     "language": "keeping the language",
@@ -28,54 +39,65 @@ _OPENINGS = {
 _LINKS = {"better": "at", "worse": "at", "undecided": "in", "unchanged": "in"}
 
 
-def tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def tidy_rows(
+    section: Mapping[str, HeldOutSection], candidates: Sequence[ListedCandidate]
+) -> Iterator[dict[str, object]]:
     """Yield a CSV line per benchmark, measure and candidate.
 
     The line of perplexity has the difference in nats per token, the others in percentage points of
     the answers.
 
     Args:
-        document: A parsed comparison.
+        section: Benchmark -> its results.
+        candidates: All candidates, in the order of tables.
     """
-    for name, view in document["held_out"].items():
-        for measure in ("perplexity", *ADHERENCE):
-            for candidate in _candidates(document, view):
-                own = view["candidates"][candidate["name"]]
-                change = view["differences"].get(candidate["name"], {})
-                line = {
-                    "benchmark": name,
-                    "category": measure,
-                    "candidate": candidate["name"],
-                    "kind": candidate["kind"],
-                    "base": candidate["base"],
-                }
-                if measure == "perplexity":
-                    yield line | _loss_line(own, change.get("loss"))
-                elif own["adherence"][measure]:
-                    yield line | _rate_line(own["adherence"][measure], change.get(measure))
+    for name, view in section.items():
+        for candidate in compared(candidates, view):
+            yield _line(name, "perplexity", candidate) | _loss_cells(view, candidate["name"])
+        for measure in ADHERENCE:
+            for candidate in compared(candidates, view):
+                if rate := view["candidates"][candidate["name"]]["adherence"][measure]:
+                    change = difference_of(view, candidate["name"], measure)
+                    yield _line(name, measure, candidate) | _rate_cells(rate, change)
 
 
-def _loss_line(own: Mapping[str, Any], change: Mapping[str, Any] | None) -> dict[str, Any]:
-    line = {key: own[key] for key in ("n", "perplexity", "bits_per_byte")}
-    if change is None:
-        return line
+def _line(benchmark: str, measure: Row, candidate: ListedCandidate) -> dict[str, object]:
+    return {
+        "benchmark": benchmark,
+        "category": measure,
+        "candidate": candidate["name"],
+        "kind": candidate["kind"],
+        "base": candidate["base"],
+    }
+
+
+def _loss_cells(view: HeldOutSection, name: str) -> dict[str, object]:
+    own = view["candidates"][name]
+    cells: dict[str, object] = {
+        "n": own["n"],
+        "perplexity": own["perplexity"],
+        "bits_per_byte": own["bits_per_byte"],
+    }
+    if name not in view["differences"]:
+        return cells
+    change = view["differences"][name]["loss"]
     moved = {"gained": change["improved"], "lost": change["worsened"]}
-    return line | moved | _tested(change)
+    return cells | moved | _tested(change)
 
 
-def _rate_line(own: Mapping[str, Any], change: Mapping[str, Any] | None) -> dict[str, Any]:
-    line = {
+def _rate_cells(own: Rate, change: PairedDifference | None) -> dict[str, object]:
+    cells: dict[str, object] = {
         "n": own["n"],
         "correct": round(own["n"] * own["rate"]),
         "accuracy": own["rate"],
         "stderr": own["stderr"],
     }
     if change is None:
-        return line
-    return line | {key: change[key] for key in ("gained", "lost")} | _tested(change)
+        return cells
+    return cells | {"gained": change["gained"], "lost": change["lost"]} | _tested(change)
 
 
-def _tested(change: Mapping[str, Any]) -> dict[str, Any]:
+def _tested(change: PairedDifference | LossDifference) -> dict[str, object]:
     return {
         "difference": change["difference"],
         "difference_stderr": change["stderr"],
@@ -84,14 +106,17 @@ def _tested(change: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def markdown(document: Mapping[str, Any]) -> Iterator[str]:
+def markdown(
+    section: Mapping[str, HeldOutSection], candidates: Sequence[ListedCandidate]
+) -> Iterator[str]:
     """Yield the paragraphs and tables of held-out benchmarks.
 
     Args:
-        document: A parsed comparison.
+        section: Benchmark -> its results.
+        candidates: All candidates, in the order of tables.
     """
-    for name, view in document["held_out"].items():
-        names = [c["name"] for c in _candidates(document, view)]
+    for name, view in section.items():
+        names = [c["name"] for c in compared(candidates, view)]
         header = ["Measure", *(one.replace("|", r"\|") for one in names)]
         yield f"## {name}\n"
         yield from (f"{sentence(view, one)}\n" for one in view["differences"])
@@ -105,50 +130,75 @@ def markdown(document: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{note['text']}\n" for note in view["notes"])
 
 
-def rows(view: Mapping[str, Any]) -> list[str]:
+def rows(view: HeldOutSection) -> list[Row]:
     """Return the measures of a table: perplexity, bits per byte, and what could be judged."""
     (first, *_) = view["candidates"].values()
     judged = [measure for measure in ADHERENCE if first["adherence"][measure]]
     return ["perplexity", "bits_per_byte", *judged]
 
 
-def label(row: str) -> str:
+def label(row: Row) -> str:
     """Return the name of a table's row."""
-    named = {"perplexity": "Perplexity per token", "bits_per_byte": "Bits per byte", **ROWS}
-    return named[row] + (" (%)" if row in ROWS else "")
+    match row:
+        case "perplexity":
+            return "Perplexity per token"
+        case "bits_per_byte":
+            return "Bits per byte"
+        case _:
+            return f"{ROWS[row]} (%)"
 
 
-def value(view: Mapping[str, Any], name: str, row: str) -> str:
+def value(view: HeldOutSection, name: str, row: Row) -> str:
     """Return a candidate's number in a row of the table."""
     own = view["candidates"][name]
-    if row in ROWS:
-        return percent(own["adherence"][row]["rate"])
-    return number(own[row])
+    match row:
+        case "perplexity" | "bits_per_byte":
+            return number(own[row])
+        case _:
+            return percent(rate_of(own, row)["rate"])
 
 
-def change_of(view: Mapping[str, Any], name: str, row: str) -> Mapping[str, Any] | None:
-    """Return the tested difference behind a row; bits per byte say what perplexity says."""
-    found: Mapping[str, Any] = view["differences"].get(name, {})
-    change: Mapping[str, Any] | None = found.get("loss" if row == "perplexity" else row)
-    return change
+def rate_of(own: HeldOutResult, row: Adherence) -> Rate:
+    """Return a rate that a table has a row for: what can be told of one, can be of all."""
+    rate = own["adherence"][row]
+    assert rate is not None
+    return rate
 
 
-def change_words(row: str, change: Mapping[str, Any]) -> str:
-    """Return a difference with its error, and its unit where that is not percentage points."""
-    if row in ROWS:
-        return f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
+def change_words(view: HeldOutSection, name: str, row: Row) -> str:
+    """Return a candidate's difference from its base with its error, in the unit of the row.
+
+    Nothing for a base, nor for bits per byte, which say what perplexity says.
+    """
+    match row:
+        case "perplexity":
+            loss = view["differences"][name]["loss"] if name in view["differences"] else None
+            return loss_words(loss) if loss else ""
+        case "bits_per_byte":
+            return ""
+        case _:
+            change = difference_of(view, name, row)
+            return f"{signed(change['difference'])}{plus_minus(change['stderr'])}" if change else ""
+
+
+def loss_words(change: LossDifference) -> str:
+    """Return a difference of losses with its error."""
     difference = signed(change["difference"], decimals=3)
     return f"{difference}{plus_minus(change['stderr'], decimals=3)} nats"
 
 
-def text(view: Mapping[str, Any], name: str, row: str) -> str:
+def difference_of(view: HeldOutSection, name: str, row: Adherence) -> PairedDifference | None:
+    """Return a candidate's difference from its base in a rate; None where it has none."""
+    return view["differences"][name][row] if name in view["differences"] else None
+
+
+def text(view: HeldOutSection, name: str, row: Row) -> str:
     """Return a cell of a table as plain text."""
-    change = change_of(view, name, row)
-    own = value(view, name, row)
-    return own if change is None else f"{own} ({change_words(row, change)})"
+    change, own = change_words(view, name, row), value(view, name, row)
+    return f"{own} ({change})" if change else own
 
 
-def sentence(view: Mapping[str, Any], name: str) -> str:
+def sentence(view: HeldOutSection, name: str) -> str:
     """Say in words what became better or worse for a candidate on the domain itself.
 
     Example: `On the held-out conversations, gentle is better than smollm2 at predicting the answers
@@ -160,15 +210,15 @@ def sentence(view: Mapping[str, Any], name: str) -> str:
     before, after = number(base["perplexity"]), number(own["perplexity"])
     parts = {f"predicting the answers (perplexity {before} → {after})": change["loss"]["verdict"]}
     for row, words in _SENTENCES.items():
-        if change[row]:
-            one, two = (100 * c["adherence"][row]["rate"] for c in (base, own))
-            parts[f"{words} ({one:.0f} → {two:.0f} %)"] = change[row]["verdict"]
+        if found := change[row]:
+            one, two = (100 * rate_of(c, row)["rate"] for c in (base, own))
+            parts[f"{words} ({one:.0f} → {two:.0f} %)"] = found["verdict"]
     clauses: list[str] = []
     for verdict, opening in _OPENINGS.items():
-        if found := [part for part, said in parts.items() if said == verdict]:
+        if said := [part for part, decided in parts.items() if decided == verdict]:
             # The base is named once.
             than = f" than {change['base']}" if verdict in ("better", "worse") else ""
-            clauses.append(f"{opening}{'' if clauses else than} {_LINKS[verdict]} {listed(found)}")
+            clauses.append(f"{opening}{'' if clauses else than} {_LINKS[verdict]} {listed(said)}")
     return f"On the held-out conversations, {name} {'; it '.join(clauses)}."
 
 
@@ -177,7 +227,7 @@ def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def about(view: Mapping[str, Any]) -> str:
+def about(view: HeldOutSection) -> str:
     """Say how a held-out set was asked and what its measures mean."""
     first = next(iter(view["candidates"].values()))
     protocol = view["protocol"]
@@ -202,5 +252,6 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value >= 100 else f"{value:.2f}"
 
 
-def _candidates(document: Mapping[str, Any], view: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [c for c in document["candidates"] if c["name"] in view["candidates"]]
+def compared(candidates: Sequence[ListedCandidate], view: HeldOutSection) -> list[ListedCandidate]:
+    """Return the candidates that a benchmark has results of."""
+    return [c for c in candidates if c["name"] in view["candidates"]]

@@ -3,14 +3,27 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from scripts.lib.benchmarks.judged_pairs.document import (
+    Example,
+    JudgedResult,
+    JudgedScoreFile,
+    JudgedSection,
+    JudgeStated,
+    OwnJudge,
+)
 from scripts.lib.benchmarks.judged_pairs.scores import figures_file, prompts_file
 from scripts.lib.benchmarks.judged_pairs.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
-from scripts.lib.compare.spec import Candidate, beside_base
-from scripts.lib.score import token_notes
-from scripts.lib.score.files import SPLIT_MARKERS
+from scripts.lib.compare.notes import differing_note, marker_notes
+from scripts.lib.compare.spec import (
+    ComparedCandidate,
+    JoinedManifest,
+    ManifestInput,
+    beside_base,
+)
+from scripts.lib.score.documents import Note
 
 __all__ = ["compare_judged", "markdown", "section", "tidy_rows"]
 
@@ -23,11 +36,17 @@ _REFUSED = {
     "max_tokens": "Its replies could be of any length.",
 }
 
-_UNMERGED = {
+_UNMERGED: Note = {
     "code": "unmerged",
     "text": "Not merged: model and adapter answered side by side; a merged model rounds its weights"
     " and may answer a little differently.",
 }
+
+Edges = Mapping[str, Sequence[ManifestInput]]
+"""What an artifact was made from, by the name of the input."""
+
+Inputs = Mapping[Literal["judgements", "base"], Edges]
+"""What the judgements on a tuned candidate, and its base's answers, were made from."""
 
 # Readings of a judge without regard to order agree; below this rate the judge tells little.
 _LEAST_CONSISTENT = 0.5
@@ -35,10 +54,10 @@ _LEAST_CONSISTENT = 0.5
 
 def section(
     benchmark: str,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ComparedCandidate],
     artifacts: Mapping[str, Path],
-    manifests: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+    manifests: Mapping[str, JoinedManifest],
+) -> JudgedSection:
     """Return the section of one benchmark, found by the artifacts that the candidates name.
 
     Args:
@@ -49,13 +68,10 @@ def section(
     """
     judged = [c for c in beside_base(candidates) if benchmark in c.judgements]
     answers = {c.name: c.scores[benchmark][0] for c in candidates if benchmark in c.scores}
-    inputs = {
+    inputs: dict[str, Inputs] = {
         c.name: {
-            edge: manifests[id_]["inputs"]
-            for edge, id_ in (
-                ("judgements", c.judgements[benchmark]),
-                ("base", answers[str(c.base)]),
-            )
+            "judgements": manifests[c.judgements[benchmark]]["inputs"],
+            "base": manifests[answers[str(c.base)]]["inputs"],
         }
         for c in judged
     }
@@ -72,10 +88,10 @@ def compare_judged(
     benchmark: str,
     tuned: Mapping[str, str],
     folders: Mapping[str, Path],
-    inputs: Mapping[str, Mapping[str, Any]],
+    inputs: Mapping[str, Inputs],
     *,
     unmerged: Set[str],
-) -> dict[str, Any]:
+) -> JudgedSection:
     """Return the section of one benchmark of judged pairs.
 
     Args:
@@ -85,64 +101,87 @@ def compare_judged(
         inputs: Tuned candidate -> the `inputs` of the manifests of its `judgements` and of its
             base's answers (`base`).
         unmerged: Those whose model and adapter answered side by side.
-
-    Returns:
-        `judge` and `answers` (how both were asked), empty without candidates; the held-out `split`
-        that was answered, None for a file's prompts; and for each of the `candidates` its `base`,
-        its figures, `refused` (parameters that the judge was asked without), `notes` and
-        `examples`.
     """
     found = {name: _read(folders[name], benchmark) for name in tuned}
-    first = next(iter(found.values()), {})
-    judge = {**_named(inputs), **first.get("judge", {})}
-    # Not of the judge as such: of what it was asked about one candidate.
-    judge.pop("refused", None)
+    first = next(iter(found.values()), None)
     return {
-        "judge": judge,
-        "answers": first.get("answers", {}),
-        "split": first.get("split"),
+        "judge": _judge(inputs, first),
+        "answers": first["answers"] if first else {},
+        "split": first["split"] if first else None,
         "candidates": {
-            name: {
-                "base": base,
-                **{k: v for k, v in found[name].items() if k not in _SHARED},
-                "refused": found[name]["judge"].get("refused", {}),
-                "notes": [
-                    *_notes(name, found[name], inputs[name]),
-                    *_token_notes(name, base, found[name]),
-                    *([_UNMERGED] if name in unmerged else []),
-                ],
-                "examples": list(_examples(folders[name], benchmark)),
-            }
+            name: _result(
+                name,
+                base,
+                found[name],
+                inputs[name],
+                [*_examples(folders[name], benchmark)],
+                unmerged=name in unmerged,
+            )
             for name, base in tuned.items()
         },
     }
 
 
-def _named(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the words for a local judge's model, and the hash of its files."""
+def _judge(inputs: Mapping[str, Inputs], first: JudgedScoreFile | None) -> JudgeStated:
+    """Return who judged, with the words for a local judge's model and the hash of its files."""
+    judge: OwnJudge = {}
     judges = [one for edges in inputs.values() for one in edges["judgements"].get("judge", ())]
-    if not judges:
-        return {}
-    return {"model": _slug(judges[0]["id"]), "content": judges[0]["content"]}
+    if judges:
+        judge = {"model": _slug(judges[0]["id"]), "content": judges[0]["content"]}
+    if first:
+        judge |= first["judge"]
+    # Not of the judge as such: of what it was asked about one candidate.
+    judge.pop("refused", None)
+    return judge
 
 
 def _slug(id_: str) -> str:
     return id_.partition("/")[2].rpartition("-")[0]
 
 
-_SHARED = ("benchmark", "judge", "answers", "split", "other_tokens", SPLIT_MARKERS)
-
-
-def _read(folder: Path, benchmark: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        (folder / figures_file(benchmark)).read_text(encoding="utf-8")
-    )
+def _read(folder: Path, benchmark: str) -> JudgedScoreFile:
+    text = (folder / figures_file(benchmark)).read_text(encoding="utf-8")
+    found: JudgedScoreFile = json.loads(text)
     return found
 
 
-def _notes(
-    name: str, found: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> Iterator[dict[str, str]]:
+def _result(
+    name: str,
+    base: str,
+    found: JudgedScoreFile,
+    inputs: Inputs,
+    examples: list[Example],
+    *,
+    unmerged: bool,
+) -> JudgedResult:
+    return {
+        "base": base,
+        "cut": found["cut"],
+        "n": found["n"],
+        "wins": found["wins"],
+        "losses": found["losses"],
+        "ties": found["ties"],
+        "equal": found["equal"],
+        "win_rate": found["win_rate"],
+        "interval": found["interval"],
+        "p_value": found["p_value"],
+        "verdict": found["verdict"],
+        "readings": found["readings"],
+        "unreadable": found["unreadable"],
+        "first_place": found["first_place"],
+        "consistency": found["consistency"],
+        "categories": found["categories"],
+        "refused": found["judge"].get("refused", {}),
+        "notes": [
+            *_notes(name, found, inputs),
+            *_token_notes(name, base, found),
+            *([_UNMERGED] if unmerged else []),
+        ],
+        "examples": examples,
+    }
+
+
+def _notes(name: str, found: JudgedScoreFile, inputs: Inputs) -> Iterator[Note]:
     """Yield in words what the figures alone would hide."""
     yield from split_notes(found["split"])
     yield from left_out_notes(found["answers"])
@@ -154,12 +193,13 @@ def _notes(
             f" (Panickssery et al., NeurIPS 2024), so this judge may lean to {which}.",
         }
     first, same = found["first_place"], found["consistency"]
-    if first["interval"] and not first["interval"][0] <= 0.5 <= first["interval"][1]:
-        place = "first" if first["rate"] > 0.5 else "second"
+    leaning, interval = first["rate"], first["interval"]
+    if leaning is not None and interval and not interval[0] <= 0.5 <= interval[1]:
+        place = "first" if leaning > 0.5 else "second"
         yield {
             "code": "position_bias",
             "text": f"The judge leans to the answer that stands {place}"
-            f" ({100 * first['rate']:.0f} % to the first place). Both orders were asked, so this"
+            f" ({100 * leaning:.0f} % to the first place). Both orders were asked, so this"
             " makes ties and not winners.",
         }
     if same["rate"] is not None and same["rate"] < _LEAST_CONSISTENT:
@@ -191,16 +231,14 @@ def _notes(
         }
 
 
-def _token_notes(name: str, base: str, found: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def _token_notes(name: str, base: str, found: JudgedScoreFile) -> Iterator[Note]:
     """Yield what is to be said where the two did not read the prompts alike, or as meant."""
-    split = found[SPLIT_MARKERS]
-    yield from token_notes.split_notes(
-        {who: {SPLIT_MARKERS: split[part]} for who, part in ((base, "base"), (name, "run"))}
-    )
-    yield from token_notes.differing_note(base, name, found["other_tokens"], found["n"])
+    split = found["split_markers"]
+    yield from marker_notes({base: split["base"], name: split["run"]})
+    yield from differing_note(base, name, found["other_tokens"], found["n"])
 
 
-def _own_judge(judge: Mapping[str, Any], run: str, inputs: Mapping[str, Any]) -> str | None:
+def _own_judge(judge: OwnJudge, run: str, inputs: Inputs) -> Literal["base", "run"] | None:
     """Return which of the two models the judge is, as far as bytes or names tell.
 
     Args:
@@ -220,13 +258,19 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
-def _examples(folder: Path, benchmark: str) -> Iterator[dict[str, Any]]:
+def _examples(folder: Path, benchmark: str) -> Iterator[Example]:
     """Yield the first prompts of each decision, those that were not asked about left out."""
     lines = (folder / prompts_file(benchmark)).read_text(encoding="utf-8").split("\n")
     rows = [row for row in map(json.loads, filter(None, lines)) if not row["equal"]]
     for decision in ("win", "loss", "tie"):
-        found: Sequence[Mapping[str, Any]] = [row for row in rows if row["decision"] == decision]
+        found = [row for row in rows if row["decision"] == decision]
         for row in found[:EXAMPLES]:
-            yield {key: row[key] for key in ("prompt_id", "decision", "request", "base", "run")} | {
-                order: row[order]["verdict"] for order in ("base_first", "run_first")
+            yield {
+                "prompt_id": row["prompt_id"],
+                "decision": row["decision"],
+                "request": row["request"],
+                "base": row["base"],
+                "run": row["run"],
+                "base_first": row["base_first"]["verdict"],
+                "run_first": row["run_first"]["verdict"],
             }

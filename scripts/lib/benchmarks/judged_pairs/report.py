@@ -1,14 +1,65 @@
 """What the report says of judged pairs: who was preferred, how sure that is, and a few examples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from scripts.lib.benchmarks.judged_pairs.document import (
+    JudgedSection,
+    PairFigures,
+    Proportion,
+    answers_of,
+)
+from scripts.lib.compare.document import ListedCandidate
 from scripts.lib.compare.wording import percent
-from scripts.lib.report.scores import View, candidate_notes, p_words, verdict_mark
+from scripts.lib.report.scores import Answer, Mark, listed, p_words, verdict_mark
 
 EXAMPLE_CHARACTERS = 1200
 """Of a text in an example; what is longer is cut where a mark says so."""
+
+
+class Share(TypedDict):
+    """A rate in % and its interval, in words."""
+
+    rate: str
+    interval: str
+
+
+class RowView(TypedDict):
+    """A row of the table: a tuned model, or one of its categories."""
+
+    who: str
+    total: bool
+    prompts: str
+    wins: str
+    losses: str
+    ties: str
+    equal: str
+    rate: str
+    interval: str
+    p: str
+    verdict: Mark
+    first: Share
+    same: Share
+
+
+class ExampleView(TypedDict):
+    """One judged prompt with both answers."""
+
+    title: str
+    verdicts: str
+    texts: list[tuple[str, str]]
+
+
+class View(TypedDict):
+    """The table and the examples of one benchmark."""
+
+    name: str
+    protocol: str
+    notes: list[str]
+    rows: list[RowView]
+    examples: list[ExampleView]
+
 
 _WORDS = {
     "better": "{run} is preferred to {base} on {name}.",
@@ -23,42 +74,68 @@ def template() -> str:
     return Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
 
 
-def answers(document: Mapping[str, Any]) -> list[View]:
+def answers(section: Mapping[str, JudgedSection]) -> list[Answer]:
     """Return for each judged run one sentence in words and one in numbers.
 
     Args:
-        document: The parsed `comparison.json`.
+        section: Benchmark -> its results.
     """
     return [
         {
             "words": _WORDS[found["verdict"]].format(run=run, base=found["base"], name=name),
             "numbers": f"{name}: {found['wins']:,} wins, {found['losses']:,} losses and"
             f" {found['ties']:,} ties, win rate {_percent(found['win_rate'])} %"
-            f" ({_interval(found)}).",
+            f" ({_interval(found['interval'])}).",
         }
-        for name, benchmark in document["judged"].items()
+        for name, benchmark in section.items()
         for run, found in benchmark["candidates"].items()
     ]
 
 
-def views(document: Mapping[str, Any]) -> list[View]:
+def notes(section: Mapping[str, JudgedSection]) -> Iterator[str]:
+    """Yield what has to be known before the tables are read."""
+    for name, benchmark in section.items():
+        yield from (f"{name}, {note}" for note in _notes(benchmark))
+
+
+def comparisons(section: Mapping[str, JudgedSection]) -> int:
+    """Return how many differences were tested."""
+    return sum(
+        1 + len(found["categories"])
+        for benchmark in section.values()
+        for found in benchmark["candidates"].values()
+    )
+
+
+def _notes(benchmark: JudgedSection) -> list[str]:
+    """Return notes on candidates, each once with the names of those whom it is about."""
+    about: dict[str, list[str]] = {}
+    for name, found in benchmark["candidates"].items():
+        for note in found["notes"]:
+            about.setdefault(note["text"], []).append(name)
+    return [f"{listed(names)}: {text}" for text, names in about.items()]
+
+
+def views(
+    section: Mapping[str, JudgedSection], candidates: Sequence[ListedCandidate]
+) -> list[View]:
     """Return the table and the examples of each benchmark on which somebody was judged."""
     return [
         {
             "name": name,
             "protocol": protocol_sentence(benchmark),
-            "notes": candidate_notes(benchmark["candidates"]),
+            "notes": _notes(benchmark),
             "rows": list(_rows(benchmark)),
             "examples": list(_examples(benchmark)),
         }
-        for name, benchmark in document["judged"].items()
+        for name, benchmark in section.items()
         if benchmark["candidates"]
     ]
 
 
-def protocol_sentence(benchmark: Mapping[str, Any]) -> str:
+def protocol_sentence(benchmark: JudgedSection) -> str:
     """Say who judged what, by what, and how the figures are to be read."""
-    judge, answers = benchmark["judge"], benchmark["answers"]
+    judge, answers = benchmark["judge"], answers_of(benchmark)
     who = (
         f"{judge['model']} at {judge['endpoint']}"
         if judge["kind"] == "endpoint"
@@ -74,14 +151,14 @@ def protocol_sentence(benchmark: Mapping[str, Any]) -> str:
     )
 
 
-def _rows(benchmark: Mapping[str, Any]) -> Iterator[View]:
+def _rows(benchmark: JudgedSection) -> Iterator[RowView]:
     for run, found in benchmark["candidates"].items():
         yield _row(f"{run} against {found['base']}", found, total=True)
         for category, part in found["categories"].items():
             yield _row(category, part, total=False)
 
 
-def _row(who: str, found: Mapping[str, Any], *, total: bool) -> View:
+def _row(who: str, found: PairFigures, *, total: bool) -> RowView:
     unreadable = f", {found['unreadable']:,} replies unreadable" if found["unreadable"] else ""
     return {
         "who": who,
@@ -92,7 +169,7 @@ def _row(who: str, found: Mapping[str, Any], *, total: bool) -> View:
         "ties": f"{found['ties']:,}",
         "equal": f"{found['equal']:,} answered alike" if found["equal"] else "",
         "rate": _percent(found["win_rate"]),
-        "interval": _interval(found),
+        "interval": _interval(found["interval"]),
         "p": p_words(found["p_value"]),
         "verdict": verdict_mark(found["verdict"]),
         "first": _share(found["first_place"]),
@@ -100,22 +177,22 @@ def _row(who: str, found: Mapping[str, Any], *, total: bool) -> View:
     }
 
 
-def _share(found: Mapping[str, Any]) -> View:
-    return {"rate": _percent(found["rate"]), "interval": _interval(found)}
+def _share(found: Proportion) -> Share:
+    return {"rate": _percent(found["rate"]), "interval": _interval(found["interval"])}
 
 
 def _percent(fraction: float | None) -> str:
     return "none" if fraction is None else percent(fraction)
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    if found["interval"] is None:
+def _interval(interval: Sequence[float] | None) -> str:
+    if interval is None:
         return ""
-    low, high = found["interval"]
+    low, high = interval
     return f"{percent(low)} to {percent(high)}"
 
 
-def _examples(benchmark: Mapping[str, Any]) -> Iterator[View]:
+def _examples(benchmark: JudgedSection) -> Iterator[ExampleView]:
     words = {"A": "the first", "B": "the second", "C": "neither", None: "nothing readable"}
     for run, found in benchmark["candidates"].items():
         base = found["base"]

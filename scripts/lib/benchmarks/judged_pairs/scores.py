@@ -11,8 +11,16 @@ import pyarrow.parquet as pq
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
+from scripts.lib.benchmarks.judged_pairs.document import (
+    Figures,
+    JudgedScoreFile,
+    PairFigures,
+    Proportion,
+    WinRate,
+)
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
 from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
+from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.files import PROTOCOL_FILE
 from scripts.lib.score.statistics import SIGNIFICANCE
 
@@ -45,12 +53,8 @@ class JudgedPrompt:
         return "tie" if self.equal else decide(self.base_first, self.run_first)
 
 
-def figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
-    """Return the figures of all prompts, and of each category where prompts have one.
-
-    Returns:
-        Those of `part_figures`, and `categories`: name -> the same of its prompts.
-    """
+def figures(prompts: Sequence[JudgedPrompt]) -> Figures:
+    """Return the figures of all prompts, and of each category where prompts have one."""
     names = sorted({p.category for p in prompts if p.category is not None})
     return {
         **part_figures(prompts),
@@ -60,17 +64,8 @@ def figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
     }
 
 
-def part_figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
-    """Return the figures of some prompts.
-
-    Returns:
-        `n` prompts; `wins`, `losses` and `ties` of the run among them; `equal`, the ties that
-        nobody was asked about; `win_rate`, ties counted half, with its 95 % `interval`; `p_value`
-        of the exact two-sided sign test of wins against losses; `verdict`: better, worse,
-        undecided, or unchanged where every answer is the same; `readings` and how many of them are
-        `unreadable`; `first_place`, how often the judge preferred the answer that stood first, and
-        `consistency`, how often both orders gave the same verdict.
-    """
+def part_figures(prompts: Sequence[JudgedPrompt]) -> PairFigures:
+    """Return the figures of some prompts."""
     decisions = [prompt.decision for prompt in prompts]
     wins, losses = decisions.count("win"), decisions.count("loss")
     n, decided = len(prompts), wins + losses
@@ -93,7 +88,7 @@ def part_figures(prompts: Sequence[JudgedPrompt]) -> dict[str, Any]:
     }
 
 
-def rate_with_ties(wins: int, losses: int, n: int) -> dict[str, Any]:
+def rate_with_ties(wins: int, losses: int, n: int) -> WinRate:
     """Return the win rate, ties counted half, and its 95 % score interval.
 
     The rate is (1 + d) / 2, where d is the difference of the shares of wins and losses: two shares
@@ -132,7 +127,7 @@ def _variance(wins: int, losses: int, n: int, assumed: float) -> float:
     return max(2 * lost + assumed * (1 - assumed), 0.0)
 
 
-def _first_place(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
+def _first_place(asked: Sequence[JudgedPrompt]) -> Proportion:
     """Return how often the answer that stood first was preferred, over prompts with a preference.
 
     A prompt counts the share of its preferences, at most two, that went to the first place: 1, 0 or
@@ -147,7 +142,7 @@ def _first_place(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
     return {"rate": rate["win_rate"], "interval": rate["interval"], "prompts": len(preferring)}
 
 
-def _consistency(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
+def _consistency(asked: Sequence[JudgedPrompt]) -> Proportion:
     """Return how often two readable orders agree, with Wilson's interval (JASA 22, 1927)."""
     swapped: Mapping[Verdict, Verdict] = {"A": "B", "B": "A", "C": "C"}
     both = [p for p in asked if p.base_first and p.run_first]
@@ -162,7 +157,7 @@ def _consistency(asked: Sequence[JudgedPrompt]) -> dict[str, Any]:
     }
 
 
-def _verdict(wins: int, losses: int, p_value: float, *, changed: bool) -> str:
+def _verdict(wins: int, losses: int, p_value: float, *, changed: bool) -> ChangeVerdict:
     if not changed:
         return "unchanged"
     if p_value >= SIGNIFICANCE:
@@ -203,8 +198,19 @@ def sum_up_judgements(benchmark: str, judgements: Path, out: Path) -> dict[str, 
     prompts = [_judged(row) for row in rows]
     found = figures(prompts)
     protocol = json.loads((judgements / PROTOCOL_FILE).read_text(encoding="utf-8"))
-    cut = {who: sum(not row[f"{who}_ended"] for row in rows) for who in ("base", "run")}
-    document = {"benchmark": benchmark, **protocol, "cut": cut, **found}
+    document: JudgedScoreFile = {
+        "benchmark": benchmark,
+        "answers": protocol["answers"],
+        "judge": protocol["judge"],
+        "other_tokens": protocol["other_tokens"],
+        "split": protocol["split"],
+        "split_markers": protocol["split_markers"],
+        "cut": {
+            "base": sum(not row["base_ended"] for row in rows),
+            "run": sum(not row["run_ended"] for row in rows),
+        },
+        **found,
+    }
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / figures_file(benchmark)).write_text(text + "\n", encoding="utf-8")
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(rows, prompts))

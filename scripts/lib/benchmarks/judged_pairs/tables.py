@@ -1,39 +1,56 @@
 """Judged pairs as CSV lines and Markdown."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+from scripts.lib.benchmarks.judged_pairs.document import JudgedSection, PairFigures, Proportion
+from scripts.lib.compare.document import ListedCandidate
 from scripts.lib.compare.wording import percent
 from scripts.lib.questions.categories import AVERAGE
 
 
-def tidy_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def tidy_rows(
+    section: Mapping[str, JudgedSection], candidates: Sequence[ListedCandidate]
+) -> Iterator[dict[str, object]]:
     """Yield a CSV line per benchmark, tuned candidate and category.
 
     Args:
-        document: A parsed comparison.
+        section: Benchmark -> its results.
+        candidates: All candidates.
     """
-    kinds = {c["name"]: c["kind"] for c in document["candidates"]}
-    for name, benchmark in document["judged"].items():
+    kinds = {c["name"]: c["kind"] for c in candidates}
+    for name, benchmark in section.items():
         for run, found in benchmark["candidates"].items():
-            for category, part in {AVERAGE: found, **found["categories"]}.items():
-                low, high = part["interval"]
+            parts: dict[str, PairFigures] = {AVERAGE: found, **found["categories"]}
+            for category, part in parts.items():
+                low, high = part["interval"] or (None, None)
                 yield {
                     "benchmark": name,
                     "category": category,
                     "candidate": run,
                     "kind": kinds[run],
                     "base": found["base"],
-                    **{key: part[key] for key in ("n", "wins", "losses", "ties", "win_rate")},
+                    "n": part["n"],
+                    "wins": part["wins"],
+                    "losses": part["losses"],
+                    "ties": part["ties"],
+                    "win_rate": part["win_rate"],
                     "win_rate_low": low,
                     "win_rate_high": high,
-                    **{key: part[key] for key in ("p_value", "verdict")},
+                    "p_value": part["p_value"],
+                    "verdict": part["verdict"],
                 }
 
 
-def markdown(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the parts of `comparison.md` on judged pairs."""
-    for name, benchmark in document["judged"].items():
+def markdown(
+    section: Mapping[str, JudgedSection], candidates: Sequence[ListedCandidate]
+) -> Iterator[str]:
+    """Yield the parts of `comparison.md` on judged pairs.
+
+    Args:
+        section: Benchmark -> its results.
+        candidates: All candidates; the section names those that were judged.
+    """
+    for name, benchmark in section.items():
         if not benchmark["candidates"]:
             continue
         yield f"## {name}\n"
@@ -50,24 +67,25 @@ def markdown(document: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{run}: {note['text']}\n" for note in found["notes"])
 
 
-def _markdown_row(name: str, found: Mapping[str, Any]) -> str:
+def _markdown_row(name: str, found: PairFigures) -> str:
     cells = [
         " ".join(name.split()).replace("|", r"\|"),
-        *(f"{found[key]:,}" for key in ("wins", "losses", "ties")),
-        with_interval(found),
-        *(with_interval(found[key]) for key in ("first_place", "consistency")),
+        *(f"{count:,}" for count in (found["wins"], found["losses"], found["ties"])),
+        with_interval(found["win_rate"], found["interval"]),
+        proportion_words(found["first_place"]),
+        proportion_words(found["consistency"]),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def with_interval(found: Mapping[str, Any]) -> str:
-    """Return a rate in % with its interval, such as `62.50 (48.10 to 75.00)`.
+def proportion_words(found: Proportion) -> str:
+    """Return a rate in % with its interval, such as `62.50 (48.10 to 75.00)`."""
+    return with_interval(found["rate"], found["interval"])
 
-    Args:
-        found: Has `rate`, or `win_rate`, and its `interval`; None where there was nothing to rate.
-    """
-    rate = found["win_rate"] if "win_rate" in found else found["rate"]
-    if rate is None:
+
+def with_interval(rate: float | None, interval: Sequence[float] | None) -> str:
+    """Return a rate in % with its interval; `none` where there was nothing to rate."""
+    if rate is None or interval is None:
         return "none"
-    low, high = found["interval"]
+    low, high = interval
     return f"{percent(rate)} ({percent(low)} to {percent(high)})"

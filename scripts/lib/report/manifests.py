@@ -1,0 +1,150 @@
+"""What the report reads: candidates with their artifacts, and the manifests of these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NotRequired, TypedDict
+
+from scripts.lib.report.charts import TrainingEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedCandidate:
+    """A base model or what was made of one, with the artifacts that its evidence is taken from.
+
+    Attributes:
+        name: Its name in the config.
+        kind: `base`, `run`, or `combination` of several runs.
+        base: Name of the candidate that it is compared with, or None.
+        unmerged: Whether model and adapter were scored side by side.
+        artifacts: Stage -> artifact id.
+        scores: Benchmark -> artifact ids of its scoring jobs.
+        judgements: Benchmark -> artifact id of the judgements beside its base.
+    """
+
+    name: str
+    kind: Literal["base", "run", "combination"]
+    base: str | None
+    unmerged: bool
+    artifacts: Mapping[str, str]
+    scores: Mapping[str, tuple[str, ...]]
+    judgements: Mapping[str, str]
+
+
+class TrainingVerdict(TypedDict):
+    """How a training went, read from its losses."""
+
+    verdict: str
+    evidence: str
+    remedy: str
+
+
+class RowSummary(TypedDict):
+    """What became of a dataset's rows."""
+
+    rows: int
+    kept: int
+    fixed: int
+    dropped: int
+    splits: dict[str, int]
+    by_reason: dict[str, int]
+
+
+class SplitTokens(TypedDict):
+    """Tokens of the conversations of a split, and those that the loss looks at."""
+
+    tokens: int
+    trained_tokens: int
+
+
+class TokenSummary(TypedDict):
+    """What became of a dataset's conversations in a chat template."""
+
+    conversations: int
+    kept: int
+    truncated: int
+    dropped: dict[str, int]
+    splits: dict[str, SplitTokens]
+
+
+class Check(TypedDict):
+    """One check of a contract or a proof, and what it found."""
+
+    name: str
+    passed: bool
+    evidence: NotRequired[str]
+
+
+class Finding(TypedDict):
+    """All checks of a chat template (a contract) or of a merged model (a proof)."""
+
+    passed: bool
+    checks: list[Check]
+
+
+class Facts(TypedDict, total=False):
+    """What stages say of their work: each has its own keys, and most have none of these."""
+
+    # train_adapter
+    history: list[TrainingEvent]
+    verdict: TrainingVerdict
+    trainable_parameters: int
+    steps: int
+    kept_step: int
+    train_rows: int
+    trained_tokens: int
+    arithmetic: str
+    # format_chat
+    summary: RowSummary
+    # render_shards
+    tokens: TokenSummary
+    contract: Finding
+    # prove_merge
+    proof: Finding
+
+
+class LoraSpec(TypedDict):
+    """The adapter's settings that are shown."""
+
+    r: int
+    alpha: int
+    dropout: float
+
+
+class TrainingSpec(TypedDict):
+    """The training's settings that are shown."""
+
+    learning_rate: float
+    scheduler: str
+    batch_size: int
+    seed: int
+    dtype: str
+
+
+class Spec(TypedDict, total=False):
+    """What an artifact was asked to be; the page shows it whole, and looks at these keys."""
+
+    # score_benchmark
+    subject: str | None
+    # train_adapter
+    lora: LoraSpec
+    training: TrainingSpec
+
+
+class Execution(TypedDict):
+    """What making an artifact took."""
+
+    seconds: float
+    peak_gib: float
+
+
+class Manifest(TypedDict):
+    """What is read of an artifact's manifest."""
+
+    id: str
+    slug: str
+    key: str
+    content: str
+    spec: Spec
+    facts: Facts
+    pins: dict[str, str]
+    execution: Execution
