@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 
 # More tokens at once do not make a processor faster (measured: 256 to 2,048); a GPU fills later.
 _MOST_TOKENS = {"cpu": 1024}
@@ -124,8 +123,3 @@ def _idle_pages(group: Path) -> int:
     stat = dict(line.split() for line in lines)
     # Version 1 has the groups below in the totals only.
     return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error says that memory ran out, so that less at once may do."""
-    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)

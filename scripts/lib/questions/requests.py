@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 from transformers import GenerationConfig
 
-from scripts.lib.memory_limits import is_out_of_memory
+from scripts.lib.out_of_memory import until_it_fits
 
 
 @dataclass(frozen=True)
@@ -97,23 +96,24 @@ def greedy_answers(
     # Longest first: memory runs out at once or not at all.
     waiting = sorted(range(len(read)), key=lambda at: -len(read[at]))
     found = dict[int, GreedyAnswer]()
+
+    def answer(size: int) -> list[list[int]]:
+        batch = [read[at] for at in waiting[:size]]
+        return _generate(model, tokenizer, batch, ends, max_new_tokens)
+
     while waiting:
-        batch = waiting[:batch_size]
-        try:
-            rows = _generate(model, tokenizer, [read[at] for at in batch], ends, max_new_tokens)
-        except RuntimeError as error:
-            if len(batch) == 1 or not is_out_of_memory(error):
-                raise
-            rows = None
-        # Only here is the error gone, and with it the tensors that filled the memory.
-        if rows is None:
-            clear_device_cache(garbage_collection=True)
-            batch_size = len(batch) // 2
-            print(f"out of memory: now {batch_size} answers at once", file=sys.stderr)
-            continue
+        rows, batch_size = until_it_fits(answer, min(batch_size, len(waiting)), _half_of)
+        batch, waiting = waiting[:batch_size], waiting[batch_size:]
         found.update(zip(batch, _answers(tokenizer, rows, set(ends)), strict=True))
-        waiting = waiting[batch_size:]
     return [found[at] for at in range(len(read))]
+
+
+def _half_of(size: int, _: str) -> int | None:
+    """Return how many answers to try at once where so many were too many; None for a single one."""
+    if size == 1:
+        return None
+    print(f"out of memory: now {size // 2} answers at once", file=sys.stderr)
+    return size // 2
 
 
 def _generate(

@@ -20,13 +20,13 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
-from scripts.lib.memory_limits import Limits, free_bytes, is_out_of_memory, limits_of
+from scripts.lib.memory_limits import Limits, free_bytes, limits_of
+from scripts.lib.out_of_memory import until_it_fits
 from scripts.lib.questions.requests import (
     GreedyAnswer,
     GreedyRequest,
@@ -117,7 +117,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Generate as `hf` does; when memory runs out, again with half the batch."""
         inherited = super().generate_until
-        return self._until_it_fits(lambda: inherited(requests, disable_tqdm=disable_tqdm))
+        return self._by_batches(lambda: inherited(requests, disable_tqdm=disable_tqdm))
 
     def reference_likelihoods(
         self, requests: Sequence[ReferenceRequest], disable_tqdm: bool = False
@@ -166,7 +166,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
     ) -> list[Reply]:
         inherited = super()._loglikelihood_tokens
-        return self._until_it_fits(
+        return self._by_batches(
             lambda: inherited(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         )
 
@@ -208,12 +208,17 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         *,
         packed: bool,
     ) -> Iterator[dict[int, Reply]]:
+        def read_next(size: int) -> dict[int, Reply]:
+            return read(waiting[:size])
+
+        def row_size() -> int:
+            return self._row_size(waiting, length, packed=packed)
+
+        smaller = functools.partial(self._smaller, row_size)
         while waiting:
-            row = waiting[: self._row_size(waiting, length, packed=packed)]
-            replies = self._tried(functools.partial(read, row), smaller=len(row) > 1)
-            if replies is not None:
-                yield replies
-                waiting = waiting[len(row) :]
+            replies, size = until_it_fits(read_next, row_size(), smaller)
+            yield replies
+            waiting = waiting[size:]
 
     def _row_size(self, waiting: Sequence[TokenSequence], length: int, *, packed: bool) -> int:
         """Return how many of *waiting*, longest first, are read at once; at least one."""
@@ -262,31 +267,25 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             for index, reply in _judge(sequence, own, dtype)
         }
 
-    def _until_it_fits(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
+    def _by_batches(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
         """Return what *attempt* gives, after as many tries as halving the batch allows."""
-        while True:
-            # lm-eval's own choice ("auto") is not ours to halve.
-            smaller = isinstance(self.batch_size, int) and self.batch_size > 1
-            found = self._tried(attempt, smaller=smaller)
-            if found is not None:
-                return found
+        # lm-eval's own choice ("auto") is not ours to halve.
+        size = self.batch_size if isinstance(self.batch_size, int) else 1
+        smaller = functools.partial(self._smaller, lambda: self.batch_size)
+        found, _ = until_it_fits(lambda _: attempt(), size, smaller)
+        return found
 
-    def _tried(self, attempt: Callable[[], _Result], *, smaller: bool) -> _Result | None:
-        """Return what *attempt* gives, or None when less is to be read at once.
+    def _smaller(self, size_now: Callable[[], int], size: int, _: str) -> int | None:
+        """Halve what is read at once, and return how much that makes of the next try.
 
         Args:
-            attempt: Reads something.
-            smaller: Whether it would read less after halving; else its error is final.
+            size_now: Tells the size of the next try.
+            size: Of the last try; nothing is smaller than 1.
         """
-        try:
-            return attempt()
-        except RuntimeError as error:
-            if not smaller or not is_out_of_memory(error):
-                raise
-        # Only here is the error gone, and with it the tensors that filled the memory.
-        clear_device_cache(garbage_collection=True)
+        if size == 1:
+            return None
         self._halve()
-        return None
+        return size_now()
 
     def _halve(self) -> None:
         self._limits = self._limits.halved()

@@ -10,6 +10,7 @@ within each conversation as well 155.
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from datasets import Dataset
 from transformers import (
     AutoConfig,
@@ -31,6 +31,7 @@ from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.lora import PROMPTS_FILE, changes_base
+from scripts.lib.out_of_memory import until_it_fits
 from scripts.lib.train.launch import (
     check_batch,
     default_micro_batch,
@@ -110,21 +111,22 @@ def train_adapter(
     if arithmetic(spec) != spec.training.dtype:
         say(f"this processor cannot compute in {spec.training.dtype}: {arithmetic(spec)} is used")
     data = _load_data(spec, model, shards, scratch)
-    while True:
-        try:
-            trainer = _fit(spec, model, shards, data, scratch, size, checkpoint_seconds)
-            break
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            cause = str(error).splitlines()[0]
-        size = smaller_micro_batch(size, per_process, cause)
-        say(
-            f"memory ran out; going on with {size} sequences per pass and"
-            f" {per_process // size} passes per step ({cause})"
-        )
-        clear_device_cache(garbage_collection=True)
+    trainer, _ = until_it_fits(
+        lambda size: _fit(spec, model, shards, data, scratch, size, checkpoint_seconds),
+        size,
+        partial(_smaller, per_process),
+    )
     return _write(spec, trainer, model, shards, data, scratch, out)
+
+
+def _smaller(per_process: int, size: int, cause: str) -> int:
+    """Return the next smaller micro batch and say so; see `smaller_micro_batch`."""
+    less = smaller_micro_batch(size, per_process, cause)
+    say(
+        f"memory ran out; going on with {less} sequences per pass and"
+        f" {per_process // less} passes per step ({cause})"
+    )
+    return less
 
 
 @dataclass(frozen=True, kw_only=True)
