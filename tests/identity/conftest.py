@@ -1,6 +1,7 @@
 """The worlds that every test of identity starts from: made once, copied for each test."""
 
 import functools
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.plan import invocation, remembered
+from tests.conftest import MakeOnce
 from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.world import World
 from tests.identity.worlds import (
@@ -21,9 +23,19 @@ from tests.identity.worlds import (
 
 
 @pytest.fixture(scope="session")
-def worlds(tmp_path_factory) -> dict[str, World]:
+def worlds(make_once: MakeOnce) -> dict[str, World]:
     """The fully run worlds by name; not to be changed."""
-    return _make_worlds(tmp_path_factory.mktemp("worlds"))
+
+    def make(folder: Path) -> None:
+        made = _make_worlds(folder)
+        told = {name: [world.config, world.caches] for name, world in made.items()}
+        (folder / "worlds.json").write_text(json.dumps(told))
+
+    folder = make_once("worlds", make)
+    told = json.loads((folder / "worlds.json").read_text())
+    return {
+        name: World(folder / name, config, tuple(caches)) for name, (config, caches) in told.items()
+    }
 
 
 def _make_worlds(folder: Path) -> dict[str, World]:

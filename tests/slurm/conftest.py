@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MakeOnce
 from tests.slurm.cluster import Cluster, missing_programs
 from tests.slurm.watching import HEADER, Row, as_property, planned
 from tests.workspace import (
@@ -21,6 +22,9 @@ from tests.workspace import (
 
 SITE = "partition: cpu\ngpu_partition: gpu\ndevice: cpu\npoll_seconds: 3\n"
 """The test cluster's site file. Its GPUs are pretended, so models compute on the CPU."""
+
+STEPS = 300
+"""Steps of a training that is not over before a test can do something to it."""
 
 
 @pytest.fixture(scope="session")
@@ -43,31 +47,35 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(make_once: MakeOnce) -> Path:
     """Return a workspace in which everything before a training of some seconds is there."""
-    return _prepare(tmp_path_factory.mktemp("prepared") / "ws", steps=300)
+    return make_once("prepared", lambda folder: _prepare(folder, STEPS))
 
 
 @pytest.fixture(scope="session")
-def prepared_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_long(make_once: MakeOnce) -> Path:
     """Return one whose training takes minutes."""
-    return _prepare(tmp_path_factory.mktemp("long") / "ws", steps=6_000)
+    return make_once("prepared-long", lambda folder: _prepare(folder, 20 * STEPS))
 
 
-def _prepare(folder: Path, steps: int) -> Path:
+def _prepare(folder: Path, steps: int) -> None:
     """Make a workspace with one run, and its shards."""
     make_workspace(folder)
     add_profile(folder)
-    config = read_config(folder)
-    del config["runs"]["high"]
-    config["runs"]["low"]["training"] |= {"max_steps": steps, "eval_every_steps": steps}
-    write_config(folder, config)
+    leave_one_run(folder, steps)
     dry = snakemake(folder, "-n", "--quiet")
     assert dry.returncode == 0, dry.stdout
     shards = [f"results/{id}.json" for id in planned(folder) if id.startswith("shards/")]
     made = snakemake(folder, "-c2", *shards)
     assert made.returncode == 0, made.stdout
-    return folder
+
+
+def leave_one_run(folder: Path, steps: int) -> None:
+    """Take all runs but one out of a workspace's config, and let this one train so long."""
+    config = read_config(folder)
+    del config["runs"]["high"]
+    config["runs"]["low"]["training"] |= {"max_steps": steps, "eval_every_steps": steps}
+    write_config(folder, config)
 
 
 @pytest.fixture

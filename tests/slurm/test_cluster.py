@@ -5,45 +5,53 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import add_profile
-from tests.slurm.watching import Workflow, is_whole, planned
+from tests.slurm.conftest import STEPS, add_profile, leave_one_run
+from tests.slurm.watching import Workflow, check, is_whole, planned
 from tests.workspace import ROOT, copy_workspace, make_workspace, read_config, write_config
 
 # A local judge asks for a GPU too: tests/workflow/test_judged.py.
 GPU_RULES = ("score_benchmark", "train_adapter")
 
 
-def test_a_fresh_clone_reaches_its_report(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_fresh_clone_reaches_its_report_though_its_training_is_cancelled(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     clone = tmp_path / "tunesmith"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     make_workspace(clone)
     add_profile(clone)
-    config = read_config(clone)
-    del config["benchmarks"]["say"]
-    write_config(clone, config)
-    flow = Workflow(cluster, clone)
-    assert flow.start().finish(900) == 0, flow.output
+    leave_one_run(clone, STEPS)
+    flow = Workflow(cluster, clone).start()
+    before = flow.snapshot()
+    cancelled = flow.training(seconds=600)
+    cluster.run("scancel", cancelled)
+    assert flow.finish(900) == 0, flow.output
+    assert flow.resumed()
+    check(flow.row("scancel of the training job", before, "retried, resumed, done"))
     assert "The report: results/report/index.html" in flow.output
     assert (clone / "results" / "report" / "index.html").exists()
     assert list((clone / "logs" / "efficiency").iterdir())
-    assert not list((clone / "logs" / "slurm").rglob("*.log")), "logs of good jobs stayed"
-    jobs = [
-        job
-        for job in cluster.sacct("WorkDir", "Comment", "AllocTRES", "State", "Start", "End")
-        if job["WorkDir"] == str(clone)
-    ]
+    left = {log.stem for log in (clone / "logs" / "slurm").rglob("*.log")}
+    assert left <= {cancelled}, "logs of good jobs stayed"
+    fields = ("JobID", "WorkDir", "Comment", "AllocTRES", "State", "Start", "End")
+    jobs = [job for job in cluster.sacct(*fields) if job["WorkDir"] == str(clone)]
     rules = {re.match("rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in jobs}
     assert set(GPU_RULES) < rules
     for job in jobs:
         asks = any(rule in job["Comment"] for rule in GPU_RULES)
         assert ("gres/gpu=1" in job["AllocTRES"]) == asks, job
-        assert job["State"] == "COMPLETED", job
+    ended = {job["JobID"]: job["State"].split()[0] for job in jobs}
+    assert ended.pop(cancelled) == "CANCELLED"
+    assert set(ended.values()) == {"COMPLETED"}
     spans = [(j["Start"], j["End"]) for j in jobs if "gres/gpu=1" in j["AllocTRES"]]
     at_once = [sum(a <= start < b for a, b in spans) for start, _ in spans]
     assert max(at_once) == 2, "two GPUs, two jobs at a time"
 
 
+@pytest.mark.slow
 def test_two_tasks_train_one_adapter(cluster: Cluster, prepared: Path, tmp_path: Path) -> None:
     """Several nodes, as far as one node can show: two processes that Slurm starts and counts."""
     folder = copy_workspace(prepared, tmp_path / "ws")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm import settings
 from tests.slurm.cluster import Cluster
-from tests.slurm.watching import Row, Workflow, planned
+from tests.slurm.watching import Row, Workflow, check, planned
 
 Report = Callable[[Row], Row]
 
@@ -45,17 +45,7 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def check(row: Row) -> None:
-    """Fail where something was lost, doubled or left partial."""
-    assert (row.lost, row.doubled, row.partial) == (0, 0, 0), row
-
-
-def resumed(flow: Workflow) -> bool:
-    """Tell whether the training went on from a checkpoint."""
-    (log,) = (flow.folder / "logs" / "train_adapter").glob("*.log")
-    return "going on from" in log.read_text()
-
-
+@pytest.mark.slow
 def test_snakemake_killed_and_started_again(adapter: Workflow, report: Report) -> None:
     # Somebody else's workflow in the same folder, as far as squeue can tell.
     other = ("--job-name", "tunesmith_other", "-D", str(adapter.folder), "-o", "/dev/null")
@@ -69,12 +59,13 @@ def test_snakemake_killed_and_started_again(adapter: Workflow, report: Report) -
     adapter.finish()
     assert adapter.start().finish() == 0, adapter.output
     assert f"cancelling 1 Slurm job(s) of a workflow that was killed: {orphan}" in adapter.output
-    assert resumed(adapter)
+    assert adapter.resumed()
     assert adapter.cluster.run("squeue", "-h", "-j", bystander, "-o", "%T") == "RUNNING"
     adapter.cluster.run("scancel", bystander)
     check(report(adapter.row("kill -9 of Snakemake", before, "started again, resumed, done")))
 
 
+@pytest.mark.slow
 def test_cancelled_training_is_retried_from_its_checkpoint(
     adapter: Workflow, report: Report
 ) -> None:
@@ -82,7 +73,7 @@ def test_cancelled_training_is_retried_from_its_checkpoint(
     before = adapter.snapshot()
     adapter.cluster.run("scancel", adapter.training())
     assert adapter.finish() == 0, adapter.output
-    assert resumed(adapter)
+    assert adapter.resumed()
     check(report(adapter.row("scancel of the training job", before, "retried, resumed, done")))
 
 
@@ -111,7 +102,7 @@ def test_interrupted_by_hand(adapter: Workflow, report: Report) -> None:
     assert adapter.finish() == 1
     adapter.until("no job", lambda: not adapter.cluster.run("squeue", "-h"))
     assert adapter.start().finish() == 0, adapter.output
-    assert resumed(adapter)
+    assert adapter.resumed()
     check(report(adapter.row("Ctrl-C", before, "jobs cancelled; started again, resumed, done")))
 
 
@@ -131,7 +122,7 @@ def test_walltime_saves_a_checkpoint_and_the_retry_gets_more(
     before = flow.snapshot()
     first = flow.training()
     assert flow.finish(1200) == 0, flow.output
-    assert resumed(flow)
+    assert flow.resumed()
     limits = {job["JobID"]: job["TimelimitRaw"] for job in cluster.sacct("JobID", "TimelimitRaw")}
     assert limits[first] == "2" and "60" in limits.values()
     check(report(flow.row("walltime reached", before, "checkpoint saved, retried with more time")))

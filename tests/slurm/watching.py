@@ -103,7 +103,7 @@ class Workflow:
         """Send a signal to Snakemake itself."""
         os.kill(self._process.pid, how)
 
-    def job(self, rule: str, state: str = "RUNNING") -> str:
+    def job(self, rule: str, state: str = "RUNNING", seconds: float = 180) -> str:
         """Wait for a Slurm job of *rule* in *state* and return its id."""
         found: list[str] = []
 
@@ -111,7 +111,7 @@ class Workflow:
             found[:] = [id for id, now, comment in self._jobs() if now == state and rule in comment]
             return bool(found) or self._process.poll() is not None
 
-        self.cluster.wait(f"a job of {rule} that is {state}", look, seconds=180)
+        self.cluster.wait(f"a job of {rule} that is {state}", look, seconds=seconds)
         assert found, f"the workflow ended first: {self._log.read_text()}"
         return found[0]
 
@@ -119,9 +119,9 @@ class Workflow:
         """Wait until *true* holds."""
         self.cluster.wait(what, true, seconds=seconds)
 
-    def training(self) -> str:
-        """Wait until a training job has made steps, and return its Slurm id."""
-        id = self.job("train_adapter")
+    def training(self, seconds: float = 180) -> str:
+        """Wait so long for a training job, and until it has made steps; return its Slurm id."""
+        id = self.job("train_adapter", seconds=seconds)
         logs = self.folder / "logs" / "train_adapter"
 
         def steps() -> bool:
@@ -129,6 +129,11 @@ class Workflow:
 
         self.until("the first training step", steps)
         return id
+
+    def resumed(self) -> bool:
+        """Tell whether the training went on from a checkpoint."""
+        (log,) = (self.folder / "logs" / "train_adapter").glob("*.log")
+        return "going on from" in log.read_text()
 
     def snapshot(self) -> Snapshot:
         """Return the manifests that are there."""
@@ -165,6 +170,11 @@ class Workflow:
                     running[comment].add(id)
             self.twice |= {comment for comment, ids in running.items() if len(ids) > 1}
             time.sleep(1)
+
+
+def check(row: Row) -> None:
+    """Fail where something was lost, doubled or left partial."""
+    assert (row.lost, row.doubled, row.partial) == (0, 0, 0), row
 
 
 def is_whole(manifest: Path) -> bool:

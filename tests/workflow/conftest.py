@@ -5,24 +5,36 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MakeOnce
 from tests.workspace import ROOT, copy_workspace, make_workspace, snakemake
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the cache that the finished workspace published to."""
-    return tmp_path_factory.mktemp("cache")
+def run_once(make_once: MakeOnce) -> Path:
+    """Return a folder with a workspace whose workflow ran to its report, and its cache."""
+
+    def run(folder: Path) -> None:
+        cache = folder / "cache"
+        cache.mkdir()
+        workspace = make_workspace(folder / "ws")
+        result = snakemake(
+            workspace, "-c2", "--show-failed-logs", env={"TUNESMITH_CACHE": str(cache)}
+        )
+        assert result.returncode == 0, result.stdout
+
+    return make_once("workflow", run)
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+def shared_cache(run_once: Path) -> Path:
+    """Return the cache that the finished workspace published to."""
+    return run_once / "cache"
+
+
+@pytest.fixture(scope="session")
+def finished(run_once: Path) -> Path:
     """Return a workspace whose workflow ran to its report."""
-    folder = make_workspace(tmp_path_factory.mktemp("finished") / "ws")
-    result = snakemake(
-        folder, "-c2", "--show-failed-logs", env={"TUNESMITH_CACHE": str(shared_cache)}
-    )
-    assert result.returncode == 0, result.stdout
-    return folder
+    return run_once / "ws"
 
 
 @pytest.fixture
