@@ -18,6 +18,7 @@ input or stand in an artifact's spec.
 import ast
 import functools
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ class ProjectCode:
         self.root = root
         self._modules: dict[Path, _Module] = {}
         self._open: list[Path] = []
-        self._packages: set[Path] = set()
+        self._packages: set[str] = set()
+        self._is_file = functools.cache(lambda place: os.path.isfile(f"{root}/{place}"))
 
     def digest(self, rule: str, kinds: Iterable[str] = ()) -> str:
         """Return 16 hex digits that change when the behaviour of a rule's program can.
@@ -165,13 +167,12 @@ class ProjectCode:
             if target is None:
                 meant.append(f"{one.name} as {one.alias}")
                 continue
-            file, whole = target
-            place = file.relative_to(self.root).as_posix()
+            place, whole = target
             if place in PLUMBING:
                 digest = PLUMBING[place]
             else:
-                files.append(file)
-                digest = self._module(file).digest
+                files.append(self.root / place)
+                digest = self._module(files[-1]).digest
             if not whole:
                 meant.append(f"{name} as {one.alias} of {digest}")
             elif one.alias in source.rebound:
@@ -190,33 +191,35 @@ class ProjectCode:
         """Return the data files that lie beside a module and that it names."""
         return sorted(name for name in source.strings if (path.parent / name).is_file())
 
-    def _target(self, one: Import, importer: Path) -> tuple[Path, bool] | None:
+    def _target(self, one: Import, importer: Path) -> tuple[str, bool] | None:
         """Return the project file that is imported from, and whether it is imported itself.
+
+        Asked of thousands of imports: places are texts from the root, and looked for once.
 
         Returns:
             None for what is no part of the project.
         """
         parts = one.name.split(".")
-        if not (self.root / parts[0] / "__init__.py").is_file():
+        if not self._is_file(f"{parts[0]}/__init__.py"):
             return None
         for length in range(len(parts), 1, -1):
-            file = self.root.joinpath(*parts[: length - 1], f"{parts[length - 1]}.py")
-            if file.is_file():
+            place = f"{'/'.join(parts[:length])}.py"
+            if self._is_file(place):
                 if not one.alias:
                     raise ValueError(
                         f"{importer}: `import {one.name}` cannot be followed; write `from"
                         f" {'.'.join(parts[:-1])} import {parts[-1]}`"
                     )
                 for above in range(1, length):
-                    self._check_package(self.root.joinpath(*parts[:above]))
-                return file, length == len(parts)
+                    self._check_package("/".join(parts[:above]))
+                return place, length == len(parts)
         raise ValueError(f"{importer}: {one.name} is nothing in this project")
 
-    def _check_package(self, package: Path) -> None:
+    def _check_package(self, package: str) -> None:
         """Refuse a package that runs code of its own, which no digest would see."""
         if package in self._packages:
             return
-        file = package / "__init__.py"
+        file = self.root / package / "__init__.py"
         if file.is_file() and read_source(file).text != "(Module)":
             raise ValueError(f"{file} holds more than a docstring: move the code to a module")
         self._packages.add(package)
