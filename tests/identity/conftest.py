@@ -2,12 +2,16 @@
 
 import functools
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from scripts.lib.artifacts import pins
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.pins import read_lock
+from scripts.lib.jobs import checks
 from scripts.lib.plan import invocation, remembered
 from tests.conftest import MakeOnce
 from tests.identity.rows_lm_eval import make_task_world
@@ -27,7 +31,8 @@ def worlds(make_once: MakeOnce) -> dict[str, World]:
     """The fully run worlds by name; not to be changed."""
 
     def make(folder: Path) -> None:
-        made = _make_worlds(folder)
+        with projects_below_are_read_once(folder, readers()):
+            made = _make_worlds(folder)
         told = {name: [world.config, world.caches] for name, world in made.items()}
         (folder / "worlds.json").write_text(json.dumps(told))
 
@@ -70,32 +75,52 @@ def _share(local: World, base: Path) -> World:
     return shared
 
 
-@pytest.fixture(scope="session")
-def caching_readers():
-    """The readers of code and lock that remember what they read, kept for all modules."""
+Readers = tuple[Callable[[Path], ProjectCode], Callable[[Path], dict[str, str]]]
+"""What reads the code of a project, and its lock."""
+
+
+def readers() -> Readers:
+    """Return readers that remember what they read."""
     return functools.cache(ProjectCode), functools.cache(read_lock)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def unchanged_projects_are_read_once(worlds, caching_readers):
-    """Digest the code and read the lock of the worlds' own projects once, for speed.
+@contextmanager
+def projects_below_are_read_once(folder: Path, remembering: Readers) -> Iterator[None]:
+    """Digest the code and read the lock of projects below *folder* once, for speed.
 
-    A test that edits code or lock has a project of its own, which is read each time.
+    So are the versions of the libraries, which stay what they are while tests run.
     """
-    known = {world.root.resolve() for world in worlds.values()}
-    code_once, lock_once = caching_readers
+    code_once, lock_once = remembering
 
     def code(root: Path) -> ProjectCode:
         place = root.resolve()
-        return (code_once if place in known else ProjectCode)(place)
+        return (code_once if place.is_relative_to(folder) else ProjectCode)(place)
 
     def lock(path: Path) -> dict[str, str]:
         place = path.parent.resolve()
-        return (lock_once if place in known else read_lock)(place / path.name)
+        return (lock_once if place.is_relative_to(folder) else read_lock)(place / path.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invocation, "ProjectCode", code)
+        for module in (invocation, checks):
+            patch.setattr(module, "ProjectCode", code)
         patch.setattr(invocation, "read_lock", lock)
+        patch.setattr(pins, "version", functools.cache(pins.version))
+        yield
+
+
+@pytest.fixture(scope="session")
+def remembering() -> Readers:
+    """Readers that remember what they read, kept for all modules."""
+    return readers()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchanged_projects_are_read_once(worlds, remembering):
+    """Read the worlds' own projects once.
+
+    A test that edits code or lock has a project of its own, which is read each time.
+    """
+    with projects_below_are_read_once(worlds["local"].base.parent.resolve(), remembering):
         yield
 
 
