@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from scripts.lib.errors import PipelineError
+from scripts.lib.plan.invocation import plan_invocation, read_configs
 from tests.workspace import ROOT, SUBJECTS, jobs, read_config, snakemake, write_config
 
 Change = Callable[[dict[str, Any], Path], None]
@@ -58,51 +60,77 @@ def several_at_once(config: dict[str, Any], folder: Path) -> None:
     config["benchmarks"]["mmlu"]["shots"] = -1
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (wrong_key, ["runs.low.lora.rank", "r"]),
-        (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
-        (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
-        (no_template, ["models.tiny.template", "has no chat template", "runs.low", "chatml"]),
-        (empty_dataset, ["datasets.say", "empty"]),
-        (another_format, ["datasets.say", "columns messages", "write `format: messages`"]),
-        (packed, ["datasets.say", "say.jsonl is compressed by gzip", "gunzip"]),
-        (
-            bad_questions,
-            [
-                "benchmarks.mmlu: 1 of 15 rows is no question",
-                f"mmlu/test/{SUBJECTS[0]}.jsonl:5 needs a list of 4 texts",
-                "2 of 10 rows are no questions",
-                "data/held_out.jsonl:1 has no text in `answer`",
-                "data/held_out.jsonl:10 is not JSON",
-                "benchmarks.own: 3 of 4 rows are no questions",
-                "data/own.csv:4 has 'x' in `answer`, which is the text of A and B",
-                "data/own.csv:5 has neither text nor a whole number",
-                "data/own.csv:6 has 'C' in `answer`, which is none of its 2 choices",
-                "set `on_bad_row: leave_out`",
-            ],
-        ),
-        (
-            several_at_once,
-            ["runs.low.model", "did you mean", "tiny", "benchmarks.mmlu.shots", "-1"],
-        ),
-    ],
-)
-def test_a_wrong_config_ends_before_any_job(
-    workspace: Path, change: Change, words: list[str]
-) -> None:
-    before = sorted(path for path in workspace.glob("results/*/*") if path.parts[-2] != "plans")
+SHOWN = [
+    (no_template, ["models.tiny.template", "has no chat template", "runs.low", "chatml"]),
+    (
+        bad_questions,
+        [
+            "benchmarks.mmlu: 1 of 15 rows is no question",
+            f"mmlu/test/{SUBJECTS[0]}.jsonl:5 needs a list of 4 texts",
+            "2 of 10 rows are no questions",
+            "data/held_out.jsonl:1 has no text in `answer`",
+            "data/held_out.jsonl:10 is not JSON",
+            "benchmarks.own: 3 of 4 rows are no questions",
+            "data/own.csv:4 has 'x' in `answer`, which is the text of A and B",
+            "data/own.csv:5 has neither text nor a whole number",
+            "data/own.csv:6 has 'C' in `answer`, which is none of its 2 choices",
+            "set `on_bad_row: leave_out`",
+        ],
+    ),
+    (
+        several_at_once,
+        ["runs.low.model", "did you mean", "tiny", "benchmarks.mmlu.shots", "-1"],
+    ),
+]
+REFUSED = [
+    (wrong_key, ["runs.low.lora.rank", "r"]),
+    (missing_file, ["datasets.say", "data/sya.jsonl", "does not exist"]),
+    (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
+    (empty_dataset, ["datasets.say", "empty"]),
+    (another_format, ["datasets.say", "columns messages", "write `format: messages`"]),
+    (packed, ["datasets.say", "say.jsonl is compressed by gzip", "gunzip"]),
+]
+
+
+def artifacts(workspace: Path) -> list[Path]:
+    """Return what was made in a workspace."""
+    return sorted(path for path in workspace.glob("results/*/*") if path.parts[-2] != "plans")
+
+
+def apply(change: Change, workspace: Path) -> None:
+    """Do what a user does wrong."""
     config = read_config(workspace)
     change(config, workspace)
     write_config(workspace, config)
+
+
+@pytest.mark.parametrize(("change", "words"), SHOWN)
+def test_a_wrong_config_ends_before_any_job(
+    workspace: Path, change: Change, words: list[str]
+) -> None:
+    before = artifacts(workspace)
+    apply(change, workspace)
     result = snakemake(workspace, "-c2")
     assert result.returncode == 1
     assert "Traceback" not in result.stdout
     assert [word for word in words if word not in result.stdout] == []
     assert jobs(result.stdout) == []
-    after = sorted(path for path in workspace.glob("results/*/*") if path.parts[-2] != "plans")
-    assert after == before
+    assert artifacts(workspace) == before
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED)
+def test_a_wrong_config_is_refused_when_it_is_planned(
+    workspace: Path, change: Change, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Snakemake shows it in the test above: here planning itself is asked, in this process."""
+    before = artifacts(workspace)
+    apply(change, workspace)
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("TUNESMITH_CACHE", "")
+    with pytest.raises(PipelineError) as caught:
+        plan_invocation(read_configs({}, [], ROOT), ROOT)
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert artifacts(workspace) == before
 
 
 def test_two_runs_of_one_name_are_refused_with_their_lines(workspace: Path) -> None:

@@ -17,7 +17,13 @@ AFTER_OTHER_SHOTS = ["compare_runs", "merge_adapter", "score_benchmark"]
 """Rules that must have run after another number of shots, with the merged model's files gone."""
 
 
-@pytest.fixture(params=["here", "from a cache", "from an orphan"])
+@pytest.fixture(
+    params=[
+        pytest.param("here", marks=pytest.mark.slow),
+        "from a cache",
+        pytest.param("from an orphan", marks=pytest.mark.slow),
+    ]
+)
 def workspace(
     request: pytest.FixtureRequest, finished: Path, shared_cache: Path, tmp_path: Path
 ) -> tuple[Path, str]:

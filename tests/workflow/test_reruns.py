@@ -56,6 +56,7 @@ def test_another_learning_rate_runs_that_run_and_the_comparison(workspace: Path)
     assert dry(workspace) == TUNED_HIGH
 
 
+@pytest.mark.slow
 def test_swapped_rank_and_alpha_are_noticed(workspace: Path) -> None:
     config = read_config(workspace)
     config["runs"]["high"]["lora"] = {"r": 8, "alpha": 4, "dropout": 0.0}
@@ -70,6 +71,7 @@ def test_touched_files_and_lost_metadata_run_nothing(workspace: Path) -> None:
     assert dry(workspace) == []
 
 
+@pytest.mark.slow
 def test_a_row_edited_under_its_old_size_and_time_is_noticed(workspace: Path) -> None:
     rows = workspace / "data" / "say.jsonl"
     stat = rows.stat()
@@ -141,6 +143,7 @@ def test_a_clone_with_the_shared_cache_only_compares(
     assert (clone / "results/report/comparison.csv").read_text() == first
 
 
+@pytest.mark.slow
 def test_a_truncated_artifact_is_made_again_when_it_is_needed(workspace: Path) -> None:
     (shards,) = (workspace / "results/shards").glob("say-*/")
     victim = next(shards.glob("train-*.parquet"))
@@ -226,7 +229,14 @@ def _newest_plan(folder: Path) -> bool:
     return any(path.stat().st_mtime_ns >= plans for path in logs)
 
 
-@pytest.mark.parametrize("profile", ["slurm", "profiles/slurm", "local", "profiles/local"])
+def beside(profile: str) -> object:
+    """Return a profile that lies where another one, which is tried each time, links to."""
+    return pytest.param(profile, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "profile", ["slurm", beside("profiles/slurm"), "local", beside("profiles/local")]
+)
 def test_profiles_resolve_from_the_project_folder(profile: str) -> None:
     result = snakemake(ROOT, "--profile", profile, "-n", "--quiet", "--executor", "dryrun")
     assert result.returncode == 0, result.stdout
