@@ -264,6 +264,7 @@ def test_training_on_a_full_disk_tells_and_goes_on_from_its_checkpoint(workspace
         assert f"going on from {kept.name}" in output
 
 
+@pytest.mark.slow
 def test_training_under_a_limit_on_files_tells(workspace, tmp_path):
     process, manifest = start(
         workspace, "train_adapter", "adapters", tmp_path, preexec_fn=limited(4096)
@@ -295,6 +296,7 @@ def test_scoring_on_a_full_disk_tells_and_goes_on_when_there_is_room(workspace, 
         assert manifest.exists()
 
 
+@pytest.mark.slow
 def test_scoring_under_a_limit_on_files_tells(workspace, tmp_path):
     shutil.rmtree(workspace[0] / "results/scores", ignore_errors=True)
     process, _ = start(workspace, "score_benchmark", "scores", tmp_path, preexec_fn=limited(256))

@@ -215,8 +215,24 @@ def rows_read(model, asked, tokenizer, **options):
     return read
 
 
-@pytest.mark.parametrize(("shots", "chat"), [(5, False), (5, True), (0, False), (0, True)])
-@pytest.mark.parametrize("name", SHARING)
+# Packed rows, windows and an attention of its own are asked in every way each time, the others in
+# one way; the rest is for the long run of the tests.
+IN_EVERY_WAY = ("llama", "gemma3", "bloom")
+WAYS = ((5, False), (5, True), (0, False), (0, True))
+
+
+@pytest.mark.parametrize(
+    ("name", "shots", "chat"),
+    [
+        pytest.param(
+            name,
+            *way,
+            marks=[] if name in IN_EVERY_WAY or way == WAYS[0] else [pytest.mark.slow],
+        )
+        for name in SHARING
+        for way in WAYS
+    ],
+)
 def test_multiple_choice_gets_the_answers_of_hf(model_of, tokenizer, name, shots, chat):
     assert shares_prefixes(model_of(name))
     asked = mmlu_requests(tokenizer, shots=shots, chat_template=chat)
@@ -441,11 +457,11 @@ def test_lm_eval_knows_the_model_by_name():
 @pytest.mark.parametrize(
     ("name", "shots", "chat", "count"),
     [
-        ("llama", 5, False, 1),
-        ("qwen2", 0, False, 2),
         ("qwen3", 0, True, 1),
-        ("gpt-neox", 2, True, 1),
-        ("gemma3", 2, False, 1),
+        pytest.param("llama", 5, False, 1, marks=pytest.mark.slow),
+        pytest.param("qwen2", 0, False, 2, marks=pytest.mark.slow),
+        pytest.param("gpt-neox", 2, True, 1, marks=pytest.mark.slow),
+        pytest.param("gemma3", 2, False, 1, marks=pytest.mark.slow),
     ],
 )
 def test_real_questions_of_every_subject_get_the_answers_of_hf(
