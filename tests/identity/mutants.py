@@ -43,16 +43,16 @@ class Done:
         return next((f for h in hashes if (f := self._found.get((stage, h)))), None)
 
 
-def planned(row: Row, before: World, folder: Path) -> tuple[str, Graph]:
+def planned(row: Row, before: World, done: Done, folder: Path) -> tuple[str, Graph]:
     """Return what is wrong with the plan after *row*, when all was made before it; and its graph.
 
     Args:
         row: The change.
         before: A world, run or not.
+        done: All that it is made of.
         folder: A new folder.
     """
     world = before.copy(folder, results=False)
-    done = Done(before.graph())
     row.change(world)
     redo = world.config.get("redo", ())
     redo = [redo] if isinstance(redo, str) else redo

@@ -11,7 +11,7 @@ from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.benchmarks.kinds import MODULES
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
 from scripts.lib.plan import build_graph, missing, remembered
-from tests.identity.mutants import Mutant, Part, changed_parts, parts_of, planned
+from tests.identity.mutants import Done, Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
@@ -138,9 +138,11 @@ def honest(worlds, tmp_path_factory) -> dict[str, Honest]:
     """Every row by name, planned once by the honest code."""
     folder = tmp_path_factory.mktemp("honest")
     before = {name: world.graph() for name, world in worlds.items()}
+    done = {name: Done(graph) for name, graph in before.items()}
     result = {}
     for index, row in enumerate(ROWS):
-        text, after = planned(row, worlds[row.world], folder / str(index))
+        world = worlds[row.world]
+        text, after = planned(row, world, done[row.world], folder / str(index))
         result[row.name] = Honest(text, changed_parts(before[row.world], after))
     return result
 
@@ -175,8 +177,12 @@ def killer(worlds, honest, tmp_path):
             rows,
             key=lambda row: (not honest[row.name].touched & own, len(honest[row.name].touched)),
         )
+        done: dict[str, Done] = {}
         for row in plainest[:TRIED]:
-            text, _ = planned(row, worlds[row.world], tmp_path / str(next(numbers)))
+            if row.world not in done:
+                done[row.world] = Done(worlds[row.world].graph())
+            folder = tmp_path / str(next(numbers))
+            text, _ = planned(row, worlds[row.world], done[row.world], folder)
             if text:
                 return text
         return ""
@@ -191,8 +197,9 @@ def test_every_row_holds_for_a_plan_without_files(honest):
 
 def test_a_mutant_that_breaks_nothing_fails_no_row(worlds, mutate, tmp_path):
     mutate(Mutant("none"))
+    done = {name: Done(world.graph()) for name, world in worlds.items()}
     for index, row in enumerate(ROWS[::8]):
-        text, _ = planned(row, worlds[row.world], tmp_path / str(index))
+        text, _ = planned(row, worlds[row.world], done[row.world], tmp_path / str(index))
         assert text == ""
 
 
