@@ -71,9 +71,11 @@ check: env ## lint, format, types, directions of imports, Snakemake's own lint
 	$(BIN)/python -m scripts.tools.lint_workflow
 
 # One thread for each process: they share the cores, and threads that wait for each other spin.
+SIDE_BY_SIDE := -n $(CORES) --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: env ## all tests but the long ones (BELOW=folder for their files, else the system's /tmp)
-	$(call PYTEST,OMP_NUM_THREADS=1) -m "not slow" -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=15
+	$(call PYTEST,OMP_NUM_THREADS=1) -m "not slow" $(SIDE_BY_SIDE) --durations=15
 
 .PHONY: test-unit
 test-unit: env ## the quick tests (TESTS='files or names' for some of them, BELOW=folder)
@@ -81,7 +83,7 @@ test-unit: env ## the quick tests (TESTS='files or names' for some of them, BELO
 
 .PHONY: test-long
 test-long: env ## the tests that take too long for every change (BELOW=folder)
-	$(PYTEST) -m slow -v
+	$(call PYTEST,OMP_NUM_THREADS=1) -m slow -v $(SIDE_BY_SIDE) --durations=15
 
 .PHONY: docs
 docs: env ## write the pages that are made from the code
