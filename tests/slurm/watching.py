@@ -43,6 +43,9 @@ class Row:
         return f"{self.fault:34} {self.lost:4} {self.doubled:7} {self.partial:7}  {self.outcome}"
 
 
+NO_ARTIFACTS = ("plans", "batches")
+"""Folders of the results whose files are no manifests."""
+
 HEADER = f"{'fault':34} {'lost':>4} {'doubled':>7} {'partial':>7}  outcome"
 
 
@@ -140,7 +143,7 @@ class Workflow:
         return {
             str(path.relative_to(self.folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in (self.folder / "results").glob("*/*-*.json")
-            if path.parent.name != "plans" and not path.parent.name.startswith(".")
+            if path.parent.name not in NO_ARTIFACTS and not path.parent.name.startswith(".")
         }
 
     def row(self, fault: str, before: Snapshot, outcome: str) -> Row:
