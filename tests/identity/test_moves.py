@@ -23,6 +23,12 @@ print(json.dumps([[rule, code.digest(rule, kind)] for rule in {rules} for kind i
 """
 
 
+@pytest.fixture(scope="module")
+def before() -> str:
+    """All digests of the code as it lies here."""
+    return digests(ROOT)
+
+
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """A copy of the programs and the library."""
@@ -101,8 +107,7 @@ def import_from(text: str, before: str, after: str) -> str:
         "with its data file",
     ],
 )
-def test_a_module_that_is_moved_changes_no_key(clone, old, new):
-    before = digests(clone)
+def test_a_module_that_is_moved_changes_no_key(clone, before, old, new):
     move(clone, old, new)
     if old.endswith("/report"):
         (data,) = (clone / f"scripts/lib/{old}").parent.glob("*.html.jinja")
@@ -110,8 +115,7 @@ def test_a_module_that_is_moved_changes_no_key(clone, old, new):
     assert digests(clone) == before
 
 
-def test_a_package_that_is_renamed_changes_no_key(clone):
-    before = digests(clone)
+def test_a_package_that_is_renamed_changes_no_key(clone, before):
     (clone / "scripts/lib").rename(clone / "scripts/core")
     rewrite(clone, r"\bscripts\.lib\b", "scripts.core")
     rewrite(clone, r"from scripts import lib\b", "from scripts import core")
@@ -119,8 +123,7 @@ def test_a_package_that_is_renamed_changes_no_key(clone):
     assert digests(clone, "scripts.core") == before
 
 
-def test_imports_that_ruff_sorts_another_way_change_no_key(clone):
-    before = digests(clone)
+def test_imports_that_ruff_sorts_another_way_change_no_key(clone, before):
     options = ["--config", "lint.isort.force-sort-within-sections=true"]
     options += ["--config", "lint.isort.force-single-line=true"]
     ruff = [Path(sys.executable).with_name("ruff"), "check", "scripts", "--select", "I", "--fix"]
