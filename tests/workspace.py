@@ -79,6 +79,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "config" / "config.yaml").read_text())
 
 
+def leave_one_run_and_mmlu(folder: Path) -> None:
+    """Take out of a workspace's config what a test of scores can do without."""
+    config = read_config(folder)
+    del config["runs"]["low"], config["benchmarks"]["say"]
+    write_config(folder, config)
+
+
 def copy_workspace(source: Path, target: Path) -> Path:
     """Copy a workspace; artifacts are hard links, everything that tests edit is a copy."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("results"), symlinks=True)

@@ -16,6 +16,7 @@ from tests.workspace import (
     ROOT,
     copy_workspace,
     jobs,
+    leave_one_run_and_mmlu,
     read_config,
     snakemake,
     write_config,
@@ -164,14 +165,20 @@ def test_redo_makes_a_run_again_with_all_that_follows(workspace: Path) -> None:
 
 
 def test_redo_of_a_stage_really_makes_it_again(workspace: Path) -> None:
-    manifests = sorted((workspace / "results/categories").glob("*.json"))
+    leave_one_run_and_mmlu(workspace)
+    manifests = sorted((workspace / "results/categories").glob("*-mmlu-*.json"))
     before = {path: path.stat().st_mtime_ns for path in manifests}
     result = snakemake(workspace, "-c2", "--config", "redo=categories")
     assert result.returncode == 0, result.stdout
-    made = jobs(result.stdout)
-    assert len([job for job in made if job.startswith("aggregate_scores")]) == len(before) == 6
-    assert made[-2:] == ["compare_runs all", "write_report all"]
-    assert all(path.stat().st_mtime_ns > before[path] for path in manifests)
+    assert jobs(result.stdout) == [
+        "aggregate_scores model-mmlu",
+        "aggregate_scores model-say-r4-mmlu",
+        "compare_runs all",
+        "write_report all",
+    ]
+    again = [path for path in manifests if path.stat().st_mtime_ns > before[path]]
+    assert again == [path for path in manifests if "-r2-" not in path.name]
+    assert len(again) == 2
     assert dry(workspace) == []
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.workspace import (
     ROOT,
     SUBJECTS,
+    leave_one_run_and_mmlu,
     make_workspace,
     read_config,
     snakemake,
@@ -101,6 +102,7 @@ def test_who_makes_some_of_the_same_scores_is_told_though_no_output_is_the_same(
     workspace: Path,
 ) -> None:
     """Scores are made in batches, of which Snakemake's lock knows the tokens only."""
+    leave_one_run_and_mmlu(workspace)
     for stage in ("scores", "categories", "comparisons", "reports", "batches"):
         shutil.rmtree(workspace / "results" / stage)
     with stopped_workflow(workspace) as first:
