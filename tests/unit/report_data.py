@@ -44,7 +44,7 @@ def _changed(rng, base, to_right, to_wrong):
 def _benchmark(kind, base_name, answers, notes=()):
     base = answers[base_name]
     protocol = {"kind": kind, "shots": 5 if kind == "mmlu" else 0, "chat_template": kind != "mmlu"}
-    protocol |= {"limit": None, "dtype": "float32", "backend": "hf"}
+    protocol |= {"limit": None, "dtype": "float32", "backend": "hf", "on_long_prompt": "error"}
     protocol |= {"max_new_tokens": None if kind == "mmlu" else 32}
     return {
         "protocol": protocol,

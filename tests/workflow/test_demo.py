@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.comparison_file import read_comparison
 from tests.workspace import ROOT, jobs, snakemake
 
 PROFILE = (
@@ -27,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def comparison(demo: Path) -> dict:
     """Return the demo's comparison.json."""
-    return json.loads((demo / "results/report/comparison.json").read_text())
+    return read_comparison(demo / "results/report")
 
 
 @pytest.mark.e2e

@@ -17,6 +17,7 @@ from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.scoring import write_provenance
 from scripts.lib.score.statistics import paired_difference
+from tests.comparison_file import read_comparison
 
 SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")
 QUESTIONS = 40
@@ -71,6 +72,7 @@ class Bench:
             "dtype": "float32",
             "max_new_tokens": None if kind == "mmlu" else 16,
             "backend": "hf",
+            "on_long_prompt": "error",
             "fewer_shots": fewer_shots,
         }
         if split_markers:
@@ -110,7 +112,7 @@ class Bench:
         self.markdown = (out / "comparison.md").read_text()
         with (out / "comparison.csv").open() as stream:
             self.rows = list(csv.DictReader(stream))
-        return json.loads((out / "comparison.json").read_text())
+        return read_comparison(out)
 
 
 @pytest.fixture

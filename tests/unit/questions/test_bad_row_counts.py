@@ -13,6 +13,7 @@ from scripts.lib.report.card_results import results
 from scripts.lib.report.page import ReportSpec, render_page
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores, load_answers
 from scripts.lib.score.files import PROTOCOL_FILE
+from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
 from tests.unit import judged_data
 from tests.unit.benchmarks.judged_pairs.test_comparison_judged import Judged, page, text_of
@@ -75,7 +76,7 @@ def compared(scores, sums, out):
     out.mkdir()
     places = {"scores/x": scores, "categories/x": sums}
     compare_runs(CompareSpec.from_json(given), places, {}, out)
-    return json.loads((out / "comparison.json").read_text())
+    return read_comparison(out)
 
 
 def test_what_was_left_out_stands_in_protocol_categories_comparison_report_and_card(

@@ -12,6 +12,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.scoring import write_provenance
+from tests.comparison_file import read_comparison
 
 
 def metric(name, *, pattern=None, ignore_case=False):
@@ -113,6 +114,7 @@ def write_answers(folder, responses):
     pd.DataFrame(rows).to_parquet(folder / "questions.parquet")
     protocol = {"kind": "exact_match", "shots": 0, "chat_template": True, "limit": None}
     protocol |= {"dtype": "float32", "max_new_tokens": 8}
+    protocol |= {"on_long_prompt": "error", "backend": "shared-prefix"}
     (folder / "protocol.json").write_text(json.dumps(protocol))
     write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, folder)
     return folder
@@ -154,7 +156,7 @@ def test_kept_responses_are_judged_anew_up_to_the_comparison(tmp_path):
     )
     (tmp_path / "table").mkdir()
     compare_runs(compared, places, {}, tmp_path / "table")
-    document = json.loads((tmp_path / "table/comparison.json").read_text())["benchmarks"]["sums"]
+    document = read_comparison(tmp_path / "table")["benchmarks"]["sums"]
     assert document["differences"]["run"]["Average"]["difference"] == 0
     assert document["protocol"]["metric"]["name"] == "numeric"
     assert "last number in a greedy answer" in (tmp_path / "table/comparison.md").read_text()

@@ -16,6 +16,7 @@ from scripts import (
 )
 from scripts.lib.plan.invocation import plan_invocation
 from tests import programs
+from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import write_rows
 from tests.workspace import ROOT
@@ -64,7 +65,7 @@ def test_a_held_out_split_goes_from_raw_rows_to_the_report(config):
         found = json.loads((category / "domain.held_out.json").read_text())
         assert (found["n"], found["forms"]) == (asked, ["one line", "the sign |"])
         assert found["made_of"].keys() == {"model", "benchmark"}
-    document = json.loads((comparison / "comparison.json").read_text())
+    document = read_comparison(comparison)
     assert document["benchmarks"] == {}
     assert document["held_out"]["domain"]["candidates"].keys() == {"small", "other"}
     assert "Held-out results of domain" in (report / "index.html").read_text()

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import re
 
 import pytest
@@ -15,6 +14,7 @@ from scripts.lib.judge.files import Reply, load_pairs, write_judgements
 from scripts.lib.judge.prompt import judge_prompts
 from scripts.lib.report.page import ReportSpec, render_page
 from tests.chat_server import longer
+from tests.comparison_file import read_comparison
 from tests.unit.judged_data import pairs, write_answers, write_prompts
 
 EVIL = "<script>alert(1)</script>"
@@ -65,7 +65,7 @@ class Judged:
         self.markdown = (out / "comparison.md").read_text()
         with (out / "comparison.csv").open(encoding="utf-8", newline="") as stream:
             self.lines = list(csv.DictReader(stream))
-        return json.loads((out / "comparison.json").read_text())
+        return read_comparison(out)
 
 
 def page(document):
@@ -99,7 +99,7 @@ def test_a_config_without_judged_pairs_has_an_empty_section(tmp_path):
     (tmp_path / "out").mkdir()
     spec = CompareSpec.from_json({"candidates": [], "benchmarks": [], "held_out": [], "judged": []})
     compare_runs(spec, {}, {}, tmp_path / "out")
-    assert json.loads((tmp_path / "out/comparison.json").read_text())["judged"] == {}
+    assert read_comparison(tmp_path / "out")["judged"] == {}
 
 
 def test_a_benchmark_that_nobody_was_judged_on_is_no_error(tmp_path):
@@ -110,7 +110,7 @@ def test_a_benchmark_that_nobody_was_judged_on_is_no_error(tmp_path):
         {"candidates": [base], "benchmarks": [], "held_out": [], "judged": ["duel"]}
     )
     compare_runs(spec, {}, {}, tmp_path / "out")
-    document = json.loads((tmp_path / "out/comparison.json").read_text())
+    document = read_comparison(tmp_path / "out")
     assert document["judged"]["duel"]["candidates"] == {}
     html = page(document)
     assert 'id="judged"' not in html

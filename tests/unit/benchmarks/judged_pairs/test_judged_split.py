@@ -18,6 +18,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import load_pairs
 from scripts.lib.judge.rows import read_judged_rows
 from tests import programs
+from tests.comparison_file import read_comparison
 from tests.identity.world import World
 from tests.tiny_model import make_tiny_model
 from tests.unit.judged_data import make_judged_world, write_answers
@@ -154,7 +155,7 @@ def judge_all(world):
     make(world, invocation, "judgements", judge_pairs)
     (category,) = make(world, invocation, "categories", aggregate_scores)
     (comparison,) = make(world, invocation, "comparisons", compare_runs)
-    document = json.loads((comparison / "comparison.json").read_text())
+    document = read_comparison(comparison)
     return document["judged"]["pairs"], scores, category
 
 

@@ -9,6 +9,7 @@ from scripts.lib.benchmarks.mmlu.report import write_legacy
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.report.page import ReportSpec, write_report
+from tests.comparison_file import read_comparison
 from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench
 
 LEGACY = [{"benchmark": "mmlu", "subjects": None}]
@@ -30,7 +31,7 @@ def made(tmp_path_factory):
     shown = [candidate | {"artifacts": {}} for candidate in bench.candidates]
     report = ReportSpec.from_json({"title": "T", "candidates": shown, "legacy": LEGACY})
     write_report(report, folder / "comparison", {}, folder / "out", scores=bench.artifacts)
-    document = json.loads((folder / "comparison/comparison.json").read_text())
+    document = read_comparison(folder / "comparison")
     return document["benchmarks"]["mmlu"]["candidates"], folder / "out/legacy/mmlu"
 
 

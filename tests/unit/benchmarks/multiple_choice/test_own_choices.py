@@ -1,7 +1,5 @@
 """Properties of a user's own multiple-choice questions, from the file to the comparison's table."""
 
-import json
-
 import pytest
 
 from scripts.lib.artifacts.graph import Graph
@@ -21,6 +19,7 @@ from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.prompts import ask
 from scripts.lib.questions.tasks import judge_choices
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
+from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_rows
 from tests.workspace import ROOT
@@ -154,7 +153,7 @@ def test_every_category_has_a_score_and_a_row_in_the_comparison(model, questions
     places = {"scores/x": tmp_path / "out", "categories/x": tmp_path / "sums"}
     (tmp_path / "table").mkdir()
     compare_runs(compared, places, {}, tmp_path / "table")
-    document = json.loads((tmp_path / "table/comparison.json").read_text())["benchmarks"]["own"]
+    document = read_comparison(tmp_path / "table")["benchmarks"]["own"]
     assert document["categories"] == ["Average", "Art", "Public law"]
     assert document["candidates"]["tiny"]["Art"] == tallies["Art"]
     assert "| Public law |" in (tmp_path / "table/comparison.md").read_text()
