@@ -139,6 +139,15 @@ wildcard_constraints:
 READING = contextlib.ExitStack()
 
 
+def trainings():
+    """Return the adapters that are about to be trained, with the resources of their jobs."""
+    return {
+        f"adapters/{job.wildcards.artifact}": dict(job.resources.items())
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "train_adapter"
+    }
+
+
 def start_workflow():
     """Refuse what cannot be done; leave a note; show what is there and in use."""
     global NOTE
@@ -156,6 +165,8 @@ def start_workflow():
             raise WorkflowError(unused)
     if lacking := remarks.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
+    if unfit := remarks.untrainable(plan, trainings()):
+        raise WorkflowError("\n".join(unfit))
     for line in remarks.before(store):
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.

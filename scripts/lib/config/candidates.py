@@ -20,6 +20,7 @@ from scripts.lib.config.fields import (
 )
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Lora, Publish, Run
+from scripts.lib.lora import changes_base
 
 Method = Literal[
     "cat",
@@ -112,10 +113,6 @@ class Combination(Settings):
         return self
 
 
-DOUBLING_INITS = ("pissa", "olora")
-"""Starts whose adapters are saved at twice their rank, as an update of the unchanged model."""
-
-
 def unknown_run_problems(raw: Mapping[str, Any], runs: Sequence[NamedRun]) -> Iterator[Problem]:
     """Yield what combinations name and no run is called.
 
@@ -194,4 +191,5 @@ def _kind_problems(lora: Lora) -> Iterator[str]:
 
 def saved_rank(lora: Lora) -> int:
     """Return the rank of the adapter as training saves it."""
-    return lora.r * (2 if lora.init in DOUBLING_INITS else 1)
+    # What moved weights out of the base is saved at twice its rank, for the base as it was.
+    return lora.r * (2 if changes_base(lora.init) else 1)

@@ -21,6 +21,7 @@ from scripts.lib.config.problems import (
 )
 from scripts.lib.config.runs import Publish, Run
 from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
+from scripts.lib.train.faults import lora_faults
 
 Raw = Mapping[str, Any]
 
@@ -246,6 +247,25 @@ def _clash(name: str, other: str) -> Problem:
     return Problem(
         ("benchmarks", name), f"is too like benchmarks.{other} to tell their files apart; rename it"
     )
+
+
+def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
+    """Yield the settings that contradict each other, of every run that a sweep makes."""
+    seen = set()
+    for entry in runs:
+        lora = entry.run.lora
+        faults = lora_faults(
+            init=lora.init,
+            target_modules=lora.target_modules,
+            use_dora=lora.use_dora,
+            quantization=entry.run.quantization,
+        )
+        of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
+        for fault in faults:
+            if (entry.source, fault) in seen:  # one of a sweep tells of all
+                continue
+            seen.add((entry.source, fault))
+            yield Problem(("runs", entry.source, *fault.key.split(".")), fault.text + of_sweep)
 
 
 def publish_problems(

@@ -30,6 +30,7 @@ from scripts.lib.config.checks import (
     publish_problems,
     reference_problems,
     swept,
+    training_problems,
 )
 from scripts.lib.config.fields import (
     Flag,
@@ -136,6 +137,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
         raise config_error(_in_file_order(problems, mapping))
     sections = {key: getattr(file, key) for key in file.model_fields_set - {"runs"}}
     config = Config(**sections, runs={entry.name: entry.run for entry in runs})
+    problems += training_problems(runs)
     problems += _held_out_problems(config, runs)
     problems += missing_split_problems(config.benchmarks, config.datasets)
     problems += combination_problems(

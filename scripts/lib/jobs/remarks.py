@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
 from scripts.lib.plan.missing import Plan
+from scripts.lib.train.faults import batch_fault, missing_package
 
 HUB_TOKEN = "HF_TOKEN"
 
@@ -30,6 +31,24 @@ def unset(plan: Plan, rules: Collection[str], environ: Mapping[str, str]) -> lis
         for name, what in needed
         if not environ.get(name, "").strip()
     ]
+
+
+def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return why fine-tunes cannot be done with what their jobs get and what is installed.
+
+    Args:
+        plan: The plan of this invocation.
+        resources: Adapters that are about to be trained -> the resources of their jobs.
+    """
+    said = []
+    for id, given in resources.items():
+        spec = plan.graph.artifacts[id].spec
+        processes = given.get("tasks", 1) if given.get("tasks", 1) > 1 else given.get("gpu", 1)
+        size, micro_batch = spec["training"]["batch_size"], given.get("micro_batch", 0)
+        names = (c.name for c in plan.graph.candidates if c.artifacts.get("adapters") == id)
+        faults = (batch_fault(size, micro_batch, processes), missing_package(spec["quantization"]))
+        said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
+    return said
 
 
 def _needed(plan: Plan, rules: Collection[str]) -> Iterator[tuple[str, str]]:

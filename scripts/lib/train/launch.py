@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.train.faults import batch_fault
 
 # Tokens per micro batch, unless the profile says otherwise: more fills the matrix units no better
 # (CPU), or is what 24 GB hold beside a model of 8B parameters in 16 bits (GPU).
@@ -77,10 +78,5 @@ def check_batch(batch_size: int, micro_batch: int) -> None:
     Raises:
         TrainingError: If they do not.
     """
-    world = world_size()
-    if batch_size % (micro_batch * world):
-        raise TrainingError(
-            f"batch_size {batch_size} is not a multiple of micro_batch {micro_batch} x {world}"
-            " process(es). Choose numbers that divide it, so that each step sees exactly"
-            " batch_size sequences."
-        )
+    if fault := batch_fault(batch_size, micro_batch, world_size()):
+        raise TrainingError(f"{fault}.")

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal, Self
 
 import torch
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora import INITS, Init, changes_base
+from scripts.lib.lora import INITS, Init
+from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.launch import world_size
 
 
@@ -92,21 +92,16 @@ def check_spec(spec: TrainSpec) -> None:
     init = spec.lora.init
     if init not in INITS:
         raise TrainingError(f"lora.init {init!r} is not known; allowed: {INITS}")
-    if changes_base(init) and (spec.lora.use_dora or spec.quantization):
-        raise TrainingError(
-            f"lora.init {init!r} moves weights of the base into the adapter, which neither use_dora"
-            " nor quantization can undo when it is saved. Use init: true with them."
-        )
-    if "lm_head" in spec.lora.target_modules:
-        raise TrainingError(
-            "lora.target_modules names lm_head, which TRL cannot train. Leave it out, or use"
-            " all-linear, which does."
-        )
-    if spec.quantization == "nf4" and find_spec("bitsandbytes") is None:
-        raise TrainingError(
-            "quantization: nf4 needs the package bitsandbytes, which is not installed. Install it"
-            " into the environment (pip install bitsandbytes), or set quantization: null."
-        )
+    faults = lora_faults(
+        init=init,
+        target_modules=spec.lora.target_modules,
+        use_dora=spec.lora.use_dora,
+        quantization=spec.quantization,
+    )
+    if fault := next(faults, None):
+        raise TrainingError(f"{fault.key} {fault.text}.")
+    if lacking := missing_package(spec.quantization):
+        raise TrainingError(f"{lacking}.")
     if world_size() == 1 and compute_device() == "cuda" and torch.cuda.device_count() > 1:
         raise TrainingError(
             f"{torch.cuda.device_count()} GPUs are visible to one process. Ask for as many"

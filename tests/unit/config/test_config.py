@@ -449,3 +449,36 @@ def test_the_training_rows_are_no_held_out_split():
 def test_judged_prompts_come_from_a_file_or_from_what_a_dataset_holds_out(keys, blamed, words):
     line = the_error_of("benchmarks/replies", {**JUDGED, **keys})
     assert line.startswith(f"benchmarks.replies.{blamed}: ") and words in line
+
+
+CONTRADICTIONS = [
+    ({"lora": {"init": "pissa", "use_dora": True}}, "lora.init: 'pissa' moves", "use_dora: false"),
+    (
+        {"lora": {"init": "olora"}, "quantization": "nf4"},
+        "lora.init: 'olora'",
+        "quantization: null",
+    ),
+    (
+        {"lora": {"target_modules": ["lm_head", "q_proj"]}},
+        "lora.target_modules: names lm_head",
+        "all-",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "place", "instead"), CONTRADICTIONS)
+def test_settings_that_cannot_be_trained_together_are_refused_with_what_to_write(
+    settings, place, instead
+):
+    line = the_error_of("runs/gentle", VALID["runs"]["gentle"] | settings)
+    assert line.startswith(f"runs.gentle.{place}")
+    assert instead in line
+
+
+def test_a_point_of_a_sweep_that_cannot_be_trained_is_told_once_with_its_name():
+    mapping = changed("runs/gentle/sweep", {"lora.init": [True, "pissa"], "lora.r": [2, 4]})
+    assert len(load_config(mapping).runs) == 4
+    mapping["runs"]["gentle"]["quantization"] = "nf4"
+    (line,) = errors_of(mapping)
+    assert line.startswith("runs.gentle.lora.init: 'pissa'")
+    assert line.endswith("(in the run gentle-init_pissa-r2)")

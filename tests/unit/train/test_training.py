@@ -363,7 +363,7 @@ def test_what_cannot_be_trained_is_refused(train, changes, told):
 
 
 def test_quantization_without_its_package_says_what_to_install(train, monkeypatch):
-    monkeypatch.setattr("scripts.lib.train.spec.find_spec", lambda name: None)
+    monkeypatch.setattr("scripts.lib.train.faults.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match="bitsandbytes"):
         train(make_spec(quantization="nf4"))
 
