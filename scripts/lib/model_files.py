@@ -1,6 +1,8 @@
 """Which files make up a Hugging Face model folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """A Hugging Face tokenizer has at least one of these."""
@@ -25,6 +27,14 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 
 WEIGHT_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".pkl")
 """Weights in other formats than safetensors; they are not copied, since pickles can run code."""
+
+
+def quantisation_of(config: Mapping[str, Any]) -> str | None:
+    """Return how the weights behind a config.json are quantised, or None."""
+    found = config.get("quantization_config")
+    if not found:
+        return None
+    return str(found.get("quant_method")) if isinstance(found, Mapping) else str(found)
 
 
 def model_file_names(folder: Path) -> list[str]:

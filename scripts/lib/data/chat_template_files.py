@@ -9,20 +9,25 @@ TOKENIZER_SETTINGS = "tokenizer_config.json"
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Tell whether the tokenizer in *folder* brings a chat template for plain conversations.
+    """Tell whether the tokenizer in *folder* brings a chat template for plain conversations."""
+    return bool(chat_template_of(folder))
+
+
+def chat_template_of(folder: Path) -> str:
+    """Return the chat template that the tokenizer in *folder* brings for plain conversations.
 
     It stands in a file of its own, or in the tokenizer's settings: as text, or as a list of several
     with names, of which `default` counts. An empty one is none.
     """
     file = folder / TEMPLATE_FILE
     if file.is_file():
-        return bool(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     settings = folder / TOKENIZER_SETTINGS
     found = _read(settings).get("chat_template") if settings.is_file() else None
     if isinstance(found, list):
         named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
         found = named.get("default")
-    return isinstance(found, str) and bool(found)
+    return found if isinstance(found, str) else ""
 
 
 def _read(file: Path) -> dict[str, object]:

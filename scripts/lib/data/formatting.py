@@ -7,7 +7,7 @@ cut by content: adding rows moves no other row, and equal conversations stand on
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -160,6 +160,40 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
         raise RecordError(_nothing_left(raw, tally))
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return {"summary": summary}
+
+
+def check_splits(spec: FormatSpec, files: Mapping[str, Path], wanted: Collection[str]) -> None:
+    """Refuse a dataset of which a split that something needs stays without a row.
+
+    The first row of each ends the look, so that a dataset that will do costs few.
+
+    Args:
+        spec: What decides the conversations.
+        files: Source (`train`, `valid`, `test`) -> its file.
+        wanted: Splits that must have a row.
+
+    Raises:
+        RecordError: One has none; for training with what is wrong with the rows.
+    """
+    for split in (name for name in SOURCES if name in wanted):
+        source = split if split in files else "train"
+        tally = _Tally(misfits=Misfits(spec.format))
+        for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
+            row_id = f"{source}:{row}"
+            verdict = _judge(spec, record, row_id, frozenset(files), tally.seen)
+            tally.count(row_id, verdict)
+            if verdict.split == split:
+                break
+            if verdict.conversation is None:
+                tally.misfits.note(record)
+        else:
+            if split == "train" or not tally.splits.total():
+                raise RecordError(_nothing_left(files[source], tally))
+            raise RecordError(
+                f"{files[source]}: none of {tally.verdicts.total()} rows is held out as {split};"
+                f" raise {split}_fraction, which is {getattr(spec, f'{split}_fraction')}, or give"
+                f" the dataset a {split} file"
+            )
 
 
 def told(summary: Mapping[str, Any]) -> str:

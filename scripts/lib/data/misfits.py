@@ -1,11 +1,9 @@
 """Rows that cannot be read in the layout of their dataset: which they are, and what to say."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from scripts.lib.data.layouts import LAYOUTS, Format, LayoutName, fitting_layouts, to_conversation
-from scripts.lib.data.records import RawRow, UnusableRow, read_rows
-from scripts.lib.errors import RecordError
+from scripts.lib.data.records import UnusableRow
 
 # An error names so many columns of the rows; a table of features can have hundreds.
 SHOWN_COLUMNS = 20
@@ -71,41 +69,3 @@ def misfit_words(
         f" {f'write {remedy}, which fits them' if remedy else _RENAME}."
         " The formats read:" + "".join(f"\n  {name}: {LAYOUTS[name].words()}" for name in LAYOUTS)
     )
-
-
-def check_layout(place: Path, layout: Format, limit: int | None) -> None:
-    """Refuse a file of which no row can be read in its layout.
-
-    The first row that can be read ends the look, so that a file that will do costs one row.
-
-    Args:
-        place: The file.
-        layout: The layout, or `auto`.
-        limit: So many rows count, or all.
-
-    Raises:
-        RecordError: No row can be read.
-    """
-    misfits, first, rows = Misfits(layout), "", 0
-    for rows, record in enumerate(read_rows(place), start=1):
-        try:
-            _convert(record, layout)
-        except UnusableRow as error:
-            first = first or f"row 0: {error}"
-            misfits.note(record)
-        else:
-            return
-        if rows == limit:
-            break
-    if rows:
-        remedy = misfits.words() or "correct the rows, or take them from another source"
-        raise RecordError(
-            f"{place}: none of {rows} rows can be read as `format: {layout}` (for example {first});"
-            f" {remedy}"
-        )
-
-
-def _convert(record: RawRow, layout: Format) -> None:
-    if isinstance(record, UnusableRow):
-        raise record
-    to_conversation(record, layout)

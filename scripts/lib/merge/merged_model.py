@@ -29,7 +29,7 @@ from scripts.lib.merge.safetensors_files import (
     WeightFile,
     make_header,
 )
-from scripts.lib.model_files import WEIGHTS_INDEX
+from scripts.lib.model_files import WEIGHTS_INDEX, quantisation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,9 @@ def read_base_config(model: Path) -> bytes:
         raise MergeError(f"{model} has no config.json: it is no model. Fetch it again.")
     text = file.read_bytes()
     config = json.loads(text)
-    if config.get("quantization_config"):
+    if quantisation := quantisation_of(config):
         raise MergeError(
-            f"{file}: the base is quantised ({config['quantization_config'].get('quant_method')}),"
+            f"{file}: the base is quantised ({quantisation}),"
             " so a merge would round the adapter away. Merge into the unquantised base."
         )
     if "_name_or_path" not in config:

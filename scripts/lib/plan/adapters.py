@@ -1,6 +1,6 @@
 """The middle of the graph: adapters, trained or combined, and what they are merged into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,10 @@ from scripts.lib.canonical import canonical_json
 from scripts.lib.config.candidates import Combination
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
+from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.templates import TemplateSpec
+from scripts.lib.plan.local_faults import quantisation
+from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.sources import Place, add_chat
 
 
@@ -98,6 +101,25 @@ def tune(
         **graph.artifacts[adapter].spec,
     }
     return Adapter(adapter, model, slug, artifacts, later, (part,))
+
+
+def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
+    """Yield what is to be merged into a local model whose weights are quantised."""
+    how = {
+        name: quantisation(sources.locate(model.path))
+        for name, model in config.models.items()
+        if isinstance(model, LocalModel)
+    }
+    merged = {f"runs.{name}": run.model for name, run in config.runs.items() if run.merge}
+    for name, one in config.candidates.items():
+        if one.merge:
+            merged[f"candidates.{name}"] = config.runs[next(iter(one.combine))].model
+    for place, model in merged.items():
+        if how.get(model):
+            yield (
+                f"{place}.merge: models.{model} is quantised ({how[model]}), so a merge would round"
+                " the adapter away; name the unquantised model, or write merge: false"
+            )
 
 
 def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:

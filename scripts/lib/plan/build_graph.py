@@ -10,11 +10,11 @@ from typing import Any
 from scripts.lib.artifacts.graph import CodeOf, Graph
 from scripts.lib.config.load import Config
 from scripts.lib.errors import ConfigError
-from scripts.lib.plan.adapters import combine, tune
+from scripts.lib.plan.adapters import combine, merge_problems, tune
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import Candidates, add_report, only_judges
 from scripts.lib.plan.sources import add_model, add_questions, add_raw
-from scripts.lib.plan.templates import lacking, template_gates, template_text
+from scripts.lib.plan.templates import lacking, template_gates, template_text, unlike
 
 
 def build_graph(
@@ -34,7 +34,8 @@ def build_graph(
     graph = Graph(code, lock)
     problems: list[str] = []
     models = _each("models", config.models, problems, lambda m: add_model(graph, sources, m))
-    datasets = _each("datasets", config.datasets, problems, lambda d: add_raw(graph, sources, d))
+    needed = {name: (one, _held_out(config, name)) for name, one in config.datasets.items()}
+    datasets = _each("datasets", needed, problems, lambda pair: add_raw(graph, sources, *pair))
     rows = {name: (config.datasets[name], raw) for name, raw in datasets.items()}
     benchmarks = _each(
         "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b, rows)
@@ -44,6 +45,9 @@ def build_graph(
     trained = _each("runs", own, problems, lambda r: template_text(sources, r.template))
     if not problems:
         problems += lacking(config, sources)
+        problems += merge_problems(config, sources)
+    if not problems:
+        problems += unlike(config, sources, asked, trained)
     if problems:
         raise ConfigError("\n".join(problems))
     candidates = Candidates(graph, config, benchmarks, models, asked)
@@ -71,6 +75,20 @@ def build_graph(
         candidates.add_tuned(name, "combination", base, combined, combination)
     graph.report = add_report(graph, config)
     return graph
+
+
+def _held_out(config: Config, dataset: str) -> set[str]:
+    """Return the held-out splits of a dataset that nobody can do without."""
+    asked = {
+        held_out[1]
+        for benchmark in config.benchmarks.values()
+        if (held_out := benchmark.held_out_split()) and held_out[0] == dataset
+    }
+    watched = any(
+        run.dataset == dataset and run.training.early_stopping_patience is not None
+        for run in config.runs.values()
+    )
+    return asked | ({"valid"} if watched else set())
 
 
 def _each(group: str, entries: Mapping[str, Any], problems: list[str], make: Any) -> dict[str, Any]:

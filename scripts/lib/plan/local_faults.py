@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.model_files import VOCABULARY_FILES, WEIGHTS_INDEX
+from scripts.lib.model_files import VOCABULARY_FILES, WEIGHTS_INDEX, quantisation_of
 
 _LFS = b"version https://git-lfs"
 
@@ -140,6 +140,11 @@ def model_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
             " tokenizer's files of the model into it, for example with"
             " AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
         )
+
+
+def quantisation(folder: Path) -> str | None:
+    """Return how the weights in a model folder are quantised, or None."""
+    return quantisation_of(_object(folder / "config.json"))
 
 
 def _config_faults(folder: Path, names: Collection[str]) -> Iterator[str]:

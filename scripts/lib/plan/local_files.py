@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.layouts import Format
-from scripts.lib.data.misfits import check_layout
 from scripts.lib.data.records import RawRow, UnusableRow, read_rows
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.model_files import model_file_names
@@ -142,21 +140,32 @@ class LocalSources:
         if not has_rows(place):
             raise ConfigError(f"{place} is empty: it holds no row")
 
-    def check_layout(self, place: Path, layout: Format, limit: int | None) -> None:
-        """Refuse a file of which no row has the layout of its dataset.
+    def check_splits(
+        self, spec: Mapping[str, Any], files: Mapping[str, Path], wanted: Collection[str]
+    ) -> None:
+        """Refuse a dataset of which a split that something needs stays without a row.
+
+        Args:
+            spec: How its rows become conversations, as the stage's spec says it.
+            files: Source (`train`, `valid`, `test`) -> its file.
+            wanted: Splits that must have a row.
 
         Raises:
-            ConfigError: with the columns that it has, and those that each layout reads.
+            ConfigError: with what is wrong with the rows, and what to do.
         """
 
         def check() -> bool:
+            # A plan of files that were read before does without pyarrow.
+            from scripts.lib.data.formatting import FormatSpec, check_splits
+
             try:
-                check_layout(place, layout, limit)
+                check_splits(FormatSpec(**spec), files, wanted)
             except RecordError as error:
                 raise ConfigError(str(error)) from error
             return True
 
-        self._checks.recall([self.sha256(place), place.suffix, layout, limit], check)
+        hashes = {name: [self.sha256(place), place.suffix] for name, place in files.items()}
+        self._checks.recall({"rows": hashes, "spec": spec, "wanted": sorted(wanted)}, check)
 
     def recall(self, question: Any, find: Callable[[], Any]) -> Any:
         """Return what was found in contents that were read before, else what *find* finds.

@@ -40,8 +40,7 @@ def one_file(
     kind: str,
     path: str,
     fault: FaultOf,
-    *,
-    chat_template: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> Questions:
     """Return the questions of a kind that is one file of JSON lines, or of one JSON array.
 
@@ -51,7 +50,7 @@ def one_file(
         kind: Its kind.
         path: The file, as the config names it.
         fault: Says what is wrong with a row, or None.
-        chat_template: Whether *fault* takes conversations.
+        settings: What *fault* goes by beside the spec.
 
     Raises:
         ConfigError: The file is missing, or rows are no questions.
@@ -64,7 +63,7 @@ def one_file(
         **bad_rows(benchmark),
     }
     places = {QUESTIONS_FILE: file}
-    counts(sources, spec, lambda: sorted_files(places, fault), chat_template=chat_template)
+    counts(sources, spec, lambda: sorted_files(places, fault), settings)
     slug = slugify(file.parent.name if file.stem == "questions" else file.stem)
     return Questions(slug=slug, spec=spec, places=places)
 
@@ -78,8 +77,7 @@ def counts(
     sources: LocalSources,
     spec: Mapping[str, Any],
     read: Callable[[], Mapping[str, Rows[Any]]],
-    *,
-    chat_template: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
     """Read every row of a benchmark's files, once for their contents.
 
@@ -87,7 +85,7 @@ def counts(
         sources: Remembers what was found.
         spec: The benchmark's.
         read: Reads the files.
-        chat_template: Whether conversations are taken.
+        settings: What the benchmark is told, beside its spec, that decides which rows are good.
 
     Returns:
         Name of a file -> how many questions it has without those that are left out.
@@ -101,4 +99,4 @@ def counts(
         refuse_bad_rows(spec, found)
         return {name: len(rows.good) for name, rows in found.items()}
 
-    return dict(sources.recall({"questions": spec, "chat": chat_template}, check))
+    return dict(sources.recall({"questions": spec, "settings": dict(settings or {})}, check))

@@ -1,6 +1,6 @@
 """The start of the graph: models, raw rows and questions, as a config names them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -74,8 +74,20 @@ def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
     return Place(graph.add("models", slug, spec, sources=local), slug)
 
 
-def add_raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
-    """Add the artifact of one raw dataset."""
+def add_raw(
+    graph: Graph, sources: LocalSources, dataset: Dataset, held_out: Collection[str] = ()
+) -> Place:
+    """Add the artifact of one raw dataset.
+
+    Args:
+        graph: Gets the artifact.
+        sources: The local files.
+        dataset: The dataset.
+        held_out: Splits besides the one for training that something needs a row of.
+
+    Raises:
+        ConfigError: when a local file will not do, or a split has no row.
+    """
     if isinstance(dataset, HubDataset):
         slug = slugify(dataset.hub.split("/")[-1] + (f"-{dataset.name}" if dataset.name else ""))
         splits = {split: getattr(dataset.splits, split) for split in SPLITS}
@@ -95,7 +107,7 @@ def add_raw(graph: Graph, sources: LocalSources, dataset: Dataset) -> Place:
         assert_never(dataset)
     # In the order of their names, which the frozen plan keeps: the job pairs names with places.
     files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
-    sources.check_layout(files["train"], dataset.format, dataset.limit)
+    sources.check_splits(_format(dataset), files, {"train", *held_out})
     slug = slug_of_path(named["train"])
     spec = {
         "source": "path",
@@ -109,10 +121,15 @@ def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:
     return graph.add(
         "chat",
         raw.slug,
-        dataset.model_dump(
-            include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
-        ),
+        _format(dataset),
         reads={"raw": raw.id},
+    )
+
+
+def _format(dataset: Dataset) -> dict[str, Any]:
+    """Return what decides the conversations of a dataset, beside its rows."""
+    return dataset.model_dump(
+        include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
     )
 
 

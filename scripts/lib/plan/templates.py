@@ -3,15 +3,22 @@
 A run's own wins over its model's, and that over the tokenizer's.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from scripts.lib.artifacts.graph import Gate
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.config.benchmarks import Benchmark
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
-from scripts.lib.data.chat_template_files import has_chat_template
-from scripts.lib.data.templates import OWN, TemplateSpec, is_named
+from scripts.lib.data.chat_template_files import chat_template_of, has_chat_template
+from scripts.lib.data.templates import CHATML, OWN, TemplateSpec, is_named, with_fixed_date
+from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import only_judges
 
@@ -20,11 +27,34 @@ def template_text(sources: LocalSources, template: str) -> TemplateSpec:
     """Return a chat template as specs hold it.
 
     Raises:
-        ConfigError: when the file is not there.
+        ConfigError: when the file is not there, or is no template.
     """
     if is_named(template):
         return template
-    return {"name": "custom", "text": sources.locate(template).read_text()}
+    place = sources.locate(template)
+    try:
+        text = place.read_text(encoding="utf-8")
+        _PARSER.parse(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place} cannot be read as a chat template ({error})") from error
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigError(f"{place}:{error.lineno} is no chat template: {error.message}") from error
+    return {"name": "custom", "text": text}
+
+
+class _Generation(Extension):
+    """The tag by which templates mark an answer; what stands in it is printed as it is."""
+
+    tags = {"generation"}  # noqa: RUF012  the type of Jinja's own
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return what stands between the tag and its end."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+# As transformers reads them (utils/chat_template_utils.py), as far as syntax goes.
+_PARSER = jinja2.Environment(extensions=[_Generation, "jinja2.ext.loopcontrols"])
 
 
 def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
@@ -48,6 +78,77 @@ def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
             )
         for run in told:
             yield f"runs.{run}.template: {there}; choose another `template`"
+
+
+def unlike(
+    config: Config,
+    sources: LocalSources,
+    asked: Mapping[str, TemplateSpec],
+    trained: Mapping[str, TemplateSpec],
+) -> Iterator[str]:
+    """Yield which runs would be asked other prompts than their base, so that none compare.
+
+    Only what is sure is told: both templates are known, and write neither a question nor one under
+    a system turn alike.
+
+    Args:
+        config: The configuration.
+        sources: The local files.
+        asked: Model -> its template.
+        trained: Run -> its template, where it has one of its own.
+    """
+    for name, run in config.runs.items():
+        labels = [f"benchmarks.{b}" for b, one in config.benchmarks.items() if _through(one)]
+        if not labels or name not in trained:
+            continue
+        own = _text(trained[name], run.model, config, sources)
+        base = _text(asked[run.model], run.model, config, sources)
+        if own is None or base is None or own == base:
+            continue
+        if not sources.recall({"templates": [own, base]}, functools.partial(_may_agree, own, base)):
+            yield (
+                f"runs.{name}.template: is not that of its base, and {', '.join(labels)} would ask"
+                f" the two other prompts, which cannot be compared; write {run.template} as"
+                f" models.{run.model}.template too, or leave this one out"
+            )
+
+
+def _through(benchmark: Benchmark) -> bool:
+    """Tell whether a benchmark sets answers to prompts of a chat template side by side."""
+    # A judge reads the question, not the prompt.
+    return bool(benchmark.protocol()["chat_template"]) and not isinstance(benchmark, JudgedPairs)
+
+
+def _text(template: TemplateSpec, model: str, config: Config, sources: LocalSources) -> str | None:
+    """Return the text of a template; None where it comes with files that are not here yet."""
+    if isinstance(template, Mapping):
+        return template["text"]
+    if template != OWN:
+        return CHATML
+    base = config.models[model]
+    return chat_template_of(sources.locate(base.path)) if isinstance(base, LocalModel) else None
+
+
+def _may_agree(one: str, other: str) -> bool:
+    """Tell whether two templates may write the same prompt; one that fails here is not judged."""
+    # It takes seconds to import, which planning need not wait for where templates are the same.
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    question = {"role": "user", "content": "question"}
+    probes = [[question], [{"role": "system", "content": "system"}, question]]
+    for probe in probes:
+        try:
+            first, second = (
+                render_jinja_template(
+                    [probe], chat_template=with_fixed_date(text), add_generation_prompt=True
+                )
+                for text in (one, other)
+            )
+        except Exception:  # a template is a program: it can fail in any way
+            return True
+        if first == second:
+            return True
+    return False
 
 
 def template_gates(name: str, model: str, config: Config) -> tuple[Gate, ...]:

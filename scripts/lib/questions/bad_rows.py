@@ -21,7 +21,8 @@ LEDGER = "left_out.jsonl"
 # nobody knows what stood there, and often more is gone. The others are for the benchmark's own
 # settings to decide.
 UNREADABLE, AMBIGUOUS, NEEDS_TEMPLATE = "unreadable", "ambiguous_answer", "needs_chat_template"
-_STAY = frozenset({UNREADABLE, AMBIGUOUS, NEEDS_TEMPLATE})
+NO_NUMBER = "no_number"
+_STAY = frozenset({UNREADABLE, AMBIGUOUS, NEEDS_TEMPLATE, NO_NUMBER})
 
 _SHOWN_CHARACTERS = 60
 

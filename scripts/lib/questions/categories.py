@@ -118,13 +118,21 @@ def category_of(subject: str, category_map: str) -> str:
             f"There is no category map {category_map!r}. Choose one of "
             f"{', '.join(get_args(CategoryMap))}."
         )
-    try:
-        return CATEGORY_MAPS[category_map][subject]
-    except KeyError:
-        raise ScoreError(
-            f"The subject {subject!r} is not one of MMLU's 57, so the category map "
-            f"{category_map!r} does not hold it. Set `categories: none` for this benchmark."
-        ) from None
+    if fault := unknown_subjects((subject,), category_map):
+        raise ScoreError(f"{fault}.")
+    return CATEGORY_MAPS[category_map][subject]
+
+
+def unknown_subjects(subjects: Collection[str], category_map: str) -> str | None:
+    """Say which subjects a category map does not hold and what to do, or return None."""
+    unknown = [subject for subject in subjects if subject not in CATEGORY_MAPS[category_map]]
+    if not unknown:
+        return None
+    return (
+        f"{', '.join(unknown)}: none of MMLU's {len(CATEGORY_MAPS[category_map])}, so the category"
+        f" map {category_map!r} does not hold them; ask such questions as `kind: multiple_choice`"
+        " with a `category_column`, or name other `subjects`"
+    )
 
 
 def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tuple[str, ...]]:

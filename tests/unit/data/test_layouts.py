@@ -109,9 +109,12 @@ def test_one_row_that_can_be_read_is_enough_for_planning(tmp_path):
     rows = [{"question": "Hi"}] * 30 + [ROWS["alpaca"]]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
-    sources.check_layout(tmp_path / "rows.jsonl", "auto", None)
+    files = {"train": tmp_path / "rows.jsonl"}
+    spec = {"format": "auto", "system": None, "split_seed": 0}
+    spec |= {"valid_fraction": 0.0, "test_fraction": 0.0}
+    sources.check_splits(spec | {"limit": None}, files, {"train"})
     with pytest.raises(ConfigError, match="none of 30 rows"):
-        sources.check_layout(tmp_path / "rows.jsonl", "auto", 30)
+        sources.check_splits(spec | {"limit": 30}, files, {"train"})
 
 
 def test_a_table_with_hundreds_of_columns_is_told_by_its_first(tmp_path):

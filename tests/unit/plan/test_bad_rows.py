@@ -215,30 +215,34 @@ def test_rows_with_prompts_are_told_at_planning_or_left_out(tmp_path, kind, name
 @pytest.mark.parametrize("name", MMLU_FAULTS)
 def test_rows_in_mmlu_s_layout_are_told_at_planning_or_left_out(tmp_path, split, name):
     change, reason, words = MMLU_FAULTS[name]
-    for place in ("test/law", "test/art", "dev/law", "dev/art"):
-        bad = [FOUR | change] if place == f"{split}/art" else []
+    for place in ("test/virology", "test/anatomy", "dev/virology", "dev/anatomy"):
+        bad = [FOUR | change] if place == f"{split}/anatomy" else []
         write_rows(tmp_path / f"q/{place}.jsonl", [FOUR, *bad, FOUR])
     asked = {"kind": "mmlu", "path": str(tmp_path / "q")}
     text = refusal(tmp_path, LocalMmlu(**asked, shots=2))
     assert text.startswith("1 of 9 rows is no question:")
-    assert f"{tmp_path / 'q' / split / 'art.jsonl'}:2 " in text and words in text
+    assert f"{tmp_path / 'q' / split / 'anatomy.jsonl'}:2 " in text and words in text
     artifact = plan(tmp_path, LocalMmlu(**asked, shots=2, on_bad_row="leave_out"))
     _, files = fetch(artifact, tmp_path / "out")
     assert files.pop("left_out.jsonl")[0]["row"] == 2
     assert {name: len(rows) for name, rows in files.items()} == {
-        f"{part}/{subject}.jsonl": 2 for part in ("dev", "test") for subject in ("art", "law")
+        f"{part}/{subject}.jsonl": 2
+        for part in ("dev", "test")
+        for subject in ("anatomy", "virology")
     }
     part = {"test": "questions", "dev": "examples"}[split]
-    for subjects in ((), ("art",), ("art", "law")):
+    for subjects in ((), ("anatomy",), ("anatomy", "virology")):
         found = count_left_out(tmp_path / "out", subjects, examples=True)
         assert found == {part: {reason: 1}}
-    assert count_left_out(tmp_path / "out", ("law",), examples=True) == {}
+    assert count_left_out(tmp_path / "out", ("virology",), examples=True) == {}
     few = LocalMmlu(**asked, shots=3, on_bad_row="leave_out")
     assert "3 worked examples of each subject are asked for" in refusal(tmp_path, few)
 
 
 def test_equal_choices_are_no_fault_in_mmlu_s_layout(tmp_path):
-    write_rows(tmp_path / "q/test/art.jsonl", [FOUR | {"choices": ["ice", "ice", "moon", "sea"]}])
+    write_rows(
+        tmp_path / "q/test/anatomy.jsonl", [FOUR | {"choices": ["ice", "ice", "moon", "sea"]}]
+    )
     plan(tmp_path, LocalMmlu(kind="mmlu", path=str(tmp_path / "q"), shots=0))
 
 
@@ -252,14 +256,17 @@ def test_the_choices_of_a_published_suite_may_repeat_where_letters_are_asked_for
 
 
 def test_bad_rows_of_all_files_come_at_once_and_a_long_list_is_cut(tmp_path):
-    for place, count in (("test/law", 19), ("test/art", 12), ("dev/art", 1)):
+    for place, count in (("test/virology", 19), ("test/anatomy", 12), ("dev/anatomy", 1)):
         bad = [FOUR | {"answer": 7}] * count
         write_rows(tmp_path / f"q/{place}.jsonl", [FOUR, *bad])
     text = refusal(tmp_path, LocalMmlu(kind="mmlu", path=str(tmp_path / "q"), shots=1))
     assert text.startswith("32 of 35 rows are no questions:")
     told = [line for line in text.splitlines() if ".jsonl:" in line]
     assert len(told) == 20
-    assert {Path(line.split()[0]).name.split(":")[0] for line in told} == {"art.jsonl", "law.jsonl"}
+    assert {Path(line.split()[0]).name.split(":")[0] for line in told} == {
+        "anatomy.jsonl",
+        "virology.jsonl",
+    }
     assert "and 12 more" in text
 
 
@@ -269,7 +276,10 @@ BROKEN = {
     "own.csv": ("question,A,B,answer,field\nq,1,2,A,art\nq,1\n", ":3 cannot be read"),
     "own.json": (json.dumps([OWN])[:-1] + ', {"question": "Wh', "from here on"),
     "latin.jsonl": (lines([OWN]).encode() + b'{"question": "\xe9"}\n', ":2 cannot be read"),
-    "latin.csv": (b"question,A,B,answer,field\nq,1,2,A,art\n\xe9,1,2,A,art\n", "is not UTF-8"),
+    "latin.csv": (
+        b"question,A,B,answer,field\nq,1,2,A,art\n\xe9,1,2,A,art\n",
+        "is not UTF-8",
+    ),
 }
 
 
@@ -327,10 +337,10 @@ def test_a_benchmark_without_a_good_row_is_an_error_either_way(tmp_path, on_bad_
     assert "asked.jsonl:1 " in refusal(
         tmp_path, of_kind("exact_match", path, on_bad_row=on_bad_row)
     )
-    for place, answer in (("test/art", 9), ("test/law", 1)):
+    for place, answer in (("test/anatomy", 9), ("test/virology", 1)):
         write_rows(tmp_path / f"q/{place}.jsonl", [FOUR | {"answer": answer}])
     asked = LocalMmlu(kind="mmlu", path=str(tmp_path / "q"), shots=0, on_bad_row=on_bad_row)
-    assert "art.jsonl:1 " in refusal(tmp_path, asked)
+    assert "anatomy.jsonl:1 " in refusal(tmp_path, asked)
 
 
 def test_a_category_does_not_vanish_without_a_word(tmp_path):
@@ -366,7 +376,7 @@ def test_a_bad_first_example_does_not_make_the_examples_those_of_all_categories(
 def test_leave_out_changes_no_byte_of_a_benchmark_that_has_no_bad_row(tmp_path, kind):
     write_table(tmp_path / "own.csv", [OWN, OWN])
     (tmp_path / "asked.jsonl").write_text(lines([PROMPT])[:-1])
-    write_rows(tmp_path / "q/test/art.jsonl", [FOUR])
+    write_rows(tmp_path / "q/test/anatomy.jsonl", [FOUR])
     make = {
         "multiple_choice": lambda **o: own(tmp_path / "own.csv", **o),
         "exact_match": lambda **o: of_kind("exact_match", tmp_path / "asked.jsonl", **o),

@@ -66,7 +66,8 @@ def write_folder(folder: Path, files: dict[str, str]) -> Path:
 def home(tmp_path):
     write_folder(tmp_path / "base", {})
     write_rows(tmp_path / "q.jsonl", [{"prompt": "one tea", "answer": "1 TEA"}])
-    write_rows(tmp_path / "train.jsonl", [{"prompt": "a", "completion": "b"}])
+    orders = [{"prompt": f"{n} tea", "completion": f"{n} TEA"} for n in range(60)]
+    write_rows(tmp_path / "train.jsonl", orders)
     (tmp_path / "own.jinja").write_text(TEXT)
     return tmp_path
 
@@ -151,6 +152,61 @@ def test_a_run_that_asks_for_the_tokenizers_own_is_refused_by_its_own_key(home):
         planned(home, {"p": PLAIN}, model=model, runs={"r": RUN | {"template": "tokenizer"}})
 
 
+@pytest.mark.parametrize(
+    ("model", "run", "alike"),
+    [
+        ("chatml", "own.jinja", False),
+        ("own.jinja", "chatml", False),
+        ("tokenizer", "chatml", True),  # it brings ChatML itself
+        ("tokenizer", "own.jinja", False),
+        ("own.jinja", "spaced.jinja", True),  # other text, same prompts
+        ("chatml", "failing.jinja", True),  # who knows: the job will
+    ],
+)
+def test_a_run_that_would_be_asked_other_prompts_than_its_base_is_refused(home, model, run, alike):
+    (home / "base/chat_template.jinja").write_text(CHATML)
+    (home / "spaced.jinja").write_text(TEXT + "{# as own.jinja #}")
+    (home / "failing.jinja").write_text("{{ raise_exception('no') }}")
+    base = {"path": "base", "template": model}
+    runs = {"r": RUN | {"template": run}}
+    for benchmark in (PLAIN, ELSEWHERE):
+        planned(home, {"b": benchmark}, model=base, runs=runs)
+    for benchmark in (EXACT, DOMAIN):
+        if alike:
+            planned(home, {"b": benchmark}, model=base, runs=runs)
+            continue
+        told = rf"^runs\.r\.template: .*benchmarks\.b .*write {run} as models\.base\.template too"
+        with pytest.raises(ConfigError, match=told):
+            planned(home, {"b": benchmark}, model=base, runs=runs)
+
+
+def test_what_comes_with_files_that_are_not_here_yet_is_not_judged(home):
+    planned(home, {"d": DOMAIN}, model=HUB, runs={"r": RUN | {"template": "chatml"}})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{% for m in messages %}", r"own\.jinja:1 is no chat template"),
+        (b"{{ messages[0].content }", r"own\.jinja:1 is no chat template"),
+        (b"\xff\xfe{", r"own\.jinja cannot be read as a chat template"),
+        (None, r"own\.jinja cannot be read as a chat template"),
+    ],
+)
+def test_a_file_that_is_no_template_is_refused(home, content, words):
+    place = home / "own.jinja"
+    place.unlink()
+    place.mkdir() if content is None else place.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^models\.base: .*{words}"):
+        planned(home, {"p": PLAIN}, model={"path": "base", "template": "own.jinja"})
+
+
+def test_a_template_may_mark_its_answers_and_leave_loops(home):
+    text = "{% for m in messages %}{% break %}{% endfor %}{% generation %}a{% endgeneration %}"
+    (home / "own.jinja").write_text(text)
+    planned(home, {"p": PLAIN}, model={"path": "base", "template": "own.jinja"})
+
+
 def test_a_template_that_is_not_there_is_told_once(home):
     model = {"path": "base", "template": "gone.jinja"}
     with pytest.raises(ConfigError, match=r"models\.base: 'gone.jinja' does not exist") as error:
@@ -179,7 +235,7 @@ def test_a_runs_template_wins_over_its_models_and_that_over_the_tokenizers(
     (home / "base/chat_template.jinja").write_text(CHATML)
     entry = RUN if run is None else RUN | {"template": run}
     graph = planned(
-        home, {"e": EXACT}, model={"path": "base", "template": model}, runs={"r": entry}
+        home, {"e": ELSEWHERE}, model={"path": "base", "template": model}, runs={"r": entry}
     )
     (shards,) = (a for a in graph.artifacts.values() if a.stage == "shards")
     assert shards.spec["template"] == trained

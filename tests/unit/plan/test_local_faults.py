@@ -101,17 +101,17 @@ def parquet(rows):
 
 
 READ_RIGHT = {
-    "an array named .jsonl": ("rows.jsonl", lambda rows: array(rows).encode()),
+    "an array named .jsonl": ("anatomy.jsonl", lambda rows: array(rows).encode()),
     "a pretty-printed array named .jsonl": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: b"\n " + array(rows, indent=2).encode(),
     ),
-    "lines named .json": ("rows.json", lambda rows: lines(rows).encode()),
-    "an array named .json": ("rows.json", lambda rows: array(rows).encode()),
-    "lines with a BOM": ("rows.jsonl", lambda rows: lines(rows).encode("utf-8-sig")),
-    "an array named .jsonl with a BOM": ("rows.jsonl", lambda r: array(r).encode("utf-8-sig")),
-    "an array named .json with a BOM": ("rows.json", lambda r: array(r).encode("utf-8-sig")),
-    "lines with CRLF": ("rows.jsonl", lambda rows: lines(rows).replace("\n", "\r\n").encode()),
+    "lines named .json": ("anatomy.json", lambda rows: lines(rows).encode()),
+    "an array named .json": ("anatomy.json", lambda rows: array(rows).encode()),
+    "lines with a BOM": ("anatomy.jsonl", lambda rows: lines(rows).encode("utf-8-sig")),
+    "an array named .jsonl with a BOM": ("anatomy.jsonl", lambda r: array(r).encode("utf-8-sig")),
+    "an array named .json with a BOM": ("anatomy.json", lambda r: array(r).encode("utf-8-sig")),
+    "lines with CRLF": ("anatomy.jsonl", lambda rows: lines(rows).replace("\n", "\r\n").encode()),
 }
 
 
@@ -125,64 +125,76 @@ def test_what_can_be_read_in_one_way_only_is_read_so(consumer, form):
 
 TOLD = {
     "one object over several lines": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: json.dumps(rows[0], indent=1).encode(),
         "objects over several lines: write one object a line",
     ),
     "objects over several lines": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: "\n".join(json.dumps(row, indent=1) for row in rows).encode(),
         "objects over several lines: write one object a line",
     ),
     "CSV named .jsonl": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: b"prompt,completion\na,b\nc,d\n",
-        "begins with 'prompt,completion'.*rows.csv",
+        "begins with 'prompt,completion'.*anatomy.csv",
     ),
-    "a web page": ("rows.jsonl", lambda rows: b"<!DOCTYPE html>\n<p>404</p>\n", "<!DOCTYPE html>"),
-    "Parquet named .jsonl": ("rows.jsonl", parquet, "is Parquet: name it rows.parquet"),
-    "gzip": ("rows.jsonl", lambda rows: gzip.compress(lines(rows).encode()), "gzip.*gunzip"),
-    "UTF-16": ("rows.jsonl", lambda rows: lines(rows).encode("utf-16"), "UTF-16.*iconv"),
+    "a web page": (
+        "anatomy.jsonl",
+        lambda rows: b"<!DOCTYPE html>\n<p>404</p>\n",
+        "<!DOCTYPE html>",
+    ),
+    "Parquet named .jsonl": ("anatomy.jsonl", parquet, "is Parquet: name it anatomy.parquet"),
+    "gzip": ("anatomy.jsonl", lambda rows: gzip.compress(lines(rows).encode()), "gzip.*gunzip"),
+    "UTF-16": ("anatomy.jsonl", lambda rows: lines(rows).encode("utf-16"), "UTF-16.*iconv"),
     "UTF-16 without a mark": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: lines(rows).encode("utf-16-le"),
         "zero bytes",
     ),
-    "UTF-32": ("rows.jsonl", lambda rows: lines(rows).encode("utf-32"), "UTF-32.*iconv"),
+    "UTF-32": ("anatomy.jsonl", lambda rows: lines(rows).encode("utf-32"), "UTF-32.*iconv"),
     "a pointer of Git LFS": (
-        "rows.jsonl",
+        "anatomy.jsonl",
         lambda rows: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
         "git lfs pull",
     ),
-    "nothing": ("rows.jsonl", lambda rows: b"", "is empty"),
-    "a BOM and nothing": ("rows.jsonl", lambda rows: b"\xef\xbb\xbf\n", "is empty"),
-    "an empty array": ("rows.jsonl", lambda rows: b"[ ]\n", "is empty"),
+    "nothing": ("anatomy.jsonl", lambda rows: b"", "is empty"),
+    "a BOM and nothing": ("anatomy.jsonl", lambda rows: b"\xef\xbb\xbf\n", "is empty"),
+    "an empty array": ("anatomy.jsonl", lambda rows: b"[ ]\n", "is empty"),
 }
 
 
 @pytest.mark.parametrize("form", TOLD)
 def test_what_cannot_be_read_is_told_by_what_it_is(consumer, form):
     name, written, words = TOLD[form]
-    with pytest.raises(ConfigError, match=rf"rows\.jsonl .*{words}"):
+    with pytest.raises(ConfigError, match=rf"anatomy\.jsonl .*{words}"):
         consumer.take(name, written(consumer.rows))
 
 
 TABLES = {
-    "Parquet named .json": ("rows.json", parquet, "is Parquet: name it rows.parquet"),
-    "Parquet named .csv": ("rows.csv", parquet, "is Parquet: name it rows.parquet"),
-    "lines named .csv": ("rows.csv", lambda r: lines(r).encode(), "no CSV: it is JSON"),
-    "an array named .csv": ("rows.csv", lambda r: array(r).encode(), "no CSV: it is JSON"),
-    "lines named .parquet": ("rows.parquet", lambda r: lines(r).encode(), "no Parquet: it is JSON"),
-    "CSV named .parquet": ("rows.parquet", lambda r: b"a,b\n1,2\n", "no Parquet: it begins"),
-    "CSV named .json": ("rows.json", lambda r: b"a,b\n1,2\n", "rows.csv"),
-    "gzip named .csv": ("rows.csv", lambda r: gzip.compress(b"a,b\n"), "gzip"),
-    "UTF-16 named .csv": ("rows.csv", lambda r: "a,b\n1,2\n".encode("utf-16"), "iconv"),
+    "Parquet named .json": ("anatomy.json", parquet, "is Parquet: name it anatomy.parquet"),
+    "Parquet named .csv": ("anatomy.csv", parquet, "is Parquet: name it anatomy.parquet"),
+    "lines named .csv": ("anatomy.csv", lambda r: lines(r).encode(), "no CSV: it is JSON"),
+    "an array named .csv": ("anatomy.csv", lambda r: array(r).encode(), "no CSV: it is JSON"),
+    "lines named .parquet": (
+        "anatomy.parquet",
+        lambda r: lines(r).encode(),
+        "no Parquet: it is JSON",
+    ),
+    "CSV named .parquet": ("anatomy.parquet", lambda r: b"a,b\n1,2\n", "no Parquet: it begins"),
+    "CSV named .json": ("anatomy.json", lambda r: b"a,b\n1,2\n", "anatomy.csv"),
+    "gzip named .csv": ("anatomy.csv", lambda r: gzip.compress(b"a,b\n"), "gzip"),
+    "UTF-16 named .csv": ("anatomy.csv", lambda r: "a,b\n1,2\n".encode("utf-16"), "iconv"),
     "Latin-1 named .csv": (
-        "rows.csv",
+        "anatomy.csv",
         lambda r: "prompt\né\n".encode("latin-1"),
         "save it as UTF-8",
     ),
-    "Latin-1 named .json": ("rows.json", lambda r: '["é"]'.encode("latin-1"), "save it as UTF-8"),
+    "Latin-1 named .json": (
+        "anatomy.json",
+        lambda r: '["é"]'.encode("latin-1"),
+        "save it as UTF-8",
+    ),
 }
 
 
@@ -196,15 +208,17 @@ def test_a_table_under_another_name_is_told_by_what_it_is(tmp_path, kind, form):
 
 
 def test_one_odd_line_above_rows_is_a_row_that_cannot_be_read_and_no_other_kind(tmp_path):
-    rows = Consumer(tmp_path, "dataset").take("rows.jsonl", b"# rows\n" + lines(DATASET).encode())
+    rows = Consumer(tmp_path, "dataset").take(
+        "anatomy.jsonl", b"# rows\n" + lines(DATASET).encode()
+    )
     assert rows[1:] == DATASET
 
 
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_bad_row_of_an_array_is_named_by_its_number(tmp_path, indent):
     rows = [*EXACT, {"prompt": "no answer"}]
-    with pytest.raises(Exception, match=r"rows\.jsonl: row 4 has no text in `answer`"):
-        Consumer(tmp_path, "exact_match").take("rows.jsonl", array(rows, indent=indent).encode())
+    with pytest.raises(Exception, match=r"anatomy\.jsonl: row 4 has no text in `answer`"):
+        Consumer(tmp_path, "exact_match").take("anatomy.jsonl", array(rows, indent=indent).encode())
 
 
 def test_the_questions_of_an_array_count_for_planning(tmp_path):

@@ -8,25 +8,17 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
+from scripts.lib.benchmarks.exact_match.numbers import expected_fault, numbers_in
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
 
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
-
-# A sign counts only where no word or number ends before it: "10-5" holds 10 and 5. Commas count
-# only between groups of three digits, a point in front only where nothing is before it.
-_NUMBER = re.compile(
-    r"(?:(?<![0-9A-Za-z.)])[-\u2212])?"
-    r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)"
-    r"(?:[eE][-+\u2212]?\d{1,3}(?![0-9A-Za-z]))?"
-)
 
 # Punctuation that stays before a digit when texts are normalised: it belongs to the number.
 _IN_NUMBERS = "-.,\u2212"
@@ -65,15 +57,6 @@ def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]
         ScoreError: The metric is `numeric` and the expected answer holds no number.
     """
     return _JUDGES[metric.name](metric, response.strip(), answer.strip())
-
-
-def numbers_in(text: str) -> list[Decimal]:
-    """Return the numbers of a text in order.
-
-    Example: `It costs $1,200.50, not -3.` holds 1200.50 and -3.
-    """
-    found = (match[0].replace(",", "").replace("\u2212", "-") for match in _NUMBER.finditer(text))
-    return [Decimal(number) for number in found]
 
 
 def normalized(text: str) -> str:
@@ -117,11 +100,8 @@ def _regex(metric: Metric, response: str, answer: str) -> tuple[str | None, bool
 
 def _numeric(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
     expected, found = numbers_in(answer), numbers_in(response)
-    if not expected:
-        raise ScoreError(
-            f"The metric `numeric` compares numbers, but the expected answer {answer!r} holds "
-            "none. Correct the row, or choose another metric; no model runs again for that."
-        )
+    if fault := expected_fault(metric.name, answer):
+        raise ScoreError(f"A row {fault}; no model runs again for that.")
     return (str(found[-1]), found[-1] == expected[-1]) if found else (None, False)
 
 

@@ -9,7 +9,7 @@ from scripts.lib.benchmarks.mmlu.options import HubMmlu, LocalMmlu
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import QUESTION_SUFFIXES, LocalSources
 from scripts.lib.plan.questions import Questions, bad_rows, counts, sorted_files
-from scripts.lib.questions.categories import CATEGORY_MAPS
+from scripts.lib.questions.categories import CATEGORY_MAPS, unknown_subjects
 from scripts.lib.questions.choice_faults import mmlu_fault
 
 
@@ -62,6 +62,8 @@ def _of_folder(benchmark: LocalMmlu, sources: LocalSources) -> Questions:
             f"shots: {benchmark.shots} worked examples of each subject are asked for, but"
             f" {folder / 'dev'} has fewer of {', '.join(few)}; lower `shots`, or add rows"
         )
+    if fault := unknown_subjects(wanted, benchmark.categories):
+        raise ConfigError(f"subjects: {fault}")
     slug = slug_of_path(benchmark.path)
     return Questions(slug=slug, spec=spec, places=places, subjects=subjects)
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from scripts.lib.benchmarks.exact_match import scores as exact_match_scores
+from scripts.lib.benchmarks.exact_match.numbers import numbers_in
 from scripts.lib.benchmarks.exact_match.options import ExactMatch
-from scripts.lib.benchmarks.exact_match.scores import Metric, judge, normalized, numbers_in
+from scripts.lib.benchmarks.exact_match.scores import Metric, judge, normalized
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError
@@ -70,7 +71,7 @@ def test_a_regular_expression_finds_what_is_compared():
 
 
 def test_an_expected_answer_without_a_number_is_an_error_not_a_wrong_answer():
-    with pytest.raises(ScoreError, match="'seven' holds none"):
+    with pytest.raises(ScoreError, match=r"has no number in `answer` \('seven'\)"):
         judge(metric("numeric"), "7", "seven")
 
 
