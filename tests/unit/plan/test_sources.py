@@ -224,13 +224,13 @@ def write_mmlu(folder, **files):
 
 def test_a_benchmark_is_its_questions_by_content(sources, tmp_path):
     folder = tmp_path / "work/mmlu"
-    write_mmlu(folder, dev=["b", "a"], test=["a"])
+    write_mmlu(folder, dev=["virology", "anatomy"], test=["anatomy"])
     (folder / "README.md").write_text("words")
     for file in folder.rglob("*.jsonl"):
         file.write_text(json.dumps({"question": "?", "choices": [*"abcd"], "answer": 0}) + "\n")
     found = questions(LocalMmlu(kind="mmlu", path="mmlu", shots=1), sources).spec["files"]
-    assert list(found) == ["dev/a.jsonl", "dev/b.jsonl", "test/a.jsonl"]
-    assert found["test/a.jsonl"] == sha256_of(folder / "test/a.jsonl")
+    assert list(found) == ["dev/anatomy.jsonl", "dev/virology.jsonl", "test/anatomy.jsonl"]
+    assert found["test/anatomy.jsonl"] == sha256_of(folder / "test/anatomy.jsonl")
 
 
 def test_a_benchmark_without_test_questions_is_refused(sources, tmp_path):
