@@ -180,7 +180,7 @@ def check_splits(spec: FormatSpec, files: Mapping[str, Path], wanted: Collection
         tally = _Tally(misfits=Misfits(spec.format))
         for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
             row_id = f"{source}:{row}"
-            verdict = _judge(spec, record, row_id, frozenset(files), tally.seen)
+            verdict = _verdict_on(spec, record, row_id, frozenset(files), tally.seen)
             tally.count(row_id, verdict)
             if verdict.split == split:
                 break
