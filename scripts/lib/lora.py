@@ -10,6 +10,9 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PROMPTS_FILE = "prompts.json"
 """Rows of token ids beside an adapter: what a proof asks base + adapter and the merged model."""
 
+Bias = Literal["none", "all", "lora_only"]
+"""Which biases are trained."""
+
 Init = Literal[True, "gaussian", "pissa", "olora"]
 """How an adapter can start, in PEFT's words (`init_lora_weights`); true is PEFT's own choice."""
 

@@ -20,7 +20,8 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.lora import Init
+from scripts.lib.data.conversation import TrainOn
+from scripts.lib.lora import Bias, Init
 
 
 def _sorted_modules(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -40,7 +41,7 @@ class Lora(Settings):
     r: Positive = setting("Rank.", "identity", 16)
     alpha: Positive = setting("Scale; the update is multiplied by alpha / r.", "identity", 32)
     dropout: PartFraction = setting("Dropout before the adapter.", "identity", 0.05)
-    bias: Literal["none", "all", "lora_only"] = setting("Biases to train.", "identity", "none")
+    bias: Bias = setting("Biases to train.", "identity", "none")
     target_modules: TargetModules = setting(
         "Layers that get an adapter; `all-linear` is every linear layer but the output.",
         "identity",
@@ -121,9 +122,7 @@ class Run(Settings):
         None,
         allowed=f"{TEMPLATES}, or null",
     )
-    train_on: Literal["assistant", "last_assistant", "all"] = setting(
-        "Tokens that count in the loss.", "identity", "assistant"
-    )
+    train_on: TrainOn = setting("Tokens that count in the loss.", "identity", "assistant")
     on_too_long: Literal["drop", "truncate"] = setting(
         "What happens to conversations of more than `max_length_tokens`.", "identity", "drop"
     )

@@ -1,4 +1,8 @@
-"""Whether the files of a model folder hold a chat template, told without loading the tokenizer."""
+"""Whether the files of a model folder hold a chat template, told without loading the tokenizer.
+
+Apart from `templates` since every job asks it before its work: what decides bytes must not lie
+behind what the digests leave out.
+"""
 
 import json
 from pathlib import Path

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.conversation import Conversation, Message, TrainOn
 from scripts.lib.data.encoding import Encoded, Encoder, Span
 from scripts.lib.data.masking import (
-    TrainOn,
     check_words,
     difference,
     loss_mask,

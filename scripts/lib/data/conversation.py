@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+TrainOn = Literal["assistant", "last_assistant", "all"]
+"""What of a conversation is trained on: every assistant turn, the last one, or all its tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)

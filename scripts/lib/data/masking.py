@@ -8,14 +8,12 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import assert_never
 
-from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.conversation import Conversation, Message, TrainOn
 from scripts.lib.data.encoding import Encoded, Span
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.templates import Renderer, for_template
-
-TrainOn = Literal["assistant", "last_assistant", "all"]
 
 SHOWN_CHARACTERS = 60
 # So many equal characters are no accident: what follows them is where the two texts part.
@@ -38,7 +36,13 @@ class LossMask:
 def trained_turns(conversation: Conversation, train_on: TrainOn) -> list[int]:
     """Return the numbers of the assistant turns whose words are checked and trained on."""
     turns = [n for n, message in enumerate(conversation.messages) if message.role == "assistant"]
-    return turns if train_on == "assistant" else turns[-1:]
+    match train_on:
+        case "assistant":
+            return turns
+        case "last_assistant" | "all":
+            return turns[-1:]
+        case _:
+            assert_never(train_on)
 
 
 def turn_spans(

@@ -190,3 +190,6 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }
+
+ROW_SUFFIXES = tuple(_READERS)
+"""What files of rows are named."""

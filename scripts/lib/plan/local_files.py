@@ -11,13 +11,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.records import RawRow, UnusableRow, read_rows
+from scripts.lib.data.records import ROW_SUFFIXES, RawRow, UnusableRow, read_rows
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.model_files import model_file_names
 from scripts.lib.plan.local_faults import kind_fault, model_faults
 from scripts.lib.plan.remembered import CheckMemory, HashMemory
 
-ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 QUESTION_SUFFIXES = (".jsonl", ".json")
 """What questions that are no table come as: one object a line, or an array."""
 

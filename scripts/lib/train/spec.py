@@ -8,7 +8,7 @@ import torch
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora import INITS, Init
+from scripts.lib.lora import INITS, Bias, Init
 from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.launch import world_size
 
@@ -20,7 +20,7 @@ class LoraSpec:
     r: int
     alpha: float
     dropout: float
-    bias: Literal["none", "all", "lora_only"]
+    bias: Bias
     target_modules: str | Sequence[str]
     use_rslora: bool
     use_dora: bool

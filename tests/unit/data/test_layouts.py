@@ -1,122 +1,160 @@
-"""Rows that do not have the layout of their dataset: the columns are told, and what would do."""
+"""Raw records of every layout become the same kind of conversation."""
 
 import json
-import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.sources import LocalDataset
-from scripts.lib.data.formatting import FormatSpec, format_chat
-from scripts.lib.data.layouts import LAYOUTS, to_conversation
-from scripts.lib.errors import ConfigError, RecordError
-from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.remembered import HashMemory
-from scripts.lib.plan.sources import add_raw
+from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.layouts import LAYOUTS, Format, LayoutName, detect_layout, to_conversation
+from scripts.lib.data.records import UnusableRow
 
-TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
-SPOKEN = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]
-ROWS = {
-    "messages": {"messages": TURNS},
-    "sharegpt": {"conversations": SPOKEN},
-    "alpaca": {"instruction": "Hi", "input": "", "output": "Ho"},
-    "prompt_completion": {"prompt": "Hi", "completion": "Ho"},
-}
+DATA = Path(__file__).parents[2] / "data" / "chat"
+TURNS = [("user", "Hi"), ("assistant", "Hello")]
 
 
-def plan(folder, row, **settings):
-    (folder / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
-    sources = LocalSources((folder,), HashMemory(folder / "memory.json"))
-    dataset = LocalDataset(path="rows.jsonl", **settings)
-    return add_raw(Graph(lambda *_: "0", {"datasets": "1", "pyarrow": "1"}), sources, dataset)
+def turns(conversation):
+    return [(message.role, message.content) for message in conversation.messages]
 
 
-def format_rows(folder, row, layout):
-    (folder / "raw").mkdir()
-    (folder / "out").mkdir()
-    (folder / "raw" / "train.jsonl").write_text(json.dumps(row))
-    spec = FormatSpec(
-        format=layout,
-        system=None,
-        valid_fraction=0.0,
-        test_fraction=0.0,
-        split_seed=0,
-        limit=None,
-    )
-    return format_chat(spec, folder / "raw", folder / "out")
+def reason_of(record, layout="auto"):
+    with pytest.raises(UnusableRow) as caught:
+        to_conversation(record, layout)
+    assert caught.value.detail
+    return caught.value.reason
 
 
-def test_the_columns_that_are_told_are_those_that_are_read():
-    """Each row of just the needed columns is read; without any one of them it is not."""
-    assert set(ROWS) == set(LAYOUTS)
-    for name, layout in LAYOUTS.items():
-        for names in layout.needs:
-            for column in names:
-                value = next(ROWS[name][other] for other in names if other in ROWS[name])
-                row = {key: cell for key, cell in ROWS[name].items() if key not in names}
-                assert to_conversation({**row, column: value}, name).messages
-                assert f"`{column}`" in layout.words()
-                with pytest.raises(RecordError):
-                    to_conversation(row, name)
+@pytest.mark.parametrize(
+    ("layout", "record"),
+    [
+        ("messages", {"messages": [{"role": role, "content": text} for role, text in TURNS]}),
+        ("messages", {"conversations": [{"role": role, "content": text} for role, text in TURNS]}),
+        (
+            "sharegpt",
+            {
+                "conversations": [
+                    {"from": "human", "value": "Hi"},
+                    {"from": "gpt", "value": "Hello"},
+                ]
+            },
+        ),
+        ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello"}),
+        ("alpaca", {"instruction": "Hi", "context": None, "response": "Hello"}),
+        ("prompt_completion", {"prompt": "Hi", "completion": "Hello"}),
+        (
+            "prompt_completion",
+            {
+                "prompt": [{"role": "user", "content": "Hi"}],
+                "completion": [{"role": "assistant", "content": "Hello"}],
+            },
+        ),
+    ],
+)
+def test_every_layout_is_detected_and_gives_the_same_turns(layout, record):
+    assert detect_layout(record) == layout
+    assert turns(to_conversation(record, "auto")) == TURNS
+    assert to_conversation(record, layout) == to_conversation(record, "auto")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("written", LAYOUTS)
-def test_another_layout_than_the_rows_have_is_refused_with_the_one_that_fits(
-    tmp_path, layout, written
-):
-    if layout == written:
-        plan(tmp_path, ROWS[written], format=layout)
-        return
-    for attempt in (
-        lambda: plan(tmp_path, ROWS[written], format=layout),
-        lambda: format_rows(tmp_path, ROWS[written], layout),
-    ):
-        with pytest.raises((ConfigError, RecordError)) as caught:
-            attempt()
-        text = str(caught.value)
-        assert re.search(rf"columns {', '.join(ROWS[written])};", text)
-        assert f"write `format: {written}`, which fits them" in text
-        assert all(f"{name}: {LAYOUTS[name].words()}" in text for name in LAYOUTS)
+def test_lists_written_as_text_are_read_as_lists():
+    messages = [{"role": role, "content": text} for role, text in TURNS]
+    assert turns(to_conversation({"messages": json.dumps(messages)}, "auto")) == TURNS
 
 
-@pytest.mark.parametrize("layout", ["auto", *LAYOUTS])
-def test_columns_that_no_layout_reads_are_told_with_those_that_they_do(tmp_path, layout):
-    row = {"question": "Hi", "reply": "Ho"}
-    for attempt in (
-        lambda: plan(tmp_path, row, format=layout),
-        lambda: format_rows(tmp_path, row, layout),
-    ):
-        with pytest.raises((ConfigError, RecordError)) as caught:
-            attempt()
-        text = str(caught.value)
-        assert "columns question, reply; no format fits them: rename the columns" in text
-        assert all(f"{name}: {LAYOUTS[name].words()}" in text for name in LAYOUTS)
+def test_alpaca_puts_history_and_system_before_the_question():
+    record = {
+        "system": "Be kind.",
+        "history": [["a", "b"], ["c", "d"]],
+        "instruction": "Add.",
+        "input": "1+1",
+        "output": "2",
+    }
+    assert turns(to_conversation(record, "alpaca")) == [
+        ("system", "Be kind."),
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+        ("assistant", "d"),
+        ("user", "Add.\n1+1"),
+        ("assistant", "2"),
+    ]
 
 
-def test_columns_that_are_right_are_not_blamed(tmp_path):
-    row = {"prompt": "Hi", "completion": ""}
-    with pytest.raises(RecordError) as caught:
-        format_rows(tmp_path, row, "prompt_completion")
-    text = str(caught.value).removeprefix(str(tmp_path))
-    assert "empty_assistant" in text
-    assert "column" not in text and "format" not in text
-    with pytest.raises(ConfigError, match=r"not_a_list_of_turns.*; correct the rows"):
-        plan(tmp_path, {"prompt": "Hi", "completion": [3]}, format="prompt_completion")
+def test_sharegpt_function_calls_become_tool_calls_with_object_arguments():
+    record = json.loads((DATA / "sharegpt_tools.json").read_text())[0]
+    conversation = to_conversation(record, "auto")
+    call, answer = conversation.messages[1], conversation.messages[2]
+    function = {"name": "get_weather", "arguments": {"city": "Oslo"}}
+    assert call.role == "assistant" and call.content == ""
+    assert call.tool_calls == ({"type": "function", "function": function},)
+    assert (answer.role, answer.name, answer.content) == ("tool", "get_weather", '{"celsius": 4}')
+    assert conversation.tools[0]["function"]["name"] == "get_weather"
 
 
-def test_one_row_that_can_be_read_is_enough_for_planning(tmp_path):
-    rows = [{"question": "Hi"}] * 30 + [ROWS["alpaca"]]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
-    files = {"train": tmp_path / "rows.jsonl"}
-    spec = {"format": "auto", "system": None, "split_seed": 0}
-    spec |= {"valid_fraction": 0.0, "test_fraction": 0.0}
-    sources.check_splits(spec | {"limit": None}, files, {"train"})
-    with pytest.raises(ConfigError, match="none of 30 rows"):
-        sources.check_splits(spec | {"limit": 30}, files, {"train"})
+def test_openai_tool_calls_with_text_arguments_are_parsed():
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"x": [1, "a"]}'},
+    }
+    record = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
+    message = to_conversation(record, "messages").messages[0]
+    assert message.tool_calls[0]["function"] == {"name": "f", "arguments": {"x": [1, "a"]}}
+    assert message.content == ""
 
 
-def test_a_table_with_hundreds_of_columns_is_told_by_its_first(tmp_path):
-    with pytest.raises(ConfigError, match=r"columns c0, c1.*c19 and 280 more;"):
-        plan(tmp_path, {f"c{n}": 1 for n in range(300)})
+def test_a_conversation_survives_its_row():
+    record = json.loads((DATA / "sharegpt_tools.json").read_text())[0]
+    conversation = to_conversation(record, "sharegpt")
+    assert Conversation.from_row(conversation.row()) == conversation
+
+
+def test_white_space_of_content_is_left_alone():
+    record = {"prompt": " \n Hi\t", "completion": "\n\nHello \n"}
+    assert turns(to_conversation(record, "auto")) == [
+        ("user", " \n Hi\t"),
+        ("assistant", "\n\nHello \n"),
+    ]
+
+
+def test_text_parts_are_joined_and_other_parts_refused():
+    text = {"type": "text", "text": "Hi"}
+    image = {"type": "image", "url": "x"}
+    ok = {"messages": [{"role": "user", "content": [text, text]}]}
+    assert turns(to_conversation(ok, "messages")) == [("user", "HiHi")]
+    bad = {"messages": [{"role": "user", "content": [text, image]}]}
+    assert reason_of(bad) == "content_is_not_text"
+
+
+@pytest.mark.parametrize(
+    ("reason", "record"),
+    [
+        ("not_an_object", ["Hi"]),
+        ("unknown_format", {"question": "Hi"}),
+        ("unknown_role", {"messages": [{"role": "narrator", "content": "x"}]}),
+        ("unknown_role", {"conversations": [{"from": "narrator", "value": "x"}]}),
+        ("not_a_list_of_turns", {"messages": {"role": "user"}}),
+        ("column_is_not_json", {"messages": "[{"}),
+        ("content_is_not_text", {"instruction": "Hi", "output": 3}),
+        ("missing_field", {"instruction": "Hi", "output": None}),
+        ("bad_history", {"instruction": "Hi", "output": "x", "history": ["ab"]}),
+        ("bad_tools", {"prompt": "Hi", "completion": "x", "tools": ["f"]}),
+        ("tool_call_is_not_json", {"conversations": [{"from": "function_call", "value": "f(x)"}]}),
+        ("bad_tool_call", {"conversations": [{"from": "function_call", "value": "{}"}]}),
+    ],
+)
+def test_an_unusable_record_says_why(reason, record):
+    assert reason_of(record) == reason
+
+
+def test_a_declared_layout_is_not_guessed_around():
+    assert reason_of({"instruction": "Hi", "output": "x"}, "messages") == "missing_field"
+    assert reason_of({"instruction": "Hi", "output": "x"}, "sharegpt") == "missing_field"
+
+
+def test_a_dataset_is_read_as_any_layout_that_is_described_or_as_the_one_it_shows():
+    assert get_args(LayoutName) == tuple(LAYOUTS)
+    allowed = LocalDataset.model_json_schema()["properties"]["format"]["enum"]
+    assert tuple(allowed) == get_args(Format) == ("auto", *LAYOUTS)

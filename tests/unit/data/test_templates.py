@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from scripts.lib.config.fields import TemplateChoice
 from scripts.lib.data.conversation import Conversation, Message
-from scripts.lib.data.templates import CHATML, load_fast_tokenizer, resolve_template
+from scripts.lib.data.templates import CHATML, TEMPLATE_NAMES, load_fast_tokenizer, resolve_template
 from scripts.lib.errors import TemplateError
 from tests.chat_samples import NO_SYSTEM, TINY_TEMPLATE, renderer_of, talk
 from tests.tiny_model import make_tiny_model
@@ -27,6 +29,17 @@ def test_a_choice_means_the_own_template_chatml_or_a_text(tokenizer):
     custom = resolve_template({"name": "mine", "text": "x"}, tokenizer)
     assert (custom.source, custom.text) == ("custom:mine", "x")
     assert custom.sha256 != resolve_template("chatml", tokenizer).sha256
+
+
+@pytest.mark.parametrize("name", TEMPLATE_NAMES)
+def test_every_template_with_a_name_can_be_configured_and_found(tokenizer, name):
+    assert TypeAdapter(TemplateChoice).validate_python(name) == name
+    assert resolve_template(name, tokenizer).source == name
+
+
+def test_a_template_without_a_known_name_is_refused_with_the_names():
+    with pytest.raises(ValidationError, match=", ".join(TEMPLATE_NAMES)):
+        TypeAdapter(TemplateChoice).validate_python("llama-3")
 
 
 def test_a_tokenizer_without_a_template_asks_for_chatml(folder):

@@ -1,0 +1,33 @@
+"""The starts of an adapter: one list, from which configuration and training follow."""
+
+from typing import get_args
+
+import pytest
+from peft import LoraConfig
+from pydantic import TypeAdapter, ValidationError
+
+from scripts.lib.config.runs import Lora
+from scripts.lib.lora import INITS, REPEATABLE_INITS, Bias, changes_base
+
+
+def test_the_starts_that_change_the_base_are_those_that_can_be_repeated():
+    """A merge of any other could not do again what training did to the base."""
+    assert tuple(init for init in INITS if changes_base(init)) == REPEATABLE_INITS
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_peft_and_the_configuration_know_every_start(init):
+    assert LoraConfig(init_lora_weights=init).init_lora_weights == init
+    assert Lora(init=init).init == init
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "pissa_niter_4", "corda", False])
+def test_the_configuration_takes_no_other_start(init):
+    with pytest.raises(ValidationError):
+        Lora(init=init)
+
+
+def test_the_schema_lists_what_is_taken():
+    fields = TypeAdapter(Lora).json_schema()["properties"]
+    assert fields["init"]["enum"] == list(INITS)
+    assert fields["bias"]["enum"] == list(get_args(Bias))
