@@ -19,7 +19,7 @@ from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts
 from scripts.lib.questions.prompt_tokens import context_limit, tokens_needed
 from scripts.lib.questions.prompts import load_tokenizer, render
-from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.score.journal import answer_once
 from scripts.lib.score.respondent import Loading, Respondent
 
@@ -119,18 +119,8 @@ def _likeliest(question: Question, replies: Sequence[tuple[float, bool]]) -> Ans
             "The judge's output is not a number. Set dtype: float32 for this benchmark; if that"
             " does not help, the judge's weights are damaged."
         )
-    return {
-        "question_id": question.id,
-        "subject": question.subject,
-        "prediction": VERDICTS[logprobs.index(max(logprobs))],
-        "answer": "",
-        "correct": False,
-        "logprobs": logprobs,
-        "response": None,
-        "prompt_hash": question.prompt_hash,
-        "shots": 0,
-        "metrics": None,
-    }
+    likeliest = VERDICTS[logprobs.index(max(logprobs))]
+    return answer_row(question, prediction=likeliest, answer="", correct=False, logprobs=logprobs)
 
 
 def _check_lengths(

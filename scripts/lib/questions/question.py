@@ -69,8 +69,19 @@ def answer_row(
     correct: bool,
     logprobs: list[float] | None = None,
     response: str | None = None,
+    metrics: str | None = None,
 ) -> Answer:
-    """Return the row of an answer."""
+    """Return what became of a question.
+
+    Args:
+        question: The question.
+        prediction: What the model chose or said, for people.
+        answer: What is right, likewise; empty where nothing is.
+        correct: Whether the two agree.
+        logprobs: Log-probabilities (nats) of what was weighed.
+        response: What was generated, as it came.
+        metrics: JSON, `metric,filter` -> value, for the tasks of lm-eval.
+    """
     return {
         "question_id": question.id,
         "subject": question.subject,
@@ -81,5 +92,5 @@ def answer_row(
         "response": response,
         "prompt_hash": question.prompt_hash,
         "shots": question.shots,
-        "metrics": None,
+        "metrics": metrics,
     }

@@ -7,7 +7,6 @@ fifteen times as much as one of 100. So do the paper, LLaMA-Factory and lm-eval.
 import hashlib
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from scripts.lib.score.files import (
     QUESTIONS_TABLE,
     TASKS,
 )
+from scripts.lib.score.statistics import standard_error
 
 _ANSWERS = pa.schema(
     [
@@ -262,9 +262,6 @@ def read_provenance(scores: Sequence[Path]) -> dict[str, Any]:
 def tally(answers: Sequence[Judged]) -> Tally:
     """Average the scores of answers.
 
-    The standard error is lm-eval's, the sample's standard deviation over sqrt(n): for right and
-    wrong answers sqrt(p (1 - p) / (n - 1)). It is None below two questions.
-
     Example: one right answer of two has accuracy 0.5 and standard error 0.5.
 
     Raises:
@@ -275,19 +272,21 @@ def tally(answers: Sequence[Judged]) -> Tally:
         raise ScoreError("There is no answer to count. Check the benchmark and its subjects.")
     n, mean = len(scores), math.fsum(scores) / len(scores)
     graded = any(score not in (0.0, 1.0) for score in scores)
-    stderr = statistics.stdev(scores) / math.sqrt(n) if n > 1 else None
     return {
         "n": n,
         "correct": None if graded else round(math.fsum(scores)),
         "accuracy": mean,
-        "stderr": stderr,
+        "stderr": standard_error(scores),
     }
 
 
-def prompt_set(answers: Iterable[Judged]) -> str:
+def prompt_set(answers: Iterable[Mapping[str, Any]]) -> str:
     """Return the sha256 of everything that was asked: question ids and prompt hashes.
 
     Two scores can be set side by side exactly when these are equal; the order does not count.
+
+    Args:
+        answers: Rows with `question_id` and `prompt_hash`.
     """
     asked = sorted((answer["question_id"], answer["prompt_hash"]) for answer in answers)
     lines = "".join(f"{question}\t{prompt}\n" for question, prompt in asked)

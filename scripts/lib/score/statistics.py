@@ -1,6 +1,7 @@
-"""Statistics of two candidates that answered the same questions."""
+"""Statistics of scores: their standard error, and what two candidates' answers tell apart."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,17 @@ SIGNIFICANCE = 0.05
 
 # Sign flips tried for scores between right and wrong; p-values below 1 / RESAMPLES do not occur.
 RESAMPLES = 9999
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of a mean, None below two values.
+
+    It is lm-eval's, the sample's standard deviation over sqrt(n): for right and wrong answers
+    sqrt(p (1 - p) / (n - 1)).
+
+    Example: 1 and 0 have standard error 0.5.
+    """
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDifference:
@@ -36,7 +48,7 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDiff
     n = len(change)
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
     difference = 100 * math.fsum(change) / n
-    stderr = 100 * float(change.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+    stderr = standard_error(change.tolist())
     flipped = gained + lost
     graded = bool(np.any(change % 1))
     p_value = 1.0
@@ -44,7 +56,7 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDiff
         p_value = _sign_flips(change) if graded else binomtest(gained, flipped, 0.5).pvalue
     return {
         "difference": difference,
-        "stderr": stderr,
+        "stderr": None if stderr is None else 100 * stderr,
         "gained": gained,
         "lost": lost,
         "n": n,

@@ -20,7 +20,7 @@ from scripts.lib.data.masking import difference, loss_mask, prompt_of, through_t
 from scripts.lib.data.templates import Renderer, resolve_template
 from scripts.lib.errors import ScoreError, TemplateError
 from scripts.lib.questions.held_out_conversations import held_out_conversations
-from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest, ReferenceRequest
 from scripts.lib.questions.spec import ScoreSpec
 
@@ -157,17 +157,16 @@ def _judge(markers: Sequence[str], question: Question, replies: Sequence[Any]) -
             " and merge proof."
         )
     answer = question.doc["answer"]
+    row = answer_row(
+        question,
+        prediction=said.text.strip(),
+        answer=answer,
+        correct=said.text.strip() == answer.strip(),
+        logprobs=[logprob],
+        response=said.text,
+    )
     return {
-        "question_id": question.id,
-        "subject": question.subject,
-        "prediction": said.text.strip(),
-        "answer": answer,
-        "correct": said.text.strip() == answer.strip(),
-        "logprobs": [logprob],
-        "response": said.text,
-        "prompt_hash": question.prompt_hash,
-        "shots": 0,
-        "metrics": None,
+        **row,
         "reference_tokens": len(question.requests[0].answer),
         "response_tokens": said.tokens,
         "ended": said.ended,

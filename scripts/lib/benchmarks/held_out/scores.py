@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from scripts.lib.benchmarks.held_out.document import (
     values_of,
 )
 from scripts.lib.errors import ScoreError
-from scripts.lib.score.aggregation import Judged, prompt_set, read_provenance
+from scripts.lib.score.aggregation import prompt_set, read_provenance
 from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.lib.score.statistics import standard_error
 
 # More nats per token than this make a perplexity that no float holds; such a model is broken.
 _MOST_NATS = 700.0
@@ -63,16 +63,7 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
         # No good answer to these could end in time.
         "references_over_limit": sum(one["tokens"] > longest for one in kept),
         "protocol": protocol,
-        "prompt_set": prompt_set(
-            Judged(
-                question_id=one["question_id"],
-                subject="",
-                score=0.0,
-                prompt_hash=one["prompt_hash"],
-                token_hash=one["token_hash"],
-            )
-            for one in kept
-        ),
+        "prompt_set": prompt_set(kept),
         "made_of": provenance["made_of"],
         "versions": provenance["versions"],
     }
@@ -112,5 +103,5 @@ def summary(kept: Sequence[Kept]) -> HeldOutResult:
 def _rate(values: Sequence[float]) -> Rate | None:
     if not values:
         return None
-    stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    return {"n": len(values), "rate": math.fsum(values) / len(values), "stderr": stderr}
+    rate = math.fsum(values) / len(values)
+    return {"n": len(values), "rate": rate, "stderr": standard_error(values)}

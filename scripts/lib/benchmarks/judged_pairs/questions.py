@@ -10,7 +10,7 @@ from scripts.lib.data.templates import Renderer, resolve_template
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.rows import FILE_SUBJECT, JudgedRow, read_judged_rows
 from scripts.lib.questions.prompts import render
-from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest
 from scripts.lib.questions.spec import ScoreSpec
 
@@ -72,16 +72,7 @@ def _prompts(rows: Sequence[JudgedRow], split: str | None, tokenizer: Any) -> It
 def _answer(question: Question, replies: Sequence[GreedyAnswer]) -> _Said:
     """Return what the model said; whether that is any good is for others to say."""
     (said,) = replies
-    return {
-        "question_id": question.id,
-        "subject": question.subject,
-        "prediction": said.text.strip(),
-        "answer": "",
-        "correct": False,
-        "logprobs": None,
-        "response": said.text,
-        "prompt_hash": question.prompt_hash,
-        "shots": 0,
-        "metrics": None,
-        "ended": said.ended,
-    }
+    row = answer_row(
+        question, prediction=said.text.strip(), answer="", correct=False, response=said.text
+    )
+    return {**row, "ended": said.ended}

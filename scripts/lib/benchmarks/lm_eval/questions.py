@@ -20,7 +20,7 @@ from scripts.lib.benchmarks.lm_eval.tasks import (
 from scripts.lib.benchmarks.lm_eval.work_alarms import alarms_by_work
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import chat_renderer
-from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.files import TASKS
 
@@ -77,18 +77,15 @@ def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
     values, instances = _judged(question, replies)
     first = next(iter(instances[0].filtered_resps))
     texts = [reply for reply in replies if isinstance(reply, str)]
-    return {
-        "question_id": question.id,
-        "subject": question.subject,
-        "prediction": _prediction(question.task, question.doc, instances, first),
-        "answer": _expected(question.task, question.doc),
-        "correct": next(iter(values.values()), None) == 1.0,
-        "logprobs": None if texts else [_loglikelihood(reply) for reply in replies],
-        "response": _response(texts),
-        "prompt_hash": question.prompt_hash,
-        "shots": question.shots,
-        "metrics": json.dumps(values),
-    }
+    return answer_row(
+        question,
+        prediction=_prediction(question.task, question.doc, instances, first),
+        answer=_expected(question.task, question.doc),
+        correct=next(iter(values.values()), None) == 1.0,
+        logprobs=None if texts else [_loglikelihood(reply) for reply in replies],
+        response=_response(texts),
+        metrics=json.dumps(values),
+    )
 
 
 def _judged(
