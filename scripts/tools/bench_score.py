@@ -155,7 +155,7 @@ def compete(
 
 
 def five_shot(folder: Path, dtype: str, options: argparse.Namespace) -> list[Figure]:
-    """Compare on whole prompts of five worked examples."""
+    """Compare on whole prompts of five few-shot examples."""
     peers, data = Peers(folder, dtype), mmlu_folder()
     names, count = subjects_of(data, options.subjects), options.questions or None
     subjects = {

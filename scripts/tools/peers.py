@@ -17,7 +17,7 @@ from scripts.lib.fetch.models import fetch_model
 from scripts.lib.files import sha256_of
 from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.questions.question import Question
-from scripts.lib.questions.tasks import judge_choices
+from scripts.lib.questions.tasks import grade_choices
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,7 +57,7 @@ def questions_of(
     test = spread(test, count)
     renderer = chat_renderer(tokenizer) if chat else None
     return list(
-        ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=renderer, judge=judge_choices)
+        ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=renderer, grade=grade_choices)
     )
 
 

@@ -18,7 +18,7 @@ from scripts.lib.compare.tables import read_categories, read_protocol, write_tab
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.files import FileEntry, content_of, is_hidden
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.score.aggregation import Judged, prompt_set, read_answers, tally
+from scripts.lib.score.aggregation import ScoredAnswer, prompt_set, read_answers, tally
 from scripts.lib.score.documents import Note, OwnProtocol, ScoreProtocol, Tally, shared_protocol
 from scripts.lib.score.statistics import paired_difference
 from scripts.lib.score.token_notes import other_tokens
@@ -35,7 +35,7 @@ class _Scored:
     """A candidate's answers to one benchmark."""
 
     candidate: ComparedCandidate
-    answers: Sequence[Judged]
+    answers: Sequence[ScoredAnswer]
     protocol: OwnProtocol
     categories: Mapping[str, tuple[str, ...]]
     category_map: str
@@ -60,7 +60,7 @@ class _Scored:
         """How many questions were asked with fewer few-shot examples, being too long."""
         return self.protocol["fewer_shots"]
 
-    def of(self, category: str) -> list[Judged]:
+    def of(self, category: str) -> list[ScoredAnswer]:
         """The answers of a category, in the order of question ids."""
         subjects = set(self.categories[category])
         part = (answer for answer in self.answers if answer["subject"] in subjects)
@@ -182,7 +182,7 @@ def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Diffe
     }
 
 
-def _scores(answers: Sequence[Judged]) -> list[float]:
+def _scores(answers: Sequence[ScoredAnswer]) -> list[float]:
     return [answer["score"] for answer in answers]
 
 

@@ -10,7 +10,7 @@ from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.score.aggregation import Judged, tally
+from scripts.lib.score.aggregation import ScoredAnswer, tally
 from scripts.lib.score.documents import CategoryScore, OwnProtocol, PairedDifference, Tally
 
 _COLUMNS = (
@@ -41,7 +41,7 @@ _COLUMNS = (
 
 
 def read_categories(
-    folder: Path, benchmark: str, answers: Sequence[Judged]
+    folder: Path, benchmark: str, answers: Sequence[ScoredAnswer]
 ) -> tuple[dict[str, tuple[str, ...]], str]:
     """Read which subjects each category holds, and hold the files against the answers.
 

@@ -107,7 +107,7 @@ def _question(at: int, prompt: str) -> Question:
         shots=0,
         requests=requests,
         task=None,
-        judge=_likeliest,
+        grade=_likeliest,
     )
 
 

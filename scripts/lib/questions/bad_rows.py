@@ -164,7 +164,7 @@ def count_left_out(
     Args:
         benchmark: Its folder.
         subjects: Those that are asked; empty for all.
-        examples: Whether worked examples are shown.
+        examples: Whether few-shot examples are shown.
 
     Returns:
         `questions` and `examples` -> reason -> number of rows; nothing of what has all its rows.

@@ -47,8 +47,8 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
                 remedy = "Lower `max_new_tokens`, or set `on_long_prompt: leave_out`"
             raise ScoreError(
                 f"Question {question.id} needs {needed} tokens with its answer and "
-                f"{question.shots} worked examples, but the model reads {limit}. {remedy}; or leave"
-                " the question out."
+                f"{question.shots} few-shot examples, but the model reads {limit}. {remedy}; or"
+                " leave the question out."
             )
         hashes.append(_hash(read))
     return hashes

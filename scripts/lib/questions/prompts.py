@@ -25,8 +25,8 @@ from scripts.lib.data.templates import (
     with_fixed_date,
 )
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.question import Judge, Question
-from scripts.lib.questions.rows import Message, Row
+from scripts.lib.questions.question import Grader, Question
+from scripts.lib.questions.rows import Row, Turn
 
 
 def load_tokenizer(
@@ -74,7 +74,7 @@ def ask(
     subject: str,
     *,
     chat: Callable[..., str] | None,
-    judge: Judge,
+    grade: Grader,
     fits: Callable[[Question], bool] | None = None,
     stem: str | None = None,
 ) -> Iterator[Question]:
@@ -83,15 +83,15 @@ def ask(
     Args:
         task_config: From `scripts.lib.questions.tasks`.
         subject: The subject that names the questions.
-        chat: Renders a conversation (`chat_renderer`), or None for plain text. Worked examples
+        chat: Renders a conversation (`chat_renderer`), or None for plain text. Few-shot examples
             then become turns, which is lm-eval's default.
-        judge: Turns the model's replies to a question into an answer.
-        fits: Says whether a question may stay as it is; the last worked example is left out until
+        grade: Turns the model's replies to a question into an answer.
+        fits: Says whether a question may stay as it is; the last few-shot example is left out until
             it does, or none is left. None to leave every question as it is.
         stem: What the ids begin with, where the subject is no plain word.
     """
     task = ConfigurableTask(config=dict(task_config))
-    make = functools.partial(_question, task, subject, stem or subject, judge, chat=chat)
+    make = functools.partial(_question, task, subject, stem or subject, grade, chat=chat)
     for index in range(len(task.eval_docs)):
         shots = task.config.num_fewshot
         question = make(index, shots=shots)
@@ -105,7 +105,7 @@ def _question(
     task: Any,
     subject: str,
     stem: str,
-    judge: Judge,
+    grade: Grader,
     index: int,
     *,
     shots: int,
@@ -123,7 +123,7 @@ def _question(
         shots=shots,
         requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
         task=task,
-        judge=judge,
+        grade=grade,
     )
 
 
@@ -169,7 +169,7 @@ def chat_renderer(tokenizer: Any) -> Callable[..., str]:
     """
     told = False
 
-    def chat(messages: list[Message], *, add_generation_prompt: bool = True) -> str:
+    def chat(messages: list[Turn], *, add_generation_prompt: bool = True) -> str:
         nonlocal told
         try:
             return render(tokenizer, messages, add_generation_prompt=add_generation_prompt)

@@ -26,7 +26,7 @@ class Answer(TypedDict):
     metrics: str | None
 
 
-Judge: TypeAlias = "Callable[[Question, Sequence[Any]], Answer]"
+Grader: TypeAlias = "Callable[[Question, Sequence[Any]], Answer]"
 """Turns the model's replies, one for each of a question's requests in order, into an answer."""
 
 
@@ -39,11 +39,11 @@ class Question:
         subject: The subject it belongs to.
         prompt: The exact text before the answer.
         doc: Its row, as lm-eval's task keeps it.
-        shots: Worked examples that the prompt shows.
+        shots: Few-shot examples that the prompt shows.
         requests: What lm-eval asks of the model: one request per choice, or one generation; one
             that is to be asked several times stands there as often.
         task: The lm-eval task that judges the responses.
-        judge: Turns the replies to the requests into an answer.
+        grade: Turns the replies to the requests into an answer.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Question:
     shots: int
     requests: tuple[Any, ...]
     task: Any
-    judge: Judge
+    grade: Grader
 
     @property
     def prompt_hash(self) -> str:

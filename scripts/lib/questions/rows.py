@@ -34,7 +34,7 @@ _NO_PROMPT = "has no text in `prompt`"
 _SUBJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Row = Mapping[str, Any]
-Message = dict[str, str]
+Turn = dict[str, str]
 
 
 def read_rows(path: Path, fault: FaultOf) -> list[Row]:
@@ -153,7 +153,7 @@ def _turns_fault(row: Row) -> Fault | None:
     return None
 
 
-def messages_of(row: Row) -> list[Message]:
+def messages_of(row: Row) -> list[Turn]:
     """Return the conversation that a question's row asks the model to go on with."""
     if "messages" in row:
         return [{"role": m["role"], "content": m["content"]} for m in row["messages"]]

@@ -15,7 +15,7 @@ class ScoreSpec:
         kind: The benchmark's kind, whose module asks.
         subject: What is asked of the benchmark: a subject, a task of lm-eval, the split of a
             dataset; None for all of a user's own set or tasks.
-        shots: Worked examples shown before each question; 0 for exact_match, None for each task's
+        shots: Few-shot examples shown before each question; 0 for exact_match, None for each task's
             own number.
         chat_template: Whether prompts go through the model's chat template.
         limit: Only the first so many questions per subject, or None for all.

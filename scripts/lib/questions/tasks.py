@@ -1,6 +1,6 @@
 """Multiple-choice rows on disk -> checked rows -> lm-eval tasks, made in Python: no YAML.
 
-A benchmark has questions in `test/{name}.jsonl` and worked examples in `dev/{name}.jsonl`. Every
+A benchmark has questions in `test/{name}.jsonl` and few-shot examples in `dev/{name}.jsonl`. Every
 row is checked here, before any model is loaded.
 
 The task is lm-eval's own for MMLU (tasks/mmlu/default/_default_template_yaml of lm-eval 0.4.13)
@@ -31,13 +31,13 @@ def read_splits(
     shots: int,
     limit: int | None,
 ) -> tuple[list[Row], list[Row]]:
-    """Read and check the rows of one file of questions and of one of worked examples.
+    """Read and check the rows of one file of questions and of one of few-shot examples.
 
     Args:
-        benchmark: Folder with `test/` and, for worked examples, `dev/`.
+        benchmark: Folder with `test/` and, for few-shot examples, `dev/`.
         name: File stem in both.
         fault: Says what is wrong with a row, or None.
-        shots: Worked examples that the prompt will show; that many dev rows must exist.
+        shots: Few-shot examples that the prompt will show; that many dev rows must exist.
         limit: Only the first so many test rows, or None for all.
 
     Raises:
@@ -48,7 +48,7 @@ def read_splits(
     dev = read_rows(dev_file, fault) if shots else []
     if len(dev) < shots:
         raise ScoreError(
-            f"{dev_file} holds {len(dev)} rows, but {shots} worked examples are asked for. "
+            f"{dev_file} holds {len(dev)} rows, but {shots} few-shot examples are asked for. "
             "Lower `shots`, or add rows."
         )
     return test[:limit], dev
@@ -70,8 +70,8 @@ def choice_task(
         preamble: What the prompt begins with.
         choices: The letters to choose from, or what returns those of a question.
         test: Rows to ask.
-        dev: Rows to show as worked examples, the first `shots` in file order.
-        shots: Number of worked examples.
+        dev: Rows to show as few-shot examples, the first `shots` in file order.
+        shots: Number of few-shot examples.
     """
     splits = {"test": _choice_docs(test, preamble), "dev": _choice_docs(dev, preamble)}
     return {
@@ -106,10 +106,10 @@ def ask_choices(
     if spec.on_long_prompt == "fewer_shots":
         fits = functools.partial(_fits, tokenizer, limit)
     for subject, stem, task in tasks:
-        yield from ask(task, subject, chat=chat, judge=judge_choices, fits=fits, stem=stem)
+        yield from ask(task, subject, chat=chat, grade=grade_choices, fits=fits, stem=stem)
 
 
-def judge_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:
+def grade_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:
     """Return the answer to a choice: the letter with the largest log-probability.
 
     Args:

@@ -42,7 +42,7 @@ _ANSWERS = pa.schema(
 )
 
 
-class Judged(TypedDict):
+class ScoredAnswer(TypedDict):
     """What of an answer counts: the question, how it was asked, and its score.
 
     The score is 1 for a right answer and 0 for a wrong one; some metrics give what is between.
@@ -150,19 +150,19 @@ def aggregate_scores(
     return tallies
 
 
-def _write_answers(answers: Sequence[Judged], spec: AggregateSpec, out: Path) -> None:
+def _write_answers(answers: Sequence[ScoredAnswer], spec: AggregateSpec, out: Path) -> None:
     table = pa.Table.from_pylist([dict(answer) for answer in answers], schema=_ANSWERS)
     pq.write_table(table, out / _answers_file(spec.benchmark))
 
 
-def read_answers(folder: Path, benchmark: str) -> list[Judged]:
+def read_answers(folder: Path, benchmark: str) -> list[ScoredAnswer]:
     """Return the answers that count behind category scores, in the order of the scoring jobs.
 
     Args:
         folder: Where `aggregate_scores` wrote them.
         benchmark: The benchmark's name.
     """
-    answers: list[Judged] = pq.read_table(folder / _answers_file(benchmark)).to_pylist()
+    answers: list[ScoredAnswer] = pq.read_table(folder / _answers_file(benchmark)).to_pylist()
     return answers
 
 
@@ -170,7 +170,9 @@ def _answers_file(benchmark: str) -> str:
     return f"{benchmark}.answers.parquet"
 
 
-def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judged], OwnProtocol]:
+def load_answers(
+    scores: Sequence[Path], counting: Counting
+) -> tuple[list[ScoredAnswer], OwnProtocol]:
     """Read the jobs of one candidate and benchmark.
 
     Args:
@@ -179,7 +181,7 @@ def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judge
 
     Returns:
         All answers, job after job, and the protocol that the jobs share, with the number of all
-        questions that were asked with fewer worked examples, of all rows that were left out, and
+        questions that were asked with fewer few-shot examples, of all rows that were left out, and
         with what is to be said of the scores.
 
     Raises:
@@ -187,7 +189,7 @@ def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judge
     """
     if not scores:
         raise ScoreError("There are no scores to read. Score the benchmark first.")
-    answers: list[Judged] = []
+    answers: list[ScoredAnswer] = []
     rows: list[dict[str, Any]] = []
     protocols = []
     columns = ["question_id", "subject", "prompt_hash", "token_hash", *counting.columns]
@@ -196,7 +198,7 @@ def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judge
     tasks: dict[str, Any] = {}
     for folder in scores:
         found = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
-        answers += _judged(found, counting)
+        answers += _scored(found, counting)
         rows += found
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
@@ -224,9 +226,9 @@ def load_answers(scores: Sequence[Path], counting: Counting) -> tuple[list[Judge
     return answers, protocol
 
 
-def _judged(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[Judged]:
+def _scored(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[ScoredAnswer]:
     return [
-        Judged(
+        ScoredAnswer(
             question_id=row["question_id"],
             subject=row["subject"],
             score=score,
@@ -259,7 +261,7 @@ def read_provenance(scores: Sequence[Path]) -> dict[str, Any]:
     return found[0]
 
 
-def tally(answers: Sequence[Judged]) -> Tally:
+def tally(answers: Sequence[ScoredAnswer]) -> Tally:
     """Average the scores of answers.
 
     Example: one right answer of two has accuracy 0.5 and standard error 0.5.

@@ -26,12 +26,12 @@ from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 # These kinds of rotary embedding choose their frequencies by the length of the whole input, which
-# is not known yet when its beginning is read.
+# is not known yet when its prefix is read.
 _ROPES_OF_LENGTH = {"dynamic", "longrope"}
 
 
 def shares_prefixes(model: Any) -> bool:
-    """Return whether a model can go on from a cached beginning and give the same numbers.
+    """Return whether a model can go on from a cached prefix and give the same numbers.
 
     It can when it is a plain causal model of transformers whose layers all attend, fully or in a
     sliding window. Adapters that are not merged, wrapped models, recurrent or linear layers,
@@ -77,31 +77,35 @@ def read_cache(model: PreTrainedModel, tokens: Sequence[int]) -> DynamicCache:
 def read_padded(
     model: PreTrainedModel,
     cache: DynamicCache | None,
-    ends: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
     scored: Sequence[int],
 ) -> list[Any]:
-    """Read the ends of sequences as one batch.
+    """Read the continuations of a prefix as one batch.
 
     Args:
         model: A causal model for which `shares_prefixes` holds.
         cache: What all of them begin with, or None; not changed.
-        ends: The tokens after it, at least one for each sequence.
+        continuations: The tokens after it, at least one for each sequence.
         scored: At how many of its last positions each sequence needs the vocabulary.
 
     Returns:
         Logits of each sequence, (scored positions, vocabulary).
     """
-    ids = torch.zeros(len(ends), max(len(end) for end in ends), dtype=torch.long)
-    for row, end in zip(ids, ends, strict=True):
-        row[: len(end)] = torch.tensor(end)
-    firsts = [len(end) - count for end, count in zip(ends, scored, strict=True)]
+    ids = torch.zeros(len(continuations), max(len(own) for own in continuations), dtype=torch.long)
+    for row, own in zip(ids, continuations, strict=True):
+        row[: len(own)] = torch.tensor(own)
+    firsts = [len(own) - count for own, count in zip(continuations, scored, strict=True)]
     kept = sorted(
-        {at for first, end in zip(firsts, ends, strict=True) for at in range(first, len(end))}
+        {
+            at
+            for first, own in zip(firsts, continuations, strict=True)
+            for at in range(first, len(own))
+        }
     )
     with torch.inference_mode():
         logits = model(
             input_ids=ids.to(model.device),
-            past_key_values=None if cache is None else _repeated(cache, len(ends)),
+            past_key_values=None if cache is None else _repeated(cache, len(continuations)),
             use_cache=cache is not None,
             logits_to_keep=torch.tensor(kept, device=model.device),
         ).logits  # (sequence, kept position, vocabulary)
@@ -149,7 +153,7 @@ class NotPackableError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class Prefix:
     """Tokens that were read, and what later tokens attend to.
 
     Attributes:
@@ -166,13 +170,13 @@ class _Row:
     """What the attention of one forward pass has to know, and what it keeps."""
 
     lengths: list[int]
-    beginning: Beginning | None
+    prefix: Prefix | None
     layers: list[tuple[Any, Any]] = field(default_factory=list)
 
     @property
     def reach(self) -> int:
-        """Length of the longest sequence, its beginning included, in tokens."""
-        return max(self.lengths) + (len(self.beginning.tokens) if self.beginning else 0)
+        """Length of the longest sequence, its prefix included, in tokens."""
+        return max(self.lengths) + (len(self.prefix.tokens) if self.prefix else 0)
 
 
 _ROW: ContextVar[_Row] = ContextVar("row")
@@ -200,29 +204,29 @@ def has_open_attention(model: PreTrainedModel) -> bool:
     )
 
 
-def read_beginning(model: PreTrainedModel, tokens: Sequence[int]) -> Beginning:
+def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> Prefix:
     """Read *tokens* and keep what sequences that begin with them attend to.
 
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    row = _Row(lengths=[len(tokens)], beginning=None)
+    row = _Row(lengths=[len(tokens)], prefix=None)
     _forward(model, row, tokens, list(range(len(tokens))), kept=[len(tokens) - 1])
-    return Beginning(tokens=tuple(tokens), layers=tuple(row.layers))
+    return Prefix(tokens=tuple(tokens), layers=tuple(row.layers))
 
 
-def read_ends(
+def read_continuations(
     model: PreTrainedModel,
-    beginning: Beginning | None,
-    ends: Sequence[Sequence[int]],
+    prefix: Prefix | None,
+    continuations: Sequence[Sequence[int]],
     scored: Sequence[int],
 ) -> Any:
-    """Read the ends of sequences in one row.
+    """Read the continuations of a prefix in one row.
 
     Args:
         model: A causal model.
-        beginning: What all of them begin with, or None.
-        ends: The tokens after it, at least one for each sequence.
+        prefix: What all of them begin with, or None.
+        continuations: The tokens after it, at least one for each sequence.
         scored: At how many of its last positions each sequence needs the vocabulary.
 
     Returns:
@@ -231,14 +235,16 @@ def read_ends(
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    row = _Row(lengths=[len(end) for end in ends], beginning=beginning)
-    first = len(beginning.tokens) if beginning else 0
-    positions = [first + at for end in ends for at in range(len(end))]
+    row = _Row(lengths=[len(own) for own in continuations], prefix=prefix)
+    first = len(prefix.tokens) if prefix else 0
+    positions = [first + at for own in continuations for at in range(len(own))]
     kept, stop = list[int](), 0
-    for end, count in zip(ends, scored, strict=True):
-        stop += len(end)
+    for own, count in zip(continuations, scored, strict=True):
+        stop += len(own)
         kept += range(stop - count, stop)
-    return _forward(model, row, [token for end in ends for token in end], positions, kept=kept)
+    return _forward(
+        model, row, [token for own in continuations for token in own], positions, kept=kept
+    )
 
 
 def _forward(
@@ -299,7 +305,7 @@ def _attend(
     dropout: float = 0.0,
     **told: Any,
 ) -> tuple[Any, None]:
-    """Attend to the beginning and to the own past; the form is transformers'.
+    """Attend to the prefix and to the own past; the form is transformers'.
 
     Args:
         module: The attention layer.
@@ -318,8 +324,8 @@ def _attend(
     _check_plain(module, row, query, key, value, attention_mask, dropout, told)
     row.layers.append((key, value))
     own, own_sums = _attend_own(query, key, value, row, scaling)
-    if row.beginning:
-        past_key, past_value = row.beginning.layers[len(row.layers) - 1]
+    if row.prefix:
+        past_key, past_value = row.prefix.layers[len(row.layers) - 1]
         # Without a mask the queries of a group's heads are just more queries of one head.
         folded = query.reshape(1, key.shape[1], -1, query.shape[-1])
         past, past_sums = _flash(folded, past_key, past_value, scaling, causal=False)

@@ -8,7 +8,7 @@ QUESTIONS_TABLE = "questions.parquet"
 PROTOCOL_FILE = "protocol.json"
 PROVENANCE_FILE = "provenance.json"
 
-# In a protocol: how many questions were asked with fewer worked examples than the rest, because
+# In a protocol: how many questions were asked with fewer few-shot examples than the rest, because
 # the whole prompt was longer than the model's context.
 FEWER_SHOTS = "fewer_shots"
 

@@ -9,7 +9,7 @@ from scripts.lib.errors import ScoreError
 # (context text, continuation text), context tokens, continuation tokens: lm-eval's own form.
 Request = tuple[Any, list[int], list[int]]
 
-# A shorter beginning, in tokens, costs a forward pass of its own and saves next to nothing.
+# A shorter prefix, in tokens, costs a forward pass of its own and saves next to nothing.
 _MIN_PREFIX = 32
 
 
@@ -80,8 +80,8 @@ def prefix_groups(
         shared = min(length, sequence.unscored)
         if group:
             shared = min(shared, _common(group[-1].tokens, sequence.tokens))
-        # Joining makes the ends of the members so far longer by what the beginning loses, and
-        # saves the newcomer the beginning.
+        # Joining makes the continuations of the members so far longer by what the prefix loses, and
+        # saves the newcomer the prefix.
         if shared >= _MIN_PREFIX and (len(group) - 1) * (length - shared) < shared:
             group.append(sequence)
             length = shared

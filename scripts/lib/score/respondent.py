@@ -173,4 +173,4 @@ class Respondent:
             for at, reply in zip(places, found, strict=True):
                 replies[at] = reply
         heard = iter(replies)
-        return [q.judge(q, [next(heard) for _ in q.requests]) for q in block]
+        return [q.grade(q, [next(heard) for _ in q.requests]) for q in block]

@@ -151,7 +151,7 @@ def score_benchmark(
 
     Raises:
         ScoreError: The benchmark is empty or malformed, a question does not fit into the model's
-            context, even without worked examples where those may be left out (both before the
+            context, even without few-shot examples where those may be left out (both before the
             model is loaded), or the model's output is not a number.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
 """An lm-eval model that reads what many questions have in common only once.
 
-lm-eval's `hf` model reads the worked examples of a subject anew for every question and computes
+lm-eval's `hf` model reads the few-shot examples of a subject anew for every question and computes
 the vocabulary at every position. Here requests are grouped by the tokens they begin with; the
-model reads that beginning once per group, goes on from its keys and values with the ends of many
-questions, and meets the vocabulary only where an answer is scored. The log-probabilities are the
-same up to rounding; tests compare them with `hf` request by request.
+model reads that prefix once per group, goes on from its keys and values with the continuations of
+many questions, and meets the vocabulary only where an answer is scored. The log-probabilities are
+the same up to rounding; tests compare them with `hf` request by request.
 
 On a processor the continuations lie one after the other in one row; where that cannot be, they are
 a batch padded on the right, and everything is done through the model's own attention
@@ -34,14 +34,14 @@ from scripts.lib.questions.requests import (
     greedy_answers,
 )
 from scripts.lib.score.continuations import (
-    Beginning,
     NotPackableError,
+    Prefix,
     has_open_attention,
     packs_on,
-    read_beginning,
     read_cache,
-    read_ends,
+    read_continuations,
     read_padded,
+    read_prefix,
     shares_prefixes,
 )
 from scripts.lib.score.prefix_groups import (
@@ -53,7 +53,7 @@ from scripts.lib.score.prefix_groups import (
 )
 
 # Log-probability of the continuation in nats, and whether greedy decoding would produce it.
-Reply = tuple[float, bool]
+Loglikelihood = tuple[float, bool]
 
 _Result = TypeVar("_Result")
 
@@ -66,7 +66,7 @@ _PADDED_BATCH = 16
 
 @register_model("tunesmith-hf")
 class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
-    """lm-eval's `hf` model with log-likelihoods computed from shared beginnings.
+    """lm-eval's `hf` model with log-likelihoods computed from shared prefixes.
 
     Generation and rolling log-likelihood are `hf`'s own. So is everything else that this way
     cannot do exactly: see `shares_prefixes`, and requests longer than the model's window.
@@ -88,18 +88,18 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         fits = limits_of(self.config, device, number_bytes, free=free_bytes(device))
         self._limits = Limits(row_tokens, fits.scored) if row_tokens else fits
         self._packs = packs_on(device) and has_open_attention(self.model)
-        self._beginning: Beginning | None = None
+        self._prefix: Prefix | None = None
 
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
-    ) -> list[Reply]:
+    ) -> list[Loglikelihood]:
         check_continuations(requests)
         shares = override_bs is None and self._shares()
         ours = [(at, r) for at, r in enumerate(requests) if shares and self._fits(r)]
-        found = dict[int, Reply]()
+        found = dict[int, Loglikelihood]()
         bar = tqdm(total=len(ours), disable=disable_tqdm or not ours or self.rank != 0)
         for length, group in prefix_groups(token_sequences(ours)):
             for replies in self._answer_group(group, length):
@@ -164,7 +164,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _by_hf(
         self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
-    ) -> list[Reply]:
+    ) -> list[Loglikelihood]:
         inherited = super()._loglikelihood_tokens
         return self._by_batches(
             lambda: inherited(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
@@ -185,15 +185,15 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _answer_group(
         self, group: Sequence[TokenSequence], length: int
-    ) -> Iterator[dict[int, Reply]]:
+    ) -> Iterator[dict[int, Loglikelihood]]:
         """Answer sequences that agree in their first *length* tokens."""
         # Longest first: padding is little, and what cannot be packed is known at once.
         ordered = sorted(group, key=lambda sequence: -len(sequence.tokens))
         if self._packs:
             with suppress(NotPackableError):
-                beginning = self._read_beginning(ordered[0].tokens[:length]) if length else None
+                prefix = self._read_prefix(ordered[0].tokens[:length]) if length else None
                 yield from self._answer_rows(
-                    ordered, length, functools.partial(self._read_row, beginning), packed=True
+                    ordered, length, functools.partial(self._read_row, prefix), packed=True
                 )
                 return
         cache = read_cache(self.model, ordered[0].tokens[:length]) if length else None
@@ -204,11 +204,11 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self,
         waiting: Sequence[TokenSequence],
         length: int,
-        read: Callable[[Sequence[TokenSequence]], dict[int, Reply]],
+        read: Callable[[Sequence[TokenSequence]], dict[int, Loglikelihood]],
         *,
         packed: bool,
-    ) -> Iterator[dict[int, Reply]]:
-        def read_next(size: int) -> dict[int, Reply]:
+    ) -> Iterator[dict[int, Loglikelihood]]:
+        def read_next(size: int) -> dict[int, Loglikelihood]:
             return read(waiting[:size])
 
         def row_size() -> int:
@@ -236,35 +236,35 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _most_padded(self) -> int:
         return self.batch_size if isinstance(self.batch_size, int) else _PADDED_BATCH
 
-    def _read_beginning(self, tokens: tuple[int, ...]) -> Beginning:
-        if not self._beginning or self._beginning.tokens != tokens:
-            self._beginning = read_beginning(self.model, tokens)
-        return self._beginning
+    def _read_prefix(self, tokens: tuple[int, ...]) -> Prefix:
+        if not self._prefix or self._prefix.tokens != tokens:
+            self._prefix = read_prefix(self.model, tokens)
+        return self._prefix
 
     def _read_row(
-        self, beginning: Beginning | None, row: Sequence[TokenSequence]
-    ) -> dict[int, Reply]:
-        length = len(beginning.tokens) if beginning else 0
-        logits = read_ends(
-            self.model, beginning, [s.tokens[length:] for s in row], [s.scored for s in row]
+        self, prefix: Prefix | None, row: Sequence[TokenSequence]
+    ) -> dict[int, Loglikelihood]:
+        length = len(prefix.tokens) if prefix else 0
+        logits = read_continuations(
+            self.model, prefix, [s.tokens[length:] for s in row], [s.scored for s in row]
         )
         return self._judged(row, logits.split([s.scored for s in row]))
 
     def _read_batch(
         self, length: int, cache: DynamicCache | None, batch: Sequence[TokenSequence]
-    ) -> dict[int, Reply]:
-        ends = [sequence.tokens[length:] for sequence in batch]
-        logits = read_padded(self.model, cache, ends, [s.scored for s in batch])
+    ) -> dict[int, Loglikelihood]:
+        continuations = [sequence.tokens[length:] for sequence in batch]
+        logits = read_padded(self.model, cache, continuations, [s.scored for s in batch])
         return self._judged(batch, logits)
 
     def _judged(
         self, sequences: Sequence[TokenSequence], logits: Sequence[Any]
-    ) -> dict[int, Reply]:
+    ) -> dict[int, Loglikelihood]:
         dtype = self.softmax_dtype or torch.float32
         return {
             index: reply
             for sequence, own in zip(sequences, logits, strict=True)
-            for index, reply in _judge(sequence, own, dtype)
+            for index, reply in _grade(sequence, own, dtype)
         }
 
     def _by_batches(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
@@ -298,7 +298,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         )
 
 
-def _judge(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Reply]]:
+def _grade(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Loglikelihood]]:
     """Yield place and reply of every request; logits are (scored position, vocabulary)."""
     logprobs = torch.log_softmax(logits, dim=-1, dtype=dtype)
     greedy = logprobs.argmax(dim=-1)

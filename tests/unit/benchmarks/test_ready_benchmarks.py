@@ -95,7 +95,7 @@ def world(tmp_path_factory, configs):
     """A working directory with a model, rows of every dataset, and prompts for pairs."""
     folder = tmp_path_factory.mktemp("world")
     make_tiny_model(folder / "model")
-    # Prompts of several worked examples are long in a model that reads bytes.
+    # Prompts of several few-shot examples are long in a model that reads bytes.
     for file, key in (
         ("config.json", "max_position_embeddings"),
         ("tokenizer_config.json", "model_max_length"),

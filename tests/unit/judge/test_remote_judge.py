@@ -39,7 +39,7 @@ HALF = pairs(
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch):
+def environment(monkeypatch):
     monkeypatch.setenv(VARIABLE, KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

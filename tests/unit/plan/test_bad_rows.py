@@ -236,7 +236,7 @@ def test_rows_in_mmlu_s_layout_are_told_at_planning_or_left_out(tmp_path, split,
         assert found == {part: {reason: 1}}
     assert count_left_out(tmp_path / "out", ("virology",), examples=True) == {}
     few = LocalMmlu(**asked, shots=3, on_bad_row="leave_out")
-    assert "3 worked examples of each subject are asked for" in refusal(tmp_path, few)
+    assert "3 few-shot examples of each subject are asked for" in refusal(tmp_path, few)
 
 
 def test_equal_choices_are_no_fault_in_mmlu_s_layout(tmp_path):

@@ -13,7 +13,7 @@ from scripts.lib.compare.wording import protocol_words
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompt_tokens import tokens_needed
 from scripts.lib.questions.prompts import ask, load_tokenizer
-from scripts.lib.questions.tasks import judge_choices
+from scripts.lib.questions.tasks import grade_choices
 from scripts.lib.score.aggregation import load_answers
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
@@ -62,7 +62,7 @@ def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder
     for changes, complaint in (
         ({"subject": "zoology"}, "zoology.jsonl does not exist"),
         ({"subject": "../test/botany"}, "cannot be a file name"),
-        ({"shots": 4}, "holds 3 rows, but 4 worked examples"),
+        ({"shots": 4}, "holds 3 rows, but 4 few-shot examples"),
     ):
         with pytest.raises(ScoreError, match=complaint):
             score(spec(**changes), model, benchmark_folder, tmp_path)
@@ -83,7 +83,7 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
     tokenizer = load_tokenizer(model, chat_template=False)
     long_row = GOOD | {"question": ""}
     (probe,) = ask(
-        mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None, judge=judge_choices
+        mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None, grade=grade_choices
     )
     # The answer is not read, only predicted; "!" is one token.
     room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
@@ -104,7 +104,7 @@ def test_the_choice_of_most_tokens_counts_not_the_one_of_most_letters(model):
     few, many = " answer answer answer", "!" * 12
     assert len(few) > len(many)
     (question,) = ask(
-        mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None, judge=judge_choices
+        mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None, grade=grade_choices
     )
     requests = tuple(
         dataclasses.replace(request, arguments=(question.prompt, choice))
@@ -140,7 +140,7 @@ def long_question(tokenizer, dev, *, shots, limit=2048):
     """Return a row that fits with *shots* examples to the last token, and not with one more."""
     empty = GOOD | {"question": "?"}
     (probe,) = ask(
-        mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None, judge=judge_choices
+        mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None, grade=grade_choices
     )
     room = limit - len(tokenizer.encode(probe.prompt + " A")) + 1
     return empty | {"question": "?" + "!" * room}
@@ -171,7 +171,7 @@ def test_a_question_too_long_for_any_example_is_named(model, benchmark_folder, t
     long_row["question"] += "!"
     write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
     asked = spec(subject="botany", shots=3, on_long_prompt="fewer_shots")
-    with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* and 0 worked examples"):
+    with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* and 0 few-shot examples"):
         score(asked, model, benchmark_folder, tmp_path)
 
 

@@ -157,7 +157,7 @@ def test_a_prompt_too_long_for_its_answer_is_refused_before_the_model_is_loaded(
         shots=0,
         requests=(request,),
         task=None,
-        judge=None,
+        grade=None,
     )
     length = len(tokenizer.encode(PROMPTS[-1], add_special_tokens=False)) + LENGTH
     assert tokens_needed(question, tokenizer) == length

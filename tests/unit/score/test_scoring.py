@@ -15,7 +15,7 @@ from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.questions.tasks import judge_choices
+from scripts.lib.questions.tasks import grade_choices
 from scripts.lib.score.journal import read_block
 from scripts.lib.score.respondent import Respondent
 from tests.tiny_model import make_tiny_model
@@ -76,7 +76,7 @@ def test_prompts_and_answers_are_those_of_lm_eval(
     tokenizer = load_tokenizer(model, chat_template=chat_template)
     chat = chat_renderer(tokenizer) if chat_template else None
     questions = list(
-        ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat, judge=judge_choices)
+        ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat, grade=grade_choices)
     )
     for sample, question, answer in zip(theirs, questions, ours, strict=True):
         assert sample["arguments"] == [request.args for request in question.requests]
@@ -95,7 +95,7 @@ def test_real_questions_are_asked_in_lm_eval_s_words(model):
         test, dev = read_subject(Path(folder) / "mmlu", subject, shots=5, limit=None)
         theirs = ConfigurableTask(config=lm_eval_task(subject, test, dev) | {"num_fewshot": 5})
         theirs.set_fewshot_seed(1234)
-        ours = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None, judge=judge_choices)
+        ours = ask(mmlu_task(subject, test, dev, shots=5), subject, chat=None, grade=grade_choices)
         for doc, question in zip(theirs.eval_docs, ours, strict=True):
             assert question.prompt == theirs.fewshot_context(doc, num_fewshot=5)
 
@@ -106,7 +106,7 @@ def test_the_prompt_is_the_one_of_the_paper(model, benchmark_folder, tmp_path):
         mmlu_task("abstract_algebra", test, dev, shots=1),
         "abstract_algebra",
         chat=None,
-        judge=judge_choices,
+        grade=grade_choices,
     )
     assert question.prompt == (
         "The following are multiple choice questions (with answers) about abstract algebra.\n\n"
@@ -197,7 +197,7 @@ def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp
                 mmlu_task("botany", test, dev, shots=shots),
                 "botany",
                 chat=None,
-                judge=judge_choices,
+                grade=grade_choices,
             )
         )
         assert (read_block(tmp_path / "scratch", block) is not None) == believed

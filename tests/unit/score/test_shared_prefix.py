@@ -37,7 +37,7 @@ from transformers import (
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
-from scripts.lib.questions.tasks import judge_choices
+from scripts.lib.questions.tasks import grade_choices
 from scripts.lib.score import shared_prefix
 from scripts.lib.score.continuations import packs_on, shares_prefixes
 from scripts.lib.score.shared_prefix import SharedPrefixLM
@@ -154,7 +154,7 @@ def mmlu_requests(tokenizer, *, shots, chat_template=False):
         dev = rows(subject, 5, salt="Example of ")
         task = mmlu_task(subject, rows(subject, count), dev, shots=shots)
         asked.append(
-            [r for q in ask(task, subject, chat=chat, judge=judge_choices) for r in q.requests]
+            [r for q in ask(task, subject, chat=chat, grade=grade_choices) for r in q.requests]
         )
     return asked[0][:7] + asked[1] + asked[0][7:]
 
@@ -478,7 +478,7 @@ def test_real_questions_of_every_subject_get_the_answers_of_hf(
         test, dev = read_subject(Path(folder) / "mmlu", subject, shots=shots, limit=None)
         some = test[:: len(test) // count][:count]
         for question in ask(
-            mmlu_task(subject, some, dev, shots=shots), subject, chat=chat, judge=judge_choices
+            mmlu_task(subject, some, dev, shots=shots), subject, chat=chat, grade=grade_choices
         ):
             asked += question.requests
     assert len(subjects) == 57

@@ -10,7 +10,7 @@ def test_every_promised_figure_is_published(tmp_path, monkeypatch):
     monkeypatch.delenv("TUNESMITH_REAL_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     model = make_tiny_model(tmp_path / "model")
-    # Its tokens are bytes, and five worked examples are thousands of them.
+    # Its tokens are bytes, and five few-shot examples are thousands of them.
     config = json.loads((model / "config.json").read_text())
     config["max_position_embeddings"] = 16384
     (model / "config.json").write_text(json.dumps(config))

@@ -40,7 +40,7 @@ OF_THE_MACHINE = (
 )  # fmt: skip
 
 DEPENDENT = (
-    "tests/unit/benchmarks/lm_eval/test_lm_eval_surroundings.py::"
+    "tests/unit/benchmarks/lm_eval/test_environment.py::"
     "test_sentences_are_told_by_data_that_came_with_the_benchmark",
     "tests/unit/train/test_training.py::test_without_held_out_rows_the_run_goes_on_without_them",
     "tests/cache/test_race.py::test_the_loser_of_a_race_takes_the_winners_bytes",

@@ -36,7 +36,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     """
     if spec.shots or not spec.max_new_tokens:
         raise ScoreError(
-            f"The exact-match benchmark in {benchmark} has no worked examples and needs room to "
+            f"The exact-match benchmark in {benchmark} has no few-shot examples and needs room to "
             "answer. Set `shots: 0` and `max_new_tokens` to at least 1."
         )
     rows = _read(benchmark, chat_template=spec.chat_template, limit=spec.limit)
@@ -52,7 +52,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         until=turn_end(tokenizer) if spec.chat_template else "",
     )
     # The prompts carry their template already, so lm-eval gets them as plain text.
-    yield from ask(task, _ONLY_SUBJECT, chat=None, judge=_judge)
+    yield from ask(task, _ONLY_SUBJECT, chat=None, grade=_grade)
 
 
 def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _task(
     }
 
 
-def _judge(question: Question, replies: Sequence[str]) -> Answer:
+def _grade(question: Question, replies: Sequence[str]) -> Answer:
     """Return the answer that was generated for a question, compared word for word."""
     (response,) = replies
     return answer_row(

@@ -42,7 +42,7 @@ class Metric:
     ignore_case: bool
 
 
-def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
+def grade(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]:
     """Return what *metric* takes out of a response, and whether that is the answer.
 
     Args:
@@ -56,7 +56,7 @@ def judge(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]
     Raises:
         ScoreError: The metric is `numeric` and the expected answer holds no number.
     """
-    return _JUDGES[metric.name](metric, response.strip(), answer.strip())
+    return _GRADERS[metric.name](metric, response.strip(), answer.strip())
 
 
 def normalized(text: str) -> str:
@@ -113,7 +113,7 @@ def _flags(metric: Metric) -> re.RegexFlag:
     return re.IGNORECASE if metric.ignore_case else re.NOFLAG
 
 
-_JUDGES: Mapping[MetricName, Callable[[Metric, str, str], tuple[str | None, bool]]] = {
+_GRADERS: Mapping[MetricName, Callable[[Metric, str, str], tuple[str | None, bool]]] = {
     "exact": _exact,
     "normalized": _normalized,
     "contains": _contains,
@@ -135,7 +135,7 @@ class Compared:
 
     def scores(self, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
         """Return 1 for a right answer and 0 for a wrong one."""
-        return [float(judge(self.metric, row["response"], row["answer"])[1]) for row in rows]
+        return [float(grade(self.metric, row["response"], row["answer"])[1]) for row in rows]
 
     def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the metric."""
@@ -161,7 +161,7 @@ def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, A
     """Yield for every generated answer what the metric compared; for people to look at."""
     for folder in scores:
         for row in pq.read_table(folder / QUESTIONS_TABLE).to_pylist():
-            compared, correct = judge(metric, row["response"], row["answer"])
+            compared, correct = grade(metric, row["response"], row["answer"])
             yield {
                 "question_id": row["question_id"],
                 "correct": correct,

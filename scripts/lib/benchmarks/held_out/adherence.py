@@ -272,8 +272,8 @@ _ROLE_LINE = re.compile(
 )
 
 
-def judge_all(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Kept], list[str]]:
-    """Judge the answers to a whole held-out set.
+def grade_all(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Kept], list[str]]:
+    """Grade the answers to a whole held-out set.
 
     Args:
         rows: Of `questions.parquet`.
@@ -282,10 +282,10 @@ def judge_all(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Kept], list[str]]
         A verdict per row, and the forms that all references share, in words.
     """
     forms = shared_forms([without_reasoning(row["answer"]) for row in rows])
-    return [_judge(row, forms) for row in rows], [form.words for form in forms]
+    return [_grade(row, forms) for row in rows], [form.words for form in forms]
 
 
-def _judge(row: Mapping[str, Any], forms: Sequence[Form]) -> Kept:
+def _grade(row: Mapping[str, Any], forms: Sequence[Form]) -> Kept:
     answer, response = row["answer"], row["response"]
     texts = without_reasoning(response), without_reasoning(answer)
     form_faults = list(_form_faults(*texts, row["markers"], forms))

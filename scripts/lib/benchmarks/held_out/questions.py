@@ -79,7 +79,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
             shots=0,
             requests=(reference, GreedyRequest(prompt, spec.max_new_tokens or 0)),
             task=None,
-            judge=partial(_judge, markers),
+            grade=partial(_grade, markers),
         )
 
 
@@ -146,7 +146,7 @@ def _said(conversation: Conversation, renderer: Renderer, prompt: str) -> str:
     return through_turn(renderer, conversation, len(conversation.messages) - 1)[len(prompt) :]
 
 
-def _judge(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:
+def _grade(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:
     """Keep all that adherence is judged from later, without a model."""
     logprob: float = replies[0]
     said: GreedyAnswer = replies[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from scripts.lib.benchmarks.held_out.adherence import judge_all
+from scripts.lib.benchmarks.held_out.adherence import grade_all
 from scripts.lib.benchmarks.held_out.document import (
     HeldOutResult,
     HeldOutScoreFile,
@@ -52,7 +52,7 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
         raise ScoreError(f"{folder} holds no answers of {benchmark!r}. Score the benchmark first.")
     protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
     protocol.pop(FEWER_SHOTS, None)
-    kept, forms = judge_all(table)
+    kept, forms = grade_all(table)
     longest = protocol["max_new_tokens"]
     provenance = read_provenance(scores)
     document: HeldOutScoreFile = {

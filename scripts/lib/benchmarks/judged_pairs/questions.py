@@ -50,7 +50,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
             shots=0,
             requests=(GreedyRequest(prompt, spec.max_new_tokens),),
             task=None,
-            judge=_answer,
+            grade=_answer,
         )
 
 

@@ -29,7 +29,7 @@ _TASKS = "lm_eval.tasks."
 
 
 @contextmanager
-def surroundings(benchmark: Path) -> Iterator[None]:
+def local_environment(benchmark: Path) -> Iterator[None]:
     """Let tasks that are read meanwhile find what they need, then and later.
 
     Args:

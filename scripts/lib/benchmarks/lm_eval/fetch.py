@@ -171,7 +171,7 @@ def _try_all(fetched: Sequence[FetchedTask], out: Path, problems: list[str]) -> 
 
 def _metrics(task: Any, name: str) -> list[str] | None:
     """Return the values that the task gives for an answer; None if that cannot be told."""
-    question = next(questions_of_task(task, name, limit=1, chat=None, judge=_unasked))
+    question = next(questions_of_task(task, name, limit=1, chat=None, grade=_unasked))
     if getattr(task, "UNSAFE_CODE", False):
         return None
     said = {"loglikelihood": (-1.0, False), "loglikelihood_rolling": -1.0, "generate_until": ""}
@@ -184,5 +184,5 @@ def _metrics(task: Any, name: str) -> list[str] | None:
 
 
 def _unasked(question: Question, replies: Sequence[Any]) -> Answer:
-    """Stand for the judge of a question that no model is asked."""
+    """Stand for the grader of a question that no model is asked."""
     raise AssertionError(f"{question.id} is asked of nobody while it is fetched")

@@ -67,7 +67,7 @@ class LmEval(AskedOptions):
         None,
     )
     shots: Count | None = setting(
-        "Worked examples; left out: the task's own number. Tasks that fix it at 0 keep that.",
+        "Few-shot examples; left out: the task's own number. Tasks that fix it at 0 keep that.",
         "identity",
         None,
     )

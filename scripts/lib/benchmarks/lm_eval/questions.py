@@ -47,7 +47,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     for fetched in wanted:
         task = build_task(fetched, benchmark, shots=spec.shots)
         yield from questions_of_task(
-            task, fetched.leaf.name, limit=spec.limit, chat=chat, judge=judge_task
+            task, fetched.leaf.name, limit=spec.limit, chat=chat, grade=grade_task
         )
 
 
@@ -57,7 +57,7 @@ def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
     return {TASKS: {name: stated_of(task) for name, task in tasks.items()}}
 
 
-def judge_task(question: Question, replies: Sequence[Any]) -> Answer:
+def grade_task(question: Question, replies: Sequence[Any]) -> Answer:
     """Return the answer with the values of all metrics that are means over questions.
 
     Args:

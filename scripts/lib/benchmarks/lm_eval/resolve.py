@@ -29,7 +29,7 @@ from lm_eval.tasks import _factory
 from lm_eval.tasks._index import _IGNORE_DIRS, Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import _load_module_with_cache, load_yaml
 
-from scripts.lib.benchmarks.lm_eval.environment import surroundings
+from scripts.lib.benchmarks.lm_eval.environment import local_environment
 from scripts.lib.benchmarks.lm_eval.layout import OWN_FOLDER
 from scripts.lib.errors import ConfigError
 
@@ -260,7 +260,7 @@ def reading(benchmark: Path) -> Iterator[None]:
     sys.path[:0] = folders
     importlib.invalidate_caches()
     try:
-        with surroundings(benchmark):
+        with local_environment(benchmark):
             yield
     finally:
         sys.path[:], sys.dont_write_bytecode = before

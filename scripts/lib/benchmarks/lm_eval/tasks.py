@@ -31,7 +31,7 @@ from scripts.lib.benchmarks.lm_eval.resolve import Leaf, reading
 from scripts.lib.benchmarks.lm_eval.rows import read_rows
 from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.questions.question import Judge, Question
+from scripts.lib.questions.question import Grader, Question
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def build_task(fetched: FetchedTask, benchmark: Path, *, shots: int | None) -> A
     Args:
         fetched: One of `read_tasks`.
         benchmark: The folder that it is from.
-        shots: Worked examples; None for the task's own number.
+        shots: Few-shot examples; None for the task's own number.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     rows = read_rows(benchmark / ROWS_FOLDER / fetched.rows, fetched.splits)
@@ -118,16 +118,16 @@ def stated_of(task: Any) -> dict[str, Any]:
 
 
 def questions_of_task(
-    task: Any, name: str, *, limit: int | None, chat: Callable[..., str] | None, judge: Judge
+    task: Any, name: str, *, limit: int | None, chat: Callable[..., str] | None, grade: Grader
 ) -> Iterator[Question]:
     """Yield the questions of one task.
 
     Args:
-        task: lm-eval's, from `build_task`, not asked before: it draws worked examples in order.
+        task: lm-eval's, from `build_task`, not asked before: it draws few-shot examples in order.
         name: Its name.
         limit: Only the first so many, or None for all.
         chat: Renders a conversation; None for plain text.
-        judge: Turns the replies to a question into an answer.
+        grade: Turns the replies to a question into an answer.
 
     Raises:
         ScoreError: It has none, or a prompt cannot be built.
@@ -135,7 +135,7 @@ def questions_of_task(
     number = -1
     for number, doc in enumerate(islice(task.eval_docs, limit)):
         try:
-            yield _question(task, name, number, doc, chat, judge)
+            yield _question(task, name, number, doc, chat, grade)
         except ScoreError:
             raise
         # The task's own code makes the prompt, from rows that anyone may have written.
@@ -143,7 +143,7 @@ def questions_of_task(
             raise ScoreError(
                 f"lm-eval cannot build question {number} of the task {name}"
                 f" ({type(error).__name__}: {error}). Check its rows, and whether there are enough"
-                " for the worked examples."
+                " for the few-shot examples."
             ) from error
     if number < 0:
         raise ScoreError(f"The task {name} asks nothing. Check its rows.")
@@ -155,7 +155,7 @@ def _question(
     number: int,
     doc: Mapping[str, Any],
     chat: Callable[..., str] | None,
-    judge: Judge,
+    grade: Grader,
 ) -> Question:
     shots = task.config.num_fewshot
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
@@ -178,7 +178,7 @@ def _question(
         shots=shots,
         requests=tuple(request for request in requests for _ in range(request.repeats or 1)),
         task=task,
-        judge=judge,
+        grade=grade,
     )
 
 

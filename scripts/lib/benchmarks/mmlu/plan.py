@@ -59,7 +59,7 @@ def _of_folder(benchmark: LocalMmlu, sources: LocalSources) -> Questions:
     few = [name for name in wanted if found.get(f"dev/{name}.jsonl", 0) < benchmark.shots]
     if few:
         raise ConfigError(
-            f"shots: {benchmark.shots} worked examples of each subject are asked for, but"
+            f"shots: {benchmark.shots} few-shot examples of each subject are asked for, but"
             f" {folder / 'dev'} has fewer of {', '.join(few)}; lower `shots`, or add rows"
         )
     if fault := unknown_subjects(wanted, benchmark.categories):

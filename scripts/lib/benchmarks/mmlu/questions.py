@@ -50,7 +50,7 @@ def read_subject(
     Args:
         benchmark: Folder with `test/` and `dev/`.
         subject: File stem in both.
-        shots: Worked examples that the prompt will show; that many dev rows must exist.
+        shots: Few-shot examples that the prompt will show; that many dev rows must exist.
         limit: Only the first so many test rows, or None for all.
 
     Returns:
@@ -72,8 +72,8 @@ def mmlu_task(subject: str, test: Sequence[Row], dev: Sequence[Row], *, shots: i
     Args:
         subject: Its name; underscores become spaces in the prompt's first line.
         test: Rows to ask, from `read_subject`.
-        dev: Rows to show as worked examples, the first `shots` in file order.
-        shots: Number of worked examples.
+        dev: Rows to show as few-shot examples, the first `shots` in file order.
+        shots: Number of few-shot examples.
     """
     about = subject.replace("_", " ")
     preamble = f"The following are multiple choice questions (with answers) about {about}.\n\n"

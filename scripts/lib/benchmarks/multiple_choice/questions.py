@@ -25,7 +25,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
 
     Args:
         spec: How to ask.
-        benchmark: Folder with `test/` and, for worked examples, `dev/`.
+        benchmark: Folder with `test/` and, for few-shot examples, `dev/`.
         tokenizer: The tokenizer of the model that will be asked.
         limit: How many tokens that model reads.
 
@@ -51,8 +51,8 @@ def read_own_choices(
     """Read and check a user's own multiple-choice set.
 
     Args:
-        benchmark: Folder with `test/` and, for worked examples, `dev/`.
-        shots: Worked examples that the prompt will show.
+        benchmark: Folder with `test/` and, for few-shot examples, `dev/`.
+        shots: Few-shot examples that the prompt will show.
         limit: Only the first so many questions of each category, or None for all.
 
     Returns:
@@ -79,8 +79,8 @@ def own_choice_task(
         name: A name for it.
         category: What the questions are about, or None to leave it unsaid.
         test: Rows to ask, from `read_own_choices`.
-        dev: Rows to show as worked examples, the first `shots` in file order.
-        shots: Number of worked examples.
+        dev: Rows to show as few-shot examples, the first `shots` in file order.
+        shots: Number of few-shot examples.
     """
     about = "" if category is None else f" about {category}"
     preamble = f"The following are multiple choice questions (with answers){about}.\n\n"

@@ -8,7 +8,7 @@ import pytest
 from scripts.lib.benchmarks.exact_match import scores as exact_match_scores
 from scripts.lib.benchmarks.exact_match.numbers import numbers_in
 from scripts.lib.benchmarks.exact_match.options import ExactMatch
-from scripts.lib.benchmarks.exact_match.scores import Metric, judge, normalized
+from scripts.lib.benchmarks.exact_match.scores import Metric, grade, normalized
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError
@@ -21,7 +21,7 @@ def metric(name, *, pattern=None, ignore_case=False):
 
 
 def right(how, response, answer):
-    return judge(how, response, answer)[1]
+    return grade(how, response, answer)[1]
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_case_counts_unless_it_is_to_be_ignored(name):
 
 def test_a_regular_expression_finds_what_is_compared():
     how = metric("regex", pattern=r"answer is (\w+)")
-    assert judge(how, "So the answer is B. Or the answer is C.", "B") == ("B", True)
-    assert judge(how, "So the Answer is B.", "B") == (None, False)
+    assert grade(how, "So the answer is B. Or the answer is C.", "B") == ("B", True)
+    assert grade(how, "So the Answer is B.", "B") == (None, False)
     assert right(metric("regex", pattern=how.pattern, ignore_case=True), "The ANSWER IS b", "B")
-    assert judge(metric("regex", pattern="(x)?y"), "y", "x") == (None, False)
+    assert grade(metric("regex", pattern="(x)?y"), "y", "x") == (None, False)
 
 
 def test_an_expected_answer_without_a_number_is_an_error_not_a_wrong_answer():
     with pytest.raises(ScoreError, match=r"has no number in `answer` \('seven'\)"):
-        judge(metric("numeric"), "7", "seven")
+        grade(metric("numeric"), "7", "seven")
 
 
 def test_commas_count_only_between_groups_of_three_digits():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.lib.benchmarks.held_out.adherence import (
-    judge_all,
+    grade_all,
     language_of,
     same_language,
     shared_forms,
@@ -33,7 +33,7 @@ def row(answer, response, *, ended=True):
 def judged(answer, response, *, others=(), ended=True):
     """Return the verdict on one answer in a set whose other answers are like their references."""
     rows = [row(answer, response, ended=ended), *(row(other, other) for other in others)]
-    return judge_all(rows)[0][0]
+    return grade_all(rows)[0][0]
 
 
 CODE = """```python

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts.lib.benchmarks.held_out import questions as held_out_questions
-from scripts.lib.benchmarks.held_out.adherence import judge_all
+from scripts.lib.benchmarks.held_out.adherence import grade_all
 from scripts.lib.benchmarks.held_out.questions import template_markers
 from scripts.lib.benchmarks.held_out.scores import aggregate_held_out
 from scripts.lib.data.formatting import FormatSpec, format_chat
@@ -214,10 +214,10 @@ def test_thoughts_that_the_template_writes_are_no_fault_of_the_answer(model, cha
     said[1] = "<think>\nAnd so on"
     said[2] = "<think>\n</think>\n\n"
     rows = [
-        {**q.judge(q, [-1.0, GreedyAnswer(text, True, 9)]), "token_hash": "t"}
+        {**q.grade(q, [-1.0, GreedyAnswer(text, True, 9)]), "token_hash": "t"}
         for q, text in zip(questions, said, strict=True)
     ]
-    kept, forms = judge_all(rows)
+    kept, forms = grade_all(rows)
     assert forms == ["one line"]
     assert [one["format"] for one in kept] == [1, 0, 0, 1, 1, 1, 1]
     assert kept[2]["wrong"] == ["is empty", "is in another language"]
@@ -229,4 +229,4 @@ def test_a_broken_model_s_loss_is_an_error(model, chat, logprob):
     tokenizer = AutoTokenizer.from_pretrained(model)
     question = next(held_out_questions.questions(held_out(), chat, tokenizer, 2048))
     with pytest.raises(ScoreError, match="log-probability of test:0 is no finite number"):
-        question.judge(question, [logprob, GreedyAnswer("", False, 0)])
+        question.grade(question, [logprob, GreedyAnswer("", False, 0)])

@@ -186,7 +186,7 @@ def judge_own(tmp_path, results):
     fetch(tmp_path / "fetched", own=["tasks/mine.yaml"], files=files)
     questions = lm_eval_scoring.questions(lm_eval_spec(), tmp_path / "fetched", None, 2048)
     *_, question = questions
-    return question.judge(question, ["2"])
+    return question.grade(question, ["2"])
 
 
 def test_a_judgement_by_the_clock_is_not_hurried_by_a_busy_machine(tmp_path, capsys):

@@ -17,7 +17,7 @@ from scripts.lib.plan.local_files import LocalSources, column_names
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.prompts import ask
-from scripts.lib.questions.tasks import judge_choices
+from scripts.lib.questions.tasks import grade_choices
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
@@ -50,7 +50,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
-    """The fetched set, with two worked examples of each field."""
+    """The fetched set, with two few-shot examples of each field."""
     folder = tmp_path_factory.mktemp("own")
     places = {
         "shots.jsonl": write_rows(folder / "shots.jsonl", own_rows(2, salt="Solved: ")),
@@ -78,7 +78,7 @@ def own_spec(**changes):
 def test_a_question_reads_like_one_of_mmlu(questions):
     (_, about, test, dev), _ = read_own_choices(questions, shots=1, limit=1)
     (question,) = ask(
-        own_choice_task("art", about, test, dev, shots=1), "Art", chat=None, judge=judge_choices
+        own_choice_task("art", about, test, dev, shots=1), "Art", chat=None, grade=grade_choices
     )
     assert question.prompt == (
         "The following are multiple choice questions (with answers) about Art.\n\n"
@@ -89,7 +89,7 @@ def test_a_question_reads_like_one_of_mmlu(questions):
         own_choice_task("questions", None, test, [], shots=0),
         "questions",
         chat=None,
-        judge=judge_choices,
+        grade=grade_choices,
     )
     assert plain.prompt.startswith("The following are multiple choice questions (with answers).\n")
 
@@ -118,7 +118,7 @@ def test_log_likelihoods_are_those_of_lm_eval(model, questions, tmp_path):
         question
         for stem, about, test, dev in read_own_choices(questions, shots=2, limit=None)
         for question in ask(
-            own_choice_task(stem, about, test, dev, shots=2), stem, chat=None, judge=judge_choices
+            own_choice_task(stem, about, test, dev, shots=2), stem, chat=None, grade=grade_choices
         )
     ]
     replies = iter(theirs.loglikelihood([r for q in asked for r in q.requests], disable_tqdm=True))
@@ -185,7 +185,7 @@ def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_pa
         write_rows(tmp_path / f"{name}.jsonl", rows("botany", 1) * count)
     asked = {"kind": "mmlu", "path": str(tmp_path)}
     graph = Graph(lambda *_: "code", read_lock(ROOT / "requirements.lock"))
-    with pytest.raises(ConfigError, match=r"2 worked examples .* has fewer of art; lower"):
+    with pytest.raises(ConfigError, match=r"2 few-shot examples .* has fewer of art; lower"):
         add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
     for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
         add_questions(graph, sources, LocalMmlu(**asked, **enough), {})

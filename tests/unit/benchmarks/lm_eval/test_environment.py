@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from scripts.lib.benchmarks.lm_eval.environment import keep_data, surroundings
+from scripts.lib.benchmarks.lm_eval.environment import keep_data, local_environment
 from scripts.lib.errors import ConfigError
 from tests.punkt import make_punkt
 from tests.workspace import ROOT
@@ -33,7 +33,7 @@ def forget_tasks(monkeypatch):
 
 
 def read_task(benchmark):
-    with surroundings(benchmark):
+    with local_environment(benchmark):
         from lm_eval.tasks.ifeval import utils
     return utils
 
@@ -111,7 +111,7 @@ def test_data_are_read_whoever_may_write_where_the_benchmark_lies(fetched, right
     rights(fetched)
     before = os.umask(umask)
     try:
-        with surroundings(fetched):
+        with local_environment(fetched):
             pass
     finally:
         os.umask(before)
@@ -127,8 +127,9 @@ def test_only_this_user_can_change_what_nltk_reads_and_it_goes_with_the_process(
     shared.chmod(0o1777)
     program = (
         "import sys, pathlib, nltk\n"
-        "from scripts.lib.benchmarks.lm_eval.environment import surroundings\n"
-        "with surroundings(pathlib.Path(sys.argv[1])): place = pathlib.Path(nltk.data.path[0])\n"
+        "from scripts.lib.benchmarks.lm_eval.environment import local_environment\n"
+        "with local_environment(pathlib.Path(sys.argv[1])):\n"
+        "    place = pathlib.Path(nltk.data.path[0])\n"
         "print(*(f'{p.lstat().st_mode:o}' for p in (place, *place.rglob('*'))), place.parent)"
     )
     done = subprocess.run(
@@ -182,7 +183,7 @@ def test_missing_data_are_named_with_the_command_that_brings_them(no_data, tmp_p
 def test_a_benchmark_without_sentences_keeps_nothing(no_data, tmp_path):
     (tmp_path / "other").mkdir()
     read_task(tmp_path / "other")
-    with surroundings(tmp_path):
+    with local_environment(tmp_path):
         from lm_eval.tasks.truthfulqa import utils
     assert utils
     keep_data(tmp_path, ["truthfulqa/truthfulqa_mc1.yaml"])
