@@ -248,16 +248,16 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         logits = read_continuations(
             self.model, prefix, [s.tokens[length:] for s in row], [s.scored for s in row]
         )
-        return self._judged(row, logits.split([s.scored for s in row]))
+        return self._graded(row, logits.split([s.scored for s in row]))
 
     def _read_batch(
         self, length: int, cache: DynamicCache | None, batch: Sequence[TokenSequence]
     ) -> dict[int, Loglikelihood]:
         continuations = [sequence.tokens[length:] for sequence in batch]
         logits = read_padded(self.model, cache, continuations, [s.scored for s in batch])
-        return self._judged(batch, logits)
+        return self._graded(batch, logits)
 
-    def _judged(
+    def _graded(
         self, sequences: Sequence[TokenSequence], logits: Sequence[Any]
     ) -> dict[int, Loglikelihood]:
         dtype = self.softmax_dtype or torch.float32

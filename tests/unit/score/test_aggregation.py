@@ -11,7 +11,7 @@ from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import (
     AggregateSpec,
-    Judged,
+    ScoredAnswer,
     aggregate_scores,
     prompt_set,
     read_answers,
@@ -49,7 +49,7 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
 
 def judged(question_id, prompt_hash):
     subject = question_id.partition(":")[0]
-    return Judged(
+    return ScoredAnswer(
         question_id=question_id,
         subject=subject,
         score=1.0,
