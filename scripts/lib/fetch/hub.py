@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 
 from scripts.lib.errors import ConfigError
 
-Kind = Literal["dataset", "model"]
+RepositoryKind = Literal["dataset", "model"]
 SECONDS = 20
 BY_PATH = "bring its files along and name them by `path`"
 UNAUTHORIZED, FORBIDDEN, TOO_MANY = 401, 403, 429
@@ -129,7 +129,7 @@ def commit_fault(found: list[str], revision: str) -> str | None:
 
 
 def access_fault(
-    repository: str, revision: str | None, kind: Kind, instead: str = BY_PATH
+    repository: str, revision: str | None, kind: RepositoryKind, instead: str = BY_PATH
 ) -> str | None:
     """Say why a repository cannot be read at a commit and what to do, or None if it can.
 
@@ -223,7 +223,7 @@ def _listed(names: Sequence[str]) -> str:
     )
 
 
-def _gated(repository: str, kind: Kind, page: str, status: int) -> str:
+def _gated(repository: str, kind: RepositoryKind, page: str, status: int) -> str:
     login = "log in (`hf auth login`, or HF_TOKEN)"
     if status == UNAUTHORIZED or not huggingface_hub.get_token():
         return f"the {kind} {repository} is gated: ask for access at {page}, then {login}"
@@ -233,7 +233,7 @@ def _gated(repository: str, kind: Kind, page: str, status: int) -> str:
     )
 
 
-def _refused(repository: str, kind: Kind, error: HfHubHTTPError) -> str:
+def _refused(repository: str, kind: RepositoryKind, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     said = f"the hub refuses the {kind} {repository} ({reason_of(error)}): "
     if status == UNAUTHORIZED:

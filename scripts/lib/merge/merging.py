@@ -42,7 +42,7 @@ from scripts.lib.model_files import WEIGHTS_INDEX
 
 BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
 COPY_BYTES = 1 << 26
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def merge_adapter(model: Path, adapter: Path, out: Path, *, threads: int = 1) ->
             facts = _stream(planned, out, threads)
         copy_files(carried_files(model, adapter), out)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NO_ROOM:
             raise
         size = sum(file.path.stat().st_size for file in files) / 2**30
         raise MergeError(
@@ -292,7 +292,7 @@ def copy_range(source: int, target: int, start: int, place: int, size: int) -> N
         try:
             count = os.copy_file_range(source, target, min(size, COPY_BYTES), start, place)
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in NO_ROOM:
                 raise
             break
         if not count:
