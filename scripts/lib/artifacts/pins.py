@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from packaging.markers import Marker
-
 from scripts.lib.errors import ConfigError, StaleError
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
@@ -23,6 +21,8 @@ def read_lock(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: when the file is missing or holds no pin.
     """
+    from packaging.markers import Marker  # which only planning asks, and every job imports this
+
     if not path.is_file():
         raise ConfigError(f"{path} is missing: run `make lock`, or restore the file")
     pins: dict[str, str] = {}

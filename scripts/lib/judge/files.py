@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scripts.lib.data.parquet import read_rows, read_table, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.prompt import Pair, request_text
 from scripts.lib.judge.rows import FILE_SUBJECT, read_judged_rows
@@ -112,7 +113,7 @@ def write_judgements(
     Returns:
         `{"prompts", "equal"}`, how many there are and of how many nobody was asked.
     """
-    table = pa.Table.from_pylist([_row(pair, replies.get(pair.id)) for pair in pairs], _SCHEMA)
+    table = table_of((_row(pair, replies.get(pair.id)) for pair in pairs), _SCHEMA)
     pq.write_table(table, out / JUDGEMENTS_TABLE)
     protocol = {
         "judge": dict(judge),
@@ -140,13 +141,13 @@ def _row(pair: Pair, replies: tuple[Reply, Reply] | None) -> dict[str, Any]:
 
 def _answers(folder: Path) -> dict[str, dict[str, Any]]:
     columns = ["question_id", "response", "ended"]
-    table = pq.read_table(folder / QUESTIONS_TABLE, columns=columns)
-    return {row["question_id"]: row for row in table.to_pylist()}
+    rows = read_rows(folder / QUESTIONS_TABLE, columns)
+    return {row["question_id"]: row for row in rows}
 
 
 def _split(folder: Path) -> str | None:
     """Return the held-out split that was answered, or None for prompts from a file."""
-    table = pq.read_table(folder / QUESTIONS_TABLE, columns=["subject"])
+    table = read_table(folder / QUESTIONS_TABLE, ["subject"])
     subject: str = table["subject"][0].as_py()
     return None if subject == FILE_SUBJECT else subject
 
@@ -154,7 +155,7 @@ def _split(folder: Path) -> str | None:
 def _token_hashes(folder: Path) -> dict[str, str]:
     """Return for each prompt the hash of its tokens as a model read them."""
     columns = ["question_id", "token_hash"]
-    rows = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+    rows = read_rows(folder / QUESTIONS_TABLE, columns)
     return {row["question_id"]: row["token_hash"] for row in rows}
 
 

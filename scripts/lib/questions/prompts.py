@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict
 from jinja2 import TemplateError as JinjaError
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
 from scripts.lib.data.templates import (
@@ -64,6 +62,8 @@ def in_memory(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
     """
 
     def load(**_: object) -> Any:
+        from datasets import Dataset, DatasetDict
+
         return DatasetDict({name: Dataset.from_list(docs) for name, docs in splits.items() if docs})
 
     return load
@@ -90,6 +90,8 @@ def ask(
             it does, or none is left. None to leave every question as it is.
         stem: What the ids begin with, where the subject is no plain word.
     """
+    from lm_eval.api.task import ConfigurableTask  # with datasets, which only its prompts need
+
     task = ConfigurableTask(config=dict(task_config))
     make = functools.partial(_question, task, subject, stem or subject, grade, chat=chat)
     for index in range(len(task.eval_docs)):

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scripts.lib.data.parquet import read_rows, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
@@ -151,7 +152,7 @@ def aggregate_scores(
 
 
 def _write_answers(answers: Sequence[ScoredAnswer], spec: AggregateSpec, out: Path) -> None:
-    table = pa.Table.from_pylist([dict(answer) for answer in answers], schema=_ANSWERS)
+    table = table_of(answers, _ANSWERS)
     pq.write_table(table, out / _answers_file(spec.benchmark))
 
 
@@ -162,8 +163,7 @@ def read_answers(folder: Path, benchmark: str) -> list[ScoredAnswer]:
         folder: Where `aggregate_scores` wrote them.
         benchmark: The benchmark's name.
     """
-    answers: list[ScoredAnswer] = pq.read_table(folder / _answers_file(benchmark)).to_pylist()
-    return answers
+    return cast(list[ScoredAnswer], read_rows(folder / _answers_file(benchmark)))
 
 
 def _answers_file(benchmark: str) -> str:
@@ -197,7 +197,7 @@ def load_answers(
     bad = []
     tasks: dict[str, Any] = {}
     for folder in scores:
-        found = pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist()
+        found = read_rows(folder / QUESTIONS_TABLE, columns)
         answers += _scored(found, counting)
         rows += found
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))

@@ -18,7 +18,6 @@ from transformers import GenerationConfig
 from scripts.lib.data.templates import stop_tokens
 from scripts.lib.device import compute_device, visible_gpus
 from scripts.lib.errors import ScoreError
-from scripts.lib.merge.unmerged import put_on
 from scripts.lib.questions.question import Answer, Question
 
 # Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that
@@ -107,6 +106,8 @@ def _load_torch(backend: str, loading: Loading) -> Any:
         trust_remote_code=False,
     )
     if loading.adapter:
+        from scripts.lib.merge.unmerged import put_on  # PEFT, which a plain model does not need
+
         put_on(lm.model, loading.adapter)
     # Only the end tokens are kept: a published generation config may ask for sampling or for a
     # repetition penalty, and the protocol says greedy.

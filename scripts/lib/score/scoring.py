@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.benchmarks import kinds
+from scripts.lib.data.parquet import table_of
 from scripts.lib.data.templates import split_markers, turn_end
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
@@ -205,7 +206,7 @@ def _write(
     spec = part.spec
     schema = pa.schema([*_SCHEMA, *asking.MORE_COLUMNS])
     rows = [{**a, "token_hash": h} for a, h in zip(answers, asked.token_hashes, strict=True)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), part.out / QUESTIONS_TABLE)
+    pq.write_table(table_of(rows, schema), part.out / QUESTIONS_TABLE)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)

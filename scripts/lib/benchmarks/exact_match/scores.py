@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.parquet as pq
-
 from scripts.lib.benchmarks.exact_match.numbers import expected_fault, numbers_in
+from scripts.lib.data.parquet import read_rows
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
@@ -160,7 +159,7 @@ def aggregate(
 def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, Any]]:
     """Yield for every generated answer what the metric compared; for people to look at."""
     for folder in scores:
-        for row in pq.read_table(folder / QUESTIONS_TABLE).to_pylist():
+        for row in read_rows(folder / QUESTIONS_TABLE):
             compared, correct = grade(metric, row["response"], row["answer"])
             yield {
                 "question_id": row["question_id"],

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from scripts.lib.benchmarks.held_out.adherence import grade_all
 from scripts.lib.benchmarks.held_out.document import (
     HeldOutResult,
@@ -16,6 +14,7 @@ from scripts.lib.benchmarks.held_out.document import (
     Rate,
     values_of,
 )
+from scripts.lib.data.parquet import read_rows
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import prompt_set, read_provenance
 from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
@@ -47,7 +46,7 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
         ScoreError: There is no answer.
     """
     (folder,) = scores
-    table = pq.read_table(folder / QUESTIONS_TABLE).to_pylist()
+    table = read_rows(folder / QUESTIONS_TABLE)
     if not table:
         raise ScoreError(f"{folder} holds no answers of {benchmark!r}. Score the benchmark first.")
     protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
-
 from scripts.lib.benchmarks.judged_pairs.document import (
     Figures,
     JudgedScoreFile,
@@ -18,14 +14,16 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     Proportion,
     WinRate,
 )
+from scripts.lib.data.parquet import read_rows
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
 from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
 from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.files import PROTOCOL_FILE
-from scripts.lib.score.statistics import SIGNIFICANCE
+from scripts.lib.score.statistics import SIGNIFICANCE, sign_test
 
 CONFIDENCE = 0.95
-_Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+_Z = 1.959963984540054
+"""Standard errors to either side of an estimate: `scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)`."""
 
 # How close to the estimate the search for an end of its interval begins, in differences of shares.
 _STEP = 1e-9
@@ -69,7 +67,7 @@ def part_figures(prompts: Sequence[JudgedPrompt]) -> PairFigures:
     decisions = [prompt.decision for prompt in prompts]
     wins, losses = decisions.count("win"), decisions.count("loss")
     n, decided = len(prompts), wins + losses
-    p_value = float(binomtest(wins, decided, 0.5).pvalue) if decided else 1.0
+    p_value = sign_test(wins, decided) if decided else 1.0
     asked = [prompt for prompt in prompts if not prompt.equal]
     readings = [verdict for p in asked for verdict in (p.base_first, p.run_first)]
     return {
@@ -101,6 +99,8 @@ def rate_with_ties(wins: int, losses: int, n: int) -> WinRate:
     """
     if not n:
         return {"win_rate": None, "interval": None}
+    from scipy.optimize import brentq  # takes as long to import as all else here
+
     difference = (wins - losses) / n
 
     def excess(assumed: float) -> float:
@@ -143,18 +143,33 @@ def _first_place(asked: Sequence[JudgedPrompt]) -> Proportion:
 
 
 def _consistency(asked: Sequence[JudgedPrompt]) -> Proportion:
-    """Return how often two readable orders agree, with Wilson's interval (JASA 22, 1927)."""
+    """Return how often two readable orders agree, with Wilson's interval."""
     swapped: Mapping[Verdict, Verdict] = {"A": "B", "B": "A", "C": "C"}
     both = [p for p in asked if p.base_first and p.run_first]
     same = sum(p.base_first == swapped[p.run_first] for p in both if p.run_first)
     if not both:
         return {"rate": None, "interval": None, "prompts": 0}
-    found = binomtest(same, len(both)).proportion_ci(CONFIDENCE, method="wilson")
     return {
         "rate": same / len(both),
-        "interval": [float(found.low), float(found.high)],
+        "interval": wilson_interval(same, len(both)),
         "prompts": len(both),
     }
+
+
+def wilson_interval(successes: int, trials: int) -> list[float]:
+    """Return Wilson's 95 % interval of a share (JASA 22, 1927): low and high.
+
+    To the bit that of `scipy.stats.binomtest(...).proportion_ci(method="wilson")`, which takes a
+    second to import.
+    """
+    share = successes / trials
+    denominator = 2 * (trials + _Z**2)
+    center = (2 * trials * share + _Z**2) / denominator
+    half = _Z / denominator * math.sqrt(4 * trials * share * (1 - share) + _Z**2)
+    return [
+        center - half if successes else 0.0,
+        center + half if successes < trials else 1.0,
+    ]
 
 
 def _verdict(wins: int, losses: int, p_value: float, *, changed: bool) -> ChangeVerdict:
@@ -194,7 +209,7 @@ def sum_up_judgements(benchmark: str, judgements: Path, out: Path) -> dict[str, 
     Returns:
         The figures without those of categories.
     """
-    rows = pq.read_table(judgements / JUDGEMENTS_TABLE).to_pylist()
+    rows = read_rows(judgements / JUDGEMENTS_TABLE)
     prompts = [_judged(row) for row in rows]
     found = figures(prompts)
     protocol = json.loads((judgements / PROTOCOL_FILE).read_text(encoding="utf-8"))

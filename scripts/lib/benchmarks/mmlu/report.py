@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from scripts.lib.data.parquet import read_rows
 from scripts.lib.score.files import QUESTIONS_TABLE
 
 RESULTS = "results.json"
@@ -46,7 +45,7 @@ def _predictions(
     found: dict[str, dict[int, str]] = {}
     columns = ["question_id", "subject", "prediction"]
     for folder in scores:
-        for row in pq.read_table(folder / QUESTIONS_TABLE, columns=columns).to_pylist():
+        for row in read_rows(folder / QUESTIONS_TABLE, columns):
             index = int(row["question_id"].rpartition(":")[2])
             found.setdefault(row["subject"], {})[index] = row["prediction"]
     return {
