@@ -113,6 +113,10 @@ bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Snakemake
 	$(BIN)/python -m scripts.tools.bench_dag
 
+.PHONY: bench-start
+bench-start: env ## processor seconds that each program takes to start, beside PyTorch's own (ROUNDS=3)
+	$(BIN)/python -m scripts.tools.bench_start --rounds $(or $(ROUNDS),3)
+
 .PHONY: bench-merge
 bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk)
 	$(BIN)/python -m scripts.tools.bench_merge --rounds $(or $(ROUNDS),3)

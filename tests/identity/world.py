@@ -28,7 +28,7 @@ from scripts.lib.jobs.job import Job, run_batch, run_job
 from scripts.lib.plan import invocation as planning
 from scripts.lib.plan.invocation import Invocation
 from scripts.lib.plan.missing import Plan, make_plan
-from tests.programs import INPUTS
+from scripts.tools.frozen_commands import INPUTS
 
 OPTIONS = {
     "train_adapter": {"threads": 1, "micro_batch": 0},

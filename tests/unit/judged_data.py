@@ -13,9 +13,9 @@ from scripts.lib.jobs.job import Job
 from scripts.lib.judge.prompt import Pair
 from scripts.lib.plan.invocation import Invocation
 from scripts.lib.score.files import PROTOCOL_FILE, QUESTIONS_TABLE
+from scripts.tools.frozen_commands import commands
 from tests.identity.world import World
 from tests.identity.worlds import jsonl, make_local_world
-from tests.programs import commands
 
 PROTOCOL = {
     "kind": "judged_pairs",

@@ -19,7 +19,8 @@ from scripts.lib.errors import ConfigError, MergeError, RoomError
 from scripts.lib.jobs.output import room_words, telling_of_room
 from scripts.lib.plan.invocation import plan_invocation
 from scripts.lib.plan.missing import read_frozen
-from tests.programs import commands, make
+from scripts.tools.frozen_commands import commands
+from tests.programs import make
 from tests.workspace import ROOT, make_workspace, read_config
 
 # Each library's own way to write, and what it says when it cannot.

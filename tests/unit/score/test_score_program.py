@@ -19,7 +19,7 @@ from scripts.lib.plan.invocation import plan_invocation
 from scripts.lib.score import scoring
 from scripts.lib.score.files import QUESTIONS_TABLE
 from scripts.lib.score.respondent import Respondent
-from tests.programs import commands
+from scripts.tools.frozen_commands import commands
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, write_rows
 from tests.workspace import ROOT
