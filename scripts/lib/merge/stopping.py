@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -39,7 +39,16 @@ class Stops:
     end_token: int | None
 
 
-def name_stops(model: Path, adapter: Path, merged: Path) -> dict[str, Any]:
+class NamedStops(TypedDict):
+    """What became of a merged model's generation config; as in `Stops`, and what was added."""
+
+    tokens: list[int]
+    added: list[int]
+    end_of_turn: str
+    end_token: int | None
+
+
+def name_stops(model: Path, adapter: Path, merged: Path) -> NamedStops:
     """Write to a merged model's generation config where scoring stops, if it says less.
 
     Args:
@@ -48,8 +57,7 @@ def name_stops(model: Path, adapter: Path, merged: Path) -> dict[str, Any]:
         merged: Folder of the merged model, complete.
 
     Returns:
-        `tokens`, `added` (those that the base's config does not name), `end_of_turn` and
-        `end_token`, as in `Stops`.
+        Where it stops; `added` are the tokens that the base's config does not name.
 
     Raises:
         MergeError: If the tokenizer cannot be loaded, or its template renders no answer.

@@ -10,32 +10,90 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 CARD = "README.md"
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
+Settings = Mapping[str, object]
+"""Setting -> value, as the card lists them."""
+
+
+class HubModel(TypedDict):
+    """A base from the hub."""
+
+    source: Literal["hub"]
+    hub: str
+    revision: str
+
+
+class GgufModel(TypedDict):
+    """A base from a GGUF file."""
+
+    source: Literal["gguf"]
+    sha256: str
+
+
+class LocalFiles(TypedDict):
+    """A base or a dataset from a folder: file -> sha256."""
+
+    source: Literal["path"]
+    files: dict[str, str]
+
+
+class HubData(TypedDict):
+    """A dataset from the hub."""
+
+    source: Literal["hub"]
+    hub: str
+    revision: str
+    name: str | None
+
+
+class CardPart(TypedDict):
+    """One adapter: its weight in a combination, its data, and all that it was trained with."""
+
+    weight: float | None
+    data: HubData | LocalFiles
+    lora: Settings
+    quantization: str | None
+    training: Settings
+    template: object
+    train_on: str
+
+
+class Card(TypedDict):
+    """What a merged model was made of."""
+
+    base: HubModel | GgufModel | LocalFiles
+    parts: Sequence[CardPart]
+    combination: Settings | None
+
+
+class Stops(TypedDict):
+    """Where a model stops, from `merge.stopping.name_stops`."""
+
+    tokens: list[int]
+    end_of_turn: str
+    end_token: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CardSpec:
-    """What a card says, by specs and never by names of the configuration.
+    """What a card says, by specs and never by names of the configuration."""
 
-    Args:
-        card: `base` (spec of the model), `parts` (for each adapter its `weight`, or None, its
-            `data` and all that it was trained with) and `combination` (its spec, or None).
-    """
-
-    card: Mapping[str, Any]
+    card: Card
 
 
-def write_card(spec: CardSpec, model: Path, out: Path, stops: Mapping[str, Any]) -> None:
+def write_card(spec: CardSpec, model: Path, out: Path, stops: Stops) -> None:
     """Write the card to *out*; the base's own card gives the licence and is not copied.
 
     Args:
         spec: What to say.
         model: Folder of the base model.
         out: Folder of the merged model.
-        stops: Where it stops, from `stopping.name_stops`.
+        stops: Where it stops.
     """
     (out / CARD).write_text(card_text(spec, base_licence(model), stops), encoding="utf-8")
 
@@ -52,7 +110,7 @@ def base_licence(model: Path) -> dict[str, str]:
 def card_text(
     spec: CardSpec,
     licence: Mapping[str, str],
-    stops: Mapping[str, Any] | None = None,
+    stops: Stops | None = None,
     scores: str = "",
 ) -> str:
     """Return the card.
@@ -78,9 +136,9 @@ def card_text(
     return "\n\n".join(blocks) + "\n"
 
 
-def _front_matter(card: Mapping[str, Any], licence: Mapping[str, str]) -> Iterator[str]:
+def _front_matter(card: Card, licence: Mapping[str, str]) -> Iterator[str]:
     """Yield lines of YAML; values are JSON, which is YAML whatever stands in them."""
-    values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    values: dict[str, object] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if card["base"]["source"] == "hub":
         values |= {"base_model": card["base"]["hub"], "base_model_relation": "finetune"}
     data = {part["data"]["hub"] for part in card["parts"] if part["data"]["source"] == "hub"}
@@ -91,13 +149,13 @@ def _front_matter(card: Mapping[str, Any], licence: Mapping[str, str]) -> Iterat
         yield f"{key}: {json.dumps(value, ensure_ascii=False)}\n"
 
 
-def _title(base: Mapping[str, Any]) -> str:
+def _title(base: HubModel | GgufModel | LocalFiles) -> str:
     if base["source"] == "hub":
         return f"A fine-tune of {base['hub'].split('/')[-1]}"
     return "A fine-tune of a local model"
 
 
-def _base(base: Mapping[str, Any]) -> str:
+def _base(base: HubModel | GgufModel | LocalFiles) -> str:
     if base["source"] == "hub":
         return f"[{base['hub']}](https://huggingface.co/{base['hub']}) at `{base['revision']}`"
     if base["source"] == "gguf":
@@ -105,13 +163,13 @@ def _base(base: Mapping[str, Any]) -> str:
     return f"a local model ({_hashes(base['files'])})"
 
 
-def _what(card: Mapping[str, Any]) -> str:
+def _what(card: Card) -> str:
     if card["combination"]:
         return f"and a combination of {len(card['parts'])} LoRA adapters"
     return "and a LoRA adapter"
 
 
-def _combination(card: Mapping[str, Any]) -> Iterator[str]:
+def _combination(card: Card) -> Iterator[str]:
     """Yield the section on how several adapters became one."""
     if not card["combination"]:
         return
@@ -121,7 +179,7 @@ def _combination(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Combination\n\n" + _table(rows)
 
 
-def _merge(card: Mapping[str, Any]) -> str:
+def _merge(card: Card) -> str:
     lengths = any(part["lora"]["use_dora"] for part in card["parts"])
     rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
     return (
@@ -130,17 +188,17 @@ def _merge(card: Mapping[str, Any]) -> str:
     )
 
 
-def _part(part: Mapping[str, Any]) -> Iterator[str]:
+def _part(part: CardPart) -> Iterator[str]:
     """Yield the sections on one adapter."""
     weighted = "" if part["weight"] is None else f", weight {part['weight']:g}"
-    rows = {f"lora.{key}": value for key, value in part["lora"].items()}
+    rows: dict[str, object] = {f"lora.{key}": value for key, value in part["lora"].items()}
     rows |= {"quantization": part["quantization"] or "none"}
     rows |= {f"training.{key}": value for key, value in part["training"].items()}
     rows |= {"template": part["template"], "train_on": part["train_on"]}
     yield f"## Training{weighted}\n\nData: {_data(part['data'])}.\n\n{_table(rows)}"
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: HubData | LocalFiles) -> str:
     if data["source"] == "hub":
         name = f" ({data['name']})" if data["name"] else ""
         link = f"[{data['hub']}](https://huggingface.co/datasets/{data['hub']})"
@@ -154,7 +212,7 @@ def _hashes(files: Mapping[str, str]) -> str:
     return ", ".join(f"{name} sha256 `{files[name]}`" for name in told)
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def _table(rows: Settings) -> str:
     lines = ["| setting | value |", "|---|---|"]
     lines += [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
     return "\n".join(lines)
@@ -167,11 +225,11 @@ def _cell(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-def stop_words(stops: Mapping[str, Any]) -> str:
+def stop_words(stops: Stops) -> str:
     """Return what someone who runs a merged model has to know of where it stops.
 
     Args:
-        stops: As `name_stops` returns it.
+        stops: Where it stops.
     """
     tokens, end = stops["tokens"], stops["end_of_turn"]
     named = f"`generation_config.json` names {_listed(tokens)}, where scoring stopped, too."
