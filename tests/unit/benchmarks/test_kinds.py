@@ -38,7 +38,12 @@ INTERFACES: dict[str, dict[str, Any]] = {
 
 CHOICES = ("mmlu", "multiple_choice")
 COUNTED = (*CHOICES, "exact_match", "lm_eval")
-FROM_FILES = (*CHOICES, "exact_match", "judged_pairs")
+FROM_FILES = [k for k in MODULES if "fetch_benchmark" in MODULES[k] and k != "lm_eval"]
+AS_CHOICES = [
+    kind
+    for kind, modules in MODULES.items()
+    if modules["aggregate_scores"] == MODULES["multiple_choice"]["aggregate_scores"]
+]
 
 REACHED = {
     "benchmarks.mmlu.fetch": [("fetch_benchmark", "mmlu")],
@@ -61,7 +66,7 @@ REACHED = {
     "benchmarks.lm_eval.questions": [("score_benchmark", "lm_eval")],
     "benchmarks.held_out.questions": [("score_benchmark", "held_out")],
     "benchmarks.judged_pairs.questions": [("score_benchmark", "judged_pairs")],
-    "benchmarks.multiple_choice.scores": [("aggregate_scores", kind) for kind in CHOICES],
+    "benchmarks.multiple_choice.scores": [("aggregate_scores", kind) for kind in AS_CHOICES],
     "benchmarks.exact_match.scores": [("aggregate_scores", "exact_match")],
     "benchmarks.lm_eval.scores": [("aggregate_scores", "lm_eval")],
     "benchmarks.lm_eval.work_alarms": [("score_benchmark", "lm_eval")],

@@ -12,7 +12,9 @@ from scripts.lib.compare.document import SECTIONS
 
 ROOT = Path(__file__).parents[3]
 LIB = ROOT / "scripts" / "lib"
-SHARED = ("exact_match", "lm_eval", "multiple_choice")
+SHARED = [
+    kind for kind, modules in MODULES.items() if not {"compare_runs", "write_report"} & {*modules}
+]
 """Kinds whose comparisons and reports are made by what all kinds share."""
 
 OFFERED = {
