@@ -21,7 +21,7 @@ from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import ScoredAnswer, prompt_set, read_answers, tally
 from scripts.lib.score.documents import Note, OwnProtocol, ScoreProtocol, Tally, shared_protocol
 from scripts.lib.score.statistics import paired_difference
-from scripts.lib.score.token_notes import other_tokens
+from scripts.lib.score.token_hashes import other_tokens
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}

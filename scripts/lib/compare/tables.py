@@ -89,7 +89,7 @@ def _category_order(folder: Path, benchmark: str) -> tuple[str, ...]:
 
 
 def read_protocol(folder: Path, benchmark: str) -> OwnProtocol:
-    """Return how the answers behind category scores were asked and judged.
+    """Return how the answers behind category scores were asked and graded.
 
     Raises:
         ScoreError: There is no average.

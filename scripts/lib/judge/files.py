@@ -20,7 +20,7 @@ from scripts.lib.score.files import (
     SPLIT_MARKERS,
 )
 from scripts.lib.score.reasoning import without_reasoning
-from scripts.lib.score.token_notes import other_tokens
+from scripts.lib.score.token_hashes import other_tokens
 
 JUDGEMENTS_TABLE = "judgements.parquet"
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from scripts.lib.compare.notes import differing_note, marker_notes
 from scripts.lib.data.templates import split_markers
 from scripts.lib.questions.prompts import load_tokenizer
-from scripts.lib.score.token_notes import other_tokens
+from scripts.lib.score.token_hashes import other_tokens
 from tests.tiny_model import make_tiny_model
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, compare_held_out
 from tests.unit.benchmarks.held_out.test_held_out_comparison import score as held_out_score

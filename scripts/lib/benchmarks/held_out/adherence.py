@@ -1,6 +1,6 @@
 """Whether answers on the domain keep to it: they end, have its form, and are in its language.
 
-Judged from the texts that are kept with the scores, so that a changed rule runs no model.
+Told from the texts that are kept with the scores, so that a changed rule runs no model.
 
 A form counts only where every reference has it, so that the references themselves say what is
 asked of an answer, and each rule can be told in one sentence.
@@ -9,7 +9,7 @@ The language is told by the script always, by the commonest words where these te
 separates Russian from English and Japanese from Chinese. Among languages in one script short words
 that come in nearly every sentence do: a text is said to be in a language only when those of that
 language clearly outnumber those of every other. Short texts say too little; then nothing is said.
-No library is needed, and every judgement can be checked by eye.
+No library is needed, and every verdict can be checked by eye.
 """
 
 import json

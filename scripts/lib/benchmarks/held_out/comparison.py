@@ -23,7 +23,7 @@ from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, shared_protocol
 from scripts.lib.score.statistics import paired_difference
-from scripts.lib.score.token_notes import other_tokens
+from scripts.lib.score.token_hashes import other_tokens
 
 __all__ = ["HeldOutScore", "compare_held_out", "markdown", "section", "tidy_rows"]
 

@@ -147,7 +147,7 @@ def _said(conversation: Conversation, renderer: Renderer, prompt: str) -> str:
 
 
 def _grade(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:
-    """Keep all that adherence is judged from later, without a model."""
+    """Keep all that adherence is told from later, without a model."""
     logprob: float = replies[0]
     said: GreedyAnswer = replies[1]
     if not math.isfinite(logprob):

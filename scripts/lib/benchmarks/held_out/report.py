@@ -25,7 +25,7 @@ class RowView(TypedDict):
     """A row of a table."""
 
     label: str
-    judged: str
+    counted: str
     cells: list[Cell]
 
 
@@ -96,7 +96,7 @@ def views(
             "rows": [
                 {
                     "label": tables.label(row),
-                    "judged": _judged(view, row),
+                    "counted": _counted(view, row),
                     "cells": [
                         _cell(view, c["name"], row) for c in tables.compared(candidates, view)
                     ],
@@ -108,7 +108,7 @@ def views(
     ]
 
 
-def _judged(view: HeldOutSection, row: tables.Row) -> str:
+def _counted(view: HeldOutSection, row: tables.Row) -> str:
     first = next(iter(view["candidates"].values()))
     match row:
         case "perplexity" | "bits_per_byte":

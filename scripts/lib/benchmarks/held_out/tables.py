@@ -131,10 +131,10 @@ def markdown(
 
 
 def rows(view: HeldOutSection) -> list[Row]:
-    """Return the measures of a table: perplexity, bits per byte, and what could be judged."""
+    """Return the measures of a table: perplexity, bits per byte, and what can be told."""
     (first, *_) = view["candidates"].values()
-    judged = [measure for measure in ADHERENCE if first["adherence"][measure]]
-    return ["perplexity", "bits_per_byte", *judged]
+    told = [measure for measure in ADHERENCE if first["adherence"][measure]]
+    return ["perplexity", "bits_per_byte", *told]
 
 
 def label(row: Row) -> str:
