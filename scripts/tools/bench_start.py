@@ -105,7 +105,8 @@ class World:
         self.folder = folder
         self._config = _write_project(folder, judge)
         self._environment = {
-            **compiling_environment(folder),
+            **os.environ,
+            "TUNESMITH_CACHE": "",
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
@@ -227,9 +228,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    os.environ["TUNESMITH_CACHE"] = ""
     with tempfile.TemporaryDirectory() as name, judging_service() as judge:
-        figures = measure(World(Path(name), judge), arguments.rounds)
+        folder = Path(name)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ.update(compiling_environment(folder))
+        figures = measure(World(folder / "project", judge), arguments.rounds)
     publish("start", figures)
 
 

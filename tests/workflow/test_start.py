@@ -1,0 +1,60 @@
+"""What programs load: a real tiny job of each has no heavy library in memory that it does not need.
+
+A job is one of dozens, and each library here costs it between a tenth of a second and seconds.
+`make bench-start` tells how long each program takes to start.
+"""
+
+import pytest
+
+from scripts.lib.artifacts.stages import STAGES
+from scripts.tools.bench_start import World, judging_service
+
+NOBODY = {"evaluate", "nltk", "rouge_score", "sacrebleu", "sklearn", "pydantic", "snakemake"}
+"""What planning and lm-eval's metrics load; no job here needs them."""
+
+TRAINING = {"trl", "wandb", "tensorboard"}
+STATISTICS = {"scipy.optimize", "scipy.stats"}
+MODELS = {"torch", "transformers", "accelerate", "peft", "tokenizers", "safetensors"}
+TABLES = {"pandas", "datasets", "pyarrow.dataset"}
+PLAIN = NOBODY | TRAINING | MODELS | TABLES | {"lm_eval", "matplotlib"}
+"""What a program does without that computes with no model."""
+
+BESIDE_A_MODEL = NOBODY | {"matplotlib", "scipy.stats"}
+
+FORBIDDEN = {
+    "fetch_model": PLAIN | STATISTICS,
+    "fetch_dataset": PLAIN | STATISTICS,
+    "fetch_benchmark": PLAIN | STATISTICS,
+    "format_chat": PLAIN | STATISTICS,
+    "render_shards": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
+    "train_adapter": BESIDE_A_MODEL | {"wandb", "tensorboard", "lm_eval"},
+    "combine_adapters": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
+    "merge_adapter": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
+    "prove_merge": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
+    # lm-eval's task class, which builds the prompts, imports datasets, and that pandas.
+    "score_benchmark": BESIDE_A_MODEL | TRAINING | {"peft"},
+    "judge_pairs": BESIDE_A_MODEL | TABLES | TRAINING | {"peft", "lm_eval.api.task"},
+    "ask_judge": PLAIN | STATISTICS,
+    # The interval of a win rate, of judged pairs only, needs `scipy.optimize`.
+    "aggregate_scores": PLAIN | {"scipy.stats"},
+    "compare_runs": PLAIN | STATISTICS,
+    "write_report": (PLAIN | STATISTICS | {"scipy"}) - {"matplotlib"},
+}
+"""Program -> modules that its job must not have loaded."""
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """Make all of a tiny project, and return what each program's job loaded."""
+    with judging_service() as judge:
+        return World(tmp_path_factory.mktemp("start"), judge).make()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("rule", FORBIDDEN)
+def test_a_program_loads_no_library_that_its_run_does_not_need(started, rule):
+    assert not FORBIDDEN[rule] & started[rule].modules
+
+
+def test_every_program_has_its_list():
+    assert set(FORBIDDEN) == {stage.rule for stage in STAGES.values()}
