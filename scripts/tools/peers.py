@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.fetch.models import fetch_model
 from scripts.lib.files import sha256_of
-from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
+from scripts.lib.questions.choices import grade_choices
+from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
 from scripts.lib.questions.question import Question
-from scripts.lib.questions.tasks import grade_choices
+from scripts.lib.questions.tasks import ask
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -1,18 +1,11 @@
-"""From checked rows to the exact texts that a model is asked, with nothing but its tokenizer.
+"""Conversations as the exact texts that a model is asked, with nothing but its tokenizer."""
 
-Prompts are built by lm-eval's own task class. All of them are there, and measured against the
-model's context (`prompt_tokens`), before the model is loaded: lm-eval itself cuts a long prompt
-from the left with only a warning.
-"""
-
-import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
-from lm_eval.api.instance import Instance
 from transformers import AutoTokenizer
 
 from scripts.lib.data.templates import (
@@ -23,8 +16,7 @@ from scripts.lib.data.templates import (
     with_fixed_date,
 )
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.question import Grader, Question
-from scripts.lib.questions.rows import Row, Turn
+from scripts.lib.questions.rows import Turn
 
 
 def load_tokenizer(
@@ -53,80 +45,6 @@ def load_tokenizer(
             f" {remedy} this benchmark."
         )
     return tokenizer
-
-
-def in_memory(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
-    """Return what a task's config takes for its `custom_dataset`: rows that are in memory.
-
-    Empty splits are left out.
-    """
-
-    def load(**_: object) -> Any:
-        from datasets import Dataset, DatasetDict
-
-        return DatasetDict({name: Dataset.from_list(docs) for name, docs in splits.items() if docs})
-
-    return load
-
-
-def ask(
-    task_config: Row,
-    subject: str,
-    *,
-    chat: Callable[..., str] | None,
-    grade: Grader,
-    fits: Callable[[Question], bool] | None = None,
-    stem: str | None = None,
-) -> Iterator[Question]:
-    """Yield the questions of one lm-eval task, in row order.
-
-    Args:
-        task_config: From `scripts.lib.questions.tasks`.
-        subject: The subject that names the questions.
-        chat: Renders a conversation (`chat_renderer`), or None for plain text. Few-shot examples
-            then become turns, which is lm-eval's default.
-        grade: Turns the model's replies to a question into an answer.
-        fits: Says whether a question may stay as it is; the last few-shot example is left out until
-            it does, or none is left. None to leave every question as it is.
-        stem: What the ids begin with, where the subject is no plain word.
-    """
-    from lm_eval.api.task import ConfigurableTask  # with datasets, which only its prompts need
-
-    task = ConfigurableTask(config=dict(task_config))
-    make = functools.partial(_question, task, subject, stem or subject, grade, chat=chat)
-    for index in range(len(task.eval_docs)):
-        shots = task.config.num_fewshot
-        question = make(index, shots=shots)
-        while shots and fits and not fits(question):
-            shots -= 1
-            question = make(index, shots=shots)
-        yield question
-
-
-def _question(
-    task: Any,
-    subject: str,
-    stem: str,
-    grade: Grader,
-    index: int,
-    *,
-    shots: int,
-    chat: Callable[..., str] | None,
-) -> Question:
-    doc = task.eval_docs[index]
-    options = {"apply_chat_template": chat is not None, "chat_template": chat}
-    prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)
-    requests = task.construct_requests(doc=doc, ctx=prompt, metadata=(subject, index, 1), **options)
-    return Question(
-        id=f"{stem}:{index}",
-        subject=subject,
-        prompt=prompt,
-        doc=doc,
-        shots=shots,
-        requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
-        task=task,
-        grade=grade,
-    )
 
 
 def render(

@@ -1,153 +1,86 @@
-"""Multiple-choice rows on disk -> checked rows -> lm-eval tasks, made in Python: no YAML.
+"""Checked rows -> questions, by lm-eval's own task class.
 
-A benchmark has questions in `test/{name}.jsonl` and few-shot examples in `dev/{name}.jsonl`. Every
-row is checked here, before any model is loaded.
-
-The task is lm-eval's own for MMLU (tasks/mmlu/default/_default_template_yaml of lm-eval 0.4.13)
-word for word. It is written with functions and columns instead of Jinja because lm-eval compiles
-each Jinja text anew for every question, which took longer than a GPU takes to answer it.
+All prompts are there, and measured against the model's context (`prompt_tokens`), before the model
+is loaded: lm-eval itself cuts a long prompt from the left with only a warning.
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from scripts.lib.errors import ScoreError
-from scripts.lib.questions.bad_rows import FaultOf
-from scripts.lib.questions.prompt_tokens import tokens_needed
-from scripts.lib.questions.prompts import ask, chat_renderer, in_memory
-from scripts.lib.questions.question import Answer, Question, answer_row
-from scripts.lib.questions.rows import LETTERS, Row, read_rows
-from scripts.lib.questions.spec import ScoreSpec
+from datasets import Dataset, DatasetDict
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+
+from scripts.lib.questions.question import Grader, Question
+from scripts.lib.questions.rows import Row
 
 
-def read_splits(
-    benchmark: Path,
-    name: str,
-    fault: FaultOf,
-    *,
-    shots: int,
-    limit: int | None,
-) -> tuple[list[Row], list[Row]]:
-    """Read and check the rows of one file of questions and of one of few-shot examples.
+def in_memory(splits: Mapping[str, list[dict[str, Any]]]) -> Callable[..., Any]:
+    """Return what a task's config takes for its `custom_dataset`: rows that are in memory.
 
-    Args:
-        benchmark: Folder with `test/` and, for few-shot examples, `dev/`.
-        name: File stem in both.
-        fault: Says what is wrong with a row, or None.
-        shots: Few-shot examples that the prompt will show; that many dev rows must exist.
-        limit: Only the first so many test rows, or None for all.
-
-    Raises:
-        ScoreError: A file is missing, empty or has a row that is none, with file and line.
+    Empty splits are left out.
     """
-    test = read_rows(benchmark / "test" / f"{name}.jsonl", fault)
-    dev_file = benchmark / "dev" / f"{name}.jsonl"
-    dev = read_rows(dev_file, fault) if shots else []
-    if len(dev) < shots:
-        raise ScoreError(
-            f"{dev_file} holds {len(dev)} rows, but {shots} few-shot examples are asked for. "
-            "Lower `shots`, or add rows."
-        )
-    return test[:limit], dev
+
+    def load(**_: object) -> Any:
+        return DatasetDict({name: Dataset.from_list(docs) for name, docs in splits.items() if docs})
+
+    return load
 
 
-def choice_task(
+def ask(
+    task_config: Row,
     subject: str,
-    preamble: str,
-    choices: list[str] | Callable[[Row], list[str]],
-    test: Sequence[Row],
-    dev: Sequence[Row],
+    *,
+    chat: Callable[..., str] | None,
+    grade: Grader,
+    fits: Callable[[Question], bool] | None = None,
+    stem: str | None = None,
+) -> Iterator[Question]:
+    """Yield the questions of one lm-eval task, in row order.
+
+    Args:
+        task_config: lm-eval's, over rows that are `in_memory`.
+        subject: The subject that names the questions.
+        chat: Renders a conversation (`chat_renderer`), or None for plain text. Few-shot examples
+            then become turns, which is lm-eval's default.
+        grade: Turns the model's replies to a question into an answer.
+        fits: Says whether a question may stay as it is; the last few-shot example is left out until
+            it does, or none is left. None to leave every question as it is.
+        stem: What the ids begin with, where the subject is no plain word.
+    """
+    task = ConfigurableTask(config=dict(task_config))
+    make = functools.partial(_question, task, subject, stem or subject, grade, chat=chat)
+    for index in range(len(task.eval_docs)):
+        shots = task.config.num_fewshot
+        question = make(index, shots=shots)
+        while shots and fits and not fits(question):
+            shots -= 1
+            question = make(index, shots=shots)
+        yield question
+
+
+def _question(
+    task: Any,
+    subject: str,
+    stem: str,
+    grade: Grader,
+    index: int,
     *,
     shots: int,
-) -> Row:
-    """Return lm-eval's task for multiple-choice questions that are already in memory.
-
-    Args:
-        subject: Its name.
-        preamble: What the prompt begins with.
-        choices: The letters to choose from, or what returns those of a question.
-        test: Rows to ask.
-        dev: Rows to show as few-shot examples, the first `shots` in file order.
-        shots: Number of few-shot examples.
-    """
-    splits = {"test": _choice_docs(test, preamble), "dev": _choice_docs(dev, preamble)}
-    return {
-        "task": subject,
-        "custom_dataset": in_memory(splits),
-        "test_split": "test",
-        "fewshot_split": "dev" if dev else None,
-        "fewshot_config": {"sampler": "first_n"},
-        "num_fewshot": shots,
-        "output_type": "multiple_choice",
-        "description": "preamble",
-        "doc_to_text": _choice_prompt,
-        "doc_to_choice": choices,
-        "doc_to_target": "answer",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }
-
-
-def ask_choices(
-    spec: ScoreSpec, tasks: Sequence[tuple[str, str, Row]], tokenizer: Any, limit: int
-) -> Iterator[Question]:
-    """Yield the questions of multiple-choice tasks.
-
-    Args:
-        spec: How to ask.
-        tasks: Subject, stem of the questions' ids, and task, from `choice_task`.
-        tokenizer: The tokenizer of the model that will be asked.
-        limit: How many tokens that model reads.
-    """
-    chat = chat_renderer(tokenizer) if spec.chat_template else None
-    fits = None
-    if spec.on_long_prompt == "fewer_shots":
-        fits = functools.partial(_fits, tokenizer, limit)
-    for subject, stem, task in tasks:
-        yield from ask(task, subject, chat=chat, grade=grade_choices, fits=fits, stem=stem)
-
-
-def grade_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:
-    """Return the answer to a choice: the letter with the largest log-probability.
-
-    Args:
-        question: A multiple-choice question.
-        replies: Log-probability (nats) of each letter, and whether it is the greedy one.
-
-    Raises:
-        ScoreError: A log-probability is not a number.
-    """
-    logprobs = [logprob for logprob, _ in replies]
-    if any(math.isnan(logprob) for logprob in logprobs):
-        raise ScoreError(
-            f"The model's answer to {question.id} is not a number. Score it in float32; if that "
-            "does not help, its weights are damaged: look at the run's verdict and merge proof."
-        )
-    return answer_row(
-        question,
-        prediction=LETTERS[logprobs.index(max(logprobs))],
-        answer=LETTERS[question.doc["answer"]],
-        correct=bool(question.task.process_results(question.doc, list(replies))["acc"]),
-        logprobs=logprobs,
+    chat: Callable[..., str] | None,
+) -> Question:
+    doc = task.eval_docs[index]
+    options = {"apply_chat_template": chat is not None, "chat_template": chat}
+    prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)
+    requests = task.construct_requests(doc=doc, ctx=prompt, metadata=(subject, index, 1), **options)
+    return Question(
+        id=f"{stem}:{index}",
+        subject=subject,
+        prompt=prompt,
+        doc=doc,
+        shots=shots,
+        requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
+        task=task,
+        grade=grade,
     )
-
-
-def _fits(tokenizer: Any, limit: int, question: Question) -> bool:
-    return tokens_needed(question, tokenizer) <= limit
-
-
-def _choice_docs(rows: Sequence[Row], preamble: str) -> list[dict[str, Any]]:
-    # lm-eval takes a column's value for a description that names a column, and so leaves braces
-    # in it alone.
-    return [
-        {key: row[key] for key in ("question", "choices", "answer")} | {"preamble": preamble}
-        for row in rows
-    ]
-
-
-def _choice_prompt(doc: Row) -> str:
-    choices = doc["choices"]
-    lettered = [f"{LETTERS[place]}. {choice}" for place, choice in enumerate(choices)]
-    return "\n".join([doc["question"].strip(), *lettered, "Answer:"])

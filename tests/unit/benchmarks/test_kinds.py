@@ -59,7 +59,7 @@ REACHED = {
     ],
     "fetch.questions": [("fetch_benchmark", kind) for kind in FROM_FILES],
     "benchmarks.lm_eval.tasks": [("fetch_benchmark", "lm_eval"), ("score_benchmark", "lm_eval")],
-    "questions.tasks": [("score_benchmark", kind) for kind in CHOICES],
+    "questions.choices": [("score_benchmark", kind) for kind in CHOICES],
     "benchmarks.mmlu.questions": [("score_benchmark", "mmlu")],
     "benchmarks.multiple_choice.questions": [("score_benchmark", "multiple_choice")],
     "benchmarks.exact_match.questions": [("score_benchmark", "exact_match")],

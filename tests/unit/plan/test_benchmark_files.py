@@ -11,9 +11,10 @@ from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.compare.wording import protocol_words
 from scripts.lib.errors import ScoreError
+from scripts.lib.questions.choices import grade_choices
 from scripts.lib.questions.prompt_tokens import tokens_needed
-from scripts.lib.questions.prompts import ask, load_tokenizer
-from scripts.lib.questions.tasks import grade_choices
+from scripts.lib.questions.prompts import load_tokenizer
+from scripts.lib.questions.tasks import ask
 from scripts.lib.score.aggregation import load_answers
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows

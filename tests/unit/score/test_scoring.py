@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
+from scripts.lib.questions.choices import grade_choices
+from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.questions.tasks import grade_choices
+from scripts.lib.questions.tasks import ask
 from scripts.lib.score.journal import read_block
 from scripts.lib.score.respondent import Respondent
 from tests.tiny_model import make_tiny_model

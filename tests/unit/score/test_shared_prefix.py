@@ -36,8 +36,9 @@ from transformers import (
 
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.prompts import ask, chat_renderer, load_tokenizer
-from scripts.lib.questions.tasks import grade_choices
+from scripts.lib.questions.choices import grade_choices
+from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
+from scripts.lib.questions.tasks import ask
 from scripts.lib.score import shared_prefix
 from scripts.lib.score.continuations import packs_on, shares_prefixes
 from scripts.lib.score.shared_prefix import SharedPrefixLM

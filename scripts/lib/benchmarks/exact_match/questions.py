@@ -10,10 +10,11 @@ import pyarrow as pa
 from scripts.lib.benchmarks.exact_match.rows import answer_fault
 from scripts.lib.data.templates import turn_end
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.prompts import ask, in_memory, render
+from scripts.lib.questions.prompts import render
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import QUESTIONS_FILE, Row, messages_of, read_rows
 from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.questions.tasks import ask, in_memory
 
 NEEDS_TEMPLATE = False
 MORE_COLUMNS: tuple[pa.Field, ...] = ()

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.choice_faults import choice_fault
+from scripts.lib.questions.choices import ask_choices, choice_task, read_splits
 from scripts.lib.questions.question import Question
 from scripts.lib.questions.rows import LETTERS, Row
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.questions.tasks import ask_choices, choice_task, read_splits
 
 NEEDS_TEMPLATE = False
 MORE_COLUMNS: tuple[pa.Field, ...] = ()

@@ -16,8 +16,8 @@ from scripts.lib.files import sha256_of
 from scripts.lib.plan.local_files import LocalSources, column_names
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
-from scripts.lib.questions.prompts import ask
-from scripts.lib.questions.tasks import grade_choices
+from scripts.lib.questions.choices import grade_choices
+from scripts.lib.questions.tasks import ask
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
@@ -178,16 +178,21 @@ def test_the_head_of_a_broken_file_is_refused(tmp_path):
         column_names(tmp_path / "a.jsonl")
 
 
-def test_planning_counts_the_worked_examples_of_a_folder_in_mmlu_s_layout(tmp_path):
+def test_planning_counts_the_few_shot_examples_of_a_folder_in_mmlu_s_layout(tmp_path):
     sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
-    for name, count in {"test/law": 1, "test/art": 1, "dev/law": 2, "dev/art": 1}.items():
+    for name, count in {
+        "test/virology": 1,
+        "test/anatomy": 1,
+        "dev/virology": 2,
+        "dev/anatomy": 1,
+    }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_rows(tmp_path / f"{name}.jsonl", rows("botany", 1) * count)
     asked = {"kind": "mmlu", "path": str(tmp_path)}
     graph = Graph(lambda *_: "code", read_lock(ROOT / "requirements.lock"))
-    with pytest.raises(ConfigError, match=r"2 few-shot examples .* has fewer of art; lower"):
+    with pytest.raises(ConfigError, match=r"2 few-shot examples .* has fewer of anatomy; lower"):
         add_questions(graph, sources, LocalMmlu(**asked, shots=2), {})
-    for enough in ({"shots": 1}, {"shots": 2, "subjects": ("law",)}):
+    for enough in ({"shots": 1}, {"shots": 2, "subjects": ("virology",)}):
         add_questions(graph, sources, LocalMmlu(**asked, **enough), {})
 
 
