@@ -63,6 +63,15 @@ def move(clone: Path, old: str, new: str) -> None:
     rewrite(clone, rf"\b{re.escape(before)}\b", after)
     for path in clone.rglob("*.py"):
         path.write_text(import_from(path.read_text(), before, after))
+    register(clone, before, after)
+
+
+def register(clone: Path, before: str, after: str) -> None:
+    """Name a kind's module in the registry where it is now, if it lay in the kind's folder."""
+    for kind, modules in MODULES.items():
+        for rule in (rule for rule, module in modules.items() if module == before):
+            line = rf'^    ("{kind}": _of\(.*\)),$'
+            rewrite(clone, line, rf'    \1 | {{"{rule}": "{after}"}},')
 
 
 def dotted(module: str) -> str:
