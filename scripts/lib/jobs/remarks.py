@@ -18,19 +18,24 @@ HUB_TOKEN = "HF_TOKEN"
 
 
 def unset(plan: Plan, rules: Collection[str], environ: Mapping[str, str]) -> list[str]:
-    """Return what to set first, a line for each variable that is missing or empty.
+    """Return what to set first, a line for each variable that is missing, empty, or no key.
 
     Args:
         plan: The plan of this invocation.
         rules: Rules of which a job is about to run.
         environ: The environment.
     """
-    needed = dict.fromkeys(_needed(plan, rules))
-    return [
-        f"{name} is not set in the environment: set it to {what}, and start again"
-        for name, what in needed
-        if not environ.get(name, "").strip()
-    ]
+    said = []
+    for name, what in dict.fromkeys(_needed(plan, rules)):
+        if not (value := environ.get(name, "").strip()):
+            said.append(f"{name} is not set in the environment: set it to {what}, and start again")
+            continue
+        # A workflow that sends no key need not wait for what sends one.
+        from scripts.lib.judge.service import key_fault
+
+        if fault := key_fault(value):
+            said.append(f"what {name} holds {fault}: set it to {what}, and start again")
+    return said
 
 
 def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[str]:

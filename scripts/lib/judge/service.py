@@ -188,13 +188,16 @@ def _key_of(variable: str) -> str:
             f"The environment variable {variable}, which judge.api_key_env names, is not set. Set"
             " it to the key of the judge's service, and start again."
         )
-    # Checked here, because who sends it would show it in the error.
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise ScoreError(
-            f"What the environment variable {variable} holds is no key: it has spaces or letters"
-            " outside ASCII in it."
-        )
+    if fault := key_fault(key):
+        raise ScoreError(f"What the environment variable {variable} holds {fault}.")
     return key
+
+
+def key_fault(key: str) -> str | None:
+    """Say why a text is no key that could be sent, or return None; the text is not shown."""
+    if re.fullmatch(r"[\x21-\x7e]+", key):
+        return None
+    return "is no key: it has spaces or letters outside ASCII in it"
 
 
 def _wait(state: RetryCallState) -> float:

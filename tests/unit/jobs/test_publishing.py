@@ -49,6 +49,8 @@ def test_a_token_is_asked_for_before_the_work_where_something_will_be_pushed(wor
     planned = plan(world, publish=True).plan
     (said,) = remarks.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": " "})
     assert said.startswith("HF_TOKEN is not set")
+    (said,) = remarks.unset(planned, {"publish"}, {"HF_TOKEN": "two words"})
+    assert said.startswith("what HF_TOKEN holds is no key") and "two" not in said
     assert remarks.unset(planned, {"merge_adapter", "publish"}, {"HF_TOKEN": TOKEN}) == []
     assert remarks.unset(planned, {"merge_adapter"}, {}) == []
 
