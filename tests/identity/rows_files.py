@@ -99,7 +99,7 @@ FILE_ROWS = [
     ),
     Row(
         "a template's text",
-        _write("data/plain.jinja", "{{ messages[-1]['content'] }}"),
+        _write("data/plain.jinja", "{{ plainer(messages) }}"),
         frozenset(FROM_CHATS_TEMPLATE),
     ),
     Row(

@@ -44,12 +44,14 @@ def make_local_world(base: Path) -> World:
     world.write("data/tiny/config.json", '{"model_type": "llama"}')
     world.write("data/tiny/model.safetensors", "w" * 64)
     world.write("data/tiny/tokenizer.json", '{"version": "1"}')
-    world.write("data/tiny/chat_template.jinja", "{{ messages }}")
+    # No template can be rendered, so planning does not judge whether two of them ask alike.
+    world.write("data/tiny/chat_template.jinja", "{{ own(messages) }}")
     # In the order of their paths the held-out rows come first, in the order of splits last.
     world.write("data/orders/train.jsonl", jsonl({"prompt": "a", "completion": "b"}))
     world.write("data/orders/held_out.jsonl", jsonl({"prompt": "c", "completion": "d"}))
-    world.write("data/chats.jsonl", jsonl({"messages": [{"role": "user", "content": "hello"}]}))
-    world.write("data/plain.jinja", "{{ messages[0]['content'] }}")
+    chats = ({"prompt": f"hello {n}", "completion": "hi"} for n in range(8))  # enough to hold out
+    world.write("data/chats.jsonl", jsonl(*chats))
+    world.write("data/plain.jinja", "{{ plain(messages) }}")
     for subject in SUBJECTS:
         world.write(f"data/mmlu/test/{subject}.jsonl", jsonl(question(f"test {subject}")))
         world.write(f"data/mmlu/dev/{subject}.jsonl", jsonl(question(f"dev {subject}")))

@@ -88,6 +88,9 @@ REFUSED = [
     (no_tokenizer, ["models.tiny", "no tokenizer", "save_pretrained"]),
     (empty_dataset, ["datasets.say", "empty"]),
     (another_format, ["datasets.say", "columns messages", "write `format: messages`"]),
+    (contradiction, ["runs.low.lora.init", "use_dora: false"]),
+    (unusable_rows, ["datasets.say", "none of 2 rows can be used", "empty_assistant"]),
+    (other_prompts, ["runs.low.template", "benchmarks.say", "models.tiny.template"]),
     (packed, ["datasets.say", "say.jsonl is compressed by gzip", "gunzip"]),
 ]
 
