@@ -194,3 +194,12 @@ def test_a_driver_that_is_too_old_for_the_build_ends_it_before_any_job(
     assert jobs(result.stdout) == []
     result = snakemake(workspace, *redo, env={**env, "TUNESMITH_DEVICE": "cpu"})
     assert result.returncode == 0, result.stdout
+
+
+def test_a_batch_that_the_gpus_cannot_share_ends_it_before_any_job(workspace: Path) -> None:
+    redo = ("-c2", "--config", "redo=low", "--until", "train_adapter")
+    result = snakemake(workspace, *redo, "--set-resources", "train_adapter:gpu=3")
+    assert result.returncode == 1
+    assert "runs.low: batch_size 8 is not a multiple of micro_batch 1 x 3" in result.stdout
+    assert "write 6 or 9" in result.stdout and "Traceback" not in result.stdout
+    assert jobs(result.stdout) == []

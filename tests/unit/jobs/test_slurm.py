@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.lib import cuda_driver
 from scripts.lib.cuda_driver import Build
@@ -109,6 +110,10 @@ def test_the_profile_and_the_doctor_know_the_same_keys():
     profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
     (listed,) = re.findall(r"keys = \[(.*)\]", profile)
     assert re.findall(r'"(\w+)"', listed) == list(Site.model_fields)
+    page = (ROOT / "profiles" / "slurm" / "README.md").read_text()
+    example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    assert list(example) == list(Site.model_fields)
+    assert Site(**example)
 
 
 def test_the_doctor_measures_with_what_training_asks_for_first():
