@@ -50,6 +50,19 @@ def another_format(config: dict[str, Any], folder: Path) -> None:
     config["datasets"]["say"]["format"] = "alpaca"
 
 
+def contradiction(config: dict[str, Any], folder: Path) -> None:
+    config["runs"]["low"]["lora"] |= {"init": "pissa", "use_dora": True}
+
+
+def unusable_rows(config: dict[str, Any], folder: Path) -> None:
+    (folder / "data" / "say.jsonl").write_text('{"prompt": "a", "completion": ""}\n' * 2)
+
+
+def other_prompts(config: dict[str, Any], folder: Path) -> None:
+    (folder / "own.jinja").write_text("{% for m in messages %}[{{ m.content }}]{% endfor %}")
+    config["runs"]["low"]["template"] = "own.jinja"
+
+
 def packed(config: dict[str, Any], folder: Path) -> None:
     rows = folder / "data" / "say.jsonl"
     rows.write_bytes(gzip.compress(rows.read_bytes()))
