@@ -165,9 +165,9 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError check_continuations": [TOKENIZER],
     "ScoreError _fitting": [TOKENIZER],
     "ScoreError check_backend": [MACHINE],
-    "ScoreError judge_choices": [MODEL],
-    "ScoreError judge_task": [MODEL],
-    "ScoreError _judge": [MODEL],
+    "ScoreError grade_choices": [MODEL],
+    "ScoreError grade_task": [MODEL],
+    "ScoreError _grade": [MODEL],
     "ScoreError _judged": [CODE],
     # Judging.
     "ScoreError judge_locally": [hub("lacking")],
