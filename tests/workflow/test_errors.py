@@ -200,12 +200,12 @@ def test_a_driver_that_is_too_old_for_the_build_ends_it_before_any_job(
     )
     env = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     redo = ("-c2", "--config", "redo=low", "--until", "train_adapter")
-    result = snakemake(workspace, *redo, env=env)
+    result = snakemake(workspace, *redo, env=env, fresh=True)
     assert result.returncode == 1
     assert "needs driver 580 or newer, and the NVIDIA driver is for CUDA 12.4" in result.stdout
     assert "make env BUILD=cu126" in result.stdout and "Traceback" not in result.stdout
     assert jobs(result.stdout) == []
-    result = snakemake(workspace, *redo, env={**env, "TUNESMITH_DEVICE": "cpu"})
+    result = snakemake(workspace, *redo, env={**env, "TUNESMITH_DEVICE": "cpu"}, fresh=True)
     assert result.returncode == 0, result.stdout
 
 
