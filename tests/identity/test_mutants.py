@@ -10,7 +10,7 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.benchmarks.kinds import MODULES
 from scripts.lib.files import FileEntry, content_of, list_files, sha256_of, stat_of
-from scripts.lib.plan import build_graph, missing, remembered
+from scripts.lib.plan import build_graph, missing, remembered, scores
 from tests.identity.mutants import Done, Mutant, Part, changed_parts, parts_of, planned
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
@@ -387,13 +387,13 @@ def test_digests_of_other_kinds_fail_a_row(kinds, row, fault, monkeypatch, kille
 
 @pytest.mark.parametrize("row", ["a subject fewer", "a whole category fewer"])
 def test_scores_of_all_wanted_subjects_in_one_artifact_fail_a_row(row, monkeypatch, killer):
-    honest = build_graph.subjects_of
+    honest = scores.subjects_of
 
     def together(benchmark, place):
         wanted = honest(benchmark, place)
         return wanted if wanted == (None,) else ("+".join(wanted),)
 
-    monkeypatch.setattr(build_graph, "subjects_of", together)
+    monkeypatch.setattr(scores, "subjects_of", together)
     assert "needless" in killer(names=(row,))
 
 
