@@ -11,7 +11,7 @@ from scripts.tools.bench_dag import dry_run, noop_run
 from scripts.tools.bench_dag_worlds import ROOT, jobs_of, make_everything, make_world
 from tests.workspace import snakemake
 
-RUNS = 40
+RUNS = 100
 SNAKEFILE = ROOT / "Snakefile"
 
 
