@@ -49,7 +49,10 @@ DECIDE_NO_BYTE_IN = {
     ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
 }
 
-EXECUTES_OTHERS = {"confinement.py": "runs what a model wrote, which is none of the project's code"}
+EXECUTES_OTHERS = {
+    "confinement.py": "runs what a model wrote, which is none of the project's code",
+    "start_meter.py": "a command for people that runs a program as `python -m` does; no job reaches it",
+}
 
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
 """Module -> library, where the names differ."""
