@@ -4,7 +4,7 @@
 a lock:
 
 - An entry that was used within the *grace* stays. Its last use is the time of its folder, which
-  readers set when they begin and again every few minutes (usage.py), so a job that runs for days
+  readers set when they begin and again every few minutes (in_use.py), so a job that runs for days
   keeps its inputs. The time is looked at again after the entry was moved away; if a reader came in
   between, it is moved back.
 - Nothing is deleted where it lies. An entry first gets a name that nobody looks for

@@ -51,7 +51,7 @@ DECIDE_NO_BYTE_IN = {
 
 EXECUTES_OTHERS = {
     "confinement.py": "runs what a model wrote, which is none of the project's code",
-    "start_meter.py": "a command for people that runs a program as `python -m` does; no job reaches it",
+    "start_meter.py": "a command for people; it runs a program as `python -m` does",
 }
 
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}

@@ -1,6 +1,6 @@
 """What lm-eval's tasks reach for beside their rows, made local and the same every time.
 
-- The metric `code_eval`, which some ask the hub for: `code_eval.py`.
+- The metric `code_eval`, which some ask the hub for (generated_code.py).
 - nltk's data for splitting sentences (punkt_tab), which some download into the home folder while
   they are read: kept with the benchmark.
 - langdetect's guesses, which differ from call to call without a seed.
