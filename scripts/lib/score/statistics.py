@@ -76,7 +76,8 @@ def sign_test(successes: int, trials: int) -> float:
     for chosen in range(min(successes, trials - successes)):
         ways = ways * (trials - chosen) // (chosen + 1)
         total += ways
-    return min(1.0, 2 * total / 2**trials)
+    p_value: float = 2 * total / 2**trials
+    return min(1.0, p_value)
 
 
 def _sign_flips(change: np.ndarray) -> float:
