@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import STEPS, add_profile, leave_one_run
 from tests.slurm.watching import Workflow, check, is_whole, planned
@@ -51,7 +49,6 @@ def test_a_fresh_clone_reaches_its_report_though_its_training_is_cancelled(
     assert max(at_once) == 2, "two GPUs, two jobs at a time"
 
 
-@pytest.mark.slow
 def test_two_tasks_train_one_adapter(cluster: Cluster, prepared: Path, tmp_path: Path) -> None:
     """Several nodes, as far as one node can show: two processes that Slurm starts and counts."""
     folder = copy_workspace(prepared, tmp_path / "ws")

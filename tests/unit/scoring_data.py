@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.scoring import Part, score_benchmark, write_provenance
 
-SUBJECTS = ("abstract_algebra", "botany")
+SUBJECTS = ("abstract_algebra", "anatomy")
 
 
 def rows(subject, count, *, salt=""):

@@ -19,8 +19,8 @@ import pyarrow as pa
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.layouts import Format, to_conversation
 from scripts.lib.data.misfits import Misfits
-from scripts.lib.data.parquet import TableWriter
 from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
+from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.errors import RecordError
 
 # Held-out sources come first: of two equal rows, the one that is not trained on stays.

@@ -16,8 +16,8 @@ from scripts.lib.data.contract import Findings, golden_conversation, prove_templ
 from scripts.lib.data.conversation import Conversation, TrainOn
 from scripts.lib.data.encoding import Encoded, Encoder, Span
 from scripts.lib.data.masking import check_words, loss_mask, trained_turns, turn_spans
-from scripts.lib.data.parquet import TableWriter
 from scripts.lib.data.records import SOURCES, UnusableRow
+from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.templates import (
     OWN,
     Renderer,

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.data.parquet import read_rows, read_table, table_of
+from scripts.lib.data.parquet import read_table, read_table_rows, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.prompt import Pair, request_text
 from scripts.lib.judge.rows import FILE_SUBJECT, read_judged_rows
@@ -141,7 +141,7 @@ def _row(pair: Pair, replies: tuple[Reply, Reply] | None) -> dict[str, Any]:
 
 def _answers(folder: Path) -> dict[str, dict[str, Any]]:
     columns = ["question_id", "response", "ended"]
-    rows = read_rows(folder / QUESTIONS_TABLE, columns)
+    rows = read_table_rows(folder / QUESTIONS_TABLE, columns)
     return {row["question_id"]: row for row in rows}
 
 
@@ -155,7 +155,7 @@ def _split(folder: Path) -> str | None:
 def _token_hashes(folder: Path) -> dict[str, str]:
     """Return for each prompt the hash of its tokens as a model read them."""
     columns = ["question_id", "token_hash"]
-    rows = read_rows(folder / QUESTIONS_TABLE, columns)
+    rows = read_table_rows(folder / QUESTIONS_TABLE, columns)
     return {row["question_id"]: row["token_hash"] for row in rows}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scripts.lib.data.conversation import Conversation
-from scripts.lib.data.parquet import read_rows
+from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.errors import ScoreError
 
 
@@ -18,7 +18,7 @@ def held_out_conversations(chat: Path, split: str) -> list[Conversation]:
         ScoreError: There is none.
     """
     table = chat / f"{split}.parquet"
-    found = read_rows(table) if table.is_file() else []
+    found = read_table_rows(table) if table.is_file() else []
     conversations = [Conversation.from_row(row) for row in found]
     ended = [one for one in conversations if one.messages[-1].role == "assistant"]
     if not ended:

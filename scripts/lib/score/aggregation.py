@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypedDict, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.data.parquet import read_rows, table_of
+from scripts.lib.data.parquet import read_table_rows, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
@@ -30,7 +30,7 @@ from scripts.lib.score.files import (
     QUESTIONS_TABLE,
     TASKS,
 )
-from scripts.lib.score.statistics import standard_error
+from scripts.lib.score.standard_error import standard_error
 
 _ANSWERS = pa.schema(
     [
@@ -163,7 +163,7 @@ def read_answers(folder: Path, benchmark: str) -> list[ScoredAnswer]:
         folder: Where `aggregate_scores` wrote them.
         benchmark: The benchmark's name.
     """
-    return cast(list[ScoredAnswer], read_rows(folder / _answers_file(benchmark)))
+    return cast(list[ScoredAnswer], read_table_rows(folder / _answers_file(benchmark)))
 
 
 def _answers_file(benchmark: str) -> str:
@@ -197,7 +197,7 @@ def load_answers(
     bad = []
     tasks: dict[str, Any] = {}
     for folder in scores:
-        found = read_rows(folder / QUESTIONS_TABLE, columns)
+        found = read_table_rows(folder / QUESTIONS_TABLE, columns)
         answers += _scored(found, counting)
         rows += found
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))

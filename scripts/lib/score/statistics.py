@@ -1,12 +1,12 @@
-"""Statistics of scores: their standard error, and what two candidates' answers tell apart."""
+"""What two candidates' answers to the same questions tell apart."""
 
 import math
-import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
 from scripts.lib.score.documents import ChangeVerdict, PairedDifference
+from scripts.lib.score.standard_error import standard_error
 
 # Below this p-value a difference is called better or worse. The usual convention, stated in the
 # report together with how many comparisons were made.
@@ -14,17 +14,6 @@ SIGNIFICANCE = 0.05
 
 # Sign flips tried for scores between right and wrong; p-values below 1 / RESAMPLES do not occur.
 RESAMPLES = 9999
-
-
-def standard_error(values: Sequence[float]) -> float | None:
-    """Return the standard error of a mean, None below two values.
-
-    It is lm-eval's, the sample's standard deviation over sqrt(n): for right and wrong answers
-    sqrt(p (1 - p) / (n - 1)).
-
-    Example: 1 and 0 have standard error 0.5.
-    """
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDifference:

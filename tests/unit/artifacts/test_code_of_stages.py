@@ -40,7 +40,6 @@ DECIDE_NO_BYTE_IN = {
     ("benchmarks", "langdetect"): "is only seeded; no answer is judged here",
     ("benchmarks", "nltk"): "finds data, which are copied as they are",
     ("benchmarks", "numpy"): "only starts a task's chance; the rows are written as they came",
-    ("benchmarks", "sympy"): "only forgets what it remembers; no answer is judged here",
     ("benchmarks", "torch"): "only starts a task's chance; the rows are written as they came",
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
     ("judgements", "accelerate"): "only tells an out-of-memory error from others",
@@ -64,7 +63,6 @@ USED_BY_ANOTHER = {
     ("models", "tokenizers"): "transformers builds the tokenizer of a GGUF file with it",
     ("raw", "pyarrow"): "datasets writes the Parquet file of a hub's split with it",
     ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
-    ("benchmarks", "pyarrow"): "datasets reads a hub's table with it",
     ("shards", "jinja2"): "transformers renders chat templates with it",
     **{(s, "jinja2"): "transformers renders the end of a turn with it" for s in MERGED},
     **{(s, "tokenizers"): "transformers finds the token of that end with it" for s in MERGED},
@@ -169,6 +167,11 @@ def test_every_pin_of_a_stage_is_a_library_that_it_uses(stage):
     unused = pinned(stage) - libraries_of(stage)
     unexplained = {library for library in unused if (stage, library) not in USED_BY_ANOTHER}
     assert not unexplained, f"{stage} is made again for {sorted(unexplained)}, which it never uses"
+
+
+def test_every_library_that_decides_no_byte_of_a_stage_is_still_imported_there():
+    imported = {(stage, name) for stage in STAGES for name in libraries_of(stage) - pinned(stage)}
+    assert set(DECIDE_NO_BYTE_IN) <= imported
 
 
 def pinned(stage: str) -> set[str]:

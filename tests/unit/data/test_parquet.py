@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.lib.data.parquet import read_rows, read_table, table_of
+from scripts.lib.data.parquet import read_table, read_table_rows, table_of
 
 TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 SCHEMA = pa.schema(
@@ -32,11 +32,11 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scripts.lib.data.parquet import read_rows, table_of
+from scripts.lib.data.parquet import read_table_rows, table_of
 path = Path(sys.argv[1])
 table = table_of([{"a": [1, None]}, {"a": None}, {}], pa.schema([("a", pa.list_(pa.int64()))]))
 pq.write_table(table, path)
-assert read_rows(path) == [{"a": [1, None]}, {"a": None}, {"a": None}]
+assert read_table_rows(path) == [{"a": [1, None]}, {"a": None}, {"a": None}]
 print([name for name in ("pandas", "pyarrow.dataset") if name in sys.modules])
 frame = table.to_pandas()
 import pandas
@@ -58,7 +58,7 @@ def test_a_table_has_the_bytes_of_pyarrows_own(tmp_path):
 def test_rows_are_read_as_pyarrow_reads_them(tmp_path):
     path = tmp_path / "table.parquet"
     pq.write_table(table_of(ROWS, SCHEMA), path)
-    assert read_rows(path) == pq.read_table(path).to_pylist()
+    assert read_table_rows(path) == pq.read_table(path).to_pylist()
     assert read_table(path, ["n", "id"]) == pq.read_table(path, columns=["n", "id"])
 
 

@@ -30,17 +30,17 @@ def benchmark_folder(tmp_path):
     return write_benchmark(tmp_path / "benchmark")
 
 
-GOOD = rows("botany", 1)[0]
+GOOD = rows("anatomy", 1)[0]
 
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
         ("", "holds no questions"),
-        ("{", r"botany\.jsonl:1 is not JSON"),
-        ("3", r"botany\.jsonl:1 is not a JSON object"),
+        ("{", r"anatomy\.jsonl:1 is not JSON"),
+        ("3", r"anatomy\.jsonl:1 is not a JSON object"),
         ("[]", "holds no questions"),
-        ("[3]", r"botany\.jsonl: row 1 is not a JSON object"),
+        ("[3]", r"anatomy\.jsonl: row 1 is not a JSON object"),
         (json.dumps(GOOD | {"question": " "}), "no text in `question`"),
         (json.dumps(GOOD | {"choices": ["a", "b", "c"]}), "a list of 4"),
         (json.dumps(GOOD | {"choices": ["a", "b", "c", 4]}), "a choice that is not a text"),
@@ -52,7 +52,7 @@ GOOD = rows("botany", 1)[0]
 def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_are_read(
     model, benchmark_folder, tmp_path, line, complaint
 ):
-    (benchmark_folder / "test" / "botany.jsonl").write_text(line + "\n")
+    (benchmark_folder / "test" / "anatomy.jsonl").write_text(line + "\n")
     bare = shutil.copytree(model, tmp_path / "bare")
     (bare / "model.safetensors").unlink()
     with pytest.raises(ScoreError, match=complaint):
@@ -62,7 +62,7 @@ def test_a_malformed_benchmark_is_refused_with_file_and_line_before_the_weights_
 def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder, tmp_path):
     for changes, complaint in (
         ({"subject": "zoology"}, "zoology.jsonl does not exist"),
-        ({"subject": "../test/botany"}, "cannot be a file name"),
+        ({"subject": "../test/anatomy"}, "cannot be a file name"),
         ({"shots": 4}, "holds 3 rows, but 4 few-shot examples"),
     ):
         with pytest.raises(ScoreError, match=complaint):
@@ -71,9 +71,9 @@ def test_missing_files_examples_and_subjects_are_refused(model, benchmark_folder
 
 def test_a_line_separator_inside_a_question_does_not_break_the_row(model, benchmark_folder):
     row = GOOD | {"question": "one\u2028two"}
-    path = benchmark_folder / "test" / "botany.jsonl"
+    path = benchmark_folder / "test" / "anatomy.jsonl"
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    test, _ = read_subject(benchmark_folder, "botany", shots=0, limit=None)
+    test, _ = read_subject(benchmark_folder, "anatomy", shots=0, limit=None)
     assert test[0]["question"] == "one\u2028two"
 
 
@@ -84,17 +84,17 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(
     tokenizer = load_tokenizer(model, chat_template=False)
     long_row = GOOD | {"question": ""}
     (probe,) = ask(
-        mmlu_task("botany", [long_row], [], shots=0), "botany", chat=None, grade=grade_choices
+        mmlu_task("anatomy", [long_row], [], shots=0), "anatomy", chat=None, grade=grade_choices
     )
     # The answer is not read, only predicted; "!" is one token.
     room = 2048 - len(tokenizer.encode(probe.prompt + " A")) + 1
     write_rows(
-        benchmark_folder / "test" / "botany.jsonl",
+        benchmark_folder / "test" / "anatomy.jsonl",
         [GOOD, long_row | {"question": "!" * (room + excess)}],
     )
-    asked = spec(subject="botany", shots=0)
+    asked = spec(subject="anatomy", shots=0)
     if excess:
-        with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* reads 2048"):
+        with pytest.raises(ScoreError, match=r"anatomy:1 needs 2049 tokens .* reads 2048"):
             score(asked, model, benchmark_folder, tmp_path)
     else:
         score(asked, model, benchmark_folder, tmp_path)
@@ -105,7 +105,7 @@ def test_the_choice_of_most_tokens_counts_not_the_one_of_most_letters(model):
     few, many = " answer answer answer", "!" * 12
     assert len(few) > len(many)
     (question,) = ask(
-        mmlu_task("botany", [GOOD], [], shots=0), "botany", chat=None, grade=grade_choices
+        mmlu_task("anatomy", [GOOD], [], shots=0), "anatomy", chat=None, grade=grade_choices
     )
     requests = tuple(
         dataclasses.replace(request, arguments=(question.prompt, choice))
@@ -141,7 +141,7 @@ def long_question(tokenizer, dev, *, shots, limit=2048):
     """Return a row that fits with *shots* examples to the last token, and not with one more."""
     empty = GOOD | {"question": "?"}
     (probe,) = ask(
-        mmlu_task("botany", [empty], dev, shots=shots), "botany", chat=None, grade=grade_choices
+        mmlu_task("anatomy", [empty], dev, shots=shots), "anatomy", chat=None, grade=grade_choices
     )
     room = limit - len(tokenizer.encode(probe.prompt + " A")) + 1
     return empty | {"question": "?" + "!" * room}
@@ -151,17 +151,17 @@ def test_a_question_that_is_too_long_loses_its_last_examples_and_is_counted(
     model, benchmark_folder, tmp_path
 ):
     tokenizer = load_tokenizer(model, chat_template=False)
-    dev = rows("botany", 3, salt="Example of ")
+    dev = rows("anatomy", 3, salt="Example of ")
     long_row = long_question(tokenizer, dev, shots=1)
-    write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
-    asked = spec(subject="botany", shots=3, on_long_prompt="fewer_shots")
+    write_rows(benchmark_folder / "test" / "anatomy.jsonl", [GOOD, long_row])
+    asked = spec(subject="anatomy", shots=3, on_long_prompt="fewer_shots")
     facts, answers = score(asked, model, benchmark_folder, tmp_path)
     assert [answer["shots"] for answer in answers] == [3, 1]
     assert facts["protocol"]["fewer_shots"] == 1
     # It is asked as a one-shot prompt is, the other as if nothing had happened.
     for shots, row in ((3, GOOD), (1, long_row)):
-        write_rows(benchmark_folder / "test" / "botany.jsonl", [row])
-        again = spec(subject="botany", shots=shots)
+        write_rows(benchmark_folder / "test" / "anatomy.jsonl", [row])
+        again = spec(subject="anatomy", shots=shots)
         _, (alone,) = score(again, model, benchmark_folder, tmp_path / str(shots))
         assert alone["prompt_hash"] == answers[shots == 1]["prompt_hash"]
 
@@ -170,9 +170,9 @@ def test_a_question_too_long_for_any_example_is_named(model, benchmark_folder, t
     tokenizer = load_tokenizer(model, chat_template=False)
     long_row = long_question(tokenizer, [], shots=0)
     long_row["question"] += "!"
-    write_rows(benchmark_folder / "test" / "botany.jsonl", [GOOD, long_row])
-    asked = spec(subject="botany", shots=3, on_long_prompt="fewer_shots")
-    with pytest.raises(ScoreError, match=r"botany:1 needs 2049 tokens .* and 0 few-shot examples"):
+    write_rows(benchmark_folder / "test" / "anatomy.jsonl", [GOOD, long_row])
+    asked = spec(subject="anatomy", shots=3, on_long_prompt="fewer_shots")
+    with pytest.raises(ScoreError, match=r"anatomy:1 needs 2049 tokens .* and 0 few-shot examples"):
         score(asked, model, benchmark_folder, tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_the_jobs_of_a_benchmark_add_up_their_shortened_questions(
 ):
     tokenizer = load_tokenizer(model, chat_template=False)
     folders = []
-    for subject in ("abstract_algebra", "botany"):
+    for subject in ("abstract_algebra", "anatomy"):
         dev = rows(subject, 3, salt="Example of ")
         row = long_question(tokenizer, dev, shots=1) | {"subject": subject}
         # The other subject's first line is longer, so a few characters go.

@@ -48,7 +48,7 @@ def fetched(folder, kind, files, on_bad_row="leave_out"):
 
 def own_files():
     """Return questions of which three rows are bad, and solved ones with one bad row."""
-    good = [{key: row[key] for key in ("question", "choices")} for row in rows("botany", 7)]
+    good = [{key: row[key] for key in ("question", "choices")} for row in rows("anatomy", 7)]
     asked = [row | {"answer": "A"} for row in good]
     asked[2]["answer"], asked[4]["answer"] = None, ""
     asked[5] |= {"choices": ["x", "x", "y"], "answer": "x"}
@@ -109,14 +109,14 @@ def mmlu_files(**changes):
     for subject in SUBJECTS:
         for split in ("test", "dev"):
             items = rows(subject, 4)
-            if split == "test" or subject == "botany":
+            if split == "test" or subject == "anatomy":
                 items[1] |= changes.get(subject, {})
             files[f"{split}/{subject}.jsonl"] = items
     return files
 
 
 def test_the_jobs_of_a_benchmark_add_up_what_was_left_out_of_their_subjects(model, tmp_path):
-    changes = {"abstract_algebra": {"answer": 9}, "botany": {"answer": None}}
+    changes = {"abstract_algebra": {"answer": 9}, "anatomy": {"answer": None}}
     benchmark = fetched(tmp_path, "mmlu", mmlu_files(**changes))
     for shots, examples in ((1, {"examples": {"without_answer": 1}}), (0, {})):
         folders = []
@@ -125,7 +125,7 @@ def test_the_jobs_of_a_benchmark_add_up_what_was_left_out_of_their_subjects(mode
         ):
             asked = spec(subject=subject, shots=shots)
             facts, _ = score(asked, model, benchmark, tmp_path / f"{subject}{shots}")
-            own = examples if subject == "botany" else {}
+            own = examples if subject == "anatomy" else {}
             assert facts["protocol"]["bad_rows"] == {"questions": {reason: 1}, **own}
             folders.append(tmp_path / f"{subject}{shots}" / "out")
         _, protocol = load_answers(folders, AsScored())

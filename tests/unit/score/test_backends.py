@@ -23,7 +23,7 @@ from tests.workspace import ROOT
 
 @pytest.fixture
 def benchmark(tmp_path):
-    for subject in ("botany", "chemistry"):
+    for subject in ("anatomy", "virology"):
         write_rows(tmp_path / "mmlu/test" / f"{subject}.jsonl", rows(subject, 6))
         write_rows(tmp_path / "mmlu/dev" / f"{subject}.jsonl", rows(subject, 5, salt="Example "))
     return tmp_path / "mmlu"
@@ -62,7 +62,7 @@ def test_lm_evals_own_model_and_ours_answer_alike_and_say_who_they_are(benchmark
     model = make_tiny_model(tmp_path / "tiny")
     tables = []
     for backend in ("shared-prefix", "hf"):
-        asked = spec(subject="botany", backend=backend)
+        asked = spec(subject="anatomy", backend=backend)
         facts, table = score(asked, model, benchmark, tmp_path / backend)
         tables.append(table)
         assert facts["protocol"]["backend"] == backend

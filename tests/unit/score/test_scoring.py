@@ -166,17 +166,17 @@ def test_a_job_stopped_after_a_subject_goes_on_with_the_next(
     asked = []
     answer = Respondent.answer
 
-    def stop_at_botany(self, block):
+    def stop_at_anatomy(self, block):
         asked.append(block[0].subject)
         if len(asked) == 2:
             raise KeyboardInterrupt
         return answer(self, block)
 
-    monkeypatch.setattr(Respondent, "answer", stop_at_botany)
+    monkeypatch.setattr(Respondent, "answer", stop_at_anatomy)
     with pytest.raises(KeyboardInterrupt):
         score(spec(), model, benchmark_folder, tmp_path / "broken")
     score(spec(), model, benchmark_folder, tmp_path / "broken")
-    assert asked == ["abstract_algebra", "botany", "botany"]
+    assert asked == ["abstract_algebra", "anatomy", "anatomy"]
     tables = [tmp_path / name / "out" / "questions.parquet" for name in ("unbroken", "broken")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
 
@@ -191,12 +191,12 @@ def test_a_complete_journal_needs_no_weights(model, benchmark_folder, tmp_path):
 
 def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp_path):
     score(spec(shots=1), model, benchmark_folder, tmp_path)
-    test, dev = rows("botany", 6), rows("botany", 3, salt="Example of ")
+    test, dev = rows("anatomy", 6), rows("anatomy", 3, salt="Example of ")
     for shots, believed in ((1, True), (2, False)):
         block = list(
             ask(
-                mmlu_task("botany", test, dev, shots=shots),
-                "botany",
+                mmlu_task("anatomy", test, dev, shots=shots),
+                "anatomy",
                 chat=None,
                 grade=grade_choices,
             )
@@ -207,7 +207,7 @@ def test_a_journal_of_other_prompts_is_not_believed(model, benchmark_folder, tmp
 @pytest.mark.parametrize("damage", [lambda found: found[:-20], lambda found: b"\xff" * len(found)])
 def test_a_torn_journal_file_is_asked_again(model, benchmark_folder, tmp_path, damage):
     _, first = score(spec(), model, benchmark_folder, tmp_path)
-    file = tmp_path / "scratch" / "botany.000000.jsonl"
+    file = tmp_path / "scratch" / "anatomy.000000.jsonl"
     file.write_bytes(damage(file.read_bytes()))
     _, again = score(spec(), model, benchmark_folder, tmp_path)
     assert first == again

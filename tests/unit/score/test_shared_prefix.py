@@ -151,7 +151,7 @@ def mmlu_requests(tokenizer, *, shots, chat_template=False):
     """Return the requests of two subjects in turn, in lm-eval's words."""
     chat = chat_renderer(tokenizer) if chat_template else None
     asked = []
-    for subject, count in (("abstract_algebra", 4), ("botany", 3)):
+    for subject, count in (("abstract_algebra", 4), ("anatomy", 3)):
         dev = rows(subject, 5, salt="Example of ")
         task = mmlu_task(subject, rows(subject, count), dev, shots=shots)
         asked.append(

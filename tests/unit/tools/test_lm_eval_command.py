@@ -18,7 +18,7 @@ from tests.workspace import ROOT
 
 def tasks(folder):
     """Write one task of each kind of request over local rows, and return their configs."""
-    write_rows(folder / "rows.jsonl", rows("botany", 5))
+    write_rows(folder / "rows.jsonl", rows("anatomy", 5))
     common = {
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}},

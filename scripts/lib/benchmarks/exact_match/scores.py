@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scripts.lib.benchmarks.exact_match.numbers import expected_fault, numbers_in
-from scripts.lib.data.parquet import read_rows
+from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
@@ -159,7 +159,7 @@ def aggregate(
 def _judged_rows(scores: Sequence[Path], metric: Metric) -> Iterator[dict[str, Any]]:
     """Yield for every generated answer what the metric compared; for people to look at."""
     for folder in scores:
-        for row in read_rows(folder / QUESTIONS_TABLE):
+        for row in read_table_rows(folder / QUESTIONS_TABLE):
             compared, correct = grade(metric, row["response"], row["answer"])
             yield {
                 "question_id": row["question_id"],

@@ -14,11 +14,11 @@ from scripts.lib.benchmarks.held_out.document import (
     Rate,
     values_of,
 )
-from scripts.lib.data.parquet import read_rows
+from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import prompt_set, read_provenance
 from scripts.lib.score.files import FEWER_SHOTS, PROTOCOL_FILE, QUESTIONS_TABLE
-from scripts.lib.score.statistics import standard_error
+from scripts.lib.score.standard_error import standard_error
 
 # More nats per token than this make a perplexity that no float holds; such a model is broken.
 _MOST_NATS = 700.0
@@ -46,7 +46,7 @@ def aggregate_held_out(benchmark: str, scores: Sequence[Path], out: Path) -> dic
         ScoreError: There is no answer.
     """
     (folder,) = scores
-    table = read_rows(folder / QUESTIONS_TABLE)
+    table = read_table_rows(folder / QUESTIONS_TABLE)
     if not table:
         raise ScoreError(f"{folder} holds no answers of {benchmark!r}. Score the benchmark first.")
     protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     Proportion,
     WinRate,
 )
-from scripts.lib.data.parquet import read_rows
+from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
 from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
 from scripts.lib.score.documents import ChangeVerdict
@@ -209,7 +209,7 @@ def sum_up_judgements(benchmark: str, judgements: Path, out: Path) -> dict[str, 
     Returns:
         The figures without those of categories.
     """
-    rows = read_rows(judgements / JUDGEMENTS_TABLE)
+    rows = read_table_rows(judgements / JUDGEMENTS_TABLE)
     prompts = [_judged(row) for row in rows]
     found = figures(prompts)
     protocol = json.loads((judgements / PROTOCOL_FILE).read_text(encoding="utf-8"))

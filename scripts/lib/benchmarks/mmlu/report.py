@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.parquet import read_rows
+from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.score.files import QUESTIONS_TABLE
 
 RESULTS = "results.json"
@@ -45,7 +45,7 @@ def _predictions(
     found: dict[str, dict[int, str]] = {}
     columns = ["question_id", "subject", "prediction"]
     for folder in scores:
-        for row in read_rows(folder / QUESTIONS_TABLE, columns):
+        for row in read_table_rows(folder / QUESTIONS_TABLE, columns):
             index = int(row["question_id"].rpartition(":")[2])
             found.setdefault(row["subject"], {})[index] = row["prediction"]
     return {

@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,10 @@ from scripts import (
     score_benchmark,
     write_report,
 )
+from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.plan.invocation import plan_invocation
+from scripts.lib.questions.held_out_conversations import held_out_conversations
 from tests import programs
 from tests.comparison_file import read_comparison
 from tests.tiny_model import make_tiny_model
@@ -80,14 +84,21 @@ def test_asking_another_way_formats_nothing_again(config):
     assert stages == {"scores", "categories", "comparisons", "reports"}
 
 
-def test_an_empty_split_is_named_with_its_remedy_by_the_job(config):
+def test_an_empty_split_is_named_with_its_remedy_before_any_job(config):
     config["datasets"]["orders"]["test_fraction"] = 1e-9
-    invocation = plan_invocation(config, ROOT)
-    make(invocation, "models", fetch_model)
-    make(invocation, "raw", fetch_dataset)
-    make(invocation, "chat", format_chat)
-    with pytest.raises(SystemExit, match=r"holds no test conversations .* a larger test_fraction"):
-        make(invocation, "scores", score_benchmark)
+    with pytest.raises(ConfigError, match=r"of 40 rows is held out as test; raise test_fraction"):
+        plan_invocation(config, ROOT)
+
+
+@pytest.mark.parametrize("roles", [(), ("user",), ("assistant", "user")], ids=str)
+def test_a_split_without_an_answer_to_ask_for_is_named_with_its_remedy_by_the_job(tmp_path, roles):
+    """Of a dataset of the hub, no row is known at planning."""
+    if roles:
+        turns = tuple(Message(role=role, content="tea") for role in roles)
+        row = Conversation(messages=turns).row()
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "test.parquet")
+    with pytest.raises(ScoreError, match=r"holds no test conversations .* a larger test_fraction"):
+        held_out_conversations(tmp_path, "test")
 
 
 def test_a_score_made_anew_with_other_bytes_than_were_counted_is_refused(config):
