@@ -227,10 +227,11 @@ def test_mmlu_is_fetched_from_the_hub_scored_and_summed_up(world, tmp_path):
 
 
 def test_alpaca_eval_is_answered_judged_and_counted(world, tmp_path):
-    turns = (
-        [{"role": role, "content": f"{n}!"} for role in ("user", "assistant")] for n in range(8)
+    chats = (
+        {"messages": [{"role": role, "content": f"{n}!"} for role in ("user", "assistant")]}
+        for n in range(8)
     )
-    write_rows(world / "data/say.jsonl", ({"messages": one} for one in turns))
+    (world / "data/say.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     tiny = read_config_file(ROOT / "tests/config/tiny.yaml")
     tuned = {"datasets": tiny["datasets"], "runs": {"low": tiny["runs"]["low"]}}
     with chdir(world):
