@@ -162,7 +162,7 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
     return {"summary": summary}
 
 
-def check_splits(spec: FormatSpec, files: Mapping[str, Path], wanted: Collection[str]) -> None:
+def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Collection[str]) -> None:
     """Refuse a dataset of which a split that something needs stays without a row.
 
     The first row of each ends the look, so that a dataset that will do costs few.

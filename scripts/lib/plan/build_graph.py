@@ -34,7 +34,7 @@ def build_graph(
     graph = Graph(code, lock)
     problems: list[str] = []
     models = _each("models", config.models, problems, lambda m: add_model(graph, sources, m))
-    needed = {name: (one, _held_out(config, name)) for name, one in config.datasets.items()}
+    needed = {name: (one, _wanted_splits(config, name)) for name, one in config.datasets.items()}
     datasets = _each("datasets", needed, problems, lambda pair: add_raw(graph, sources, *pair))
     rows = {name: (config.datasets[name], raw) for name, raw in datasets.items()}
     benchmarks = _each(
@@ -77,18 +77,18 @@ def build_graph(
     return graph
 
 
-def _held_out(config: Config, dataset: str) -> set[str]:
-    """Return the held-out splits of a dataset that nobody can do without."""
+def _wanted_splits(config: Config, dataset: str) -> set[str]:
+    """Return the splits of a dataset that nobody can do without; none where nothing reads it."""
     asked = {
         held_out[1]
         for benchmark in config.benchmarks.values()
         if (held_out := benchmark.held_out_split()) and held_out[0] == dataset
     }
-    watched = any(
-        run.dataset == dataset and run.training.early_stopping_patience is not None
-        for run in config.runs.values()
-    )
-    return asked | ({"valid"} if watched else set())
+    runs = [run for run in config.runs.values() if run.dataset == dataset]
+    watched = any(run.training.early_stopping_patience is not None for run in runs)
+    # Formatting refuses what leaves nothing to train on, whoever reads it.
+    trained = {"train"} if asked or runs else set()
+    return asked | trained | ({"valid"} if watched else set())
 
 
 def _each(group: str, entries: Mapping[str, Any], problems: list[str], make: Any) -> dict[str, Any]:

@@ -102,8 +102,7 @@ def _graph(config: Config, root: Path) -> Graph:
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
     project = ProjectCode(root)
     code = functools.cache(project.digest)
-    plans = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
-    checking = digest([*map(project.digest_of, plans), code("format_chat", ())])
+    checking = digest([project.digest_of(place) for place in checking_modules(root)])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
     graph = build_graph(
         config,
@@ -114,6 +113,12 @@ def _graph(config: Config, root: Path) -> Graph:
     memory.save()
     checks.save()
     return graph
+
+
+def checking_modules(root: Path) -> list[Path]:
+    """Return the modules that, with all they import, decide what remembered checks find."""
+    kinds = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
+    return [*kinds, root / "scripts/lib/plan/prompts.py"]
 
 
 def open_store() -> Store:

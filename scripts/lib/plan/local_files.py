@@ -139,7 +139,7 @@ class LocalSources:
         if not has_rows(place):
             raise ConfigError(f"{place} is empty: it holds no row")
 
-    def check_splits(
+    def check_usable_rows(
         self, spec: Mapping[str, Any], files: Mapping[str, Path], wanted: Collection[str]
     ) -> None:
         """Refuse a dataset of which a split that something needs stays without a row.
@@ -155,10 +155,10 @@ class LocalSources:
 
         def check() -> bool:
             # A plan of files that were read before does without pyarrow.
-            from scripts.lib.data.formatting import FormatSpec, check_splits
+            from scripts.lib.data.formatting import FormatSpec, check_usable_rows
 
             try:
-                check_splits(FormatSpec(**spec), files, wanted)
+                check_usable_rows(FormatSpec(**spec), files, wanted)
             except RecordError as error:
                 raise ConfigError(str(error)) from error
             return True

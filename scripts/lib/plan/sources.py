@@ -75,7 +75,7 @@ def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
 
 
 def add_raw(
-    graph: Graph, sources: LocalSources, dataset: Dataset, held_out: Collection[str] = ()
+    graph: Graph, sources: LocalSources, dataset: Dataset, wanted: Collection[str] = ()
 ) -> Place:
     """Add the artifact of one raw dataset.
 
@@ -83,10 +83,10 @@ def add_raw(
         graph: Gets the artifact.
         sources: The local files.
         dataset: The dataset.
-        held_out: Splits besides the one for training that something needs a row of.
+        wanted: Splits that something needs a row of.
 
     Raises:
-        ConfigError: when a local file will not do, or a split has no row.
+        ConfigError: when a local file will not do, or a wanted split has no row.
     """
     if isinstance(dataset, HubDataset):
         slug = slugify(dataset.hub.split("/")[-1] + (f"-{dataset.name}" if dataset.name else ""))
@@ -107,7 +107,8 @@ def add_raw(
         assert_never(dataset)
     # In the order of their names, which the frozen plan keeps: the job pairs names with places.
     files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
-    sources.check_splits(_format(dataset), files, {"train", *held_out})
+    if wanted:
+        sources.check_usable_rows(_format(dataset), files, wanted)
     slug = slug_of_path(named["train"])
     spec = {
         "source": "path",

@@ -3,13 +3,9 @@
 A run's own wins over its model's, and that over the tokenizer's.
 """
 
-import functools
 from collections.abc import Iterator, Mapping
 
 import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
 
 from scripts.lib.artifacts.graph import Gate
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
@@ -17,9 +13,10 @@ from scripts.lib.config.benchmarks import Benchmark
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import chat_template_of, has_chat_template
-from scripts.lib.data.templates import CHATML, OWN, TemplateSpec, is_named, with_fixed_date
+from scripts.lib.data.templates import CHATML, OWN, TemplateSpec, is_named
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
+from scripts.lib.plan.prompts import check_alike, parse_template, special_tokens
 from scripts.lib.plan.scores import only_judges
 
 
@@ -34,27 +31,12 @@ def template_text(sources: LocalSources, template: str) -> TemplateSpec:
     place = sources.locate(template)
     try:
         text = place.read_text(encoding="utf-8")
-        _PARSER.parse(text)
+        parse_template(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{place} cannot be read as a chat template ({error})") from error
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"{place}:{error.lineno} is no chat template: {error.message}") from error
     return {"name": "custom", "text": text}
-
-
-class _Generation(Extension):
-    """The tag by which templates mark an answer; what stands in it is printed as it is."""
-
-    tags = {"generation"}  # noqa: RUF012  the type of Jinja's own
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands between the tag and its end."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-# As transformers reads them (utils/chat_template_utils.py), as far as syntax goes.
-_PARSER = jinja2.Environment(extensions=[_Generation, "jinja2.ext.loopcontrols"])
 
 
 def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
@@ -105,9 +87,13 @@ def unlike(
         base = _text(asked[run.model], run.model, config, sources)
         if own is None or base is None or own == base:
             continue
-        if not sources.recall({"templates": [own, base]}, functools.partial(_may_agree, own, base)):
+        model = config.models[run.model]
+        tokens = special_tokens(sources.locate(model.path)) if isinstance(model, LocalModel) else {}
+        try:
+            check_alike(sources, own, base, tokens)
+        except ConfigError as error:
             yield (
-                f"runs.{name}.template: is not that of its base, and {', '.join(labels)} would ask"
+                f"runs.{name}.template: {error}, and {', '.join(labels)} would ask"
                 f" the two other prompts, which cannot be compared; write {run.template} as"
                 f" models.{run.model}.template too, or leave this one out"
             )
@@ -127,28 +113,6 @@ def _text(template: TemplateSpec, model: str, config: Config, sources: LocalSour
         return CHATML
     base = config.models[model]
     return chat_template_of(sources.locate(base.path)) if isinstance(base, LocalModel) else None
-
-
-def _may_agree(one: str, other: str) -> bool:
-    """Tell whether two templates may write the same prompt; one that fails here is not judged."""
-    # It takes seconds to import, which planning need not wait for where templates are the same.
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    question = {"role": "user", "content": "question"}
-    probes = [[question], [{"role": "system", "content": "system"}, question]]
-    for probe in probes:
-        try:
-            first, second = (
-                render_jinja_template(
-                    [probe], chat_template=with_fixed_date(text), add_generation_prompt=True
-                )
-                for text in (one, other)
-            )
-        except Exception:  # a template is a program: it can fail in any way
-            return True
-        if first == second:
-            return True
-    return False
 
 
 def template_gates(name: str, model: str, config: Config) -> tuple[Gate, ...]:

@@ -28,7 +28,8 @@ def plan(folder, row, **settings):
     (folder / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
     sources = LocalSources((folder,), HashMemory(folder / "memory.json"))
     dataset = LocalDataset(path="rows.jsonl", **settings)
-    return add_raw(Graph(lambda *_: "0", {"datasets": "1", "pyarrow": "1"}), sources, dataset)
+    graph = Graph(lambda *_: "0", {"datasets": "1", "pyarrow": "1"})
+    return add_raw(graph, sources, dataset, {"train"})
 
 
 def format_rows(folder, row, layout):
@@ -112,9 +113,9 @@ def test_one_row_that_can_be_read_is_enough_for_planning(tmp_path):
     files = {"train": tmp_path / "rows.jsonl"}
     spec = {"format": "auto", "system": None, "split_seed": 0}
     spec |= {"valid_fraction": 0.0, "test_fraction": 0.0}
-    sources.check_splits(spec | {"limit": None}, files, {"train"})
+    sources.check_usable_rows(spec | {"limit": None}, files, {"train"})
     with pytest.raises(ConfigError, match="none of 30 rows"):
-        sources.check_splits(spec | {"limit": 30}, files, {"train"})
+        sources.check_usable_rows(spec | {"limit": 30}, files, {"train"})
 
 
 def test_a_table_with_hundreds_of_columns_is_told_by_its_first(tmp_path):

@@ -15,9 +15,11 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from scripts.lib.errors import ConfigError, GateError, ScoreError
 from scripts.lib.jobs.checks import check_gates
+from scripts.lib.plan import prompts
 from scripts.lib.plan.build_graph import build_graph
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.remembered import HashMemory
+from scripts.lib.plan.prompts import special_tokens
+from scripts.lib.plan.remembered import CheckMemory, HashMemory
 from tests.tiny_model import make_tiny_model, make_tokenizer
 from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
 
@@ -72,14 +74,14 @@ def home(tmp_path):
     return tmp_path
 
 
-def planned(home, benchmarks, *, model=None, runs=None, others=None) -> Graph:
+def planned(home, benchmarks, *, model=None, runs=None, others=None, checks=None) -> Graph:
     config = {
         "models": {"base": model or {"path": "base"}, **(others or {})},
         "datasets": {"orders": {"path": "train.jsonl", "test_fraction": 0.1}},
         "benchmarks": benchmarks,
         "runs": runs or {},
     }
-    sources = LocalSources((home,), HashMemory(home / "memory.json"))
+    sources = LocalSources((home,), HashMemory(home / "memory.json"), checks)
     return build_graph(load_config(config), sources, code=lambda *_: "0", lock=LOCK)
 
 
@@ -178,6 +180,98 @@ def test_a_run_that_would_be_asked_other_prompts_than_its_base_is_refused(home, 
         told = rf"^runs\.r\.template: .*benchmarks\.b .*write {run} as models\.base\.template too"
         with pytest.raises(ConfigError, match=told):
             planned(home, {"b": benchmark}, model=base, runs=runs)
+
+
+BEGINS = "{{ bos_token }}" + TEXT
+WRITTEN = "<s>" + TEXT
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "base", "alike"),
+    [
+        ({"tokenizer_config.json": {"bos_token": "<s>"}}, WRITTEN, BEGINS, True),
+        ({"tokenizer_config.json": {"bos_token": {"content": "<s>"}}}, BEGINS, WRITTEN, True),
+        ({"special_tokens_map.json": {"bos_token": {"content": "<s>"}}}, WRITTEN, BEGINS, True),
+        ({"tokenizer_config.json": {"bos_token": "<S>"}}, WRITTEN, BEGINS, False),
+        # The tokenizer's class may give one, or none.
+        ({}, WRITTEN, BEGINS, True),
+        ({}, TEXT + "!", BEGINS, True),
+        ({"tokenizer_config.json": {"bos_token": None}}, WRITTEN, BEGINS, True),
+        ({"tokenizer_config.json": {"bos_token": "<s>"}}, TEXT, BEGINS + "{{ unk_token }}", True),
+        ({}, WRITTEN, TEXT, False),
+    ],
+)
+def test_templates_are_compared_with_the_special_tokens_of_the_tokenizer(
+    home, files, own, base, alike
+):
+    for name, content in files.items():
+        (home / "base" / name).write_text(json.dumps(content))
+    (home / "own.jinja").write_text(own)
+    (home / "base.jinja").write_text(base)
+    model = {"path": "base", "template": "base.jinja"}
+    runs = {"r": RUN | {"template": "own.jinja"}}
+    if alike:
+        planned(home, {"e": EXACT}, model=model, runs=runs)
+    else:
+        with pytest.raises(ConfigError, match=r"^runs\.r\.template: is not that of its base"):
+            planned(home, {"e": EXACT}, model=model, runs=runs)
+
+
+def test_a_special_token_that_is_not_here_yet_leaves_templates_alone(home):
+    (home / "own.jinja").write_text(WRITTEN)
+    (home / "base.jinja").write_text(BEGINS)
+    runs = {"r": RUN | {"template": "own.jinja"}}
+    planned(home, {"e": EXACT}, model=HUB | {"template": "base.jinja"}, runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "older"),
+    [
+        ({"bos_token": "<s>", "eos_token": {"__type": "AddedToken", "content": "</s>"}}, None),
+        ({"bos_token": "<s>", "add_bos_token": True, "image_token": "<i>"}, {"bos_token": "<b>"}),
+        ({"bos_token": "<s>", "added_tokens_decoder": {}}, {"bos_token": "<b>", "eos_token": "e"}),
+        ({"extra_special_tokens": {"thought": "<t>"}}, {"pad_token": {"content": "<pad>"}}),
+        ({"bos_token": None, "extra_special_tokens": ["<x>"]}, None),
+    ],
+)
+def test_the_special_tokens_of_the_files_are_those_of_the_loaded_tokenizer(
+    tmp_path, settings, older
+):
+    make_tokenizer().save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    plain = {"tokenizer_class": json.loads(file.read_text())["tokenizer_class"]}
+    file.write_text(json.dumps(plain | settings))
+    if older is not None:
+        (tmp_path / "special_tokens_map.json").write_text(json.dumps(older))
+    assert special_tokens(tmp_path) == load_fast_tokenizer(tmp_path).special_tokens_map
+
+
+def test_only_templates_that_may_agree_are_remembered(home, monkeypatch):
+    (home / "base/chat_template.jinja").write_text(CHATML)
+    (home / "spaced.jinja").write_text(CHATML + "{# the same #}")
+    compared = []
+    honest = prompts._may_agree
+
+    def counted(*args):
+        compared.append(args)
+        return honest(*args)
+
+    monkeypatch.setattr(prompts, "_may_agree", counted)
+    checks = CheckMemory()
+    for _ in range(2):
+        planned(home, {"e": EXACT}, runs={"r": RUN | {"template": "spaced.jinja"}}, checks=checks)
+    assert len(compared) == 1
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="is not that of its base"):
+            planned(home, {"e": EXACT}, runs={"r": RUN | {"template": "own.jinja"}}, checks=checks)
+    assert len(compared) == 3, "an error comes until it is corrected"
+    (home / "base/tokenizer_config.json").write_text('{"bos_token": "<s>"}')
+    runs = {"r": RUN | {"template": "spaced.jinja"}}
+    planned(home, {"e": EXACT}, runs=runs, checks=checks)
+    assert len(compared) == 4, "other special tokens are another question"
+    monkeypatch.setattr(LocalSources, "package_version", lambda *_: "9.9")
+    planned(home, {"e": EXACT}, runs=runs, checks=checks)
+    assert len(compared) == 5, "so is another version of what renders"
 
 
 def test_what_comes_with_files_that_are_not_here_yet_is_not_judged(home):

@@ -102,8 +102,8 @@ TABLE: dict[str, list[Reason]] = {
     "RecordError source_files": [NEVER] * 2,
     "RecordError read_numbered_rows": [DEEP] * 2,
     "RecordError _json_rows": [DEEP] * 2,
-    "RecordError check_splits": [planned("check_splits")] * 2,
-    "RecordError format_chat": [hub("check_splits")],
+    "RecordError check_usable_rows": [planned("check_usable_rows")] * 2,
+    "RecordError format_chat": [hub("check_usable_rows")],
     # Templates and tokenizers.
     "TemplateError load_fast_tokenizer": [TOKENIZER] * 2,
     "TemplateError resolve_template": [hub("lacking")],
@@ -119,7 +119,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_batch": [planned("untrainable")],
     "TrainingError smaller_micro_batch": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
-    "TrainingError _load_data": [hub("check_splits")],
+    "TrainingError _load_data": [hub("check_usable_rows")],
     "TrainingError _fit": [MACHINE],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
@@ -156,7 +156,7 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError read_splits": [hub("_of_folder")],
     "ScoreError read_subject": [NEVER],
     "ScoreError read_own_choices": [CHANGED],
-    "ScoreError held_out_conversations": [hub("check_splits")],
+    "ScoreError held_out_conversations": [hub("check_usable_rows")],
     "ScoreError questions": [NEVER, NEVER, CHANGED, NEVER],
     "ScoreError questions_of_task": [CODE] * 2,
     "ScoreError _encoded": [TOKENIZER],

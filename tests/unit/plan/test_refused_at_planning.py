@@ -8,6 +8,7 @@ import pytest
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.jobs.remarks import untrainable
+from scripts.lib.plan.remembered import CheckMemory
 from tests.unit.plan.test_base_templates import (
     DOMAIN,
     HUB,
@@ -49,6 +50,19 @@ def test_an_expected_answer_that_the_metric_cannot_compare_is_refused(home, on_b
     text = refusal(home, {"b": asked | {"metric": "numeric"}})
     assert "q.jsonl:2 has no number in `answer` ('she')" in text
     assert "choose another metric" in text
+
+
+@pytest.mark.parametrize("on_bad_row", ["error", "leave_out"])
+def test_only_rows_that_are_asked_need_a_number(home, on_bad_row):  # noqa: F811
+    bad = [{"prompt": "How many?"}] if on_bad_row == "leave_out" else []
+    rows = [{"prompt": "How many?", "answer": "2"}, {"prompt": "Who?", "answer": "she"}]
+    write_rows(home / "q.jsonl", [*bad, *rows])
+    asked = PLAIN | {"on_bad_row": on_bad_row, "metric": "numeric"}
+    checks = CheckMemory()
+    planned(home, {"b": asked | {"limit": 1}}, checks=checks)
+    for more in ({"limit": 2}, {}):
+        text = refusal(home, {"b": asked | more}, checks=checks)
+        assert f"q.jsonl:{len(bad) + 2} has no number in `answer` ('she')" in text
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -99,6 +113,23 @@ def test_a_broken_line_above_rows_that_will_do_is_for_the_gate_to_judge(home):  
     whole = (home / "train.jsonl").read_text()
     (home / "train.jsonl").write_text('{"prompt": "a", \n' + whole)
     planned(home, {"b": PLAIN}, runs={"r": RUN}, model=HUB)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_dataset_that_nothing_reads_need_not_have_a_row_to_train_on(home, name):  # noqa: F811
+    if ROWS[name] is None:
+        (home / "train.jsonl").write_text('{"prompt": "a", "completion": "b"\n{"prompt"}\n')
+    else:
+        write_rows(home / "train.jsonl", ROWS[name])
+    planned(home, {"b": PLAIN}, model=HUB)
+    # Whoever asks what it holds out has it formatted, which takes a row to train on, too.
+    for options in ({"runs": {"r": RUN}}, {}):
+        text = refusal(home, {"d": DOMAIN}, model=HUB, **options)
+        assert text.startswith("datasets.orders: ")
+    (home / "train.jsonl").write_text("")
+    assert "train.jsonl is empty" in refusal(home, {"b": PLAIN}, model=HUB)
+    (home / "train.jsonl").unlink()
+    assert "does not exist" in refusal(home, {"b": PLAIN}, model=HUB)
 
 
 def test_a_split_that_stays_empty_is_refused_where_something_needs_it(home):  # noqa: F811

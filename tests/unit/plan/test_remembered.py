@@ -1,12 +1,15 @@
-"""When a remembered hash may be trusted."""
+"""When a remembered hash, or what a check found, may be trusted."""
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.files import sha256_of, stat_of
 from scripts.lib.plan import remembered
+from scripts.lib.plan.invocation import checking_modules
 from scripts.lib.plan.remembered import HashMemory
 
 
@@ -114,3 +117,15 @@ def test_a_damaged_entry_is_an_unknown_one(file, tmp_path, known, monkeypatch):
     text = json.dumps({str(file.resolve()): known})
     (tmp_path / "memory.json").write_text(text)
     assert HashMemory(tmp_path / "memory.json").sha256(file) == sha256_of(file)
+
+
+def test_a_change_in_any_code_whose_checks_are_remembered_forgets_them():
+    root = Path(__file__).parents[3]
+    project = ProjectCode(root)
+    counted = {one for entry in checking_modules(root) for one in project.closure(entry)}
+    modules = (root / "scripts/lib").rglob("*.py")
+    remembering = {one for one in modules if "recall(" in one.read_text(encoding="utf-8")}
+    assert {one.name for one in remembering} > {"remembered.py", "local_files.py", "prompts.py"}
+    assert remembering <= counted
+    # What a check asks for when it is called is reached as well.
+    assert root / "scripts/lib/data/formatting.py" in counted
