@@ -5,7 +5,7 @@ all of them. Two clocks run: the wall's, and the processor time of this process,
 machine distorts less when one thread computes (OMP_NUM_THREADS=1). lm-eval's own work outside its
 model (22 ms a question) is not counted against it.
 
-A beginning that is read once pays best over a whole subject, which takes lm-eval hours. With
+A prefix that is read once pays best over a whole subject, which takes lm-eval hours. With
 SAMPLE, lm-eval is asked so many of a subject's questions and taken to need as long for each of
 the others: it reads every prompt whole, whatever it was asked before.
 

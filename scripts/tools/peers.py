@@ -84,7 +84,7 @@ class Peers:
         return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size)
 
     def ours(self) -> Any:
-        """Return the model with shared beginnings."""
+        """Return the model with shared prefixes."""
         return SharedPrefixLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=16)
 
 

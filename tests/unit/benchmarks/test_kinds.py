@@ -1,10 +1,11 @@
 """The code of a kind of benchmark counts for artifacts of that kind, and for no other."""
 
 import ast
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.benchmarks.kinds import FILES, MODULES, load, planning
 from scripts.lib.config.benchmark_options import BenchmarkOptions
 from scripts.lib.config.benchmarks import FORMS
+from scripts.lib.score.documents import ScoreProtocol
 
 ROOT = Path(__file__).parents[3]
 CODE = ProjectCode(ROOT)
@@ -100,8 +102,14 @@ def calls_of_the_registry() -> Iterator[tuple[Path, str]]:
 
 def test_the_kinds_are_those_that_a_configuration_can_name():
     """Registry, folders and the union of options say the same."""
-    folders = {path.parent.name for path in FOLDER.glob("*/__init__.py")}
+    folders = {path.parent.name for path in FOLDER.glob("*/*.py")}
     assert {form.kind_name() for form in FORMS} == set(MODULES) == folders
+
+
+def test_a_kind_is_one_that_results_can_be_of_and_that_the_readme_explains():
+    assert set(get_args(get_type_hints(ScoreProtocol)["kind"])) == set(MODULES)
+    rows = re.findall(r"^  \| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(rows) - {"kind"} == set(MODULES)
 
 
 @pytest.mark.parametrize("kind", MODULES)

@@ -26,36 +26,41 @@ def reason_of(record, layout="auto"):
     return caught.value.reason
 
 
-@pytest.mark.parametrize(
-    ("layout", "record"),
-    [
-        ("messages", {"messages": [{"role": role, "content": text} for role, text in TURNS]}),
-        ("messages", {"conversations": [{"role": role, "content": text} for role, text in TURNS]}),
-        (
-            "sharegpt",
-            {
-                "conversations": [
-                    {"from": "human", "value": "Hi"},
-                    {"from": "gpt", "value": "Hello"},
-                ]
-            },
-        ),
-        ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello"}),
-        ("alpaca", {"instruction": "Hi", "context": None, "response": "Hello"}),
-        ("prompt_completion", {"prompt": "Hi", "completion": "Hello"}),
-        (
-            "prompt_completion",
-            {
-                "prompt": [{"role": "user", "content": "Hi"}],
-                "completion": [{"role": "assistant", "content": "Hello"}],
-            },
-        ),
-    ],
-)
+RECORDS = [
+    ("messages", {"messages": [{"role": role, "content": text} for role, text in TURNS]}),
+    ("messages", {"conversations": [{"role": role, "content": text} for role, text in TURNS]}),
+    (
+        "sharegpt",
+        {
+            "conversations": [
+                {"from": "human", "value": "Hi"},
+                {"from": "gpt", "value": "Hello"},
+            ]
+        },
+    ),
+    ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello"}),
+    ("alpaca", {"instruction": "Hi", "context": None, "response": "Hello"}),
+    ("prompt_completion", {"prompt": "Hi", "completion": "Hello"}),
+    (
+        "prompt_completion",
+        {
+            "prompt": [{"role": "user", "content": "Hi"}],
+            "completion": [{"role": "assistant", "content": "Hello"}],
+        },
+    ),
+]
+"""The same turns in every layout."""
+
+
+@pytest.mark.parametrize(("layout", "record"), RECORDS)
 def test_every_layout_is_detected_and_gives_the_same_turns(layout, record):
     assert detect_layout(record) == layout
     assert turns(to_conversation(record, "auto")) == TURNS
     assert to_conversation(record, layout) == to_conversation(record, "auto")
+
+
+def test_every_layout_is_shown_here():
+    assert {layout for layout, _ in RECORDS} == set(LAYOUTS)
 
 
 def test_lists_written_as_text_are_read_as_lists():
