@@ -136,18 +136,23 @@ def resolve_template(choice: TemplateSpec, tokenizer: Any) -> Template:
     """
     if isinstance(choice, Mapping):
         return Template(source=f"custom:{choice['name']}", text=choice["text"])
-    match choice:
+    if text := named_text(choice) or own_template(tokenizer):
+        return Template(source=choice, text=text)
+    raise TemplateError(
+        f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
+        " `template: chatml` or the path of a .jinja file, for the model or for the run"
+    )
+
+
+def named_text(name: TemplateName) -> str | None:
+    """Return the text of a template that goes by a name; None for the tokenizer's own."""
+    match name:
         case "chatml":
-            return Template(source=choice, text=CHATML)
+            return CHATML
         case "tokenizer":
-            if own := own_template(tokenizer):
-                return Template(source=choice, text=own)
-            raise TemplateError(
-                f"the tokenizer in {tokenizer.name_or_path} has no chat template; choose"
-                " `template: chatml` or the path of a .jinja file, for the model or for the run"
-            )
+            return None
         case _:
-            assert_never(choice)
+            assert_never(name)
 
 
 def own_template(tokenizer: Any) -> str:

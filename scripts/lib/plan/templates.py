@@ -13,7 +13,7 @@ from scripts.lib.config.benchmarks import Benchmark
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import chat_template_of, has_chat_template
-from scripts.lib.data.templates import CHATML, OWN, TemplateSpec, is_named
+from scripts.lib.data.templates import OWN, TemplateSpec, is_named, named_text
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.prompts import check_alike, parse_template, special_tokens
@@ -109,8 +109,8 @@ def _text(template: TemplateSpec, model: str, config: Config, sources: LocalSour
     """Return the text of a template; None where it comes with files that are not here yet."""
     if isinstance(template, Mapping):
         return template["text"]
-    if template != OWN:
-        return CHATML
+    if text := named_text(template):
+        return text
     base = config.models[model]
     return chat_template_of(sources.locate(base.path)) if isinstance(base, LocalModel) else None
 

@@ -13,7 +13,14 @@ TEXTS = sorted(
     if path.name != "CHANGELOG.md"
 )
 FILES = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("[a-z]*/**/*.py")]
-OF_OTHERS = ("llamafactory/", "eval/template.py", "nltk/", "torch/", "utils/chat_template_utils.py")
+OF_OTHERS = (
+    "llamafactory/",
+    "eval/template.py",
+    "nltk/",
+    "torch/",
+    "chat_template_utils.py",
+    "tokenization_utils_base.py",
+)
 """Files of other projects, as the texts name them."""
 
 
