@@ -31,8 +31,9 @@ FORBIDDEN = {
     "combine_adapters": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
     "merge_adapter": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
     "prove_merge": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
-    # lm-eval's task class, which builds the prompts, imports datasets, and that pandas.
-    "score_benchmark": BESIDE_A_MODEL | TRAINING | {"peft"},
+    # lm-eval's task class, which builds the prompts, imports datasets, and that pandas; the module
+    # of its metrics imports sacrebleu.
+    "score_benchmark": (BESIDE_A_MODEL - {"sacrebleu"}) | TRAINING | {"peft"},
     "judge_pairs": BESIDE_A_MODEL | TABLES | TRAINING | {"peft", "lm_eval.api.task"},
     "ask_judge": PLAIN | STATISTICS,
     # The interval of a win rate, of judged pairs only, needs `scipy.optimize`.
