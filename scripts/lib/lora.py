@@ -18,12 +18,6 @@ Init = Literal[True, "gaussian", "pissa", "olora"]
 
 INITS: tuple[Init, ...] = get_args(Init)
 
-REPEATABLE_INITS = ("pissa", "olora")
-"""The starts that take weights out of the base, and the same ones each time.
-
-Sources: PiSSA (https://arxiv.org/abs/2404.02948), OLoRA (https://arxiv.org/abs/2406.01775).
-"""
-
 
 def changes_base(init: Init) -> bool:
     """Tell whether an adapter with this start takes weights out of its base."""
@@ -34,3 +28,12 @@ def changes_base(init: Init) -> bool:
             return True
         case _:
             assert_never(init)
+
+
+REPEATABLE_INITS: tuple[str, ...] = tuple(
+    init for init in INITS if isinstance(init, str) and changes_base(init)
+)
+"""The starts that take weights out of the base, and the same ones each time.
+
+Sources: PiSSA (https://arxiv.org/abs/2404.02948), OLoRA (https://arxiv.org/abs/2406.01775).
+"""

@@ -156,14 +156,20 @@ def _default(leaf: Mapping[str, Any]) -> str:
     return f"`{json.dumps(leaf['default'])}`" if "default" in leaf else "required"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write both files below the folder that *argv* names."""
-    parser = argparse.ArgumentParser(description="Write the schema and the reference page.")
+def write_files(argv: Sequence[str] | None, what: str, texts: Mapping[Path, str]) -> None:
+    """Write files below the folder that *argv* names: path in the project -> text."""
+    parser = argparse.ArgumentParser(description=f"Write {what}.")
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the project")
     root = parser.parse_args(argv).root
-    for path, text in ((SCHEMA_PATH, schema_text()), (PAGE_PATH, page_text())):
+    for path, text in texts.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the schema and the reference page."""
+    texts = {SCHEMA_PATH: schema_text(), PAGE_PATH: page_text()}
+    write_files(argv, "the schema and the reference page", texts)
 
 
 if __name__ == "__main__":

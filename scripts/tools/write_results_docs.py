@@ -6,7 +6,6 @@ Writes  <root>/docs/comparison.schema.json   for programs that read results
 Try it  python -m scripts.tools.write_results_docs
 """
 
-import argparse
 import ast
 import inspect
 import json
@@ -28,6 +27,7 @@ from typing import (
 from scripts.lib.benchmarks.held_out.document import HeldOutSection
 from scripts.lib.benchmarks.judged_pairs.document import JudgedSection
 from scripts.lib.compare.document import Comparison
+from scripts.tools.write_config_docs import write_files
 
 SCHEMA_PATH = Path("docs/comparison.schema.json")
 PAGE_PATH = Path("docs/comparison.md")
@@ -178,13 +178,9 @@ def _texts(form: type) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write both files below the folder that *argv* names."""
-    parser = argparse.ArgumentParser(description="Write the schema and the page of results.")
-    parser.add_argument("--root", type=Path, default=Path(), help="folder of the project")
-    root = parser.parse_args(argv).root
-    for path, text in ((SCHEMA_PATH, schema_text()), (PAGE_PATH, page_text())):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
+    """Write the schema and the page of results."""
+    texts = {SCHEMA_PATH: schema_text(), PAGE_PATH: page_text()}
+    write_files(argv, "the schema and the page of results", texts)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ behind what the digests leave out.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from scripts.lib.model_files import TEMPLATE_FILE
 
@@ -27,14 +28,14 @@ def chat_template_of(folder: Path) -> str:
     if file.is_file():
         return file.read_text(encoding="utf-8")
     settings = folder / TOKENIZER_SETTINGS
-    found = _read(settings).get("chat_template") if settings.is_file() else None
+    found = read_settings(settings).get("chat_template") if settings.is_file() else None
     if isinstance(found, list):
         named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
         found = named.get("default")
     return found if isinstance(found, str) else ""
 
 
-def _read(file: Path) -> dict[str, object]:
+def read_settings(file: Path) -> dict[str, Any]:
     """Return a file of settings; what is no object of JSON has none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

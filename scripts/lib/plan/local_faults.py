@@ -8,8 +8,8 @@ what it is, and what to do.
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
+from scripts.lib.data.chat_template_files import read_settings
 from scripts.lib.model_files import VOCABULARY_FILES, WEIGHTS_INDEX, quantisation_of
 
 _LFS = b"version https://git-lfs"
@@ -144,13 +144,13 @@ def model_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
 
 def quantisation(folder: Path) -> str | None:
     """Return how the weights in a model folder are quantised, or None."""
-    return quantisation_of(_object(folder / "config.json"))
+    return quantisation_of(read_settings(folder / "config.json"))
 
 
 def _config_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
     if "config.json" not in names:
         yield f"{folder} has no config.json: {_what_instead(folder)}"
-    elif "model_type" not in _object(folder / "config.json"):
+    elif "model_type" not in read_settings(folder / "config.json"):
         yield (
             f"{folder / 'config.json'} names no model_type: it is damaged, or of something else"
             " than a Hugging Face model (an adapter?)"
@@ -170,7 +170,7 @@ def _what_instead(folder: Path) -> str:
 
 def _shard_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
     """Yield the weight files that the index names and nobody has."""
-    places = _object(folder / WEIGHTS_INDEX).get("weight_map")
+    places = read_settings(folder / WEIGHTS_INDEX).get("weight_map")
     wanted = set(places.values()) if isinstance(places, dict) else set()
     if not wanted:
         yield f"{folder / WEIGHTS_INDEX} names no weight file: it is damaged"
@@ -179,15 +179,6 @@ def _shard_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
             f"{folder} lacks {', '.join(lacking)}, which {WEIGHTS_INDEX} names: copy the rest"
             " of the model there"
         )
-
-
-def _object(file: Path) -> dict[str, Any]:
-    """Return a JSON file's object; what is none has no keys."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _begins(file: Path, start: bytes) -> bool:

@@ -14,10 +14,9 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from scripts.lib.data.chat_template_files import TOKENIZER_SETTINGS
+from scripts.lib.data.chat_template_files import TOKENIZER_SETTINGS, read_settings
 from scripts.lib.data.templates import with_fixed_date
 from scripts.lib.errors import ConfigError
-from scripts.lib.files import read_json
 from scripts.lib.plan.local_files import LocalSources
 
 OLD_SPECIAL_TOKENS = "special_tokens_map.json"
@@ -71,12 +70,8 @@ def special_tokens(folder: Path) -> dict[str, str]:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """Return a file of settings; what cannot be read states nothing."""
-    try:
-        content = read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Return a file of settings; one that is not there states nothing."""
+    return read_settings(file) if file.is_file() else {}
 
 
 def check_alike(sources: LocalSources, own: str, base: str, tokens: Mapping[str, str]) -> None:
