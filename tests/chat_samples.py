@@ -1,7 +1,10 @@
-"""Chat templates of the kinds that models ship, and small conversations."""
+"""Chat templates of the kinds that models ship, small conversations, and what they train."""
 
 from scripts.lib.data.conversation import Conversation, Message
-from scripts.lib.data.templates import Renderer, Template
+from scripts.lib.data.masking import loss_mask
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.samples import SampleSpec, samples
+from scripts.lib.data.templates import Template
 from tests.tiny_model import CHATML as TINY_TEMPLATE
 
 GENERATION = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -46,3 +49,22 @@ def talk(*contents, system=None):
     if system is not None:
         turns.insert(0, Message(role="system", content=system))
     return Conversation(messages=tuple(turns))
+
+
+def trained_texts(tokenizer, encoder, template, conversation, **spec):
+    """Return the text of each run of trained tokens, row by row."""
+    rows = samples(renderer_of(tokenizer, template), conversation, "x", SampleSpec(**spec))
+    return [text for row in rows for text in runs_of(encoder, row)]
+
+
+def runs_of(encoder, row):
+    """Return the text of each run of trained tokens of one row."""
+    (encoded,) = encoder.encode([row.text])
+    mask = loss_mask(encoded, row.text, row.answers, encoder.special_ids).mask
+    runs, previous = [], 0
+    for number, trained in zip(encoded.ids, mask, strict=True):
+        if trained:
+            runs = runs if previous else [*runs, []]
+            runs[-1].append(number)
+        previous = trained
+    return encoder.decode(runs)

@@ -314,7 +314,7 @@ HALF_LOST = {
     "chat": {"summary": {"rows": 2, "dropped": 1, "by_reason": {}, "dropped_fraction": 0.5}},
     "shards": {
         "contract": {"passed": True, "checks": []},
-        "tokens": {"conversations": 2, "kept": 1, "dropped": {"too_long": 1}},
+        "tokens": {"conversations": 2, "kept": 1, "dropped": {"too_long": 1}, "growth": 1.0},
     },
 }
 

@@ -41,7 +41,7 @@ FACTS = {
     "chat": {"summary": {"rows": 2, "dropped": 0, "by_reason": {}, "dropped_fraction": 0.0}},
     "shards": {
         "contract": {"passed": True, "checks": []},
-        "tokens": {"conversations": 2, "kept": 2, "dropped": {}},
+        "tokens": {"conversations": 2, "kept": 2, "dropped": {}, "growth": 1.0},
     },
     "adapters": {"verdict": {"verdict": "healthy", "evidence": "", "remedy": ""}},
     "proofs": {"proof": {"passed": True, "checks": []}},

@@ -155,7 +155,11 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
     summary |= {"splits": {"train": 880, "valid": 105, "test": 0}}
     chat = manifest("chat", "orders", 12, {}, {"summary": summary}, 1.4, 0.4)
     checks = [
-        {"name": "turns_are_prefixes", "passed": True, "evidence": "every turn is a prefix"},
+        {
+            "name": "content_is_verbatim",
+            "passed": True,
+            "evidence": "every turn stands in the text",
+        },
         {"name": "end_of_turn_is_trained", "passed": True, "evidence": "<|im_end|> in 880 of 880"},
         {"name": "at_most_one_bos", "passed": True, "evidence": "none in 880 rows"},
     ]

@@ -23,6 +23,7 @@ CandidateKind = Literal["base", "run", "combination"]
 GateKind = Literal[
     "ledger",
     "rendering",
+    "growth",
     "contract",
     "verdict",
     "proof",

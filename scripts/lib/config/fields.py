@@ -164,6 +164,7 @@ PositiveNumber = Annotated[float, _Finite, Field(gt=0), _Numeric]
 Number = Annotated[float, _Finite, Field(ge=0), _Numeric]
 Weight = Annotated[float, _Finite, _Numeric, AfterValidator(_not_zero)]
 Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
+Factor = Annotated[float, _Finite, Field(ge=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
 
 COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from scripts.lib.config.fields import (
     TEMPLATES,
+    Factor,
     Flag,
     HubName,
     Number,
@@ -20,7 +21,7 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.data.conversation import TrainOn
+from scripts.lib.data.conversation import PlainAnswers, TrainOn, Turns
 from scripts.lib.lora import Bias, Init
 
 
@@ -123,8 +124,34 @@ class Run(Settings):
         allowed=f"{TEMPLATES}, or null",
     )
     train_on: TrainOn = setting("Tokens that count in the loss.", "identity", "assistant")
+    turns: Turns = setting(
+        "Whether a conversation is one sequence (`together`), or each trained turn is one, as the"
+        " model is asked for it (`each`); `auto` takes one where the template leaves earlier turns"
+        " as they were when they were the last.",
+        "identity",
+        "auto",
+    )
+    plain_answers: PlainAnswers | None = setting(
+        "What becomes of an answer without reasoning where the template knows of reasoning: as the"
+        " template writes it, behind an empty one, or dropped; null is `close_empty` where the"
+        " generation prompt opens a reasoning, else `as_template`.",
+        "identity",
+        None,
+    )
+    fold_reasoning: Flag = setting(
+        "Write reasoning that rows have under a key of its own into the answer, between `<think>`"
+        " and `</think>`, where the template writes none; else such conversations are dropped.",
+        "identity",
+        False,
+    )
+    max_growth: Factor = setting(
+        "Stop before training when conversations whose turns are sequences of their own make the"
+        " tokens of the dataset grow by more than this factor.",
+        "gate",
+        10.0,
+    )
     on_too_long: Literal["drop", "truncate"] = setting(
-        "What happens to conversations of more than `max_length_tokens`.", "identity", "drop"
+        "What happens to sequences of more than `max_length_tokens`.", "identity", "drop"
     )
     lora: Lora = group("The shape of the adapter.", Lora)
     quantization: Literal["nf4"] | None = setting(

@@ -5,23 +5,19 @@ on the shards reads the contract and refuses.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.data.conversation import Conversation, Message, TrainOn
+from scripts.lib.data.conversation import PLAIN_FORM, Conversation, Message
 from scripts.lib.data.encoding import Encoded, Encoder, Span
-from scripts.lib.data.masking import (
-    check_words,
-    difference,
-    loss_mask,
-    prompt_of,
-    through_turn,
-    trained_turns,
-    turn_spans,
-)
+from scripts.lib.data.masking import loss_mask
+from scripts.lib.data.reasoning import Said, handed_over, in_words
 from scripts.lib.data.records import UnusableRow
-from scripts.lib.data.templates import MARKER, Renderer
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.samples import Sample, SampleSpec, samples
+from scripts.lib.data.templates import MARKER
+from scripts.lib.data.turns import difference
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
 GOLDEN_SYSTEM = "Answer in one short sentence."
@@ -29,7 +25,9 @@ GOLDEN_TURNS = (
     ("Name a prime number.\nAnd why  that one?", "7, as only 1 and 7 divide it."),
     ("And “Primzahl” in 日本語, naïvely?", "素数."),
 )
+GOLDEN_REASONING = "The smallest will do."
 Check = dict[str, Any]
+PREFIX_REASONS = ("prompt_is_not_a_prefix", "turn_is_not_a_prefix")
 
 
 @dataclass(kw_only=True)
@@ -39,15 +37,17 @@ class Findings:
     Attributes:
         system: A conversation has a system turn.
         several: A conversation has several assistant turns.
-        rows: Conversations that were written to shards.
+        plain: An answer has no reasoning.
+        rows: Rows that were written to shards.
         trained_tokens: Tokens in them that are trained on.
-        unended: Conversations with a trained turn that no control token ends.
-        double_bos: Conversations that begin with two BOS tokens.
-        not_reversible: Conversations whose tokens decode to another text.
+        unended: Rows with a trained turn that no control token ends.
+        double_bos: Rows that begin with two BOS tokens.
+        not_reversible: Rows whose tokens decode to another text.
     """
 
     system: bool = False
     several: bool = False
+    plain: bool = False
     rows: int = 0
     trained_tokens: int = 0
     unended: int = 0
@@ -59,33 +59,63 @@ class Findings:
         roles = [message.role for message in conversation.messages]
         self.system = self.system or "system" in roles
         self.several = self.several or roles.count("assistant") > 1
+        answers = (message for message in conversation.messages if message.role == "assistant")
+        self.plain = self.plain or not all(
+            handed_over(message, PLAIN_FORM).reasoning for message in answers
+        )
 
 
-def golden_conversation(*, system: bool, several: bool) -> Conversation:
+def golden_conversation(
+    *, system: bool = False, several: bool = False, reasoning: bool = False
+) -> Conversation:
     """Return the conversation that every contract shows.
 
     Args:
         system: Begin with a system turn; some templates know none.
         several: Have two questions instead of one.
+        reasoning: Let each answer follow from some.
     """
     messages = [Message(role="system", content=GOLDEN_SYSTEM)] if system else []
     for question, answer in GOLDEN_TURNS if several else GOLDEN_TURNS[:1]:
+        words = in_words(Said(GOLDEN_REASONING if reasoning else None, answer))
         messages += [
             Message(role="user", content=question),
-            Message(role="assistant", content=answer),
+            Message(role="assistant", content=words),
         ]
     return Conversation(messages=tuple(messages))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _GoldenRow:
+    """One row of the golden conversation with its tokens."""
+
+    sample: Sample
+    encoded: Encoded
+    mask: list[int]
+    ended: bool
+
+    def answers(self) -> list[str]:
+        """Return the characters of the trained tokens of each answer."""
+        return [self._trained(span) for span in self.sample.answers]
+
+    def _trained(self, span: Span) -> str:
+        places = [
+            place
+            for place, trained in zip(self.encoded.spans, self.mask, strict=True)
+            if trained and span[0] <= place[0] < span[1]
+        ]
+        return self.sample.text[places[0][0] : places[-1][1]] if places else ""
+
+
 def prove_template(
-    renderer: Renderer, encoder: Encoder, train_on: TrainOn, findings: Findings
+    renderer: Renderer, encoder: Encoder, spec: SampleSpec, findings: Findings
 ) -> dict[str, Any]:
     """Check a template on the golden conversation and on what the rows showed.
 
     Args:
         renderer: The template with its tokenizer.
         encoder: The tokenizer.
-        train_on: Which turns are trained on; only their prefixes have to hold.
+        spec: What conversations become.
         findings: What the rows showed.
 
     Returns:
@@ -94,26 +124,27 @@ def prove_template(
     Raises:
         TemplateError: If the template cannot render the golden conversation at all.
     """
-    conversation = golden_conversation(system=findings.system, several=findings.several)
-    text = renderer.text(conversation)
-    encoded = encoder.encode([text])[0]
-    turns = trained_turns(conversation, train_on)
-    spans: list[Span] = []
-    words = ""
+    conversation = golden_conversation(
+        system=findings.system,
+        several=findings.several,
+        reasoning=findings.rows > 0 and not findings.plain,
+    )
+    fault: UnusableRow | None = None
+    found: list[Sample] = []
     try:
-        spans = turn_spans(renderer, conversation, text, turns)
-        check_words(conversation, text, turns, spans)
+        found = samples(renderer, conversation, "golden", spec)
     except UnusableRow as error:
-        words = error.detail
-    loss = loss_mask(encoded, text, spans, encoder.special_ids)
-    ended = bool(spans) and loss.ended
+        fault = error
+    text = found[-1].text if found else renderer.text(conversation)
+    encoded = encoder.encode([text])[0]
+    rows = list(_with_tokens(encoder, found))
+    ended = bool(rows) and all(row.ended for row in rows)
     checks = [
         _survives_encoding(encoder, encoded, text, findings),
-        _is_prefix("turns_are_prefixes", through_turn, renderer, conversation, turns, text),
-        _is_prefix("generation_prompt_is_a_prefix", prompt_of, renderer, conversation, turns, text),
-        _check("content_is_verbatim", not words, words or "every turn stands in the text"),
+        _are_prefixes(fault, found),
+        _is_verbatim(fault),
         _markers_are_single_tokens(encoder, text),
-        _end_of_turn_is_trained(renderer, encoded, text, spans, ended, findings),
+        _end_of_turn_is_trained(renderer, rows, ended, findings),
         _at_most_one_bos(renderer, encoded, findings),
         _something_is_trained(findings),
         _padding_is_not_trained(renderer, encoded, ended),
@@ -126,19 +157,15 @@ def prove_template(
             "messages": [message.for_template() for message in conversation.messages],
             "text": text,
             "input_ids": encoded.ids,
-            "answers": [_trained_part(encoded, loss.mask, text, span) for span in spans],
+            "answers": [answer for row in rows for answer in row.answers()],
         },
     }
 
 
-def _trained_part(encoded: Encoded, mask: Sequence[int], text: str, span: Span) -> str:
-    """Return the characters of the trained tokens that begin inside *span*."""
-    places = [
-        place
-        for place, trained in zip(encoded.spans, mask, strict=True)
-        if trained and span[0] <= place[0] < span[1]
-    ]
-    return text[places[0][0] : places[-1][1]] if places else ""
+def _with_tokens(encoder: Encoder, found: Sequence[Sample]) -> Iterator[_GoldenRow]:
+    for sample, encoded in zip(found, encoder.encode([one.text for one in found]), strict=True):
+        loss = loss_mask(encoded, sample.text, sample.answers, encoder.special_ids)
+        yield _GoldenRow(sample=sample, encoded=encoded, mask=loss.mask, ended=loss.ended)
 
 
 def _check(name: str, passed: bool, evidence: str) -> Check:
@@ -149,7 +176,7 @@ def _survives_encoding(encoder: Encoder, encoded: Encoded, text: str, seen: Find
     """Decode what was encoded; spaces that some decoders put beside control tokens are let go."""
     decoded = encoder.decode([encoded.ids])[0]
     same = decoded == text or _tight(decoded) == _tight(text)
-    rows = f"{seen.not_reversible} of {seen.rows} conversations decode to another text"
+    rows = f"{seen.not_reversible} of {seen.rows} rows decode to another text"
     how = f"the golden text comes back; {rows}" if same else difference(decoded, text)
     return _check("text_survives_encoding", same, how)
 
@@ -158,22 +185,26 @@ def _tight(text: str) -> str:
     return re.sub(rf"[ ]*({MARKER.pattern})[ ]*", r"\1", text).strip(" ")
 
 
-def _is_prefix(
-    name: str,
-    part_of: Callable[[Renderer, Conversation, int], str],
-    renderer: Renderer,
-    conversation: Conversation,
-    turns: Sequence[int],
-    text: str,
-) -> Check:
-    for turn in turns:
-        part = part_of(renderer, conversation, turn)
-        if not text.startswith(part):
-            remedy = "choose `template: chatml` or a text of your own"
-            if turn != turns[-1]:
-                remedy += ", or `train_on: last_assistant`"
-            return _check(name, False, f"turn {turn}: {difference(part, text)}; {remedy}")
-    return _check(name, True, f"holds for the turns {list(turns)} of the golden conversation")
+def _are_prefixes(fault: UnusableRow | None, found: Sequence[Sample]) -> Check:
+    """Tell how the answers follow their prompts: in one text, or each behind its own."""
+    name = "answers_follow_their_prompts"
+    if fault and fault.reason in PREFIX_REASONS:
+        remedy = "choose `template: chatml` or a text of your own"
+        if fault.reason == "turn_is_not_a_prefix":
+            remedy += ", or `turns: auto`"
+        return _check(name, False, f"{fault.detail}; {remedy}")
+    if len(found) > 1:
+        how = "each answer has a row of its own, behind the prompt that the model is given for it"
+    else:
+        how = "all answers stand in one row, each behind the prompt that the model is given for it"
+    return _check(name, True, how)
+
+
+def _is_verbatim(fault: UnusableRow | None) -> Check:
+    name = "content_is_verbatim"
+    if fault and fault.reason not in PREFIX_REASONS:
+        return _check(name, False, f"{fault.reason}: {fault.detail}")
+    return _check(name, True, "every turn stands in the text")
 
 
 def _markers_are_single_tokens(encoder: Encoder, text: str) -> Check:
@@ -190,12 +221,7 @@ def _markers_are_single_tokens(encoder: Encoder, text: str) -> Check:
 
 
 def _end_of_turn_is_trained(
-    renderer: Renderer,
-    encoded: Encoded,
-    text: str,
-    spans: Sequence[Span],
-    ended: bool,
-    seen: Findings,
+    renderer: Renderer, rows: Sequence[_GoldenRow], ended: bool, seen: Findings
 ) -> Check:
     name = "end_of_turn_is_trained"
     if not ended or seen.unended:
@@ -203,11 +229,10 @@ def _end_of_turn_is_trained(
             name,
             False,
             f"golden conversation: {'ended' if ended else 'not ended'} by a control token inside"
-            f" the loss; {seen.unended} of {seen.rows} conversations are not: the model would not"
+            f" the loss; {seen.unended} of {seen.rows} rows are not: the model would not"
             " learn to stop; choose a template that ends the assistant's turn",
         )
-    start, end = spans[-1]
-    last = text[start:end].rstrip()
+    last = rows[-1].answers()[-1].rstrip()
     stop = renderer.tokenizer.eos_token
     is_stop = stop is not None and last.endswith(stop)
     note = "" if is_stop else f", which is not the tokenizer's EOS ({stop}): name it a stop token"
@@ -224,7 +249,7 @@ def _at_most_one_bos(renderer: Renderer, encoded: Encoded, seen: Findings) -> Ch
         "at_most_one_bos",
         not doubled and not seen.double_bos,
         f"BOS is {renderer.tokenizer.bos_token}; twice in a row in the golden conversation:"
-        f" {doubled}; at the start of {seen.double_bos} of {seen.rows} conversations",
+        f" {doubled}; at the start of {seen.double_bos} of {seen.rows} rows",
     )
 
 

@@ -143,8 +143,9 @@ def _bare(tokenizer: Any) -> Tokenizer:
 
 
 def _texts(conversation: Conversation) -> list[str]:
-    texts = [message.content for message in conversation.messages]
-    texts += [message.name for message in conversation.messages if message.name]
+    messages = conversation.messages
+    texts = [message.content for message in messages]
+    texts += [text for one in messages for text in (one.reasoning, one.name) if text]
     calls = [message.tool_calls for message in conversation.messages if message.tool_calls]
     if calls or conversation.tools:
         texts.append(json.dumps([calls, conversation.tools], ensure_ascii=False))

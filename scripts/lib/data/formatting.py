@@ -34,15 +34,20 @@ MAY_FOLLOW = {
     "tool": ("call", "tool"),
 }
 TURN_REASONS = {"system": "system_not_first", "tool": "tool_without_call"}
-MESSAGE_FIELDS = ("role", "content", "name", "tool_calls")
-MESSAGE_TYPE = pa.struct([(name, pa.string()) for name in MESSAGE_FIELDS])
+MESSAGE_FIELDS = ("role", "content", "reasoning", "name", "tool_call_id", "tool_calls")
+MESSAGE_TYPE = pa.struct(
+    [*((name, pa.string()) for name in MESSAGE_FIELDS), ("trained", pa.bool_())]
+)
 CONVERSATION_SCHEMA = pa.schema(
     [
         ("conversation_id", pa.string()),
         ("messages", pa.list_(MESSAGE_TYPE)),
         ("tools", pa.string()),
+        ("template_arguments", pa.string()),
     ]
 )
+# What tables had before reasoning and the rest: whoever lacks these is drawn as ever.
+_ALWAYS_DRAWN = ("role", "content", "name", "tool_calls", "messages", "tools")
 LEDGER_SCHEMA = pa.schema(
     [
         ("source", pa.string()),
@@ -260,7 +265,7 @@ def _verdict_on(
         if isinstance(record, UnusableRow):
             raise record
         conversation, fixed = usable(to_conversation(record, spec.format), spec.system)
-        digest = _digest(conversation.row())
+        digest = _digest(_content(conversation))
         if (first := seen.setdefault(digest, row_id)) != row_id:
             raise UnusableRow("duplicate", f"equal to {first}")
     except UnusableRow as error:
@@ -282,13 +287,24 @@ def _split(spec: FormatSpec, conversation: Conversation, sources: frozenset[str]
     not touch the other; without the system turn, another `system` setting moves no row either.
     """
     turns = tuple(message for message in conversation.messages if message.role != "system")
-    content = _digest([spec.split_seed, replace(conversation, messages=turns).row()])
+    content = _digest([spec.split_seed, _content(replace(conversation, messages=turns))])
     place = int.from_bytes(content[:8]) / 2**64
     if "test" not in sources and place < spec.test_fraction:
         return "test"
     if "valid" not in sources and place >= 1 - spec.valid_fraction:
         return "valid"
     return "train"
+
+
+def _content(conversation: Conversation) -> dict[str, Any]:
+    """Return what makes two conversations equal."""
+    row = conversation.row()
+    turns = [_drawn(message) for message in row["messages"]]
+    return _drawn({**row, "messages": turns})
+
+
+def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None or key in _ALWAYS_DRAWN}
 
 
 def _digest(content: object) -> bytes:

@@ -3,34 +3,26 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.data.contract import Findings, golden_conversation, prove_template
-from scripts.lib.data.conversation import Conversation, TrainOn
-from scripts.lib.data.encoding import Encoded, Encoder, Span
-from scripts.lib.data.masking import check_words, loss_mask, trained_turns, turn_spans
+from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.encoding import Encoded, Encoder
+from scripts.lib.data.masking import loss_mask, tokens_in
 from scripts.lib.data.records import SOURCES, UnusableRow
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.samples import Sample, SampleSpec, hidden, samples
 from scripts.lib.data.table_writer import TableWriter
-from scripts.lib.data.templates import (
-    OWN,
-    Renderer,
-    TemplateSpec,
-    for_template,
-    load_fast_tokenizer,
-    resolve_template,
-)
+from scripts.lib.data.templates import OWN, TemplateSpec, load_fast_tokenizer, resolve_template
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.model_files import TEMPLATE_FILE, TOKENIZER_FILES
-
-T = TypeVar("T")
 
 BATCH_ROWS = 256
 ROWS_PER_SHARD = 50_000
@@ -43,59 +35,86 @@ SHARD_SCHEMA = pa.schema(
         ("loss_mask", pa.list_(pa.int8())),
     ]
 )
+CONTROL_TOKEN_IN_CONTENT = (
+    "control_token_in_content",
+    "the data holds the text of a control token, and this tokenizer cannot tell them apart",
+)
 TEMPLATE_FOLDER = "additional_chat_templates"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderSpec:
+class RenderSpec(SampleSpec):
     """What decides the shards of a dataset for a model.
 
     Attributes:
         template: `tokenizer` (the model's own), `chatml`, or `{"name", "text"}`.
-        train_on: Whose tokens carry loss: every assistant turn, the last one, or all tokens.
         max_length_tokens: Longest conversation.
         on_too_long: Drop longer ones, or cut them (kept while a trained token is left).
     """
 
     template: TemplateSpec
-    train_on: TrainOn
     max_length_tokens: int
     on_too_long: Literal["drop", "truncate"]
 
 
-class _Rendered(TypedDict):
-    """One conversation on its way to a shard."""
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    """One row on its way to a shard.
 
-    conversation_id: str
-    conversation: Conversation
-    text: str
-    spans: list[Span]
+    Attributes:
+        sample: The row before its tokens.
+        twin: The same with the text of control tokens hidden, where the data holds any.
+    """
+
+    sample: Sample
+    twin: str | None
 
 
 @dataclass(kw_only=True)
 class _Tally:
-    """Counts for the facts."""
+    """Counts for the facts.
+
+    Attributes:
+        dropped: Reason -> conversations of which no row is left.
+        rows_dropped: Reason -> rows of conversations that have others left.
+        tokens_once: Tokens of the longest row of each conversation.
+    """
 
     findings: Findings = field(default_factory=Findings)
     splits: dict[str, Counter[str]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    rows_dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     read: int = 0
+    kept: int = 0
+    turn_by_turn: int = 0
     truncated: int = 0
     defused: int = 0
+    tokens_once: int = 0
 
-    def drop(self, conversation_id: str, reason: str, detail: str) -> None:
+    def drop(self, id_: str, reason: str, detail: str) -> None:
+        """Count a conversation that is lost."""
         self.dropped[reason] += 1
+        self.show(id_, reason, detail)
+
+    def show(self, id_: str, reason: str, detail: str) -> None:
+        """Keep and print the first examples of each reason."""
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN_EXAMPLES:
-            shown.append(f"{conversation_id}: {detail}")
+            shown.append(f"{id_}: {detail}")
             print(f"dropped, {reason}: {shown[-1]}", flush=True)
 
     def tokens(self) -> dict[str, Any]:
+        """Return the facts."""
+        every = sum(split["tokens"] for split in self.splits.values())
         return {
             "conversations": self.read,
-            "kept": self.findings.rows,
+            "kept": self.kept,
             "dropped": dict(sorted(self.dropped.items())),
+            "rows": self.findings.rows,
+            "rows_dropped": dict(sorted(self.rows_dropped.items())),
+            "turn_by_turn": self.turn_by_turn,
+            "growth": round(every / self.tokens_once, 3) if self.tokens_once else 1.0,
             "truncated": self.truncated,
             "control_text_defused": self.defused,
             "splits": {split: dict(sorted(self.splits[split].items())) for split in self.splits},
@@ -123,7 +142,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
     tokenizer = load_fast_tokenizer(model)
     template = resolve_template(spec.template, tokenizer)
     stage = _Stage(spec, Renderer(tokenizer, template), Encoder(tokenizer))
-    stage.renderer.text(golden_conversation(system=False, several=False))
+    stage.renderer.text(golden_conversation())
     for split in SOURCES:
         if (table := chat / f"{split}.parquet").is_file():
             stage.write_split(split, table, out)
@@ -134,7 +153,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
             f" {'; '.join(tally.examples.get('template_refuses', []))}; give the run a `template`"
             " that can write them, such as chatml, or repair the rows"
         )
-    contract = prove_template(stage.renderer, stage.encoder, spec.train_on, tally.findings)
+    contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings)
     copy_tokenizer(model, out / "tokenizer", None if spec.template == OWN else template.text)
     _write_json(out / "contract.json", contract)
     tokens = tally.tokens()
@@ -148,13 +167,19 @@ def told(tokens: Mapping[str, Any]) -> str:
     """Say in one line what became of the conversations."""
     splits = tokens["splits"].values()
     trained, every = (sum(s[key] for s in splits) for key in ("trained_tokens", "tokens"))
-    lost = tokens["dropped"]
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+    lost, rows_lost = tokens["dropped"], tokens["rows_dropped"]
     return (
-        f"{tokens['conversations']:,} conversations: {tokens['kept']:,} rendered, of which"
-        f" {tokens['truncated']:,} were cut, {sum(lost.values()):,} dropped"
-        f"{f' ({reasons})' if reasons else ''}; {trained:,} of {every:,} tokens are trained on"
+        f"{tokens['conversations']:,} conversations: {tokens['kept']:,} rendered as"
+        f" {tokens['rows']:,} rows ({tokens['turn_by_turn']:,} turn by turn, which makes"
+        f" {tokens['growth']:g} times their tokens), of which {tokens['truncated']:,} were cut;"
+        f" {_counted(lost)} dropped, and {_counted(rows_lost)} rows of others;"
+        f" {trained:,} of {every:,} tokens are trained on"
     )
+
+
+def _counted(lost: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+    return f"{sum(lost.values()):,}{f' ({reasons})' if reasons else ''}"
 
 
 def copy_tokenizer(model: Path, target: Path, template: str | None) -> None:
@@ -190,71 +215,104 @@ class _Stage:
     def write_split(self, split: str, table: Path, out: Path) -> None:
         """Render one table of conversations into shards, in order."""
         counts = self.tally.splits.setdefault(
-            split, Counter(conversations=0, tokens=0, trained_tokens=0, longest_tokens=0)
+            split,
+            Counter(conversations=0, rows=0, tokens=0, trained_tokens=0, longest_tokens=0),
         )
         with TableWriter(
             lambda part: out / f"{split}-{part:05d}.parquet", SHARD_SCHEMA, ROWS_PER_SHARD
         ) as shard:
-            for row in self._rows(table):
-                shard.add(row)
-                tokens = len(row["input_ids"])
+            for rows in self._conversations(table):
+                lengths = [len(row["input_ids"]) for row in rows]
                 counts["conversations"] += 1
-                counts["tokens"] += tokens
-                counts["trained_tokens"] += sum(row["loss_mask"][1:])
-                counts["longest_tokens"] = max(counts["longest_tokens"], tokens)
+                counts["rows"] += len(rows)
+                counts["tokens"] += sum(lengths)
+                counts["trained_tokens"] += sum(sum(row["loss_mask"][1:]) for row in rows)
+                counts["longest_tokens"] = max(counts["longest_tokens"], *lengths)
+                self.tally.tokens_once += max(lengths)
+                for row in rows:
+                    shard.add(row)
 
-    def _rows(self, table: Path) -> Iterator[dict[str, Any]]:
+    def _conversations(self, table: Path) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of each conversation of which any is left."""
         with pq.ParquetFile(table) as source:
             for batch in source.iter_batches(batch_size=BATCH_ROWS):
-                found = (self._unless_unusable(self._render, row) for row in batch.to_pylist())
-                rendered = [one for one in found if one is not None]
-                encoded = self.encoder.encode([one["text"] for one in rendered])
-                done = map(partial(self._unless_unusable, self._finish), rendered, encoded)
-                rows = [row for row in done if row is not None]
-                decoded = self.encoder.decode([row["input_ids"] for row in rows])
-                for row, text in zip(rows, decoded, strict=True):
-                    self.tally.findings.not_reversible += text != row["text"]
-                    yield row
+                waiting = {row["conversation_id"]: self._waiting(row) for row in batch.to_pylist()}
+                texts = [one.sample.text for rows in waiting.values() for one in rows]
+                encoded = iter(self.encoder.encode(texts))
+                done = [
+                    self._finished(id_, rows, [next(encoded) for _ in rows])
+                    for id_, rows in waiting.items()
+                ]
+                self._count_irreversible([row for rows in done for row in rows])
+                yield from (rows for rows in done if rows)
 
-    def _unless_unusable(
-        self, step: Callable[..., T], one: Mapping[str, Any], *more: object
-    ) -> T | None:
-        """Run one step on a conversation; None, and a count, if it cannot be used."""
-        try:
-            return step(one, *more)
-        except UnusableRow as error:
-            reason, detail = error.reason, error.detail
-        except TemplateError as error:
-            reason, detail = "template_refuses", str(error)
-        self.tally.drop(one["conversation_id"], reason, detail)
-        return None
+    def _count_irreversible(self, rows: list[dict[str, Any]]) -> None:
+        decoded = self.encoder.decode([row["input_ids"] for row in rows])
+        changed = sum(text != row["text"] for row, text in zip(rows, decoded, strict=True))
+        self.tally.findings.not_reversible += changed
 
-    def _render(self, row: Mapping[str, Any]) -> _Rendered:
+    def _waiting(self, row: Mapping[str, Any]) -> list[_Waiting]:
+        """Return what one conversation becomes; nothing, and a count, if it cannot be used."""
         self.tally.read += 1
+        id_ = row["conversation_id"]
         conversation = Conversation.from_row(row)
-        turns = trained_turns(conversation, self.spec.train_on)
-        text = self.renderer.text(conversation)
+        try:
+            found = samples(self.renderer, conversation, id_, self.spec)
+            twins: list[str | None] = [None] * len(found)
+            if self.encoder.has_control_text(conversation):
+                twins = list(self._twins(conversation, id_, len(found)))
+        except UnusableRow as error:
+            self.tally.drop(id_, error.reason, error.detail)
+            return []
+        except TemplateError as error:
+            self.tally.drop(id_, "template_refuses", str(error))
+            return []
         self.tally.findings.look_at(conversation)
-        spans = [(0, len(text))]
-        if self.spec.train_on != "all":
-            spans = turn_spans(self.renderer, conversation, text, turns)
-        check_words(conversation, text, turns, spans)
-        return _Rendered(
-            conversation_id=row["conversation_id"],
-            conversation=conversation,
-            text=text,
-            spans=spans,
-        )
+        return [_Waiting(sample=one, twin=twin) for one, twin in zip(found, twins, strict=True)]
 
-    def _finish(self, one: _Rendered, encoded: Encoded) -> dict[str, Any]:
+    def _twins(self, conversation: Conversation, id_: str, count: int) -> Iterator[str]:
+        """Yield the texts of a conversation with the control tokens in its data hidden."""
+        twin = hidden(conversation, self.encoder.with_placeholders)
+        texts = [one.text for one in samples(self.renderer, twin, id_, self.spec)]
+        if len(texts) != count:
+            raise UnusableRow(*CONTROL_TOKEN_IN_CONTENT)
+        yield from texts
+
+    def _finished(
+        self, id_: str, rows: list[_Waiting], encoded: list[Encoded]
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a shard, those that can be used."""
+        done: list[dict[str, Any]] = []
+        lost: list[tuple[_Waiting, UnusableRow]] = []
+        for one, tokens in zip(rows, encoded, strict=True):
+            try:
+                done.append(self._finish(one, tokens))
+            except UnusableRow as error:
+                lost.append((one, error))
+        if done:
+            self.tally.kept += 1
+            self.tally.turn_by_turn += len(rows) > 1
+        elif lost:
+            _, why = lost[0]
+            self.tally.drop(id_, why.reason, why.detail)
+            return []
+        for one, why in lost:
+            self.tally.rows_dropped[why.reason] += 1
+            self.tally.show(one.sample.id, why.reason, why.detail)
+        return done
+
+    def _finish(self, one: _Waiting, encoded: Encoded) -> dict[str, Any]:
         """Return the row of a shard."""
-        limit = self.spec.max_length_tokens
-        control_text = self.encoder.has_control_text(one["conversation"])
-        if control_text:
-            encoded = self._defused(one)
-        loss = loss_mask(encoded, one["text"], one["spans"], self.encoder.special_ids)
-        mask = [1] * len(encoded.ids) if self.spec.train_on == "all" else loss.mask
-        text, too_long = one["text"], len(encoded.ids) > limit
+        limit, text = self.spec.max_length_tokens, one.sample.text
+        if one.twin is not None:
+            defused = self.encoder.encode_defused(text, one.twin)
+            if defused is None:
+                raise UnusableRow(*CONTROL_TOKEN_IN_CONTENT)
+            encoded = defused
+        loss = loss_mask(encoded, text, one.sample.answers, self.encoder.special_ids)
+        whole = self.spec.train_on == "all"
+        mask = tokens_in(encoded, one.sample.trained) if whole else loss.mask
+        too_long = len(encoded.ids) > limit
         if too_long and self.spec.on_too_long == "drop":
             raise UnusableRow("too_long", f"{len(encoded.ids)} tokens, the limit is {limit}")
         if too_long:
@@ -262,29 +320,15 @@ class _Stage:
         if not any(mask[1:]):  # the first token of a row is never predicted
             raise UnusableRow("nothing_to_train_on", "no trained token is left")
         self.tally.truncated += too_long
-        self.tally.defused += control_text
+        self.tally.defused += one.twin is not None
         ids = encoded.ids[:limit]
         self._note(ids, mask, ended=loss.ended)
         return {
-            "conversation_id": one["conversation_id"],
+            "conversation_id": one.sample.id,
             "text": text,
             "input_ids": ids,
             "loss_mask": mask,
         }
-
-    def _defused(self, one: _Rendered) -> Encoded:
-        hide = self.encoder.with_placeholders
-        conversation = one["conversation"]
-        messages = hide(for_template(conversation.messages))
-        hidden = self.renderer.render(messages, hide(conversation.tools))
-        encoded = self.encoder.encode_defused(one["text"], hidden)
-        if encoded is None:
-            raise UnusableRow(
-                "control_token_in_content",
-                "the data holds the text of a control token, and this tokenizer cannot tell them"
-                " apart",
-            )
-        return encoded
 
     def _note(self, ids: list[int], mask: list[int], *, ended: bool) -> None:
         bos = self.renderer.tokenizer.bos_token_id

@@ -1,4 +1,4 @@
-"""Chat templates: which one is meant, rendering a conversation with it, and where an answer ends.
+"""Chat templates: which one is meant, and where an answer ends.
 
 Templates are untrusted code from model repositories; they run in the sandbox of transformers.
 """
@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeGuard, assert_never, get_args
 
-from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.errors import TemplateError
 
 TemplateName = Literal["tokenizer", "chatml"]
@@ -63,7 +62,6 @@ DATE_CODES = "aAbBdmyYHIMSpj"
 # A word that no template changes; what follows it in a rendered turn is the turn's end.
 _PROBE = "tunesmith"
 _TURNS = ({"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE})
-
 # How templates spell control tokens: ChatML and Llama 3, DeepSeek, Llama 2, Gemma.
 MARKER = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
@@ -161,65 +159,6 @@ def own_template(tokenizer: Any) -> str:
     if isinstance(own, Mapping):
         own = own.get("default")
     return own if isinstance(own, str) else ""
-
-
-class Renderer:
-    """Renders conversations with one template.
-
-    Args:
-        tokenizer: Gives the template its special tokens and its sandbox.
-        template: The template.
-
-    Attributes:
-        tokenizer: As given.
-        template: As given.
-    """
-
-    def __init__(self, tokenizer: Any, template: Template) -> None:
-        self.tokenizer = tokenizer
-        self.template = template
-        self._runnable = with_fixed_date(template.text)
-
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] = (),
-        *,
-        generation_prompt: bool = False,
-    ) -> str:
-        """Return the text of some turns.
-
-        Args:
-            messages: Turns as templates expect them.
-            tools: Tool schemas; none gives the template no tools at all.
-            generation_prompt: End with the start of an answer.
-
-        Raises:
-            TemplateError: If the template refuses the turns.
-        """
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                list(messages),
-                tools=list(tools) or None,
-                chat_template=self._runnable,
-                add_generation_prompt=generation_prompt,
-                tokenize=False,
-            )
-        except Exception as error:  # a template is a program: it can fail in any way
-            raise TemplateError(
-                f"the chat template ({self.template.source}) fails on the roles"
-                f" {[message['role'] for message in messages]}: {error}; choose another `template`"
-            ) from error
-        return text
-
-    def text(self, conversation: Conversation) -> str:
-        """Return the text of a whole conversation."""
-        return self.render(for_template(conversation.messages), conversation.tools)
-
-
-def for_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return turns as templates expect them."""
-    return [message.for_template() for message in messages]
 
 
 def with_fixed_date(template: str) -> str:

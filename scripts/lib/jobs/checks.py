@@ -149,12 +149,12 @@ def check_gate(
     """Refuse when the finding in *facts* forbids to go on.
 
     Args:
-        kind: `ledger`, `rendering`, `contract`, `verdict`, `proof`, `unsafe_code`, `metric` or
-            `chat_template`.
+        kind: `ledger`, `rendering`, `growth`, `contract`, `verdict`, `proof`, `unsafe_code`,
+            `metric` or `chat_template`.
         artifact: Id of the artifact that holds the finding.
         facts: The facts in its manifest, or whether its files hold a `chat_template`.
-        limit: Largest share of dropped rows or conversations, the metric that is asked for, or the
-            key of the config that gives a model a template.
+        limit: Largest share of dropped rows or conversations, or growth of tokens; the metric that
+            is asked for; or the key of the config that gives a model a template.
 
     Raises:
         GateError: with the evidence and what to do.
@@ -174,6 +174,15 @@ def check_gate(
         lost = sum(tokens["dropped"].values())
         if isinstance(limit, float | int) and lost > limit * tokens["conversations"]:
             raise GateError(f"{artifact}: {_lost_in_rendering(tokens, lost, limit)}")
+    elif kind == "growth":
+        tokens = facts["tokens"]
+        if isinstance(limit, float | int) and tokens["growth"] > limit:
+            raise GateError(
+                f"{artifact}: {tokens['turn_by_turn']} of {tokens['conversations']} conversations"
+                f" became a row for each turn, which makes {tokens['growth']:g} times their tokens,"
+                f" more than max_growth = {limit:g} allows. Train with `train_on: last_assistant`,"
+                " or with a template that leaves earlier turns as they were, or raise the limit"
+            )
     elif kind == "verdict":
         verdict = facts["verdict"]
         if verdict["verdict"] != "healthy":

@@ -40,6 +40,7 @@ class JudgedRow:
         reference: A good answer, or None.
         category: Its category, or None.
         tools: JSON schemas of what the assistant may call.
+        conversation: All of it, answer included, where a dataset holds it out.
     """
 
     id: str
@@ -47,6 +48,7 @@ class JudgedRow:
     reference: str | None
     category: str | None
     tools: Sequence[Mapping[str, Any]] = ()
+    conversation: Conversation | None = None
 
 
 def read_judged_rows(benchmark: Path, split: str | None) -> list[JudgedRow]:
@@ -74,4 +76,6 @@ def read_judged_rows(benchmark: Path, split: str | None) -> list[JudgedRow]:
 
 def _held_out(id_: str, conversation: Conversation) -> JudgedRow:
     *before, answer = (message.for_template() for message in conversation.messages)
-    return JudgedRow(id_, before, turn_text(answer), None, conversation.tools)
+    return JudgedRow(
+        id_, before, turn_text(answer), None, conversation.tools, conversation=conversation
+    )

@@ -67,6 +67,9 @@ def tune(
         {
             "template": template,
             "train_on": run.train_on,
+            "turns": run.turns,
+            "plain_answers": run.plain_answers,
+            "fold_reasoning": run.fold_reasoning,
             "max_length_tokens": run.training.max_length_tokens,
             "on_too_long": run.on_too_long,
         },
@@ -82,6 +85,7 @@ def tune(
         gates=[
             Gate("contract", shards),
             Gate("rendering", shards, dataset.max_dropped_fraction),
+            Gate("growth", shards, run.max_growth),
             *gates,
         ],
     )

@@ -6,6 +6,7 @@ from transformers import AutoTokenizer
 
 from scripts.lib.data.contract import Findings, golden_conversation, prove_template
 from scripts.lib.data.encoding import Encoder
+from scripts.lib.data.samples import SampleSpec
 from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from scripts.lib.errors import TemplateError
 from tests.chat_samples import (
@@ -38,9 +39,10 @@ def encoder(tokenizer):
     return Encoder(tokenizer)
 
 
-def proof(tokenizer, encoder, template, train_on="assistant", *, system=True, several=True):
-    findings = Findings(system=system, several=several, rows=1, trained_tokens=9)
-    return prove_template(renderer_of(tokenizer, template), encoder, train_on, findings)
+def proof(tokenizer, encoder, template, train_on="assistant", *, system=True, several=True, **more):
+    findings = Findings(system=system, several=several, plain=True, rows=1, trained_tokens=9)
+    spec = SampleSpec(train_on=train_on, **more)
+    return prove_template(renderer_of(tokenizer, template), encoder, spec, findings)
 
 
 def failed(contract):
@@ -61,9 +63,8 @@ def test_good_templates_pass_the_contract(tokenizer, encoder, template, train_on
 @pytest.mark.parametrize(
     ("template", "broken"),
     [
-        (THINKING, {"turns_are_prefixes", "content_is_verbatim", "end_of_turn_is_trained"}),
         (NO_END, {"end_of_turn_is_trained"}),
-        (DROPS_SYSTEM, {"content_is_verbatim"}),
+        (DROPS_SYSTEM, {"content_is_verbatim", "end_of_turn_is_trained"}),
         (FOREIGN, {"markers_are_single_tokens", "end_of_turn_is_trained"}),
         (DOUBLE_BOS, {"at_most_one_bos"}),
     ],
@@ -73,12 +74,28 @@ def test_a_bad_template_fails_with_evidence_and_no_error(tokenizer, encoder, tem
     assert failed(contract) == broken and not contract["passed"]
 
 
+def test_turns_that_later_ones_change_pass_unless_they_are_to_stand_together(tokenizer, encoder):
+    contract = proof(tokenizer, encoder, THINKING)
+    assert contract["passed"]
+    assert len(contract["golden"]["answers"]) == 2
+    found = {check["name"]: check["evidence"] for check in contract["checks"]}
+    assert "a row of its own" in found["answers_follow_their_prompts"]
+    together = proof(tokenizer, encoder, THINKING, turns="together")
+    assert failed(together) == {"answers_follow_their_prompts", "end_of_turn_is_trained"}
+
+
+def test_answers_that_must_reason_are_proved_on_answers_that_do(tokenizer, encoder):
+    findings = Findings(rows=1, trained_tokens=9)
+    spec = SampleSpec(plain_answers="reject")
+    contract = prove_template(renderer_of(tokenizer, TINY_TEMPLATE), encoder, spec, findings)
+    assert contract["passed"] and "</think>" in contract["golden"]["text"]
+
+
 def test_a_contract_asks_only_for_what_the_data_uses(tokenizer, encoder):
     assert proof(tokenizer, encoder, NO_SYSTEM, system=False)["passed"]
     with pytest.raises(TemplateError, match="System role"):
         proof(tokenizer, encoder, NO_SYSTEM)
     assert proof(tokenizer, encoder, THINKING, several=False)["passed"]
-    assert proof(tokenizer, encoder, THINKING, "last_assistant")["passed"]
 
 
 def test_a_lossy_tokenizer_fails_the_contract(folder):
@@ -93,7 +110,8 @@ def test_what_the_rows_showed_decides_too(tokenizer, encoder):
     renderer = renderer_of(tokenizer, TINY_TEMPLATE)
 
     def broken(**findings):
-        return failed(prove_template(renderer, encoder, "assistant", Findings(rows=1, **findings)))
+        found = Findings(rows=1, plain=True, **findings)
+        return failed(prove_template(renderer, encoder, SampleSpec(), found))
 
     assert broken(trained_tokens=1) == set()
     assert broken() == {"something_is_trained"}

@@ -100,10 +100,10 @@ def test_the_summary_file_holds_the_facts_and_empty_splits_have_no_file(run):
 def test_conversations_have_the_agreed_columns(run):
     _, tables, _ = run({"train.json": DATA / "sharegpt_tools.json"})
     row = tables["train"][0]
-    assert set(row) == {"conversation_id", "messages", "tools"}
+    assert set(row) == {"conversation_id", "messages", "tools", "template_arguments"}
     assert row["conversation_id"] == "train:0"
     assert [set(message) for message in row["messages"]] == [
-        {"role", "content", "name", "tool_calls"}
+        {"role", "content", "reasoning", "name", "tool_call_id", "tool_calls", "trained"}
     ] * 4
     function = json.loads(row["messages"][1]["tool_calls"])[0]["function"]
     assert function == {"name": "get_weather", "arguments": {"city": "Oslo"}}

@@ -4,15 +4,10 @@ import pytest
 
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.encoding import Encoded, Encoder
-from scripts.lib.data.masking import (
-    check_words,
-    loss_mask,
-    missing_words,
-    trained_turns,
-    turn_spans,
-)
+from scripts.lib.data.masking import loss_mask, tokens_in
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.templates import CHATML, load_fast_tokenizer
+from scripts.lib.data.turns import asked_turn, missing_words
 from tests.chat_samples import (
     DEFAULT_SYSTEM,
     DROPS_SYSTEM,
@@ -22,6 +17,7 @@ from tests.chat_samples import (
     TRIMMED,
     renderer_of,
     talk,
+    trained_texts,
 )
 from tests.tiny_model import make_tiny_model
 
@@ -39,24 +35,6 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def encoder(tokenizer):
     return Encoder(tokenizer)
-
-
-def trained_texts(tokenizer, encoder, template, conversation, train_on="assistant"):
-    """Return the text of each run of trained tokens."""
-    renderer = renderer_of(tokenizer, template)
-    text = renderer.text(conversation)
-    turns = trained_turns(conversation, train_on)
-    spans = turn_spans(renderer, conversation, text, turns)
-    check_words(conversation, text, turns, spans)
-    encoded = encoder.encode([text])[0]
-    mask = loss_mask(encoded, text, spans, encoder.special_ids).mask
-    runs, previous = [], 0
-    for number, trained in zip(encoded.ids, mask, strict=True):
-        if trained:
-            runs = runs if previous else [*runs, []]
-            runs[-1].append(number)
-        previous = trained
-    return encoder.decode(runs)
 
 
 def test_every_turn_of_our_chatml_with_tools_is_trained(tokenizer, encoder):
@@ -82,7 +60,8 @@ def test_each_answer_is_trained_with_its_end_and_nothing_else(tokenizer, encoder
     expected = ["é😀\n\nx<|im_end|>", "b  c<|im_end|>"]
     assert trained_texts(tokenizer, encoder, template, conversation) == expected
     assert (
-        trained_texts(tokenizer, encoder, template, conversation, "last_assistant") == expected[1:]
+        trained_texts(tokenizer, encoder, template, conversation, train_on="last_assistant")
+        == expected[1:]
     )
 
 
@@ -97,13 +76,20 @@ def test_a_template_without_end_of_turn_trains_the_words_only(tokenizer, encoder
     assert trained_texts(tokenizer, encoder, NO_END, talk("q", "a b")) == ["a b"]
 
 
-def test_a_thought_before_the_last_answer_is_trained_and_breaks_earlier_turns(tokenizer, encoder):
+def test_turns_that_later_ones_change_are_trained_as_they_are_asked_for(tokenizer, encoder):
     conversation = talk("q", "a", "r", "b")
-    last = trained_texts(tokenizer, encoder, THINKING, conversation, "last_assistant")
-    assert last == ["<think>\n</think>b<|im_end|>"]
+    both = ["<think>\n</think>a<|im_end|>", "<think>\n</think>b<|im_end|>"]
+    assert trained_texts(tokenizer, encoder, THINKING, conversation) == both
+    for spec in ({"train_on": "last_assistant"}, {"train_on": "last_assistant", "turns": "each"}):
+        assert trained_texts(tokenizer, encoder, THINKING, conversation, **spec) == both[1:]
     with pytest.raises(UnusableRow) as caught:
-        trained_texts(tokenizer, encoder, THINKING, conversation)
+        trained_texts(tokenizer, encoder, THINKING, conversation, turns="together")
     assert caught.value.reason == "turn_is_not_a_prefix"
+
+
+def test_tokens_count_where_they_begin():
+    encoded = Encoded(ids=[0, 1, 2, 3], spans=[(0, 1), (1, 3), (3, 5), (5, 6)])
+    assert tokens_in(encoded, [(0, 1), (2, 5)]) == [1, 0, 1, 0]
 
 
 def test_a_token_that_straddles_the_prompt_is_not_trained_and_one_behind_is():
@@ -137,10 +123,8 @@ def test_where_words_leave_what_was_rendered_is_shown(words, text, told):
 def test_words_that_a_template_leaves_out_are_told_with_turn_and_role(tokenizer):
     renderer = renderer_of(tokenizer, DROPS_SYSTEM)
     conversation = talk("Hi", "Ho", system="Answer in one word.")
-    text = renderer.text(conversation)
-    spans = turn_spans(renderer, conversation, text, [2])
     with pytest.raises(UnusableRow) as caught:
-        check_words(conversation, text, [2], spans)
+        asked_turn(renderer, conversation, 2, None)
     assert caught.value.reason == "content_not_rendered"
     assert caught.value.detail.startswith(
         "turn 0 (system): expected 'Answer in one word.', rendered '<|im_start|>user"

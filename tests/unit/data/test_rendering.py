@@ -210,12 +210,43 @@ def test_a_row_that_the_template_refuses_is_dropped_and_a_dataset_of_them_an_err
 def test_a_failing_contract_is_a_fact_with_evidence(run, chat):
     turns = [["q1", "a1"]]
     rows = [{"instruction": "q2", "output": "a2", "history": turns}]
-    facts, tables, out = run(chat(rows), template={"name": "thinking", "text": THINKING})
+    template = {"name": "thinking", "text": THINKING}
+    facts, tables, out = run(chat(rows), template=template, turns="together")
     assert not facts["contract"]["passed"] and not tables
     failing = {check["name"] for check in facts["contract"]["checks"] if not check["passed"]}
-    assert {"turns_are_prefixes", "something_is_trained"} <= failing
+    assert failing == {"something_is_trained"}
     assert facts["tokens"]["dropped"] == {"turn_is_not_a_prefix": 1}
     assert json.loads((out / "contract.json").read_text())["checks"] == facts["contract"]["checks"]
+
+
+def test_turns_that_later_ones_change_become_rows_of_their_own(run, chat, model):
+    rows = [*pairs("a0"), {"instruction": "q2", "output": "b" * 99, "history": [["q1", "a1"]]}]
+    template = {"name": "thinking", "text": THINKING}
+    folder = chat(rows)
+    facts, tables, _ = run(folder, template=template)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    found = {row["conversation_id"]: trained(row, tokenizer) for row in tables["train-00000"]}
+    assert found == {
+        "train:0": "<think>\n</think>a0<|im_end|>",
+        "train:1#1": "<think>\n</think>a1<|im_end|>",
+        "train:1#3": f"<think>\n</think>{'b' * 99}<|im_end|>",
+    }
+    tokens, split = facts["tokens"], facts["tokens"]["splits"]["train"]
+    assert facts["contract"]["passed"]
+    assert (tokens["conversations"], tokens["kept"], tokens["rows"]) == (2, 2, 3)
+    assert (split["conversations"], split["rows"], tokens["turn_by_turn"]) == (2, 3, 1)
+    lengths = {row["conversation_id"]: len(row["input_ids"]) for row in tables["train-00000"]}
+    once = lengths["train:0"] + lengths["train:1#3"]
+    assert tokens["growth"] == pytest.approx(sum(lengths.values()) / once, abs=1e-3)
+    short, tables, _ = run(folder, "short", template=template, max_length_tokens=100)
+    assert [row["conversation_id"] for row in tables["train-00000"]] == ["train:0", "train:1#1"]
+    assert short["tokens"]["dropped"] == {} and short["tokens"]["rows_dropped"] == {"too_long": 1}
+
+
+def test_each_asks_for_every_turn_by_itself(run, chat):
+    rows = [{"instruction": "q2", "output": "a2", "history": [["q1", "a1"]]}]
+    _, tables, _ = run(chat(rows), turns="each")
+    assert [row["conversation_id"] for row in tables["train-00000"]] == ["train:0#1", "train:0#3"]
 
 
 def test_the_contract_file_names_the_template_and_shows_a_golden_conversation(run, chat):

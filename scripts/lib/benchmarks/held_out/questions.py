@@ -6,6 +6,7 @@ rendering, and the mask of a trained last turn says which tokens are the answer.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -16,8 +17,12 @@ import pyarrow as pa
 
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.encoding import Encoder
-from scripts.lib.data.masking import difference, loss_mask, prompt_of, through_turn
-from scripts.lib.data.templates import Renderer, resolve_template
+from scripts.lib.data.masking import loss_mask
+from scripts.lib.data.reasoning import said
+from scripts.lib.data.records import UnusableRow
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.templates import resolve_template
+from scripts.lib.data.turns import AskedTurn, asked_turn
 from scripts.lib.errors import ScoreError, TemplateError
 from scripts.lib.questions.held_out_conversations import held_out_conversations
 from scripts.lib.questions.question import Answer, Question, answer_row
@@ -58,8 +63,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         limit: How many tokens that model reads.
 
     Raises:
-        ScoreError: There is no such conversation, or the template does not render a prompt as the
-            beginning of its conversation.
+        ScoreError: There is no such conversation, or the template can ask for none.
         TemplateError: There is no template or no fast tokenizer, or the template refuses a
             conversation.
     """
@@ -68,18 +72,34 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     encoder = Encoder(tokenizer)
     markers = template_markers(renderer)
     conversations = held_out_conversations(benchmark, split)
+    left_out: Counter[str] = Counter()
+    asked_any = False
     for index, conversation in enumerate(islice(conversations, spec.limit)):
         id_ = f"{split}:{index}"
-        prompt, reference = _tokens(renderer, encoder, conversation, id_)
+        try:
+            asked = asked_turn(renderer, conversation, len(conversation.messages) - 1, None)
+            reference = _tokens(encoder, asked)
+        except UnusableRow as error:
+            left_out[error.reason] += 1
+            print(f"left out, as in training: {id_}: {error}", flush=True)
+            continue
+        asked_any = True
         yield Question(
             id=id_,
             subject=split,
-            prompt=prompt,
-            doc={"answer": _said(conversation, renderer, prompt)},
+            prompt=asked.prompt,
+            doc={"answer": _said(conversation, asked)},
             shots=0,
-            requests=(reference, GreedyRequest(prompt, spec.max_new_tokens or 0)),
+            requests=(reference, GreedyRequest(asked.prompt, spec.max_new_tokens or 0)),
             task=None,
             grade=partial(_grade, markers),
+        )
+    if not asked_any:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in left_out.items())
+        raise ScoreError(
+            f"No held-out conversation of {benchmark} can be asked through this chat template"
+            f" ({reasons}). Give the runs another `template`, or leave this benchmark out for such"
+            " models."
         )
 
 
@@ -112,38 +132,22 @@ def _special_tokens(tokenizer: Any) -> list[Any]:
     return [token for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
-def _tokens(
-    renderer: Renderer, encoder: Encoder, conversation: Conversation, id_: str
-) -> tuple[str, ReferenceRequest]:
-    """Return the prompt of the last turn, and the tokens up to the turn and of it."""
-    last = len(conversation.messages) - 1
-    prompt = prompt_of(renderer, conversation, last)
-    text = through_turn(renderer, conversation, last)
-    if not text.startswith(prompt):
-        raise ScoreError(
-            f"Held-out conversation {id_}: the chat template does not render the prompt of the"
-            f" last answer as the beginning of the conversation ({difference(prompt, text)}), so"
-            " the answer's likelihood has no meaning. Give the runs another `template`, or leave"
-            " this benchmark out for such models."
-        )
-    (encoded,) = encoder.encode([text])
-    mask = loss_mask(encoded, text, [(len(prompt), len(text))], encoder.special_ids).mask
+def _tokens(encoder: Encoder, asked: AskedTurn) -> ReferenceRequest:
+    """Return the tokens up to a turn, and of it."""
+    (encoded,) = encoder.encode([asked.text])
+    span = (len(asked.prompt), len(asked.text))
+    mask = loss_mask(encoded, asked.text, [span], encoder.special_ids).mask
     if not any(mask):
-        raise ScoreError(
-            f"Held-out conversation {id_}: the chat template renders no token of the last answer."
-            " Give the runs another `template`."
-        )
+        raise UnusableRow("nothing_to_train_on", "the template renders no token of the last answer")
     first = mask.index(1)
     ids = encoded.ids[: first + sum(mask)]
-    return prompt, ReferenceRequest(tuple(ids[:first]), tuple(ids[first:]))
+    return ReferenceRequest(tuple(ids[:first]), tuple(ids[first:]))
 
 
-def _said(conversation: Conversation, renderer: Renderer, prompt: str) -> str:
+def _said(conversation: Conversation, asked: AskedTurn) -> str:
     """Return the reference answer: its words, or the rendering of its tool calls."""
     answer = conversation.messages[-1]
-    if not answer.tool_calls:
-        return answer.content
-    return through_turn(renderer, conversation, len(conversation.messages) - 1)[len(prompt) :]
+    return asked.written + asked.behind if answer.tool_calls else said(answer).answer
 
 
 def _grade(markers: Sequence[str], question: Question, replies: Sequence[Any]) -> HeldOutAnswer:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from scripts.lib.data.templates import Renderer, resolve_template
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.templates import resolve_template
+from scripts.lib.data.turns import prompt_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.rows import FILE_SUBJECT, JudgedRow, read_judged_rows
 from scripts.lib.questions.prompts import render
@@ -66,7 +68,8 @@ def _prompts(rows: Sequence[JudgedRow], split: str | None, tokenizer: Any) -> It
         return
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     for row in rows:
-        yield renderer.render(row.messages, row.tools, generation_prompt=True)
+        if row.conversation is not None:
+            yield prompt_of(renderer, row.conversation, len(row.conversation.messages) - 1)
 
 
 def _answer(question: Question, replies: Sequence[GreedyAnswer]) -> _Said:

@@ -13,7 +13,8 @@ from scripts.lib.benchmarks.held_out.adherence import grade_all
 from scripts.lib.benchmarks.held_out.questions import template_markers
 from scripts.lib.benchmarks.held_out.scores import aggregate_held_out
 from scripts.lib.data.formatting import FormatSpec, format_chat
-from scripts.lib.data.templates import CHATML, Renderer, Template
+from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.templates import CHATML, Template
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.requests import GreedyAnswer
 from tests.tiny_model import make_tiny_model
@@ -180,7 +181,7 @@ def test_a_template_whose_prompt_is_no_beginning_is_refused(model, chat, tmp_pat
     template = CHATML.replace("'<|im_start|>assistant\\n' }}", "'<|im_start|>assistant\\nHm ' }}")
     assert template != CHATML
     (copy / "chat_template.jinja").write_text(template)
-    with pytest.raises(ScoreError, match="does not render the prompt of the last answer as the"):
+    with pytest.raises(ScoreError, match=r"can be asked through.*prompt_is_not_a_prefix"):
         score(held_out(), copy, chat, tmp_path)
 
 

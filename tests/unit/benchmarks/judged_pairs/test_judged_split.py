@@ -14,6 +14,7 @@ from scripts.lib.benchmarks.held_out import questions as held_out_questions
 from scripts.lib.benchmarks.judged_pairs import questions as judged_questions
 from scripts.lib.data.formatting import FormatSpec
 from scripts.lib.data.formatting import format_chat as make_chat
+from scripts.lib.data.templates import CHATML
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import load_pairs
 from scripts.lib.judge.rows import read_judged_rows
@@ -78,6 +79,7 @@ def test_a_split_without_answers_is_named(chat):
 
 def test_models_are_asked_what_held_out_asks_them(chat, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path / "tiny"))
+    tokenizer.chat_template = CHATML
     held_out = list(held_out_questions.questions(answers_spec("held_out"), chat, tokenizer, 2048))
     judged = list(judged_questions.questions(answers_spec("judged_pairs"), chat, tokenizer, 2048))
     assert [one.id for one in judged] == [one.id for one in held_out]
