@@ -165,6 +165,7 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
     ]
     contract = {"contract": {"passed": True, "checks": checks}}
     rendered = {"conversations": 985, "kept": 962, "truncated": 7, "control_text_defused": 0}
+    rendered |= {"rows": 970, "rows_dropped": {"too_long": 2}, "turn_by_turn": 10, "growth": 1.25}
     rendered |= {"dropped": {"too_long": 19, "template_refuses": 4}}
     rendered["splits"] = {
         "train": {"conversations": 860, "tokens": 61_000, "trained_tokens": 31_204},

@@ -159,13 +159,21 @@ def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> li
             counts = {
                 "Conversations": tokens["conversations"],
                 "Rendered": tokens["kept"],
+                "Turn by turn": tokens["turn_by_turn"],
                 "Dropped": sum(dropped.values()) - too_long,
                 "Too long": too_long,
+                "Rows": tokens["rows"],
                 "Cut": tokens["truncated"],
                 "Tokens": sum(split["tokens"] for split in rendered),
                 "Trained tokens": sum(split["trained_tokens"] for split in rendered),
             }
-            view = _counted("conversation in the chat template", counts, dropped)
+            lost_rows = {
+                f"one turn of several: {why}": n for why, n in tokens["rows_dropped"].items()
+            }
+            reasons = {**dropped, **lost_rows}
+            view = _counted("conversation in the chat template", counts, reasons)
+            if tokens["turn_by_turn"]:
+                view["counts"]["Tokens grew by"] = f"{tokens['growth']:.2f} times"
             views.append({"name": manifests[id_]["slug"], "who": who, **view})
     return views
 

@@ -50,7 +50,7 @@ class RowSummary(TypedDict):
 
 
 class SplitTokens(TypedDict):
-    """Tokens of the conversations of a split, and those that the loss looks at."""
+    """Tokens of the rows of a split, and those that the loss looks at."""
 
     tokens: int
     trained_tokens: int
@@ -61,8 +61,12 @@ class TokenSummary(TypedDict):
 
     conversations: int
     kept: int
+    rows: int
+    turn_by_turn: int
+    growth: float
     truncated: int
     dropped: dict[str, int]
+    rows_dropped: dict[str, int]
     splits: dict[str, SplitTokens]
 
 

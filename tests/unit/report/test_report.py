@@ -139,8 +139,8 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     assert "! overfitting" in text and "was lowest at step 30" in text
     assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
     assert "31,204 trained tokens Epochs 2" in text and "31,204 trained tokens Epochs 1" in text
-    assert "985 962 4 19 7 68,000 34,300" in text
-    assert "too long 19 template refuses 4" in text
+    assert "985 962 10 4 19 970 7 68,000 34,300 1.25 times" in text
+    assert "too long 19 template refuses 4 one turn of several: too long 2" in text
     assert "empty assistant 12 duplicate 3" in text and "orders used by gentle, eager" in text
     assert "✓ passed 3 of 3 checks gentle, eager" in text
     assert "✗ failed 1 of 2 checks eager" in text
