@@ -3,54 +3,30 @@
 Templates are untrusted code from model repositories; they run in the sandbox of transformers.
 """
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from scripts.lib.data.conversation import Conversation, Message, TurnForm
+from scripts.lib.data.conversation import REASONING_KEYS, Conversation, TurnForm
+from scripts.lib.data.ends import (
+    ANSWERING,
+    ARGUMENT,
+    TOOLS,
+    AnswerEnds,
+    ControlTokens,
+    calling,
+    find_ends,
+)
 from scripts.lib.data.reasoning import CLOSE, handed_over
 from scripts.lib.data.templates import Template, with_fixed_date
 from scripts.lib.errors import TemplateError
 
 # Words that no template changes, by which one is tried out.
-_PROBE = "tunesmith1"
 _REASONED = "tunesmith2"
-_ARGUMENT = "tunesmith3"
-_PROBES = (
-    Message(role="user", content="?"),
-    Message(role="assistant", content=_PROBE, reasoning=_REASONED),
-)
-_CALLING = (
-    Message(role="user", content="?"),
-    Message(
-        role="assistant",
-        content="",
-        tool_calls=(
-            {
-                "type": "function",
-                "id": "abcdefghi",  # Mistral's templates ask for nine letters
-                "function": {"name": "probe", "arguments": {"key": _ARGUMENT}},
-            },
-        ),
-    ),
-)
-_TOOLS = (
-    {
-        "type": "function",
-        "function": {
-            "name": "probe",
-            "description": "?",
-            "parameters": {
-                "type": "object",
-                "properties": {"key": {"type": "string", "description": "?"}},
-                "required": ["key"],
-            },
-        },
-    },
-)
+_REASONING = (ANSWERING[0], {**ANSWERING[1], **dict.fromkeys(REASONING_KEYS, _REASONED)})
 
 
 class Renderer:
@@ -63,6 +39,7 @@ class Renderer:
     Attributes:
         tokenizer: As given.
         template: As given.
+        control: The tokenizer's control tokens in text.
         knows_reasoning: Whether the template writes or cuts reasoning.
     """
 
@@ -70,22 +47,20 @@ class Renderer:
         self.tokenizer = tokenizer
         self.template = template
         self._runnable = with_fixed_date(template.text)
-        special = [
-            token.content for token in tokenizer.added_tokens_decoder.values() if token.special
-        ]
-        longest_first = sorted(special, key=lambda text: (-len(text), text))
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self.control = ControlTokens(tokenizer)
 
     @cached_property
     def form(self) -> TurnForm:
         """In which form the template takes reasoning and calls, found by trying."""
         found = TurnForm(reasoning="keys")
-        if _REASONED not in self._tried(_PROBES, found):
+        if _REASONED not in self._tried(_REASONING):
             found = replace(found, reasoning="content" if self._cuts_reasoning else "unknown")
-        as_text = replace(found, arguments="text")
-        if _ARGUMENT in self._tried(_CALLING, found, _TOOLS):
-            return found
-        return as_text if _ARGUMENT in self._tried(_CALLING, as_text, _TOOLS) else found
+        for form in (found, replace(found, arguments="text")):
+            whole = {"key": ARGUMENT}
+            given = whole if form.arguments == "object" else json.dumps(whole)
+            if ARGUMENT in self._tried(calling(given), TOOLS):
+                return form
+        return found
 
     @cached_property
     def knows_reasoning(self) -> bool:
@@ -93,34 +68,13 @@ class Renderer:
         return self.form.reasoning != "unknown"
 
     @cached_property
-    def answer_end(self) -> str:
-        """The control token with which a plain answer ends, or ''."""
-        text = self._tried(_PROBES, TurnForm(reasoning="unknown"))
-        ends = self.control_ends(text, text.rfind(_PROBE) + len(_PROBE))
-        return ends[0][0] if ends else ""
+    def ends(self) -> AnswerEnds:
+        """With what the template ends answers and calls."""
+        return find_ends(self.control, self._tried)
 
     @property
     def _cuts_reasoning(self) -> bool:
         return CLOSE in self.template.text
-
-    def control_ends(self, text: str, start: int) -> list[tuple[str, int]]:
-        """Return the control tokens that end a text and nothing but white space between them.
-
-        Args:
-            text: A rendering.
-            start: What stands before this character is not looked at.
-
-        Returns:
-            Each with the place where it ends, in order.
-        """
-        ends: list[tuple[str, int]] = []
-        place = len(text.rstrip())
-        for found in reversed(list(self._control.finditer(text, start))):
-            if text[found.end() : place].strip():
-                break
-            ends.insert(0, (found.group(), found.end()))
-            place = found.start()
-        return ends
 
     def render(
         self,
@@ -174,10 +128,10 @@ class Renderer:
         )
 
     def _tried(
-        self, messages: Sequence[Message], form: TurnForm, tools: Sequence[Mapping[str, Any]] = ()
+        self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
     ) -> str:
         """Return the text of probing turns, or nothing where the template refuses them."""
         try:
-            return self.render([message.for_template(form) for message in messages], tools)
+            return self.render(turns, tools)
         except TemplateError:
             return ""

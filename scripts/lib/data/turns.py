@@ -179,17 +179,13 @@ def _rendered(
 def _first_end(renderer: Renderer, message: Message, words: str, whole: str) -> int:
     """Return where the first control token behind a turn's words ends, in characters of *whole*.
 
-    Without one that is where its text ends, white space aside. Of several in a row, such as those
-    behind a call, the one that ends plain answers counts, if it is among them.
+    Without one that is where its text ends, white space aside.
     """
     calls = message.tool_calls
     last = str(calls[-1]["function"]["name"]) if calls else words.strip()
     start = whole.rfind(last) + len(last)
-    ends = renderer.control_ends(whole, start)
-    if not ends:
-        return len(whole.rstrip())
-    usual = renderer.answer_end
-    return next((place for text, place in ends if text == usual), ends[0][1])
+    found = renderer.control.first_end(whole, start, renderer.ends.answer)
+    return found[1] if found else len(whole.rstrip())
 
 
 def difference(prefix: str, text: str) -> str:

@@ -183,13 +183,16 @@ def _check_same_stops(after: Mapping[str, Any], wanted: Stops) -> Check:
     """The model stops by itself at the tokens at which scoring stopped it, and at no other."""
     found = named_stops(after)
     told = f"Stops at {_listed(found)}; scoring stops at {_listed(wanted.tokens)}."
-    if wanted.end_of_turn and wanted.end_token is None:
+    ends = wanted.ends
+    if ends.answer and wanted.end_token is None:
         told += (
-            f" The template ends an answer with {wanted.end_of_turn!r}, which is no token of its"
+            f" The template ends an answer with {ends.answer!r}, which is no token of its"
             " own: no generation config can name it."
         )
-    elif wanted.end_of_turn:
-        told += f" The template ends an answer with {wanted.end_of_turn!r}: {wanted.end_token}."
+    elif ends.answer:
+        told += f" The template ends an answer with {ends.answer!r}: {wanted.end_token}."
+    if ends.call:
+        told += f" It ends a call with {ends.call!r}: {wanted.call_token}."
     return make_check("stops", set(found) == set(wanted.tokens), told)
 
 

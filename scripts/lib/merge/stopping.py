@@ -4,18 +4,19 @@
 
 A base's generation config knows nothing of a template that was chosen for a run. Gemma's names 1,
 and its template ends a turn with `<end_of_turn>`, 106: a model that learnt to say 106 would talk on
-for both sides. So the end of a turn is added to what the generation config names.
+for both sides. So what ends answers and calls is added to what the generation config names.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from scripts.lib.data.templates import end_token, own_template, stop_tokens, turn_end
+from scripts.lib.data.ends import AnswerEnds, answer_ends, end_token, stop_tokens
+from scripts.lib.data.templates import own_template
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.adapter import GENERATION_CONFIG, carried_files
 
@@ -30,22 +31,29 @@ class Stops:
 
     Attributes:
         tokens: Ids of all tokens that end an answer, those of the base's generation config first.
-        end_of_turn: What the chat template writes behind an answer; '' if nothing, or no template.
+        ends: With what the chat template ends answers and calls.
         end_token: The token that ends an answer there; None where it is several ordinary ones.
+        call_token: The same for calls.
     """
 
     tokens: tuple[int, ...]
-    end_of_turn: str
+    ends: AnswerEnds
     end_token: int | None
+    call_token: int | None
 
 
 class NamedStops(TypedDict):
-    """What became of a merged model's generation config; as in `Stops`, and what was added."""
+    """What became of a merged model's generation config; as in `Stops`, and what was added.
+
+    Of calls nothing is said where they end as answers do.
+    """
 
     tokens: list[int]
     added: list[int]
     end_of_turn: str
     end_token: int | None
+    end_of_call: NotRequired[str]
+    call_token: NotRequired[int | None]
 
 
 def name_stops(model: Path, adapter: Path, merged: Path) -> NamedStops:
@@ -70,12 +78,15 @@ def name_stops(model: Path, adapter: Path, merged: Path) -> NamedStops:
         written = {**kept, STOPS: list(stops.tokens)}
         text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
         (merged / GENERATION_CONFIG).write_text(text, encoding="utf-8")
-    return {
+    facts: NamedStops = {
         "tokens": list(stops.tokens),
         "added": added,
-        "end_of_turn": stops.end_of_turn,
+        "end_of_turn": stops.ends.answer,
         "end_token": stops.end_token,
     }
+    if stops.ends.call:
+        facts |= {"end_of_call": stops.ends.call, "call_token": stops.call_token}
+    return facts
 
 
 def find_stops(tokenizer_folder: Path, settings: Mapping[str, Any]) -> Stops:
@@ -91,7 +102,7 @@ def find_stops(tokenizer_folder: Path, settings: Mapping[str, Any]) -> Stops:
     declared = named_stops(settings)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder), trust_remote_code=False)
-        end = turn_end(tokenizer) if own_template(tokenizer) else ""
+        ends = answer_ends(tokenizer) if own_template(tokenizer) else AnswerEnds()
     # The files are a stranger's, and a template is a program: both can fail in any way.
     except Exception as error:
         raise MergeError(
@@ -99,11 +110,12 @@ def find_stops(tokenizer_folder: Path, settings: Mapping[str, Any]) -> Stops:
             f" ends ({type(error).__name__}: {error}). Repair them in the adapter's folder, or"
             " train the adapter again with another `template`."
         ) from error
-    found = stop_tokens(tokenizer, declared, (end,))
+    found = stop_tokens(tokenizer, declared, ends.texts)
     return Stops(
         tokens=(*declared, *(token for token in found if token not in declared)),
-        end_of_turn=end,
-        end_token=end_token(tokenizer, end),
+        ends=ends,
+        end_token=end_token(tokenizer, ends.answer),
+        call_token=end_token(tokenizer, ends.call),
     )
 
 

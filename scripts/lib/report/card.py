@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 CARD = "README.md"
 LICENSE_KEYS = ("license", "license_name", "license_link")
@@ -77,6 +77,8 @@ class Stops(TypedDict):
     tokens: list[int]
     end_of_turn: str
     end_token: int | None
+    end_of_call: NotRequired[str]
+    call_token: NotRequired[int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +247,12 @@ def stop_words(stops: Stops) -> str:
             f" generation config can name it. {named} Stop at the text yourself, for example with"
             " `model.generate(..., stop_strings=[...], tokenizer=tokenizer)`."
         )
-    return f"The chat template ends an answer with {shown} (token {stops['end_token']}). {named}"
+    call = ""
+    if stops.get("end_of_call"):
+        call = f", and a call with `{stops['end_of_call']}` (token {stops['call_token']})"
+    return (
+        f"The chat template ends an answer with {shown} (token {stops['end_token']}){call}. {named}"
+    )
 
 
 def _listed(tokens: list[int]) -> str:

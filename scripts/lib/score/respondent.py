@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from scripts.lib.data.templates import stop_tokens
+from scripts.lib.data.ends import stop_tokens
 from scripts.lib.device import compute_device, visible_gpus
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.question import Answer, Question

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.benchmarks import kinds
+from scripts.lib.data.ends import answer_ends
 from scripts.lib.data.parquet import table_of
-from scripts.lib.data.templates import split_markers, turn_end
+from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed
@@ -176,7 +177,7 @@ def score_benchmark(
         tokenizer=tokenizer,
         dtype=spec.dtype,
         batch_size=batch_size,
-        ends=(turn_end(tokenizer),) if spec.chat_template else (),
+        ends=answer_ends(tokenizer).texts if spec.chat_template else (),
         context=context,
     )
     respondent = Respondent(spec.backend, loading)

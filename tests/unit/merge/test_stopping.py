@@ -8,7 +8,8 @@ import pytest
 import trl
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from scripts.lib.data.templates import CHATML, end_token, stop_tokens, turn_end
+from scripts.lib.data.ends import answer_ends, end_token, stop_tokens
+from scripts.lib.data.templates import CHATML
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proof_files import check_stops
@@ -21,13 +22,18 @@ from tests.unit.merge.test_merging import make_adapter
 
 SHIPPED = Path(trl.__file__).parent / "chat_templates"
 # Control tokens of real models, at ids of their own: not where any model's eos is.
-ADDED = ("<bos>", "<start_of_turn>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "</s>")
+ADDED = (
+    *("<bos>", "<start_of_turn>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "</s>"),
+    *("<|return|>", "<|call|>"),
+)
+SYSTEM = "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}"
 ENDS = {
     "ChatML": (CHATML, "<|im_end|>"),
     "Gemma": ((SHIPPED / "gemma.jinja").read_text(), "<end_of_turn>"),
     "Llama 3": ((SHIPPED / "llama3.jinja").read_text(), "<|eot_id|>"),
     # It writes the end of the text behind that of the last turn.
     "Phi 3": ((SHIPPED / "phi3.jinja").read_text(), "<|end|>"),
+    "default system turn": (SYSTEM + CHATML, "<|im_end|>"),
 }
 PLAIN = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} ### End\n{% endfor %}"
 NOTHING = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -99,7 +105,7 @@ def at_scoring(folder, *, chat_template):
         tokenizer=tokenizer,
         dtype="float32",
         batch_size=1,
-        ends=(turn_end(tokenizer),) if chat_template else (),
+        ends=answer_ends(tokenizer).texts if chat_template else (),
         context=64,
     )
     return set(load_backend("hf", loading).model.generation_config.eos_token_id)
@@ -126,7 +132,7 @@ def test_a_merged_model_stops_where_scoring_stops(made, tmp_path, kind, eos, fil
     (token,) = ids(adapter, end)
     own = ids(adapter, "<|endoftext|>")
     named = [] if eos is None else [eos] if isinstance(eos, int) else eos
-    assert facts["end_of_turn"].startswith(end)
+    assert facts["end_of_turn"] == end
     assert facts["end_token"] == token
     assert facts["tokens"][: len(named)] == named  # who takes the first one finds it in its place
     assert set(facts["tokens"]) == {*named, *own, token}
@@ -135,6 +141,21 @@ def test_a_merged_model_stops_where_scoring_stops(made, tmp_path, kind, eos, fil
     found = proof(model, adapter, tmp_path / "merged")
     assert all(check["passed"] for check in found.values()), found
     assert str(token) in found["stops"]["evidence"]
+
+
+def test_a_call_stops_where_it_ends_in_another_way(made, tmp_path):
+    template = (SHIPPED / "gptoss.jinja").read_text()
+    model, adapter = variant(made, tmp_path, template=template)
+    facts = merged_of(model, adapter, tmp_path / "merged")
+    answer, call = ids(adapter, "<|return|>", "<|call|>")
+    assert (facts["end_of_turn"], facts["end_token"]) == ("<|return|>", answer)
+    assert (facts["end_of_call"], facts["call_token"]) == ("<|call|>", call)
+    assert at_generation(tmp_path / "merged") == {0, answer, call}
+    assert at_scoring(tmp_path / "merged", chat_template=True) == {0, answer, call}
+    found = proof(model, adapter, tmp_path / "merged")
+    assert all(check["passed"] for check in found.values()), found
+    assert f"'<|call|>': {call}" in found["stops"]["evidence"]
+    assert f"a call with `<|call|>` (token {call})" in stop_words(facts)
 
 
 def test_what_else_generates_stays_as_it_was(made, tmp_path):
@@ -260,7 +281,7 @@ def test_scoring_merging_and_proof_count_the_same(made, declared):
     tokenizer = load_tokenizer(made[0], chat_template=False)
     tokenizer.chat_template = CHATML
     named = [declared] if isinstance(declared, int) else declared or []
-    found = stop_tokens(tokenizer, declared, (turn_end(tokenizer),))
+    found = stop_tokens(tokenizer, declared, answer_ends(tokenizer).texts)
     (end,) = ids(made[0], "<|im_end|>")
     assert found == sorted({*named, tokenizer.eos_token_id, end})
     assert end_token(tokenizer, "") is None

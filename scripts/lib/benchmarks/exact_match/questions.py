@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from scripts.lib.benchmarks.exact_match.rows import answer_fault
-from scripts.lib.data.templates import turn_end
+from scripts.lib.data.ends import answer_ends
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import render
 from scripts.lib.questions.question import Answer, Question, answer_row
@@ -50,7 +50,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         prompts,
         [row["answer"] for row in rows],
         max_new_tokens=spec.max_new_tokens,
-        until=turn_end(tokenizer) if spec.chat_template else "",
+        until=answer_ends(tokenizer).texts if spec.chat_template else (),
     )
     # The prompts carry their template already, so lm-eval gets them as plain text.
     yield from ask(task, _ONLY_SUBJECT, chat=None, grade=_grade)
@@ -81,7 +81,12 @@ def _read(benchmark: Path, *, chat_template: bool, limit: int | None) -> list[Ro
 
 
 def _task(
-    name: str, prompts: Sequence[str], answers: Sequence[str], *, max_new_tokens: int, until: str
+    name: str,
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    *,
+    max_new_tokens: int,
+    until: Sequence[str],
 ) -> Row:
     """Return an lm-eval task that generates greedily and compares with the answer.
 
@@ -90,7 +95,7 @@ def _task(
         prompts: The exact texts that the model goes on with (template already applied).
         answers: The expected texts, one per prompt.
         max_new_tokens: Longest generation, in tokens.
-        until: Text that ends a turn beside the tokenizer's end token; empty when there is none.
+        until: Texts that end a turn beside the tokenizer's end token.
     """
     docs = [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]
     return {
@@ -102,7 +107,7 @@ def _task(
         "doc_to_text": _prompt,
         "doc_to_target": _answer,
         "generation_kwargs": {
-            "until": [until] if until else [],
+            "until": list(until),
             "max_gen_toks": max_new_tokens,
             "do_sample": False,
         },

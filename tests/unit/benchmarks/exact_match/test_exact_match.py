@@ -7,7 +7,8 @@ from datetime import datetime
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scripts.lib.data.templates import turn_end
+from scripts.lib.benchmarks.exact_match.questions import questions
+from scripts.lib.data.ends import answer_ends
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import load_tokenizer, render
 from scripts.lib.score.respondent import Loading, load_backend
@@ -90,10 +91,8 @@ def test_generation_is_greedy_whatever_the_model_s_generation_config_says(talker
 END_OF_TEXT = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
 
-@pytest.mark.parametrize(
-    ("more", "end"), [("", "<|im_end|>"), (END_OF_TEXT, "<|im_end|>\n<|endoftext|>")]
-)
-def test_answers_end_where_the_template_ends_a_turn(model, tmp_path, more, end):
+@pytest.mark.parametrize("more", ["", END_OF_TEXT])
+def test_answers_end_where_the_template_ends_a_turn(model, tmp_path, more):
     ending = shutil.copytree(model, tmp_path / "ending")
     config = json.loads((ending / "tokenizer_config.json").read_text())
     config["eos_token"] = "<|endoftext|>"
@@ -102,18 +101,21 @@ def test_answers_end_where_the_template_ends_a_turn(model, tmp_path, more, end):
     (ending / "chat_template.jinja").write_text(CHATML + more)
     folder = write_questions(tmp_path / "questions", QUESTIONS)
     tokenizer = load_tokenizer(ending, chat_template=True)
-    assert turn_end(tokenizer) == end != tokenizer.eos_token
+    assert answer_ends(tokenizer).texts == ("<|im_end|>",)
+    assert tokenizer.eos_token != "<|im_end|>"
     loading = Loading(
         model=ending,
         adapter=None,
         tokenizer=tokenizer,
         dtype="float32",
         batch_size=2,
-        ends=(turn_end(tokenizer),),
+        ends=answer_ends(tokenizer).texts,
         context=128,
     )
     ends = load_backend("hf", loading).model.generation_config.eos_token_id
     assert set(ends) == {0, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    asked = next(iter(questions(exact_spec(), folder, tokenizer, 128)))
+    assert asked.requests[0].args[1]["until"] == ["<|im_end|>"]
     assert len(score(exact_spec(), ending, folder, tmp_path)[1]) == 3
 
 
