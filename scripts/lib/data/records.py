@@ -179,9 +179,12 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
     # It takes a while to import, which planning need not wait for other files.
     import pyarrow.parquet as pq
 
+    from scripts.lib.data.arrow_rows import cleaner
+
     with pq.ParquetFile(path) as table:
+        clean = cleaner(table.schema_arrow)
         for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            yield from batch.to_pylist()
+            yield from map(clean, batch.to_pylist())
 
 
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {

@@ -1,0 +1,37 @@
+"""Rows of tables come out as they were written: no keys of other rows, JSON as JSON."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scripts.lib.data.records import read_rows
+
+
+def read(folder, rows):
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+    return list(read_rows(folder / "train.parquet"))
+
+
+def test_no_object_gains_the_keys_of_another(tmp_path):
+    rows = [{"turns": [{"arguments": {"city": "Bonn"}}, {"arguments": {"date": "2025"}}]}]
+    assert read(tmp_path, rows) == rows
+
+
+def test_columns_and_items_of_lists_that_are_null_stay(tmp_path):
+    rows = [{"a": None, "b": [None, "x"], "c": {"enum": ["x", None]}}, {"a": 1, "b": [], "c": None}]
+    assert read(tmp_path, rows) == rows
+
+
+def test_nulls_inside_json_texts_stay_and_texts_stay_texts(tmp_path):
+    rows = [{"turns": [{"arguments": '{"city": null}', "name": None}]}]
+    assert read(tmp_path, rows) == [{"turns": [{"arguments": '{"city": null}'}]}]
+
+
+def test_cells_of_the_type_json_are_read_with_the_nulls_that_were_written(tmp_path):
+    turns = [{"role": "user", "content": None}, "plain", ["a", None]]
+    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(list(map(json.dumps, turns))))
+    prompt = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['"Hi"']))
+    table = pa.table({"turns": pa.ListArray.from_arrays([0, 3], texts), "prompt": prompt})
+    pq.write_table(table, tmp_path / "train.parquet")
+    assert list(read_rows(tmp_path / "train.parquet")) == [{"turns": turns, "prompt": "Hi"}]
