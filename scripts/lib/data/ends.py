@@ -72,6 +72,10 @@ class ControlTokens:
         longest_first = sorted(special, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
+    def in_text(self, text: str) -> list[tuple[str, int]]:
+        """Return the control tokens of a text, each with the place where it ends, in order."""
+        return [(found.group(), found.end()) for found in self._pattern.finditer(text)]
+
     def at_end(self, text: str, start: int) -> list[tuple[str, int]]:
         """Return the control tokens that end a text and nothing but white space between them.
 

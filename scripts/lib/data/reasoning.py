@@ -148,11 +148,13 @@ def reasoned(prompt: str, texts: Mapping[str, str], one: Said) -> str | None:
             "the prompt holds an empty reasoning already, and the row has one of its own",
         )
     reasoning = one.reasoning or ""
-    for way, text in texts.items():
-        behind = written_behind(prompt, text) if way != "without" else None
+    without = texts.get("without")
+    for text in texts.values():
+        # What is rendered alike without a reasoning holds none, whatever words it shares.
+        holds = without is None or text.split() != without.split()
+        behind = written_behind(prompt, text) if holds else None
         if behind is not None and _holds_once(behind, reasoning, opened=state == "open"):
             return behind
-    without = texts.get("without")
     if state == "open" and without is not None and without.startswith(head):
         rest = without[len(head) :]
         if OPEN not in rest.replace(one.answer, ""):
@@ -161,7 +163,9 @@ def reasoned(prompt: str, texts: Mapping[str, str], one: Said) -> str | None:
     return None
 
 
-def plain(prompt: str, text: str, choice: PlainAnswers | None, *, knows: bool) -> str | None:
+def plain(
+    prompt: str, text: str, choice: PlainAnswers | None, *, knows: bool, tags: bool
+) -> str | None:
     """Return what a model has to write that answers at once.
 
     Args:
@@ -169,12 +173,14 @@ def plain(prompt: str, text: str, choice: PlainAnswers | None, *, knows: bool) -
         text: The conversation up to its turn.
         choice: What becomes of it; None is the default behind this prompt.
         knows: Whether the template knows of reasoning.
+        tags: Whether it writes or cuts reasoning between `<think>` and `</think>`.
 
     Returns:
         The text behind the prompt; None if *text* does not go on from there.
 
     Raises:
-        UnusableRow: If such rows are rejected, or the opened reasoning would never be closed.
+        UnusableRow: If such rows are rejected, the opened reasoning would never be closed, or an
+            empty one is asked for where the template writes reasoning in other tags.
     """
     state, head = prompt_state(prompt)
     chosen = choice or default_plain_answers(state)
@@ -197,6 +203,12 @@ def plain(prompt: str, text: str, choice: PlainAnswers | None, *, knows: bool) -
         return f"{CLOSE}\n\n{text[len(head) :].lstrip()}"
     if behind is None or state == "closed" or chosen != "close_empty" or not knows:
         return behind
+    if not tags:
+        raise UnusableRow(
+            "no_empty_reasoning",
+            f"`plain_answers: close_empty` would write {OPEN} and {CLOSE}, and this template"
+            " writes reasoning in tags of its own; `as_template` and `reject` work",
+        )
     return behind if behind.lstrip().startswith(OPEN) else f"{OPEN}\n\n{CLOSE}\n\n{behind}"
 
 

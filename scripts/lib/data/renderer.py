@@ -10,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from scripts.lib.data.conversation import REASONING_KEYS, Conversation, TurnForm
+from scripts.lib.data.conversation import PLAIN_FORM, REASONING_KEYS, Conversation, TurnForm
 from scripts.lib.data.ends import (
     ANSWERING,
     ARGUMENT,
@@ -26,7 +26,6 @@ from scripts.lib.errors import TemplateError
 
 # Words that no template changes, by which one is tried out.
 _REASONED = "tunesmith2"
-_REASONING = (ANSWERING[0], {**ANSWERING[1], **dict.fromkeys(REASONING_KEYS, _REASONED)})
 
 
 class Renderer:
@@ -52,15 +51,19 @@ class Renderer:
     @cached_property
     def form(self) -> TurnForm:
         """In which form the template takes reasoning and calls, found by trying."""
-        found = TurnForm(reasoning="keys")
-        if _REASONED not in self._tried(_REASONING):
-            found = replace(found, reasoning="content" if self._cuts_reasoning else "unknown")
+        found = PLAIN_FORM
+        tried = self._tried(_reasoning(ANSWERING))
         for form in (found, replace(found, arguments="text")):
             whole = {"key": ARGUMENT}
             given = whole if form.arguments == "object" else json.dumps(whole)
-            if ARGUMENT in self._tried(calling(given), TOOLS):
-                return form
-        return found
+            text = self._tried(_reasoning(calling(given)), TOOLS)
+            if ARGUMENT in text:
+                # Some (Gemma 4's first) write reasoning only beside calls.
+                found, tried = form, tried + text
+                break
+        if _REASONED in tried:
+            return found
+        return replace(found, reasoning="content" if self.knows_tags else "unknown")
 
     @cached_property
     def knows_reasoning(self) -> bool:
@@ -73,8 +76,23 @@ class Renderer:
         return find_ends(self.control, self._tried)
 
     @property
-    def _cuts_reasoning(self) -> bool:
+    def knows_tags(self) -> bool:
+        """Whether the template writes or cuts reasoning between `<think>` and `</think>`."""
         return CLOSE in self.template.text
+
+    def continuation(self, prompt: str, text: str) -> str | None:
+        """Return what *text* has behind the start of its last answer, if that start is *prompt*'s.
+
+        Some templates (Mistral's) write the system text or the tools only where a question is the
+        last turn. Then the two differ before the answer in what stands between the same control
+        tokens, and the answer is what follows the last of them.
+        """
+        tokens = self.control.in_text(prompt)
+        same = self.control.in_text(text)[: len(tokens)]
+        if not tokens or [token for token, _ in tokens] != [token for token, _ in same]:
+            return None
+        tail, rest = prompt[tokens[-1][1] :], text[same[-1][1] :]
+        return rest[len(tail) :] if rest.startswith(tail) else None
 
     def render(
         self,
@@ -135,3 +153,8 @@ class Renderer:
             return self.render(turns, tools)
         except TemplateError:
             return ""
+
+
+def _reasoning(turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return turns of which the last has reasoning, under every key for it."""
+    return [*turns[:-1], {**turns[-1], **dict.fromkeys(REASONING_KEYS, _REASONED)}]

@@ -118,7 +118,15 @@ def _behind(
     one = said(message)
     if not one.reasoning:
         text = _rendered(renderer, conversation, turn, None, one.answer)
-        behind = plain(prompt, text, plain_answers, knows=renderer.knows_reasoning)
+        behind = plain(
+            prompt,
+            text,
+            plain_answers,
+            knows=renderer.knows_reasoning,
+            tags=renderer.knows_tags,
+        )
+        if behind is None:
+            behind = renderer.continuation(prompt, text)
         if behind is None:
             raise UnusableRow("prompt_is_not_a_prefix", f"turn {turn}: {difference(prompt, text)}")
         return behind, one.answer
@@ -128,7 +136,10 @@ def _behind(
     if message.reasoning is None:
         # A template that knows of no reasoning writes the content as it stands.
         text = _rendered(renderer, conversation, turn, None, message.content)
-        if (behind := written_behind(prompt, text)) is not None:
+        behind = written_behind(prompt, text)
+        if behind is None:
+            behind = renderer.continuation(prompt, text)
+        if behind is not None:
             return behind, message.content
     raise UnusableRow(
         "reasoning_not_rendered",
@@ -143,8 +154,8 @@ def _ways(
     """Yield the conversation up to a turn, with its reasoning handed over in every way."""
     verbatim = conversation.messages[turn].content
     ways = {"keys": (one.reasoning, one.answer)}
-    if renderer.knows_reasoning:
-        begins = verbatim.lstrip().startswith(OPEN)
+    begins = verbatim.lstrip().startswith(OPEN)
+    if begins or renderer.knows_tags:
         ways["content"] = (None, verbatim if begins else in_words(one))
     ways["without"] = (None, one.answer)
     for way, (reasoning, answer) in ways.items():

@@ -5,8 +5,9 @@ import pytest
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.encoding import Encoder
 from scripts.lib.data.records import UnusableRow
+from scripts.lib.data.samples import SampleSpec, samples
 from scripts.lib.data.templates import load_fast_tokenizer
-from tests.chat_samples import GENERATION, TINY_TEMPLATE, talk, trained_texts
+from tests.chat_samples import GENERATION, TINY_TEMPLATE, renderer_of, talk, trained_texts
 from tests.tiny_model import make_tiny_model
 
 # The kinds of reasoning templates: DeepSeek-R1's distilled models cut it and open a new one,
@@ -135,3 +136,67 @@ def test_the_first_control_token_behind_an_answer_ends_it(tokenizer, encoder):
     )
     both = ["4<|im_end|>", "Yes.<|im_end|>"]
     assert trained_texts(tokenizer, encoder, two, talk("2+2?", "4", "sure?", "Yes.")) == both
+
+
+# As Mistral's published templates: the system text stands at a question that is the last turn.
+AT_LAST_QUESTION = (
+    "{% for m in messages %}{% if m.role != 'system' %}{{ '<|im_start|>' }}"
+    "{% if loop.last and m.role == 'user' %}{{ messages[0].content + ' ' }}{% endif %}"
+    "{{ m.content + '<|im_end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>' }}{% endif %}"
+)
+
+
+def test_an_answer_is_found_where_only_the_prompt_holds_the_system_text(tokenizer, encoder):
+    talked = talk("2+2?", "4", "sure?", "Yes.", system="Be short.")
+    rows = samples(renderer_of(tokenizer, AT_LAST_QUESTION), talked, "x", SampleSpec())
+    assert [row.text for row in rows] == [
+        "<|im_start|>Be short. 2+2?<|im_end|><|im_start|>4<|im_end|>",
+        "<|im_start|>2+2?<|im_end|><|im_start|>4<|im_end|><|im_start|>Be short. sure?<|im_end|>"
+        "<|im_start|>Yes.<|im_end|>",
+    ]
+    assert trained_texts(tokenizer, encoder, AT_LAST_QUESTION, talked) == [
+        "4<|im_end|>",
+        "Yes.<|im_end|>",
+    ]
+
+
+def test_another_start_of_the_answer_is_still_a_reason(tokenizer, encoder):
+    other = TINY_TEMPLATE.replace("assistant\\n", "model\\n")
+    assert other != TINY_TEMPLATE
+    with pytest.raises(UnusableRow, match="prompt_is_not_a_prefix"):
+        trained_texts(tokenizer, encoder, other, talk("2+2?", "4"))
+
+
+def test_reasoning_that_shares_words_with_the_answer_is_not_lost(tokenizer, encoder):
+    """A template that cuts the reasoning writes the same words with and without it."""
+    cuts = CUTS_AND_OPENS.replace(_OPENED, GENERATION)
+    with pytest.raises(UnusableRow, match="reasoning_not_rendered"):
+        trained_texts(tokenizer, encoder, cuts, keyed("Eight is four and four.", "four"))
+
+
+# As Gemma 4's: reasoning in tags of its own, in the first versions only beside calls.
+OWN_TAGS = (
+    _TURN + "{% if m.reasoning %}{{ '<|endoftext|>' + m.reasoning + '<|endoftext|>' }}{% endif %}"
+    "{{ m.content }}{% for call in m.tool_calls or [] %}{{ call.function | tojson }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}" + GENERATION
+)
+
+
+def test_reasoning_that_is_written_only_beside_calls_is_found(tokenizer, encoder):
+    beside_calls = OWN_TAGS.replace("if m.reasoning", "if m.reasoning and m.tool_calls")
+    call = {"type": "function", "function": {"name": "count", "arguments": {}}}
+    turns = (
+        Message(role="user", content="?"),
+        Message(role="assistant", content="", reasoning="look", tool_calls=(call,)),
+    )
+    (trained,) = trained_texts(tokenizer, encoder, beside_calls, Conversation(messages=turns))
+    assert trained.startswith("<|endoftext|>look<|endoftext|>") and '"count"' in trained
+    with pytest.raises(UnusableRow, match="reasoning_not_rendered"):
+        trained_texts(tokenizer, encoder, beside_calls, keyed("Eight.", "four each"))
+
+
+def test_no_tags_are_put_before_an_answer_that_the_template_does_not_know(tokenizer, encoder):
+    assert trained_texts(tokenizer, encoder, OWN_TAGS, talk("?", "4")) == ["4<|im_end|>"]
+    with pytest.raises(UnusableRow, match="no_empty_reasoning"):
+        trained_texts(tokenizer, encoder, OWN_TAGS, talk("?", "4"), plain_answers="close_empty")
