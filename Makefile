@@ -89,6 +89,7 @@ test-long: env ## the tests that take too long for every change (BELOW=folder)
 docs: env ## write the pages that are made from the code
 	$(BIN)/python -m scripts.tools.write_config_docs
 	$(BIN)/python -m scripts.tools.write_results_docs
+	$(BIN)/python -m scripts.tools.write_template_docs
 	$(BIN)/python -m scripts.tools.write_readme_parts
 
 .PHONY: gc

@@ -18,6 +18,7 @@ from scripts.lib.data.reasoning import (
     Said,
     in_words,
     plain,
+    prompt_state,
     reasoned,
     said,
     written_behind,
@@ -117,7 +118,10 @@ def _behind(
     message = conversation.messages[turn]
     one = said(message)
     if not one.reasoning:
-        text = _rendered(renderer, conversation, turn, None, one.answer)
+        # Tags that nobody here knows of are words, also where nothing stands between them.
+        known = renderer.knows_reasoning or prompt_state(prompt)[0] != "none"
+        words = one.answer if known else message.content
+        text = _rendered(renderer, conversation, turn, None, words)
         behind = plain(
             prompt,
             text,
@@ -129,7 +133,7 @@ def _behind(
             behind = renderer.continuation(prompt, text)
         if behind is None:
             raise UnusableRow("prompt_is_not_a_prefix", f"turn {turn}: {difference(prompt, text)}")
-        return behind, one.answer
+        return behind, words
     texts = dict(_ways(renderer, conversation, turn, one))
     if (found := reasoned(prompt, texts, one)) is not None:
         return found, one.answer
