@@ -61,6 +61,14 @@ demo: env ## the embedded default: two fine-tunes and their report, offline, on 
 	@$(BIN)/snakemake --profile local --cores $(CORES) $(DEMO_THREADS)
 	@echo "Open results/report/index.html"
 
+.PHONY: show
+show: env ## show how a file of rows is read (DATA=file, MODEL, TEMPLATE, TRAIN_ON, N, DATASET, RUN, OUT)
+	@test -n '$(DATA)' || { echo "make show DATA=mine.jsonl: name the file of rows"; exit 2; }
+	@$(BIN)/python -m scripts.tools.show --data '$(DATA)' $(if $(MODEL),--model '$(MODEL)') \
+	  $(if $(TEMPLATE),--template '$(TEMPLATE)') $(if $(TRAIN_ON),--train-on '$(TRAIN_ON)') \
+	  $(if $(N),--rows '$(N)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(RUN),--run '$(RUN)') \
+	  $(if $(OUT),--out '$(OUT)')
+
 .PHONY: check
 check: env ## lint, format, types, directions of imports, Snakemake's own lint
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""`rules/data.smk`, last part: conversations with every token, and rows of each reason."""
