@@ -194,6 +194,8 @@ DATA_ROWS = [
     _data("test_fraction", 0.1),
     _data("split_seed", 1),
     _data("limit", 1),
+    _data("columns", {"prompt": "prompt"}),
+    _data("tags", {"user": "user"}),
     Row(
         "dataset valid_fraction",
         put("datasets/chats/valid_fraction", 0.5),

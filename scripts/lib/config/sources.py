@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from scripts.lib.config.columns import Columns, Tags, check_layout
 from scripts.lib.config.fields import (
     COMMIT,
     TEMPLATES,
@@ -135,6 +136,8 @@ class DatasetOptions(Settings):
         "identity",
         "auto",
     )
+    columns: Columns = group("Which columns of the rows hold what.", Columns)
+    tags: Tags = group("What the turns of a list call their keys and speakers.", Tags)
     system: Text | None = setting(
         "System message for conversations that have none.", "identity", None
     )
@@ -182,6 +185,11 @@ class DatasetOptions(Settings):
     def _check_fractions(self) -> Self:
         if self.valid_fraction + self.test_fraction >= 1:
             raise refusal("and test_fraction together leave no row for training", "valid_fraction")
+        return self
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        check_layout(self.format, self.columns, self.tags)
         return self
 
 

@@ -16,6 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from scripts.lib.data.columns import (
+    Columns,
+    Tags,
+    absent_columns,
+    absent_words,
+    map_columns,
+    mapped_layout,
+)
 from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.layouts import Format, to_conversation
 from scripts.lib.data.misfits import Misfits
@@ -72,6 +80,8 @@ class FormatSpec:
         test_fraction: The same for the test split.
         split_seed: Another seed holds out other rows.
         limit: Read at most so many rows of each source file.
+        columns: Where the values of a layout's columns are, if not under their own names.
+        tags: What turns call their keys and speakers, if not as usual.
     """
 
     format: Format
@@ -80,6 +90,13 @@ class FormatSpec:
     test_fraction: float
     split_seed: int
     limit: int | None
+    columns: Columns | None = None
+    tags: Tags | None = None
+
+    @property
+    def layout(self) -> Format:
+        """Layout of the rows whose columns are mapped."""
+        return mapped_layout(self.format, self.columns, self.tags)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +157,8 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
         RecordError: If a file cannot be read, or no row is left to train on.
     """
     files = source_files(raw)
-    tally = _Tally(misfits=Misfits(spec.format))
+    check_columns(spec, files)
+    tally = _Tally(misfits=Misfits(spec.layout))
     with ExitStack() as stack:
         ledger = stack.enter_context(_table(out, "ledger", LEDGER_SCHEMA))
         tables = {
@@ -152,7 +170,7 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
                 verdict = _verdict_on(spec, record, row_id, frozenset(files), tally.seen)
                 tally.count(row_id, verdict)
                 if verdict.conversation is None:
-                    tally.misfits.note(record)
+                    tally.misfits.note(_mapped(spec, record))
                 if verdict.conversation is not None:
                     content = verdict.conversation.row()
                     tables[verdict.split].add({"conversation_id": row_id, **content})
@@ -180,9 +198,10 @@ def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Colle
     Raises:
         RecordError: One has none; for training with what is wrong with the rows.
     """
+    check_columns(spec, files)
     for split in (name for name in SOURCES if name in wanted):
         source = split if split in files else "train"
-        tally = _Tally(misfits=Misfits(spec.format))
+        tally = _Tally(misfits=Misfits(spec.layout))
         for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
             row_id = f"{source}:{row}"
             verdict = _verdict_on(spec, record, row_id, frozenset(files), tally.seen)
@@ -190,7 +209,7 @@ def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Colle
             if verdict.split == split:
                 break
             if verdict.conversation is None:
-                tally.misfits.note(record)
+                tally.misfits.note(_mapped(spec, record))
         else:
             if split == "train" or not tally.splits.total():
                 raise RecordError(_nothing_left(files[source], tally))
@@ -199,6 +218,19 @@ def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Colle
                 f" raise {split}_fraction, which is {getattr(spec, f'{split}_fraction')}, or give"
                 f" the dataset a {split} file"
             )
+
+
+def check_columns(spec: FormatSpec, files: Mapping[str, Path]) -> None:
+    """Refuse a dataset that maps a column which none of its rows has; the first often has all.
+
+    Raises:
+        RecordError: Names the column, those that are there and the one that may be meant.
+    """
+    rows = (row for place in files.values() for row in islice(read_rows(place), spec.limit))
+    absent, there = absent_columns(spec.columns, rows)
+    if spec.columns and there and absent:
+        place = files["train"]
+        raise RecordError(f"{place}: {absent_words(spec.columns, absent, there)}")
 
 
 def told(summary: Mapping[str, Any]) -> str:
@@ -264,7 +296,8 @@ def _verdict_on(
     try:
         if isinstance(record, UnusableRow):
             raise record
-        conversation, fixed = usable(to_conversation(record, spec.format), spec.system)
+        mapped = map_columns(record, spec.columns, spec.tags)
+        conversation, fixed = usable(to_conversation(mapped, spec.layout), spec.system)
         digest = _digest(_content(conversation))
         if (first := seen.setdefault(digest, row_id)) != row_id:
             raise UnusableRow("duplicate", f"equal to {first}")
@@ -278,6 +311,14 @@ def _verdict_on(
         split=source if source != "train" else _split(spec, conversation, sources),
         conversation=conversation,
     )
+
+
+def _mapped(spec: FormatSpec, record: RawRow) -> object:
+    """Return a row with its columns mapped; None where one that is needed has no value."""
+    try:
+        return map_columns(record, spec.columns, spec.tags)
+    except UnusableRow:
+        return None
 
 
 def _split(spec: FormatSpec, conversation: Conversation, sources: frozenset[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from scripts.lib.data.columns import proposal
 from scripts.lib.data.layouts import LAYOUTS, Format, LayoutName, fitting_layouts, to_conversation
 from scripts.lib.data.records import UnusableRow
 
@@ -11,7 +12,9 @@ SHOWN_COLUMNS = 20
 
 # So many rows show which columns a dataset has.
 LOOKED_AT = 20
-_RENAME = "no format fits them: rename the columns, or write the rows in one of the formats"
+_RENAME = (
+    "no format fits them: rename the columns, as by {}, or write the rows in one of the formats"
+)
 
 
 class Misfits:
@@ -66,6 +69,6 @@ def misfit_words(
         shown += f" and {len(names) - SHOWN_COLUMNS} more"
     return (
         f"they have {f'the columns {shown}' if names else 'no columns'};"
-        f" {f'write {remedy}, which fits them' if remedy else _RENAME}."
+        f" {f'write {remedy}, which fits them' if remedy else _RENAME.format(proposal(names))}."
         " The formats read:" + "".join(f"\n  {name}: {LAYOUTS[name].words()}" for name in LAYOUTS)
     )

@@ -129,9 +129,13 @@ def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:
 
 def _format(dataset: Dataset) -> dict[str, Any]:
     """Return what decides the conversations of a dataset, beside its rows."""
-    return dataset.model_dump(
+    settings = dataset.model_dump(
         include={"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
     )
+    return settings | {
+        "columns": dataset.columns.given() or None,
+        "tags": dataset.tags.given() or None,
+    }
 
 
 def add_questions(

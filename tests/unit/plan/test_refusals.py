@@ -102,6 +102,7 @@ TABLE: dict[str, list[Reason]] = {
     "RecordError source_files": [NEVER] * 2,
     "RecordError read_numbered_rows": [DEEP] * 2,
     "RecordError _json_rows": [DEEP] * 2,
+    "RecordError check_columns": [hub("check_usable_rows")],
     "RecordError check_usable_rows": [planned("check_usable_rows")] * 2,
     "RecordError format_chat": [hub("check_usable_rows")],
     # Templates and tokenizers.
