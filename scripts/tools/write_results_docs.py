@@ -116,7 +116,8 @@ def _words(field: Schema) -> str:
     if field["type"] == "array":
         return f"list of {_words(field['items'])}"
     if field["type"] == "object":
-        return f"by name: {_words(field['additionalProperties'])}"
+        values = field.get("additionalProperties")
+        return f"by name: {_words(values) if values else 'any value'}"
     return str(field["type"])
 
 

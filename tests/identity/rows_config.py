@@ -196,6 +196,12 @@ DATA_ROWS = [
     _data("limit", 1),
     _data("columns", {"prompt": "prompt"}),
     _data("tags", {"user": "user"}),
+    _data("template_arguments", {"enable_thinking": False}),
+    Row(
+        "no arguments for the template, in words",
+        put("datasets/orders/template_arguments", {}),
+        frozenset(),
+    ),
     Row(
         "dataset valid_fraction",
         put("datasets/chats/valid_fraction", 0.5),
@@ -264,6 +270,12 @@ SCORE_ROWS = [
     _exact("limit", 1),
     _exact("dtype", "bfloat16"),
     _exact("max_new_tokens", 8),
+    _exact("template_arguments", {"enable_thinking": False}),
+    Row(
+        "no arguments for exact_match, in words",
+        put("benchmarks/exact/template_arguments", {}),
+        frozenset(),
+    ),
     Row(
         "mmlu on_bad_row",
         put("benchmarks/mmlu/on_bad_row", "leave_out"),

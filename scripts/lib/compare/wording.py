@@ -1,5 +1,6 @@
 """How numbers and settings are said in tables and sentences, the same in every format."""
 
+import json
 from collections.abc import Mapping
 
 from scripts.lib.score.documents import AnswerMetric, ScoreProtocol, TaskMetric, TaskStated
@@ -49,7 +50,7 @@ def protocol_words(protocol: ScoreProtocol) -> str:
     else:
         parts = [f"{protocol['shots']}-shot"]
     parts += [
-        "chat template" if protocol["chat_template"] else "plain text without chat template",
+        template_words(protocol),
         str(protocol["dtype"]),
     ]
     if generated:
@@ -62,6 +63,15 @@ def protocol_words(protocol: ScoreProtocol) -> str:
     if protocol.get("fewer_shots"):
         parts.append(f"{protocol['fewer_shots']} too long questions with fewer examples")
     return ", ".join([*parts, *bad_row_words(protocol)])
+
+
+def template_words(protocol: ScoreProtocol) -> str:
+    """Say whether prompts went through a chat template, and what that was given."""
+    if not protocol["chat_template"]:
+        return "plain text without chat template"
+    given = protocol.get("template_arguments", {})
+    words = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
+    return f"chat template ({', '.join(words)})" if given else "chat template"
 
 
 def bad_row_words(protocol: ScoreProtocol) -> list[str]:

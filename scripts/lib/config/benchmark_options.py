@@ -1,9 +1,19 @@
 """What benchmarks can be told, and what planning asks of their options, whatever the kind."""
 
 from collections.abc import Set
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
-from scripts.lib.config.fields import Flag, Positive, Settings, setting
+from pydantic import model_validator
+
+from scripts.lib.config.fields import (
+    ARGUMENTS,
+    Flag,
+    Positive,
+    Settings,
+    TemplateArguments,
+    refusal,
+    setting,
+)
 
 Finding: TypeAlias = Literal["unsafe_code", "metric"]
 """What fetched questions can say that forbids to ask them."""
@@ -25,8 +35,25 @@ class BenchmarkOptions(Settings):
         "Precision of the weights and of the arithmetic while scoring.", "identity", "float32"
     )
 
+    template_arguments: TemplateArguments = setting(
+        "What the chat template is given beside the turns, the same for every model; what a"
+        " held-out conversation brings itself wins.",
+        "identity",
+        {},
+        allowed=ARGUMENTS,
+    )
+
     NEEDS: ClassVar[str]
     """The keys that go with the kind, in words."""
+
+    @model_validator(mode="after")
+    def _arguments_go_with_a_template(self) -> Self:
+        if self.template_arguments and not getattr(self, "chat_template", True):
+            raise refusal(
+                "are of no use without `chat_template: true`; leave them out, or set it",
+                "template_arguments",
+            )
+        return self
 
     @classmethod
     def kind_name(cls) -> str:
@@ -48,6 +75,8 @@ class BenchmarkOptions(Settings):
             "on_long_prompt": "error",
             "backend": "shared-prefix",
             **self.model_dump(include=_PROTOCOL),
+            # Only where there are any, so that other scores keep their keys.
+            **self.model_dump(include={"template_arguments"} if self.template_arguments else set()),
         }
 
     def category_map(self) -> str:

@@ -1,5 +1,6 @@
 """What the fields of the configuration are made of: kinds, limits, and the refusal of a value."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from scripts.lib.data.conversation import GIVEN_ARGUMENTS
 from scripts.lib.data.templates import TEMPLATE_NAMES, is_named
 
 Kind = Literal["identity", "gate", "execution", "report", "location"]
@@ -136,6 +138,22 @@ def _template(value: str) -> str:
     raise refusal(f"is no chat template; allowed: {names}, or a path ending in .jinja")
 
 
+def _template_arguments(value: object) -> object:
+    """Return arguments for a chat template if they are JSON and no other name's."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise refusal("is no mapping from names to values, such as {enable_thinking: false}")
+    if taken := sorted(GIVEN_ARGUMENTS & value.keys()):
+        raise refusal(f"names {', '.join(taken)}, which rendering gives a template itself")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise refusal(
+            f"holds what is no JSON ({error}); allowed: text, numbers, true, false, null, lists"
+            " and mappings of these; put dates between quotes"
+        ) from error
+    return value
+
+
 def _commit(lookup: str) -> Callable[[str, ValidationInfo], str]:
     """Return the check of a revision; *lookup* is the hub client's call that tells the hash."""
 
@@ -166,6 +184,12 @@ Weight = Annotated[float, _Finite, _Numeric, AfterValidator(_not_zero)]
 Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
 Factor = Annotated[float, _Finite, Field(ge=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
+
+TemplateArguments = Annotated[
+    Mapping[str, Any], BeforeValidator(_template_arguments), PlainSerializer(dict)
+]
+ARGUMENTS = "a mapping from names to JSON values, such as `{enable_thinking: false}`"
+"""The values of TemplateArguments, in words."""
 
 COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refused, they move"
 """The values of a revision, in words."""

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from scripts.lib.config.columns import Columns, Tags, check_layout
 from scripts.lib.config.fields import (
+    ARGUMENTS,
     COMMIT,
     TEMPLATES,
     DatasetCommit,
@@ -19,6 +20,7 @@ from scripts.lib.config.fields import (
     Positive,
     Seed,
     Settings,
+    TemplateArguments,
     TemplateChoice,
     Text,
     group,
@@ -140,6 +142,13 @@ class DatasetOptions(Settings):
     tags: Tags = group("What the turns of a list call their keys and speakers.", Tags)
     system: Text | None = setting(
         "System message for conversations that have none.", "identity", None
+    )
+    template_arguments: TemplateArguments = setting(
+        "What the chat template is given beside the turns, in training and wherever a conversation"
+        " of this dataset is asked; what a row brings itself (`chat_template_kwargs`) wins.",
+        "identity",
+        {},
+        allowed=ARGUMENTS,
     )
     valid_fraction: PartFraction = setting(
         "Share of the training rows to hold out. With a valid split it is 0, and not to be given.",

@@ -18,6 +18,18 @@ PlainAnswers = Literal["as_template", "close_empty", "reject"]
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 """Under which keys rows give an assistant's reasoning, and chat templates ask for it."""
 
+GIVEN_ARGUMENTS = frozenset(
+    {
+        *("messages", "conversation", "tools", "documents", "chat_template"),
+        *("add_generation_prompt", "continue_final_message", "tokenize", "tokenizer_kwargs"),
+        *("sanitize_control_tokens", "padding", "truncation", "max_length", "return_tensors"),
+        *("return_dict", "return_assistant_tokens_mask", "strftime_now", "raise_exception"),
+        *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token"),
+        "mask_token",
+    }
+)
+"""Names under which rendering itself gives a template something: no argument may be called so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TurnForm:

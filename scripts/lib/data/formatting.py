@@ -24,7 +24,7 @@ from scripts.lib.data.columns import (
     map_columns,
     mapped_layout,
 )
-from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.conversation import GIVEN_ARGUMENTS, Conversation, Message
 from scripts.lib.data.layouts import Format, to_conversation
 from scripts.lib.data.misfits import Misfits
 from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
@@ -82,6 +82,8 @@ class FormatSpec:
         limit: Read at most so many rows of each source file.
         columns: Where the values of a layout's columns are, if not under their own names.
         tags: What turns call their keys and speakers, if not as usual.
+        template_arguments: What the chat template is given beside each conversation; a row's own
+            win.
     """
 
     format: Format
@@ -92,6 +94,7 @@ class FormatSpec:
     limit: int | None
     columns: Columns | None = None
     tags: Tags | None = None
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def layout(self) -> Format:
@@ -298,6 +301,7 @@ def _verdict_on(
             raise record
         mapped = map_columns(record, spec.columns, spec.tags)
         conversation, fixed = usable(to_conversation(mapped, spec.layout), spec.system)
+        _check_arguments(conversation)
         digest = _digest(_content(conversation))
         if (first := seen.setdefault(digest, row_id)) != row_id:
             raise UnusableRow("duplicate", f"equal to {first}")
@@ -309,7 +313,11 @@ def _verdict_on(
         reason=fixed,
         detail="turns after the last answer were cut" if fixed else "",
         split=source if source != "train" else _split(spec, conversation, sources),
-        conversation=conversation,
+        # Behind the drawing: arguments for all move no row to another split.
+        conversation=replace(
+            conversation,
+            template_arguments={**spec.template_arguments, **conversation.template_arguments},
+        ),
     )
 
 
@@ -319,6 +327,14 @@ def _mapped(spec: FormatSpec, record: RawRow) -> object:
         return map_columns(record, spec.columns, spec.tags)
     except UnusableRow:
         return None
+
+
+def _check_arguments(conversation: Conversation) -> None:
+    if taken := sorted(GIVEN_ARGUMENTS & conversation.template_arguments.keys()):
+        raise UnusableRow(
+            "template_argument_taken",
+            f"the row gives the template {', '.join(taken)}, which rendering gives it",
+        )
 
 
 def _split(spec: FormatSpec, conversation: Conversation, sources: frozenset[str]) -> str:

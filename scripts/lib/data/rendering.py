@@ -77,6 +77,7 @@ class _Tally:
     Attributes:
         dropped: Reason -> conversations of which no row is left.
         rows_dropped: Reason -> rows of conversations that have others left.
+        given: Arguments of the template, as JSON -> conversations that are rendered with them.
         tokens_once: Tokens of the longest row of each conversation.
     """
 
@@ -84,6 +85,7 @@ class _Tally:
     splits: dict[str, Counter[str]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     rows_dropped: Counter[str] = field(default_factory=Counter)
+    given: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     read: int = 0
     kept: int = 0
@@ -118,6 +120,7 @@ class _Tally:
             "truncated": self.truncated,
             "control_text_defused": self.defused,
             "splits": {split: dict(sorted(self.splits[split].items())) for split in self.splits},
+            **({"template_arguments": dict(sorted(self.given.items()))} if self.given else {}),
         }
 
 
@@ -268,6 +271,8 @@ class _Stage:
             self.tally.drop(id_, "template_refuses", str(error))
             return []
         self.tally.findings.look_at(conversation)
+        if given := row["template_arguments"]:
+            self.tally.given[given] += 1
         return [_Waiting(sample=one, twin=twin) for one, twin in zip(found, twins, strict=True)]
 
     def _twins(self, conversation: Conversation, id_: str, count: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scripts.lib.data.conversation import Conversation
@@ -51,19 +52,22 @@ class JudgedRow:
     conversation: Conversation | None = None
 
 
-def read_judged_rows(benchmark: Path, split: str | None) -> list[JudgedRow]:
+def read_judged_rows(
+    benchmark: Path, split: str | None, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> list[JudgedRow]:
     """Read and check the prompts of a benchmark.
 
     Args:
         benchmark: Folder with `questions.jsonl`, or of `format_chat`.
         split: The held-out split to ask, or None for `questions.jsonl`.
+        arguments: What the chat template is given beside held-out conversations.
 
     Raises:
         ScoreError: The file is missing, empty, or a row is not in this form, with file and line;
             or the split has no conversation that ends with an answer.
     """
     if split is not None:
-        conversations = held_out_conversations(benchmark, split)
+        conversations = held_out_conversations(benchmark, split, arguments)
         return [_held_out(f"{split}:{index}", one) for index, one in enumerate(conversations)]
     rows = read_rows(benchmark / QUESTIONS_FILE, prompt_fault)
     return [

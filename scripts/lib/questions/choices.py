@@ -102,7 +102,7 @@ def ask_choices(
         tokenizer: The tokenizer of the model that will be asked.
         limit: How many tokens that model reads.
     """
-    chat = chat_renderer(tokenizer) if spec.chat_template else None
+    chat = chat_renderer(tokenizer, spec.template_arguments) if spec.chat_template else None
     fits = None
     if spec.on_long_prompt == "fewer_shots":
         fits = functools.partial(_fits, tokenizer, limit)

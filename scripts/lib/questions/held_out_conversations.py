@@ -1,25 +1,32 @@
 """The conversations of a dataset that no run is trained on, as far as they can be asked."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.errors import ScoreError
 
 
-def held_out_conversations(chat: Path, split: str) -> list[Conversation]:
+def held_out_conversations(
+    chat: Path, split: str, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> list[Conversation]:
     """Return the conversations of a split that the assistant ends, in the order of the table.
 
     Args:
         chat: Folder of `format_chat`.
         split: `test` or `valid`.
+        arguments: What the chat template is given beside each; a conversation's own win.
 
     Raises:
         ScoreError: There is none.
     """
     table = chat / f"{split}.parquet"
     found = read_table_rows(table) if table.is_file() else []
-    conversations = [Conversation.from_row(row) for row in found]
+    conversations = [_given(Conversation.from_row(row), arguments) for row in found]
     ended = [one for one in conversations if one.messages[-1].role == "assistant"]
     if not ended:
         raise ScoreError(
@@ -28,3 +35,8 @@ def held_out_conversations(chat: Path, split: str) -> list[Conversation]:
             " another `split` of this benchmark; results/runs/*/chat/summary.json counts the rows."
         )
     return ended
+
+
+def _given(conversation: Conversation, arguments: Mapping[str, Any]) -> Conversation:
+    own = conversation.template_arguments
+    return replace(conversation, template_arguments={**arguments, **own})

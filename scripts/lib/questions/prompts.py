@@ -1,8 +1,10 @@
 """Conversations as the exact texts that a model is asked, with nothing but its tokenizer."""
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
@@ -48,13 +50,18 @@ def load_tokenizer(
 
 
 def render(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    add_generation_prompt: bool = True,
 ) -> str:
     """Return a conversation as text.
 
     Args:
         tokenizer: Its template is used.
         messages: The turns.
+        arguments: What the template is given beside them.
         add_generation_prompt: Whether the text ends where the assistant's next turn begins; else
             within its last turn, which the model goes on with.
 
@@ -71,6 +78,7 @@ def render(
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,
+                **arguments,
             )
         )
     except JinjaError as error:
@@ -81,23 +89,31 @@ def render(
         ) from error
 
 
-def chat_renderer(tokenizer: Any) -> Callable[..., str]:
+def chat_renderer(
+    tokenizer: Any, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[..., str]:
     """Return the renderer that lm-eval's `hf` model would bring.
 
     Like that one it leaves the first line of the prompt out when the template knows no system
     turn, and unlike that one it says so on stderr.
+
+    Args:
+        tokenizer: Its template is used.
+        arguments: What the template is given beside the turns.
     """
     told = False
+
+    ask = functools.partial(render, tokenizer, arguments=arguments)
 
     def chat(messages: list[Turn], *, add_generation_prompt: bool = True) -> str:
         nonlocal told
         try:
-            return render(tokenizer, messages, add_generation_prompt=add_generation_prompt)
+            return ask(messages, add_generation_prompt=add_generation_prompt)
         except ScoreError:
             turns = [message for message in messages if message["role"] != "system"]
             if len(turns) == len(messages):
                 raise
-            text = render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
+            text = ask(turns, add_generation_prompt=add_generation_prompt)
         if not told:
             told = True
             print("The template has no system turn: asking without it.", file=sys.stderr)

@@ -1,7 +1,7 @@
 """What decides the bytes of a score."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from scripts.lib.data.templates import OWN, TemplateSpec
@@ -25,6 +25,7 @@ class ScoreSpec:
             no lock pins.
         on_long_prompt: What becomes of a prompt that is longer than the model's context.
         template: The chat template that a base is given; `tokenizer` for what its tokenizer brings.
+        template_arguments: What the chat template is given beside the turns.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class ScoreSpec:
     on_long_prompt: Literal["error", "fewer_shots", "leave_out"]
     backend: str
     template: TemplateSpec = OWN
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ScoreSpec":
@@ -47,7 +49,9 @@ class ScoreSpec:
         """Return what has to be stated beside every number, whatever the subject.
 
         The template is not part of it: a base is given what a run brings, and the prompts show
-        whether the two asked the same.
+        whether the two asked the same. Nor are arguments for a template where there are none.
         """
-        left_out = ("subject", "template")
+        left_out = ["subject", "template"]
+        if not self.template_arguments:
+            left_out.append("template_arguments")
         return {key: value for key, value in asdict(self).items() if key not in left_out}

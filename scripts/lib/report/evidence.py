@@ -174,6 +174,8 @@ def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> li
             view = _counted("conversation in the chat template", counts, reasons)
             if tokens["turn_by_turn"]:
                 view["counts"]["Tokens grew by"] = f"{tokens['growth']:.2f} times"
+            for given, count in tokens.get("template_arguments", {}).items():
+                view["counts"][f"Rendered with {given}"] = f"{count:,}"
             views.append({"name": manifests[id_]["slug"], "who": who, **view})
     return views
 

@@ -68,6 +68,7 @@ class TokenSummary(TypedDict):
     dropped: dict[str, int]
     rows_dropped: dict[str, int]
     splits: dict[str, SplitTokens]
+    template_arguments: NotRequired[dict[str, int]]
 
 
 class Check(TypedDict):

@@ -65,6 +65,8 @@ class ScoreProtocol(TypedDict):
     """What becomes of a prompt that is longer than the model's context."""
     backend: str
     """Which of lm-eval's models asks."""
+    template_arguments: NotRequired[dict[str, object]]
+    """What the chat template was given beside the turns."""
     fewer_shots: NotRequired[int]
     """Questions that were asked with fewer examples, being too long."""
     left_out: NotRequired[int]

@@ -42,7 +42,9 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         )
     rows = _read(benchmark, chat_template=spec.chat_template, limit=spec.limit)
     prompts = [
-        render(tokenizer, messages_of(row)) if spec.chat_template else str(row["prompt"])
+        render(tokenizer, messages_of(row), spec.template_arguments)
+        if spec.chat_template
+        else str(row["prompt"])
         for row in rows
     ]
     task = _task(

@@ -71,7 +71,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     encoder = Encoder(tokenizer)
     markers = template_markers(renderer)
-    conversations = held_out_conversations(benchmark, split)
+    conversations = held_out_conversations(benchmark, split, spec.template_arguments)
     left_out: Counter[str] = Counter()
     asked_any = False
     for index, conversation in enumerate(islice(conversations, spec.limit)):

@@ -12,7 +12,7 @@ from scripts.lib.benchmarks.held_out.document import (
     Rate,
 )
 from scripts.lib.compare.document import ListedCandidate
-from scripts.lib.compare.wording import percent, plus_minus, signed
+from scripts.lib.compare.wording import percent, plus_minus, signed, template_words
 from scripts.lib.score.documents import PairedDifference
 
 Row = Literal["perplexity", "bits_per_byte"] | Adherence
@@ -234,7 +234,7 @@ def about(view: HeldOutSection) -> str:
     forms = listed(view["forms"]) if view["forms"] else "none that a program can check"
     parts = [
         f"{first['n']:,} held-out conversations ({view['split']} split)",
-        "chat template",
+        template_words(protocol),
         str(protocol["dtype"]),
         f"greedy answers of at most {protocol['max_new_tokens']} tokens",
     ]

@@ -42,8 +42,8 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     if not spec.max_new_tokens:
         raise ScoreError(f"The prompts in {benchmark} need room to answer. Set `max_new_tokens`.")
     split = spec.subject
-    rows = read_judged_rows(benchmark, split)[: spec.limit]
-    for row, prompt in zip(rows, _prompts(rows, split, tokenizer), strict=True):
+    rows = read_judged_rows(benchmark, split, spec.template_arguments)[: spec.limit]
+    for row, prompt in zip(rows, _prompts(spec, rows, tokenizer), strict=True):
         yield Question(
             id=row.id,
             subject=split or FILE_SUBJECT,
@@ -61,10 +61,10 @@ def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
     return {}
 
 
-def _prompts(rows: Sequence[JudgedRow], split: str | None, tokenizer: Any) -> Iterator[str]:
+def _prompts(spec: ScoreSpec, rows: Sequence[JudgedRow], tokenizer: Any) -> Iterator[str]:
     """Yield what the model is given: of a dataset's conversations, what training shows it."""
-    if split is None:
-        yield from (render(tokenizer, row.messages) for row in rows)
+    if spec.subject is None:
+        yield from (render(tokenizer, row.messages, spec.template_arguments) for row in rows)
         return
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     for row in rows:

@@ -11,7 +11,7 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     answers_of,
 )
 from scripts.lib.compare.document import ListedCandidate
-from scripts.lib.compare.wording import percent
+from scripts.lib.compare.wording import percent, template_words
 from scripts.lib.report.scores import Answer, Mark, listed, p_words, verdict_mark
 
 EXAMPLE_CHARACTERS = 1200
@@ -141,10 +141,11 @@ def protocol_sentence(benchmark: JudgedSection) -> str:
         if judge["kind"] == "endpoint"
         else f"a local model ({judge['model']}, {judge['dtype']}, files {judge['content'][:12]})"
     )
+    asked = f"{template_words(answers)}, " if answers.get("template_arguments") else ""
     first = "" if answers["limit"] is None else f"only the first {answers['limit']} prompts; "
     told = "" if judge["criteria"] is None else f" It was told: {judge['criteria']}"
     return (
-        f"Greedy answers of at most {answers['max_new_tokens']} tokens, {answers['dtype']};"
+        f"Greedy answers of at most {answers['max_new_tokens']} tokens, {asked}{answers['dtype']};"
         f" {first}judged by {who}, each pair in both orders. A win needs both orders, or one and a"
         " tie. The interval is Tango's score interval (95 %), p the exact sign test of wins against"
         f" losses.{told}"

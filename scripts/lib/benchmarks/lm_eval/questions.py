@@ -40,7 +40,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     Raises:
         ScoreError: There is no such task, it asks nothing, or a prompt cannot be built.
     """
-    chat = chat_renderer(tokenizer) if spec.chat_template else None
+    chat = chat_renderer(tokenizer, spec.template_arguments) if spec.chat_template else None
     wanted = [task for task in read_tasks(benchmark) if spec.subject in (None, task.leaf.name)]
     if not wanted:
         raise ScoreError(f"{benchmark} holds no task {spec.subject}. Fetch the benchmark again.")
