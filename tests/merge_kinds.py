@@ -33,11 +33,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "trained tokens": {"trainable_token_indices": [1, 7, 280]},
     "new tokens": {},
     "new tokens, trained": {"trainable_token_indices": [7, 286, 288]},
+    "control tokens of a template": {},
     "LoRA on the embedding": {"target_modules": ["attention", "embedding"]},
     "DoRA on the embedding": {"target_modules": ["attention", "embedding"], "use_dora": True},
     "LoRA on the output layer": {"target_modules": ["attention", "output"]},
     "LoRA on experts": {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]},
 }
+
+# Kinds whose vocabulary is larger than the base's.
+GROWN = ("new tokens", "new tokens, trained", "control tokens of a template")
 
 
 def _names(value: Any, architecture: str) -> Any:
@@ -67,9 +71,14 @@ def make_kind(kind: str, architecture: str, model: Path, folder: Path) -> Path:
         options["modules_to_save"] = _names(options["modules_to_save"], architecture)
     torch.manual_seed(1)
     base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
-    if kind.startswith("new tokens"):
+    if kind in GROWN:
         rows = base.get_input_embeddings().weight.shape[0] + NEW_TOKENS
         base.resize_token_embeddings(rows, mean_resizing=False)
+    if kind == "control tokens of a template":  # as training here saves them: no whole embedding
+        first = rows - NEW_TOKENS
+        layers = [EMBEDDINGS.get(architecture, "embed_tokens")]
+        layers += [] if base.config.tie_word_embeddings else ["lm_head"]
+        options["trainable_token_indices"] = {name: list(range(first, rows)) for name in layers}
     peft = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", **options))
     if "PiSSA" in kind:
         peft.save_pretrained(folder / "start")
@@ -84,9 +93,10 @@ def make_kind(kind: str, architecture: str, model: Path, folder: Path) -> Path:
         start = folder / "start"
         peft.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))
     else:
-        peft.save_pretrained(folder)
+        whole = False if kind == "control tokens of a template" else "auto"
+        peft.save_pretrained(folder, save_embedding_layers=whole)
     shutil.rmtree(folder / "start", ignore_errors=True)
-    _add_tokenizer(model, folder, grown=kind.startswith("new tokens"))
+    _add_tokenizer(model, folder, grown=kind in GROWN)
     return folder
 
 
@@ -130,6 +140,10 @@ def merge_by_peft(model: Path, adapter: Path, out: Path, *, dtype: str, untie: b
         wrapped = name.replace("base_layer.", "").replace("token_adapter.", "")
         if wrapped.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight")):
             base.resize_token_embeddings(tensor.shape[0], mean_resizing=False)
+    indices = json.loads((adapter / "adapter_config.json").read_text())["trainable_token_indices"]
+    for tokens in indices.values() if isinstance(indices, dict) else ():
+        if max(tokens) >= base.get_input_embeddings().weight.shape[0]:
+            base.resize_token_embeddings(max(tokens) + 1, mean_resizing=False)
     if untie:
         head = base.get_output_embeddings()
         head.weight = torch.nn.Parameter(head.weight.detach().clone())

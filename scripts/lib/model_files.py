@@ -22,6 +22,9 @@ TOKENIZER_FILES = (
 
 TEMPLATE_FILE = "chat_template.jinja"
 
+CONTROL_TOKENS_FILE = "control_tokens.json"
+"""Beside shards: the control tokens that their tokenizer has and the model's has not, with ids."""
+
 WEIGHTS_INDEX = "model.safetensors.index.json"
 """Which of several weight files holds each tensor."""
 

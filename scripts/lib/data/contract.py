@@ -5,8 +5,9 @@ on the shards reads the contract and refuses.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from scripts.lib.data.conversation import PLAIN_FORM, Conversation, Message
@@ -16,7 +17,7 @@ from scripts.lib.data.reasoning import Said, handed_over, in_words
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.samples import Sample, SampleSpec, samples
-from scripts.lib.data.templates import MARKER
+from scripts.lib.data.templates import MARKER, own_template
 from scripts.lib.data.turns import difference
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
@@ -108,7 +109,11 @@ class _GoldenRow:
 
 
 def prove_template(
-    renderer: Renderer, encoder: Encoder, spec: SampleSpec, findings: Findings
+    renderer: Renderer,
+    encoder: Encoder,
+    spec: SampleSpec,
+    findings: Findings,
+    added: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Check a template on the golden conversation and on what the rows showed.
 
@@ -117,6 +122,7 @@ def prove_template(
         encoder: The tokenizer.
         spec: What conversations become.
         findings: What the rows showed.
+        added: Control tokens that the model's tokenizer lacks, with the ids that they were given.
 
     Returns:
         `{"passed", "template", "checks": [{"name", "passed", "evidence"}], "golden"}`.
@@ -143,7 +149,7 @@ def prove_template(
         _survives_encoding(encoder, encoded, text, findings),
         _are_prefixes(fault, found),
         _is_verbatim(fault),
-        _markers_are_single_tokens(encoder, text),
+        _markers_are_single_tokens(renderer, encoder, text, added),
         _end_of_turn_is_trained(renderer, rows, ended, findings),
         _at_most_one_bos(renderer, encoded, findings),
         _something_is_trained(findings),
@@ -207,17 +213,29 @@ def _is_verbatim(fault: UnusableRow | None) -> Check:
     return _check(name, True, "every turn stands in the text")
 
 
-def _markers_are_single_tokens(encoder: Encoder, text: str) -> Check:
+def _markers_are_single_tokens(
+    renderer: Renderer, encoder: Encoder, text: str, added: Mapping[str, int]
+) -> Check:
     markers = sorted(set(MARKER.findall(text)))
     pieces = {
         marker: len(encoded.ids)
         for marker, encoded in zip(markers, encoder.encode(markers), strict=True)
     }
     split = {marker: count for marker, count in pieces.items() if count != 1}
-    evidence = f"one token each: {', '.join(markers) or 'no markers'}"
+    whole = ", ".join(marker for marker in markers if marker not in split)
+    evidence = f"one token each: {whole or 'no markers'}"
+    if added:
+        ids = ", ".join(f"{token} {number}" for token, number in added.items())
+        evidence += f"; added to the model's tokenizer, to be trained: {ids}"
+    own = renderer.template.text == own_template(renderer.tokenizer)
     if split:
-        evidence = f"split into several tokens: {split}; choose a template made for this vocabulary"
-    return _check("markers_are_single_tokens", not split, evidence)
+        evidence += f"; split into several tokens: {split}"
+        evidence += (
+            ", as the model's own template always had them"
+            if own
+            else "; choose a template made for this vocabulary"
+        )
+    return _check("markers_are_single_tokens", own or not split, evidence)
 
 
 def _end_of_turn_is_trained(
@@ -230,7 +248,8 @@ def _end_of_turn_is_trained(
             False,
             f"golden conversation: {'ended' if ended else 'not ended'} by a control token inside"
             f" the loss; {seen.unended} of {seen.rows} rows are not: the model would not"
-            " learn to stop; choose a template that ends the assistant's turn",
+            " learn to stop; choose a template that ends the assistant's turn, such as `template:"
+            " chatml`, whose control tokens are added where the tokenizer lacks them",
         )
     last = rows[-1].answers()[-1].rstrip()
     stop = renderer.tokenizer.eos_token

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.data.contract import Findings, golden_conversation, prove_template
+from scripts.lib.data.control_tokens import add_tokens, lacking_tokens
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.encoding import Encoded, Encoder
 from scripts.lib.data.masking import loss_mask, tokens_in
@@ -22,7 +23,7 @@ from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.templates import OWN, TemplateSpec, load_fast_tokenizer, resolve_template
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
-from scripts.lib.model_files import TEMPLATE_FILE, TOKENIZER_FILES
+from scripts.lib.model_files import CONTROL_TOKENS_FILE, TEMPLATE_FILE, TOKENIZER_FILES
 
 BATCH_ROWS = 256
 ROWS_PER_SHARD = 50_000
@@ -132,7 +133,9 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
         chat: Folder of `format_chat`.
         model: Folder of the model; only its tokenizer files are read.
         out: Empty folder for `{train,valid,test}-00000.parquet`, `tokenizer/`, `contract.json`,
-            and `summary.json` (the counts, and an example of each reason to drop).
+            `summary.json` (the counts, and an example of each reason to drop), and, where the
+            tokenizer lacks control tokens of the template, `control_tokens.json`: those that were
+            added to `tokenizer/`, with their ids.
 
     Returns:
         The facts: `{"contract": {"passed", "checks"}, "tokens": {...}}`. A contract that does not
@@ -144,6 +147,12 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
     """
     tokenizer = load_fast_tokenizer(model)
     template = resolve_template(spec.template, tokenizer)
+    copy_tokenizer(model, out / "tokenizer", None if spec.template == OWN else template.text)
+    added: dict[str, int] = {}
+    if lacking := lacking_tokens(tokenizer, template):
+        added = add_tokens(tokenizer, lacking, out / "tokenizer")
+        _write_json(out / CONTROL_TOKENS_FILE, added)
+        print(f"added to the tokenizer: {', '.join(f'{k} {v}' for k, v in added.items())}")
     stage = _Stage(spec, Renderer(tokenizer, template), Encoder(tokenizer))
     stage.renderer.text(golden_conversation())
     for split in SOURCES:
@@ -156,8 +165,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
             f" {'; '.join(tally.examples.get('template_refuses', []))}; give the run a `template`"
             " that can write them, such as chatml, or repair the rows"
         )
-    contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings)
-    copy_tokenizer(model, out / "tokenizer", None if spec.template == OWN else template.text)
+    contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings, added)
     _write_json(out / "contract.json", contract)
     tokens = tally.tokens()
     examples = {"dropped_examples": dict(sorted(tally.examples.items()))}

@@ -1,8 +1,9 @@
 """Where each tensor of a merged model lies, and what becomes of it.
 
-The merged model has the base's files, names and dtypes. Three things can change that: a resized
-vocabulary (more rows in the embeddings), embeddings that were tied and no longer agree (the output
-layer gets a tensor of its own), and nothing else. What does not fit raises an error that names it.
+The merged model has the base's files, names and dtypes. Two things can change that: a vocabulary
+that grew (more rows in the embeddings, saved as a whole or one by one as trained tokens), and
+embeddings that were tied and no longer agree (the output layer gets a tensor of its own). What does
+not fit raises an error that names it.
 """
 
 import json
@@ -220,14 +221,17 @@ def _slot(name: str, source: StoredTensor, update: Update | None, hint: str) -> 
             " an update. Merge into the unquantised base."
         )
     shape = source.shape
+    can_grow = name.endswith(EMBEDDING_ENDINGS) or name in OUTPUT_NAMES
     if update.whole:
-        can_grow = name.endswith(EMBEDDING_ENDINGS) or name in OUTPUT_NAMES
         fits = update.whole.shape[1:] == shape[1:] and bool(shape)
         if update.whole.shape != shape and not (can_grow and fits):
             raise _misfit(name, shape, update.whole.shape, hint)
         shape = update.whole.shape
     if update.shape not in (None, shape):
         raise _misfit(name, shape, update.shape, hint)
+    new = sorted(token for token in update.tokens if shape and token >= shape[0])
+    if can_grow and new and new == list(range(shape[0], new[-1] + 1)):
+        shape = (new[-1] + 1, *shape[1:])
     if update.token_values and update.token_values.shape != (len(update.tokens), *shape[1:]):
         told = f"{len(update.tokens)} trained tokens as {update.token_values.shape}"
         raise MergeError(f"{name}: the adapter has {told}, the base {shape}. {hint}")

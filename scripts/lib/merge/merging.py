@@ -251,8 +251,9 @@ class UpdatedRows:
         return merged.mul_((self._magnitude.view(-1) / own)[None])
 
     def _with_tokens(self, rows: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Return *rows* with the trained tokens in their places."""
-        rows = rows.clone()
+        """Return *rows* with the trained tokens in their places, those of a grown vocabulary too."""
+        new = last - first - len(rows)
+        rows = torch.cat([rows, rows.new_zeros(new, *rows.shape[1:])]) if new else rows.clone()
         for token, values in self._tokens.items():
             if first <= token < last:
                 rows[token - first] = values

@@ -127,8 +127,14 @@ def _load_vllm(loading: Loading) -> Any:
 
     adapter: dict[str, Any] = {}
     if loading.adapter:
-        rank = LoraConfig.from_pretrained(str(loading.adapter)).r
-        adapter = {"lora_local_path": str(loading.adapter), "max_lora_rank": rank}
+        config = LoraConfig.from_pretrained(str(loading.adapter))
+        if config.trainable_token_indices:
+            raise ScoreError(
+                f"The adapter in {loading.adapter} trains rows of the embedding (control tokens"
+                " that its template added), which vLLM cannot put on a model. Merge the run"
+                " (`merge: true`), or score it with `backend: hf`."
+            )
+        adapter = {"lora_local_path": str(loading.adapter), "max_lora_rank": config.r}
     return VLLM(
         pretrained=str(loading.model),
         tokenizer=str(loading.adapter or loading.model),

@@ -6,6 +6,7 @@ it holds six short conversations; here the result is the same, without the mask 
 that it throws away.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,13 @@ def arithmetic(spec: TrainSpec) -> str:
     return spec.training.dtype if spec.quantization or computes_bfloat16() else "float32"
 
 
-def lora_config(spec: TrainSpec) -> LoraConfig:
-    """Return the adapter of *spec* in PEFT's terms."""
+def lora_config(spec: TrainSpec, rows: Mapping[str, Sequence[int]]) -> LoraConfig:
+    """Return the adapter of *spec* in PEFT's terms.
+
+    Args:
+        spec: Its shape.
+        rows: Layer -> rows that are trained as they are.
+    """
     lora = spec.lora
     modules = lora.target_modules
     return LoraConfig(
@@ -79,6 +85,7 @@ def lora_config(spec: TrainSpec) -> LoraConfig:
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         init_lora_weights=lora.init,
+        trainable_token_indices={name: list(ids) for name, ids in rows.items()} or None,
         task_type="CAUSAL_LM",
     )
 

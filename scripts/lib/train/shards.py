@@ -1,5 +1,6 @@
 """Shards on disk -> the datasets that training reads, and the prompts that prove a merge."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from datasets import Dataset
 from trl import pack_dataset
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.model_files import CONTROL_TOKENS_FILE
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 PROMPT_COUNT = 8
@@ -85,6 +87,13 @@ def check_facts(facts: ShardFacts, shards: Path, max_length_tokens: int, vocabul
             f"{shards}: token id {facts.largest_id} has no row in the model's embedding of"
             f" {vocabulary}. The shards were rendered with the tokenizer of another model."
         )
+
+
+def read_new_tokens(shards: Path) -> dict[str, int]:
+    """Return the control tokens that the shards' tokenizer has and the model's has not: -> id."""
+    file = shards / CONTROL_TOKENS_FILE
+    found: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
 
 
 def load_shards(files: Sequence[Path], cache: Path) -> Dataset:

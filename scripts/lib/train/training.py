@@ -40,6 +40,7 @@ from scripts.lib.train.launch import (
 )
 from scripts.lib.train.loss_verdict import assess_losses
 from scripts.lib.train.model import arithmetic, load_base, lora_config
+from scripts.lib.train.new_tokens import give_rows
 from scripts.lib.train.output import save_adapter, thin
 from scripts.lib.train.shards import (
     ShardFacts,
@@ -47,6 +48,7 @@ from scripts.lib.train.shards import (
     load_shards,
     pack,
     read_facts,
+    read_new_tokens,
     read_prompts,
     shard_files,
 )
@@ -131,20 +133,26 @@ def _smaller(per_process: int, size: int, cause: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Data:
-    """The splits as datasets, with what the shards hold."""
+    """The splits as datasets, with what the shards hold, and tokens that are new to the model."""
 
     train: Dataset
     valid: Dataset | None
     facts: ShardFacts
     prompts: list[list[int]]
+    new_tokens: dict[str, int]
 
 
 def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Data:
     """Check and load the shards; packed where the spec says so."""
     train_files, valid_files = shard_files(shards, "train"), shard_files(shards, "valid")
     facts = read_facts(train_files)
-    vocabulary = AutoConfig.from_pretrained(model).get_text_config().vocab_size
+    rows = AutoConfig.from_pretrained(model).get_text_config().vocab_size
+    new_tokens = read_new_tokens(shards)
+    vocabulary = max(rows, *(id_ + 1 for id_ in new_tokens.values()), 0)
     check_facts(facts, shards, spec.training.max_length_tokens, vocabulary)
+    if new_tokens:
+        told = ", ".join(f"{token} {id_}" for token, id_ in new_tokens.items())
+        say(f"new to the model, whose embedding has {rows} rows: {told}; their rows are trained")
     if spec.training.early_stopping_patience is not None and not valid_files:
         raise TrainingError(
             f"{shards} has no valid split, which early_stopping_patience watches. Set"
@@ -157,7 +165,9 @@ def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Da
         if spec.training.packing:
             train = pack(train, spec.training.max_length_tokens)
     prompts = read_prompts(valid_files or train_files)
-    return _Data(train=train, valid=valid or None, facts=facts, prompts=prompts)
+    return _Data(
+        train=train, valid=valid or None, facts=facts, prompts=prompts, new_tokens=new_tokens
+    )
 
 
 def _fit(
@@ -180,18 +190,24 @@ def _fit(
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if spec.training.early_stopping_patience is not None:
         callbacks.append(BestKeeper(scratch, spec.training.early_stopping_patience))
+    tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
+    base = load_base(spec, model)
+    known = max(tokenizer.get_vocab().values()) + 1
+    rows = give_rows(base, spec, list(data.new_tokens.values()), known)
     trainer = Trainer(
-        model=load_base(spec, model),
+        model=base,
         args=arguments,
         train_dataset=data.train,
         eval_dataset=data.valid,
-        processing_class=AutoTokenizer.from_pretrained(shards / "tokenizer"),
-        peft_config=lora_config(spec),
+        processing_class=tokenizer,
+        peft_config=lora_config(spec, rows),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
+    # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
+    trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if changes_base(spec.lora.init):
-        trainer.model.save_pretrained(scratch / "initial", save_embedding_layers=False)
+        trainer.model.save_pretrained(scratch / "initial")
     if checkpoint:
         say(f"going on from {checkpoint.name}")
     with stop.listening():
