@@ -118,7 +118,8 @@ class Run(Settings):
     dataset: Text = setting("Dataset to tune on.", "identity", allowed="a name under `datasets`")
     template: TemplateChoice | None = setting(
         "Chat template: the tokenizer's own, ChatML, or a file; null is what the model's `template`"
-        " says.",
+        " says. Control tokens of one that is not the tokenizer's own are added where it lacks them"
+        " (docs/base_models.md).",
         "identity",
         None,
         allowed=f"{TEMPLATES}, or null",

@@ -32,7 +32,7 @@ NAME = "combined"
 UNCOMBINED = {
     "use_dora": "DoRA magnitudes",
     "modules_to_save": "whole modules",
-    "trainable_token_indices": "rows of the embedding",
+    "trainable_token_indices": "rows of the embedding (for control tokens that its template adds)",
     "target_parameters": "parameters instead of layers",
 }
 

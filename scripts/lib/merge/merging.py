@@ -251,7 +251,7 @@ class UpdatedRows:
         return merged.mul_((self._magnitude.view(-1) / own)[None])
 
     def _with_tokens(self, rows: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Return *rows* with the trained tokens in their places, those of a grown vocabulary too."""
+        """Return *rows* with the trained tokens in their places, grown ones too."""
         new = last - first - len(rows)
         rows = torch.cat([rows, rows.new_zeros(new, *rows.shape[1:])]) if new else rows.clone()
         for token, values in self._tokens.items():

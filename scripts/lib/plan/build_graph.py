@@ -11,6 +11,7 @@ from scripts.lib.artifacts.graph import CodeOf, Graph
 from scripts.lib.config.load import Config
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapters import combine, merge_problems, tune
+from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import Candidates, add_report, only_judges
 from scripts.lib.plan.sources import add_model, add_questions, add_raw
@@ -48,6 +49,8 @@ def build_graph(
         problems += merge_problems(config, sources)
     if not problems:
         problems += unlike(config, sources, asked, trained)
+        templates = {name: trained.get(name, asked[run.model]) for name, run in config.runs.items()}
+        problems += impossible_rows(config, sources, templates)
     if problems:
         raise ConfigError("\n".join(problems))
     candidates = Candidates(graph, config, benchmarks, models, asked)

@@ -205,7 +205,8 @@ def _fit(
     )
     trainer.remove_callback(PrinterCallback)
     # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
-    trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
+    save = partial(trainer.model.save_pretrained, save_embedding_layers=False)
+    trainer.model.save_pretrained = save
     if changes_base(spec.lora.init):
         trainer.model.save_pretrained(scratch / "initial")
     if checkpoint:

@@ -73,7 +73,8 @@ def test_reserved_tokens_and_the_text_of_the_vocabulary_stay_as_they_are(base, t
     old = load_fast_tokenizer(base)
     shards_of(base, [("q", "a")], tmp_path / "shards")
     new = load_fast_tokenizer(tmp_path / "shards" / "tokenizer")
-    assert new.convert_tokens_to_ids("<|reserved_0|>") == old.convert_tokens_to_ids("<|reserved_0|>")
+    reserved = "<|reserved_0|>"
+    assert new.convert_tokens_to_ids(reserved) == old.convert_tokens_to_ids(reserved)
     text = "the answer is <|reserved_0|> naïve 日本 <|endoftext|>"
     assert new.encode(text) == old.encode(text)
     assert (new.eos_token, new.bos_token, new.pad_token) == (old.eos_token, old.bos_token, None)

@@ -74,12 +74,13 @@ def home(tmp_path):
     return tmp_path
 
 
-def planned(home, benchmarks, *, model=None, runs=None, others=None, checks=None) -> Graph:
+def planned(home, benchmarks, *, model=None, runs=None, others=None, checks=None, **more) -> Graph:
     config = {
         "models": {"base": model or {"path": "base"}, **(others or {})},
         "datasets": {"orders": {"path": "train.jsonl", "test_fraction": 0.1}},
         "benchmarks": benchmarks,
         "runs": runs or {},
+        **more,
     }
     sources = LocalSources((home,), HashMemory(home / "memory.json"), checks)
     return build_graph(load_config(config), sources, code=lambda *_: "0", lock=LOCK)

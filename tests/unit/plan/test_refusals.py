@@ -108,6 +108,7 @@ TABLE: dict[str, list[Reason]] = {
     # Templates and tokenizers.
     "TemplateError load_fast_tokenizer": [TOKENIZER] * 2,
     "TemplateError resolve_template": [hub("lacking")],
+    "TemplateError add_tokens": [TOKENIZER],
     "TemplateError Renderer.render": [CODE],
     "TemplateError render_shards": [CODE],
     # Training.
@@ -122,11 +123,12 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
     "TrainingError _load_data": [hub("check_usable_rows")],
     "TrainingError _fit": [MACHINE],
+    "TrainingError _check": [hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
     "MergeError _read_config": [
         *(CHANGED, NEVER, NEVER, NEVER),
-        *(NEVER, planned("combination_problems")),
+        *(NEVER, hub("impossible_rows")),
     ],
     "MergeError read_adapter": [CHANGED],
     "MergeError _scale": [CHANGED],
@@ -165,6 +167,7 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError check_continuations": [TOKENIZER],
     "ScoreError _fitting": [TOKENIZER],
     "ScoreError check_backend": [MACHINE],
+    "ScoreError _load_vllm": [hub("impossible_rows")],
     "ScoreError grade_choices": [MODEL],
     "ScoreError grade_task": [MODEL],
     "ScoreError _grade": [MODEL],

@@ -32,9 +32,7 @@ def train(base, folder, **changes):
     return facts, shards, out
 
 
-def test_new_rows_are_trained_in_spare_rows_first_and_nothing_else_of_the_embedding(
-    base, tmp_path
-):
+def test_new_rows_and_no_others_are_trained_spare_ones_first(base, tmp_path):
     _, shards, adapter = train(base, tmp_path)
     config = json.loads((adapter / "adapter_config.json").read_text())
     net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -106,11 +104,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, init, monkeypatch):
     saved = load_file(checkpoint / "adapter_model.safetensors")
     assert not [name for name in saved if name.endswith("base_layer.weight")]
     train_adapter(spec, base, shards, out, scratch=scratch, threads=1)
-    assert contents(out)["adapter_model.safetensors"] == contents(whole)["adapter_model.safetensors"]
+    weights = "adapter_model.safetensors"
+    assert contents(out)[weights] == contents(whole)[weights]
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "embed_tokens"], r".*embed_tokens|.*q_proj"])
 def test_lora_on_the_embedding_is_refused_beside_new_rows(tmp_path, targets):
     base = make_base_model(tmp_path / "base")
-    with pytest.raises(TrainingError, match="target_modules names model.embed_tokens"):
+    with pytest.raises(TrainingError, match=r"target_modules names model\.embed_tokens"):
         train(base, tmp_path, target_modules=targets)
