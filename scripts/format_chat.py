@@ -3,7 +3,7 @@
 Reads   raw/<dataset>   rows as published
 Writes  <artifact>/{train,valid,test}.parquet  one conversation per row
         <artifact>/ledger.parquet              a verdict for every raw row
-        <artifact>/summary.json                rows, kept, fixed, dropped by reason
+        <artifact>/summary.json                rows, kept, fixed, dropped by reason; ignored keys
 
 Try it  python -m scripts.format_chat --help
 """
@@ -11,7 +11,8 @@ Try it  python -m scripts.format_chat --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.data.formatting import FormatSpec, format_chat, told
+from scripts.lib.data.formatting import FormatSpec, format_chat
+from scripts.lib.data.tally import told
 from scripts.lib.jobs.job import Job, run_job
 
 

@@ -202,6 +202,8 @@ DATA_ROWS = [
         put("datasets/orders/template_arguments", {}),
         frozenset(),
     ),
+    _data("use", "chosen"),
+    _data("placeholders", {"name": "Ada"}),
     Row(
         "dataset valid_fraction",
         put("datasets/chats/valid_fraction", 0.5),

@@ -131,6 +131,12 @@ def _hub_name(value: str) -> str:
     return value
 
 
+def _placeholder(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
+        raise refusal("is no name of a placeholder; allowed: letters, digits and _")
+    return value
+
+
 def _template(value: str) -> str:
     if is_named(value) or value.endswith(".jinja"):
         return value
@@ -213,3 +219,6 @@ Name = Annotated[
 _Frozen = AfterValidator(MappingProxyType)
 Named = Annotated[Mapping[Name, T], _Frozen, PlainSerializer(dict)]
 NamedNotEmpty = Annotated[Mapping[Name, T], Field(min_length=1), _Frozen, PlainSerializer(dict)]
+Placeholders = Annotated[
+    Mapping[Annotated[Text, AfterValidator(_placeholder)], Text], _Frozen, PlainSerializer(dict)
+]

@@ -17,6 +17,7 @@ from scripts.lib.config.fields import (
     InnerFile,
     ModelCommit,
     PartFraction,
+    Placeholders,
     Positive,
     Seed,
     Settings,
@@ -27,7 +28,7 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
-from scripts.lib.data.layouts import LAYOUTS, Format
+from scripts.lib.data.layouts import LAYOUTS, Format, Use
 
 
 class ModelOptions(Settings):
@@ -149,6 +150,19 @@ class DatasetOptions(Settings):
         "identity",
         {},
         allowed=ARGUMENTS,
+    )
+    use: Use | None = setting(
+        "Which answer to train on where rows hold a `chosen` and a `rejected` one; without it such"
+        " rows are dropped.",
+        "identity",
+        None,
+    )
+    placeholders: Placeholders | None = setting(
+        "What stands for `{{name}}` in the rows, by name; a row with one that is not given is"
+        " dropped.",
+        "identity",
+        None,
+        allowed="names, each with a text",
     )
     valid_fraction: PartFraction = setting(
         "Share of the training rows to hold out. With a valid split it is 0, and not to be given.",

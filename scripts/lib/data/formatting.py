@@ -6,7 +6,6 @@ cut by content: adding rows moves no other row, and equal conversations stand on
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -24,16 +23,18 @@ from scripts.lib.data.columns import (
     map_columns,
     mapped_layout,
 )
-from scripts.lib.data.conversation import GIVEN_ARGUMENTS, Conversation, Message
-from scripts.lib.data.layouts import Format, to_conversation
+from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.layouts import Format, Use, read_row
 from scripts.lib.data.misfits import Misfits
+from scripts.lib.data.placeholders import filled
 from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
+from scripts.lib.data.roles import NamedFault
 from scripts.lib.data.table_writer import TableWriter
+from scripts.lib.data.tally import Tally, Verdict
 from scripts.lib.errors import RecordError
 
 # Held-out sources come first: of two equal rows, the one that is not trained on stays.
 SOURCE_ORDER = ("test", "valid", "train")
-TOP_REASONS = 3
 # What may stand before a turn; "call" is an assistant turn that calls a tool.
 MAY_FOLLOW = {
     "system": ("start",),
@@ -84,6 +85,9 @@ class FormatSpec:
         tags: What turns call their keys and speakers, if not as usual.
         template_arguments: What the chat template is given beside each conversation; a row's own
             win.
+        use: Which answer is trained on where a row has a chosen and a rejected one; None refuses
+            such rows.
+        placeholders: Name -> what stands for `{{name}}` in the rows.
     """
 
     format: Format
@@ -95,54 +99,13 @@ class FormatSpec:
     columns: Columns | None = None
     tags: Tags | None = None
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    use: Use | None = None
+    placeholders: Mapping[str, str] | None = None
 
     @property
     def layout(self) -> Format:
         """Layout of the rows whose columns are mapped."""
         return mapped_layout(self.format, self.columns, self.tags)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Verdict:
-    """What becomes of one raw row."""
-
-    verdict: str
-    reason: str = ""
-    detail: str = ""
-    split: str = ""
-    conversation: Conversation | None = None
-
-
-@dataclass(kw_only=True)
-class _Tally:
-    """What has been seen so far."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    splits: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    seen: dict[bytes, str] = field(default_factory=dict)
-    misfits: Misfits
-
-    def count(self, row_id: str, verdict: _Verdict) -> None:
-        self.verdicts[verdict.verdict] += 1
-        if verdict.split:
-            self.splits[verdict.split] += 1
-        if verdict.reason:
-            self.reasons[verdict.reason] += 1
-            self.examples.setdefault(verdict.reason, f"{row_id}: {verdict.detail}")
-
-    def summary(self) -> dict[str, Any]:
-        rows, dropped = self.verdicts.total(), self.verdicts["dropped"]
-        return {
-            "rows": rows,
-            "kept": self.verdicts["kept"],
-            "fixed": self.verdicts["fixed"],
-            "dropped": dropped,
-            "by_reason": dict(sorted(self.reasons.items())),
-            "splits": {split: self.splits[split] for split in SOURCES},
-            "dropped_fraction": dropped / rows if rows else 0.0,
-        }
 
 
 def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
@@ -161,7 +124,7 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
     """
     files = source_files(raw)
     check_columns(spec, files)
-    tally = _Tally(misfits=Misfits(spec.layout))
+    tally = Tally(misfits=Misfits(spec.layout))
     with ExitStack() as stack:
         ledger = stack.enter_context(_table(out, "ledger", LEDGER_SCHEMA))
         tables = {
@@ -204,7 +167,7 @@ def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Colle
     check_columns(spec, files)
     for split in (name for name in SOURCES if name in wanted):
         source = split if split in files else "train"
-        tally = _Tally(misfits=Misfits(spec.layout))
+        tally = Tally(misfits=Misfits(spec.layout))
         for row, record in enumerate(islice(read_rows(files[source]), spec.limit)):
             row_id = f"{source}:{row}"
             verdict = _verdict_on(spec, record, row_id, frozenset(files), tally.seen)
@@ -236,15 +199,6 @@ def check_columns(spec: FormatSpec, files: Mapping[str, Path]) -> None:
         raise RecordError(f"{place}: {absent_words(spec.columns, absent, there)}")
 
 
-def told(summary: Mapping[str, Any]) -> str:
-    """Say in one line what became of the rows."""
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary["by_reason"].items())
-    return (
-        f"{summary['rows']:,} rows: {summary['kept']:,} kept as they are, {summary['fixed']:,}"
-        f" mended, {summary['dropped']:,} dropped{f' ({reasons})' if reasons else ''}"
-    )
-
-
 def usable(conversation: Conversation, system: str | None) -> tuple[Conversation, str]:
     """Check the turns of a conversation, and mend what can be mended.
 
@@ -268,6 +222,8 @@ def usable(conversation: Conversation, system: str | None) -> tuple[Conversation
         raise UnusableRow(
             "no_assistant", "no turn is the assistant's, so there is nothing to learn"
         )
+    if not any(message.role == "assistant" and message.trained for message in messages):
+        raise UnusableRow("nothing_to_train_on", "the row says that no answer is to be learnt")
     if messages[0].role != "system" and system is not None:
         messages.insert(0, Message(role="system", content=system))
     _check_order(messages)
@@ -295,29 +251,33 @@ def _verdict_on(
     row_id: str,
     sources: frozenset[str],
     seen: dict[bytes, str],
-) -> _Verdict:
+) -> Verdict:
     try:
         if isinstance(record, UnusableRow):
             raise record
         mapped = map_columns(record, spec.columns, spec.tags)
-        conversation, fixed = usable(to_conversation(mapped, spec.layout), spec.system)
-        _check_arguments(conversation)
+        read = read_row(mapped, spec.layout, spec.use)
+        conversation, fixed = usable(read.conversation, spec.system)
+        whole = filled(conversation, spec.placeholders or {})
         digest = _digest(_content(conversation))
         if (first := seen.setdefault(digest, row_id)) != row_id:
             raise UnusableRow("duplicate", f"equal to {first}")
     except UnusableRow as error:
-        return _Verdict(verdict="dropped", reason=error.reason, detail=error.detail)
+        names = error.names if isinstance(error, NamedFault) else ()
+        return Verdict(verdict="dropped", reason=error.reason, detail=error.detail, names=names)
     source = row_id.partition(":")[0]
-    return _Verdict(
+    return Verdict(
         verdict="fixed" if fixed else "kept",
         reason=fixed,
         detail="turns after the last answer were cut" if fixed else "",
+        # What fills placeholders moves no row from one split to another.
         split=source if source != "train" else _split(spec, conversation, sources),
         # Behind the drawing: arguments for all move no row to another split.
         conversation=replace(
-            conversation,
+            whole,
             template_arguments={**spec.template_arguments, **conversation.template_arguments},
         ),
+        ignored=read.ignored,
     )
 
 
@@ -327,14 +287,6 @@ def _mapped(spec: FormatSpec, record: RawRow) -> object:
         return map_columns(record, spec.columns, spec.tags)
     except UnusableRow:
         return None
-
-
-def _check_arguments(conversation: Conversation) -> None:
-    if taken := sorted(GIVEN_ARGUMENTS & conversation.template_arguments.keys()):
-        raise UnusableRow(
-            "template_argument_taken",
-            f"the row gives the template {', '.join(taken)}, which rendering gives it",
-        )
 
 
 def _split(spec: FormatSpec, conversation: Conversation, sources: frozenset[str]) -> str:
@@ -376,7 +328,7 @@ def _table(out: Path, name: str, schema: pa.Schema) -> TableWriter:
     return TableWriter(lambda _: out / f"{name}.parquet", schema)
 
 
-def _nothing_left(raw: Path, tally: _Tally) -> str:
+def _nothing_left(raw: Path, tally: Tally) -> str:
     rows = tally.verdicts.total()
     if not rows:
         return f"{raw} holds no rows; check the source and `limit`"
@@ -386,9 +338,4 @@ def _nothing_left(raw: Path, tally: _Tally) -> str:
             f"{raw}: no conversation of {rows} rows is left for training, all are held out:"
             f" {held_out}; lower valid_fraction and test_fraction or raise `limit`"
         )
-    reasons = "; ".join(
-        f"{count} x {reason} (for example {tally.examples[reason]})"
-        for reason, count in tally.reasons.most_common(TOP_REASONS)
-    )
-    remedy = tally.misfits.words() or "correct the rows, or take them from another source"
-    return f"{raw}: none of {rows} rows can be used: {reasons}; {remedy}"
+    return f"{raw}: none of {rows} rows can be used: {tally.problems()}"

@@ -5,19 +5,30 @@ Four layouts are understood: `messages` (the OpenAI and Hugging Face one), `shar
 `prompt_completion`. `auto` looks at the columns of each row.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never, cast, get_args
+from typing import Any, Literal, assert_never
 
+from scripts.lib.data.beside_turns import check_task, with_columns
+from scripts.lib.data.content_parts import text_of
 from scripts.lib.data.conversation import Conversation, Message, Role
+from scripts.lib.data.preferences import (
+    CHOSEN,
+    REJECTED,
+    chosen_conversation,
+    preference_column,
+    without_training,
+)
+from scripts.lib.data.raw_fields import Fields, holds_nothing, is_nan, parsed
+from scripts.lib.data.raw_turns import SPEAKER_KEYS, read_turns
 from scripts.lib.data.records import UnusableRow
 
 LayoutName = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]
 Format = Literal["auto", LayoutName]
 """What a dataset can be read as; with `auto` each row shows by its columns which layout it has."""
 
-Record = Mapping[str, Any]
+Use = Literal["chosen"]
+"""Which answer of a row with a chosen and a rejected one is trained on."""
 
 TURN_COLUMNS = ("messages", "conversations", "conversation")
 QUESTION_COLUMNS = ("instruction",)
@@ -26,21 +37,10 @@ ANSWER_COLUMNS = ("output", "response")
 HISTORY_COLUMN = "history"
 PROMPT_COLUMNS = ("prompt",)
 COMPLETION_COLUMNS = ("completion",)
+# Whose turns a named layout reads; `auto` reads them under any of the keys.
+_SPEAKERS = {"messages": ("role",), "sharegpt": ("from", "speaker")}
 
-ROLES: tuple[str, ...] = get_args(Role)
-# Speakers as published ShareGPT dumps spell them.
-SHAREGPT_SPEAKERS: dict[str, Role] = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-    "tool": "tool",
-}
-ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,37 +82,85 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
     ),
 }
 
-_NO_TURNS = f"there is no value in a column {', '.join(TURN_COLUMNS)}"
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRow:
+    """A raw row as it was read.
+
+    Attributes:
+        conversation: Its turns and what belongs to them.
+        ignored: Keys of the row and its turns that hold something and were not used.
+    """
+
+    conversation: Conversation
+    ignored: tuple[str, ...]
 
 
 def to_conversation(record: object, layout: Format) -> Conversation:
-    """Convert one raw record; whether its turns can be used is not looked at.
+    """Convert one raw record; see `read_row`."""
+    return read_row(record, layout).conversation
+
+
+def read_row(record: object, layout: Format, use: Use | None = None) -> ReadRow:
+    """Read one raw record; whether its turns can be used is not looked at.
 
     Args:
         record: The row as published.
         layout: Its layout, or `auto`.
+        use: Which answer is trained on where a row has a chosen and a rejected one; None refuses
+            such rows.
 
     Returns:
-        The conversation with its turns in order. Example: `{"instruction": "Add.", "input": "1+1",
-        "output": "2"}` becomes a user turn of two lines, `Add.` and `1+1`, and the answer `2`.
+        The conversation with its turns in order, and what was ignored. Example: `{"instruction":
+        "Add.", "input": "1+1", "output": "2"}` becomes a user turn of two lines, `Add.` and `1+1`,
+        and the answer `2`.
 
     Raises:
-        UnusableRow: If the row does not have this layout.
+        UnusableRow: If the row does not have this layout, or is no conversation to be learnt.
     """
     if not isinstance(record, Mapping):
         raise UnusableRow("not_an_object", f"the row is a {type(record).__name__}, not an object")
-    known = detect_layout(record) if layout == "auto" else layout
+    row = Fields(record)
+    try:
+        check_task(row)
+        messages = _read_messages(row, layout, use)
+        conversation = with_columns(row, messages)
+        ignored = tuple(dict.fromkeys(row.ignored()))
+    except RecursionError as error:
+        raise UnusableRow("nested_too_deep", "objects stand in one another too deep") from error
+    said = [message.content.strip() for message in conversation.messages if message.content.strip()]
+    return ReadRow(
+        conversation=conversation,
+        ignored=tuple(key for key in ignored if not _repeats(record.get(key), said)),
+    )
+
+
+def _read_messages(row: Fields, layout: Format, use: Use | None) -> list[Message]:
+    column = preference_column(row)
+    if column is not None and use is None:
+        raise UnusableRow(
+            "preference_row", f"`{column}` is one of two answers, of which one is better"
+        )
+    if column is not None and row.holds(CHOSEN):
+        chosen, rejected = (
+            _side(row, name, "assistant") if row.holds(name) else [] for name in (CHOSEN, REJECTED)
+        )
+        return chosen_conversation(_asked(row), chosen, rejected)
+    known = detect_layout(row.values) if layout == "auto" else layout
     match known:
-        case "messages":
-            return _from_messages(record)
-        case "sharegpt":
-            return _from_sharegpt(record)
+        case "messages" | "sharegpt":
+            messages = _from_turns(row, SPEAKER_KEYS if layout == "auto" else _SPEAKERS[known])
         case "alpaca":
-            return _from_alpaca(record)
+            messages = _from_alpaca(row)
         case "prompt_completion":
-            return _from_prompt_completion(record)
+            messages = _from_prompt_completion(row)
         case _:
             assert_never(known)
+    if column is not None:
+        if not messages or messages[-1].role != "assistant":
+            raise UnusableRow("preference_row", f"`{column}` is there, and no answer that is good")
+        row.get(column)
+    return messages
 
 
 def fitting_layouts(record: object) -> list[LayoutName]:
@@ -135,169 +183,130 @@ def detect_layout(record: Record) -> LayoutName:
     """
     column = _turn_column(record)
     if column is not None:
-        turns = _parsed(record[column], column)
+        turns = parsed(record[column], column)
         first = turns[0] if isinstance(turns, list) and turns else None
-        return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
+        first = parsed(first, column, reason="not_a_list_of_turns")
+        shows = isinstance(first, Mapping) and not holds_nothing(first.get("from"))
+        return "sharegpt" if shows else "messages"
     layouts: tuple[LayoutName, ...] = ("alpaca", "prompt_completion")
-    for layout in layouts:
-        if LAYOUTS[layout].is_in(record):
-            return layout
-    columns = ", ".join(map(str, record)) or "none"
-    raise UnusableRow("unknown_format", f"no known layout has these columns: {columns}")
+    filled = [name for name, value in record.items() if not (value is None or is_nan(value))]
+    for columns in (filled, record):
+        for layout in layouts:
+            if LAYOUTS[layout].is_in(columns):
+                return layout
+    names = ", ".join(map(str, record)) or "none"
+    raise UnusableRow("unknown_format", f"no known layout has these columns: {names}")
 
 
-def _from_messages(record: Record) -> Conversation:
-    column = _turn_column(record)
+def _from_turns(row: Fields, keys: Sequence[str]) -> list[Message]:
+    column = _turn_column(row.values)
     if column is None:
-        raise UnusableRow("missing_field", _NO_TURNS)
-    messages = _messages(record[column], column)
-    return _conversation(record, messages)
+        names = ", ".join(TURN_COLUMNS)
+        raise UnusableRow("missing_field", f"there is no value in a column {names}")
+    return read_turns(row, column, keys)
 
 
-def _from_sharegpt(record: Record) -> Conversation:
-    column = _turn_column(record)
-    if column is None:
-        raise UnusableRow("missing_field", _NO_TURNS)
-    messages: list[Message] = []
-    called: list[str] = []
-    for turn in _turns(record[column], column):
-        speaker = str(turn.get("from"))
-        if speaker == "function_call":
-            calls = _tool_calls(turn.get("value"))
-            called = [call["function"]["name"] for call in calls]
-            messages.append(Message(role="assistant", content="", tool_calls=calls))
-            continue
-        if speaker not in SHAREGPT_SPEAKERS:
-            raise UnusableRow("unknown_role", f"the speaker {speaker!r} is not known")
-        role = SHAREGPT_SPEAKERS[speaker]
-        name = called.pop(0) if role == "tool" and called else None
-        messages.append(Message(role=role, content=_text(turn.get("value"), speaker), name=name))
-    return _conversation(record, messages)
+def _from_alpaca(row: Fields) -> list[Message]:
+    _, answer = _first(row, ANSWER_COLUMNS)
+    return [
+        *_alpaca_prompt(row),
+        Message(role="assistant", content=text_of(answer, "output")),
+    ]
 
 
-def _from_alpaca(record: Record) -> Conversation:
-    messages: list[Message] = []
-    for pair in _parsed(record.get(HISTORY_COLUMN) or [], HISTORY_COLUMN):
+def _alpaca_prompt(row: Fields) -> list[Message]:
+    messages = _history(row) if row.holds(HISTORY_COLUMN) else []
+    question = text_of(_first(row, QUESTION_COLUMNS)[1], "instruction")
+    if extra := next((name for name in EXTRA_COLUMNS if row.holds(name)), None):
+        words = text_of(row.get(extra), "input")
+        question = f"{question}\n{words}" if question else words
+    return [*messages, Message(role="user", content=question)]
+
+
+def _history(row: Fields) -> list[Message]:
+    pairs = parsed(row.values[HISTORY_COLUMN], HISTORY_COLUMN)
+    if isinstance(pairs, list) and all(isinstance(pair, Mapping) for pair in pairs):
+        return read_turns(row, HISTORY_COLUMN)
+    row.get(HISTORY_COLUMN)
+    messages = []
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise UnusableRow("bad_history", "`history` holds something else than pairs of texts")
-        messages += _pair(_text(pair[0], "history"), _text(pair[1], "history"))
-    question = _text(_first(record, QUESTION_COLUMNS), "instruction")
-    extra = next((record[name] for name in EXTRA_COLUMNS if record.get(name)), "")
-    if extra:
-        question = f"{question}\n{_text(extra, 'input')}" if question else _text(extra, "input")
-    messages += _pair(question, _text(_first(record, ANSWER_COLUMNS), "output"))
-    return _conversation(record, messages)
+        question, answer = (text_of(one, HISTORY_COLUMN) for one in pair)
+        messages.append(Message(role="user", content=question))
+        messages.append(Message(role="assistant", content=answer))
+    return messages
 
 
-def _from_prompt_completion(record: Record) -> Conversation:
-    messages: list[Message] = []
-    sides: tuple[tuple[tuple[str, ...], Role], ...] = (
-        (PROMPT_COLUMNS, "user"),
-        (COMPLETION_COLUMNS, "assistant"),
+def _from_prompt_completion(row: Fields) -> list[Message]:
+    """Return both sides; of turns only the completion's are learnt, as in TRL."""
+    (asked, prompt), (answered, completion) = (
+        _first(row, columns) for columns in (PROMPT_COLUMNS, COMPLETION_COLUMNS)
     )
-    for columns, role in sides:
-        value = _first(record, columns)
-        if isinstance(value, str):
-            messages.append(Message(role=role, content=value))
-        else:
-            messages += _messages(value, columns[0])
-    return _conversation(record, messages)
+    # A text of one side that looks like turns is what is asked or answered; both are a table's.
+    written = _is_turns(prompt) and _is_turns(completion)
+    return [
+        *map(without_training, _side(row, asked, "user", written)),
+        *_side(row, answered, "assistant", written),
+    ]
 
 
-def _conversation(record: Record, messages: Iterable[Message]) -> Conversation:
-    """Add what stands beside the turns in every layout: a system text and tools."""
-    turns = tuple(messages)
-    system = record.get("system")
-    if isinstance(system, str) and system and (not turns or turns[0].role != "system"):
-        turns = (Message(role="system", content=system), *turns)
-    tools = _parsed(record.get("tools") or [], "tools") or []
-    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise UnusableRow("bad_tools", "`tools` is not a list of objects")
-    wrapped = [tool if "function" in tool else _function(tool) for tool in tools]
-    return Conversation(messages=turns, tools=tuple(wrapped))
+def _asked(row: Fields) -> list[Message]:
+    """Return what is asked of two answers; nothing where it stands in front of each."""
+    if (column := _turn_column(row.values)) is not None:
+        return read_turns(row, column)
+    if (found := row.first(PROMPT_COLUMNS)) is not None:
+        return _side(row, found[0], "user")
+    return _alpaca_prompt(row) if row.first(QUESTION_COLUMNS) else []
 
 
-def _messages(value: object, column: str) -> list[Message]:
-    return [_message(turn) for turn in _turns(value, column)]
+def _side(row: Fields, column: str, role: Role, written: bool | None = None) -> list[Message]:
+    """Return a text as a turn of its own, or a turn, or a list of them.
+
+    Args:
+        row: The row.
+        column: Its column.
+        role: Whose turn a text is.
+        written: Whether a text is the JSON of turns; None looks at it.
+    """
+    value = row.get(column)
+    if isinstance(value, str) and not (_is_turns(value) if written is None else written):
+        return [Message(role=role, content=value)]
+    return read_turns(row, column, single=True)
 
 
-def _message(turn: Record) -> Message:
-    role = str(turn.get("role"))
-    role = ROLE_SYNONYMS.get(role, role)
-    if role not in ROLES:
-        raise UnusableRow("unknown_role", f"the role {role!r} is not one of {', '.join(ROLES)}")
-    calls = _tool_calls(turn["tool_calls"]) if turn.get("tool_calls") else ()
-    content = turn.get("content")
-    text = "" if content is None and calls else _text(content, role)
-    name = turn.get("name")
-    return Message(
-        role=cast(Role, role),
-        content=text,
-        name=name if isinstance(name, str) else None,
-        tool_calls=calls,
+def _is_turns(value: object) -> bool:
+    """Tell whether a text is the JSON of turns."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        turns = parsed(value, "")
+    except UnusableRow:
+        return False
+    turns = turns if isinstance(turns, list) else [turns]
+    return bool(turns) and all(
+        isinstance(turn, Mapping) and not {*turn}.isdisjoint(SPEAKER_KEYS) for turn in turns
     )
-
-
-def _tool_calls(value: object) -> tuple[Mapping[str, Any], ...]:
-    """Return calls in one shape, with arguments as an object (templates dump them themselves)."""
-    parsed = _parsed(value, "tool call", reason="tool_call_is_not_json")
-    calls = []
-    for call in parsed if isinstance(parsed, list) else [parsed]:
-        function = call.get("function", call) if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise UnusableRow("bad_tool_call", "a tool call has no function name")
-        arguments = function.get("arguments")
-        arguments = {} if arguments in (None, "") else arguments
-        arguments = _parsed(arguments, "arguments", reason="tool_call_is_not_json")
-        if not isinstance(arguments, Mapping):
-            raise UnusableRow("bad_tool_call", "the arguments of a tool call are not an object")
-        calls.append(_function({"name": function["name"], "arguments": dict(arguments)}))
-    return tuple(calls)
-
-
-def _function(value: Record) -> dict[str, Any]:
-    return {"type": "function", "function": dict(value)}
-
-
-def _pair(question: str, answer: str) -> list[Message]:
-    return [Message(role="user", content=question), Message(role="assistant", content=answer)]
-
-
-def _turns(value: object, column: str) -> list[Record]:
-    turns = _parsed(value, column)
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise UnusableRow("not_a_list_of_turns", f"`{column}` is not a list of objects")
-    return turns
 
 
 def _turn_column(record: Record) -> str | None:
-    return next((column for column in TURN_COLUMNS if record.get(column) is not None), None)
+    there = [column for column in TURN_COLUMNS if record.get(column) is not None]
+    there = [column for column in there if not is_nan(record[column])]
+    return next((column for column in there if not holds_nothing(record[column])), None) or next(
+        iter(there), None
+    )
 
 
-def _first(record: Record, columns: Sequence[str]) -> Any:
-    for column in columns:
-        if record.get(column) is not None:
-            return record[column]
-    raise UnusableRow("missing_field", f"there is no value in a column {', '.join(columns)}")
+def _first(row: Fields, columns: Sequence[str]) -> tuple[str, Any]:
+    if (found := row.first(columns)) is None:
+        raise UnusableRow("missing_field", f"there is no value in a column {', '.join(columns)}")
+    return found
 
 
-def _text(value: object, where: str) -> str:
-    """Return *value* as text; lists of text parts, as vision models use them, are joined."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value:
-        parts = [part.get("text") if isinstance(part, Mapping) else None for part in value]
-        texts = [part for part in parts if isinstance(part, str)]
-        if len(texts) == len(parts):
-            return "".join(texts)
-    raise UnusableRow("content_is_not_text", f"the content of `{where}` is not text")
-
-
-def _parsed(value: Any, where: str, *, reason: str = "column_is_not_json") -> Any:
-    """Return *value*, read as JSON if it is text (CSV and some dumps hold lists as text)."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise UnusableRow(reason, f"`{where}` is not JSON: {error}") from error
+def _repeats(value: object, said: list[str]) -> bool:
+    """Tell whether a column that was not read says only what the turns say."""
+    if isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value):
+        return all(_repeats(turn.get("content", turn.get("value")), said) for turn in value)
+    if not isinstance(value, str) or not said:
+        return False
+    return value.strip() in said or all(words in value for words in said)

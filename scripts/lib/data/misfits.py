@@ -10,6 +10,11 @@ from scripts.lib.data.records import UnusableRow
 SHOWN_COLUMNS = 20
 
 
+# What rows are refused for that have another layout.
+LAYOUT_REASONS = (
+    *("unknown_format", "missing_field", "no_role", "unknown_role"),
+    *("not_a_list_of_turns", "column_is_not_json", "content_is_not_text"),
+)
 # So many rows show which columns a dataset has.
 LOOKED_AT = 20
 _RENAME = (
@@ -33,7 +38,9 @@ class Misfits:
         self._looked_at += 1
         try:
             to_conversation(record, self._layout)
-        except UnusableRow:
+        except UnusableRow as error:
+            if error.reason not in LAYOUT_REASONS:
+                return
             self._columns |= dict.fromkeys(record)
             fits = set(fitting_layouts(record))
             self._fitting = fits if self._fitting is None else self._fitting & fits

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from scripts.lib.data import formatting, rendering
+from scripts.lib.data import rendering, tally
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.reasoning import OPEN
 from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
@@ -68,7 +68,7 @@ def examples_of(raw: Path, chat: Path, shards: Path | None) -> Examples:
     for one in shown:
         one["raw"] = raw_rows[_row_of(one["id"])]
     return {
-        "formatted": formatting.told(_summary(chat)) if _has_summary(chat) else "",
+        "formatted": tally.told(_summary(chat)) if _has_summary(chat) else "",
         "rendered": rendering.told(_summary(shards)) if shards else "",
         "looked_at": looked_at,
         "conversations": conversations,

@@ -129,7 +129,8 @@ def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:
 
 def _format(dataset: Dataset) -> dict[str, Any]:
     """Return what decides the conversations of a dataset, beside its rows."""
-    names = {"format", "system", "valid_fraction", "test_fraction", "split_seed", "limit"}
+    names = {"format", "system", "use", "placeholders"}
+    names |= {"valid_fraction", "test_fraction", "split_seed", "limit"}
     if dataset.template_arguments:  # else it is as before there were any, its key, too
         names.add("template_arguments")
     settings = dataset.model_dump(include=names)

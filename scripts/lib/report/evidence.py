@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 from markupsafe import Markup
 
 from scripts.lib.report.charts import loss_chart
-from scripts.lib.report.manifests import Facts, Manifest, ReportedCandidate, Spec
+from scripts.lib.report.manifests import Facts, Manifest, ReportedCandidate, RowSummary, Spec
 from scripts.lib.report.scores import Mark
 
 Manifests = Mapping[str, Manifest]
@@ -151,6 +151,7 @@ def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> li
                 "Test": splits.get("test", 0),
             }
             view = _counted("raw row", counts, summary["by_reason"])
+            view["reasons"] += _named(summary)
             views.append({"name": manifests[id_]["slug"], "who": who, **view})
     for id_, who in _users(candidates, "shards"):
         if tokens := _facts(manifests, id_).get("tokens"):
@@ -190,6 +191,15 @@ def _counted(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -
         "counts": {heading: f"{count:,}" for heading, count in counts.items()},
         "reasons": [(reason.replace("_", " "), f"{n:,}") for reason, n in reasons.items()],
     }
+
+
+def _named(summary: RowSummary) -> Iterator[tuple[str, str]]:
+    """Yield what reasons are about, and the keys that were not used, with their rows."""
+    for reason, names in summary.get("by_name", {}).items():
+        for name, count in names.items():
+            yield f"{reason.replace('_', ' ')}: {name}", f"{count:,}"
+    for key, count in summary.get("ignored_keys", {}).items():
+        yield f"ignored key: {key}", f"{count:,}"
 
 
 def contracts(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[FindingView]:

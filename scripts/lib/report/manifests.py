@@ -47,6 +47,8 @@ class RowSummary(TypedDict):
     dropped: int
     splits: dict[str, int]
     by_reason: dict[str, int]
+    by_name: NotRequired[dict[str, dict[str, int]]]
+    ignored_keys: NotRequired[dict[str, int]]
 
 
 class SplitTokens(TypedDict):

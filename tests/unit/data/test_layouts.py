@@ -130,7 +130,7 @@ def test_text_parts_are_joined_and_other_parts_refused():
     ok = {"messages": [{"role": "user", "content": [text, text]}]}
     assert turns(to_conversation(ok, "messages")) == [("user", "HiHi")]
     bad = {"messages": [{"role": "user", "content": [text, image]}]}
-    assert reason_of(bad) == "content_is_not_text"
+    assert reason_of(bad) == "multimodal"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,9 @@ def test_text_parts_are_joined_and_other_parts_refused():
         ("unknown_format", {"question": "Hi"}),
         ("unknown_role", {"messages": [{"role": "narrator", "content": "x"}]}),
         ("unknown_role", {"conversations": [{"from": "narrator", "value": "x"}]}),
+        ("no_role", {"messages": [{"content": "x"}]}),
         ("not_a_list_of_turns", {"messages": {"role": "user"}}),
+        ("not_a_list_of_turns", {"messages": ["Hi", "Ho"]}),
         ("column_is_not_json", {"messages": "[{"}),
         ("content_is_not_text", {"instruction": "Hi", "output": 3}),
         ("missing_field", {"instruction": "Hi", "output": None}),

@@ -49,10 +49,12 @@ def asked(kind, **changes):
     return spec(**{**values, "max_new_tokens": 6, **changes})
 
 
-def formatted(folder, rows, **settings):
-    more = [{"prompt": f"a{n}", "completion": f"b{n}"} for n in range(9)]
+def formatted(folder, rows, own=None, **settings):
+    """Format rows, all with arguments of their own if there are *own*."""
+    own = {} if own is None else {"chat_template_kwargs": own}
+    more = [{"prompt": f"a{n}", "completion": f"b{n}", **own} for n in range(9)]
     write_rows(folder / "raw/train.jsonl", [*more, *rows])
-    write_rows(folder / "raw/test.jsonl", [{"prompt": "c", "completion": "d"}])
+    write_rows(folder / "raw/test.jsonl", [{"prompt": "c", "completion": "d", **own}])
     options = {"format": "auto", "system": None, "split_seed": 0, "limit": None}
     fractions = {"valid_fraction": 0.5, "test_fraction": 0.0}
     out = folder / "chat"
@@ -118,28 +120,16 @@ def test_a_datasets_arguments_reach_each_conversation_and_move_none(tmp_path):
         assert not any(one.template_arguments for one in before.values())
 
 
-def of_row(monkeypatch, arguments):
-    """Let every row bring arguments of its own."""
-    read = formatting.to_conversation
-
-    def with_own(*given):
-        found = read(*given)
-        return Conversation(messages=found.messages, template_arguments=arguments)
-
-    monkeypatch.setattr(formatting, "to_conversation", with_own)
-
-
-def test_a_rows_own_arguments_win(tmp_path, monkeypatch):
-    of_row(monkeypatch, {"enable_thinking": True})
-    _, chat = formatted(tmp_path, [], template_arguments=OFF | {"date": "today"})
+def test_a_rows_own_arguments_win(tmp_path):
+    own = {"enable_thinking": True}
+    _, chat = formatted(tmp_path, [], own, template_arguments=OFF | {"date": "today"})
     (one,) = conversations(chat, "test").values()
     assert dict(one.template_arguments) == {"enable_thinking": True, "date": "today"}
 
 
-def test_a_row_that_gives_what_rendering_gives_is_dropped_and_counted(tmp_path, monkeypatch):
-    of_row(monkeypatch, {"tools": []})
+def test_a_row_that_gives_what_rendering_gives_is_dropped_and_counted(tmp_path):
     with pytest.raises(formatting.RecordError, match="template_argument_taken"):
-        formatted(tmp_path, [])
+        formatted(tmp_path, [], {"tools": []})
 
 
 # What is asked with them.

@@ -1,0 +1,140 @@
+"""What became of the rows of a dataset: verdicts, reasons, ignored keys, counted and in words."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.misfits import Misfits
+from scripts.lib.data.records import SOURCES
+
+TOP_REASONS = 3
+LISTED_NAMES = 100
+SHOWN_NAMES = 10
+NOTES: Mapping[str, str] = {
+    "labelled_false": "these are unpaired preferences, of which only the good answers are kept",
+    "preference_row": "these hold a better and a worse answer: `use: chosen` trains on the better",
+    "multimodal": "only text is trained on",
+    "unfilled_placeholder": "`placeholders` of the dataset fills them",
+    "fractional_weight": "an answer is trained on or not: write 1 or 0",
+}
+"""What to know, or to do, where rows are dropped for such a reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of one raw row.
+
+    Attributes:
+        verdict: kept, fixed or dropped.
+        reason: What was mended or is wrong, as a code; '' for a row that is kept.
+        detail: The same in words.
+        split: Where its conversation goes; '' if it is dropped.
+        conversation: What it became; None if it is dropped.
+        names: What the reason is about, where it has names.
+        ignored: Keys that hold something and were not used.
+    """
+
+    verdict: str
+    reason: str = ""
+    detail: str = ""
+    split: str = ""
+    conversation: Conversation | None = None
+    names: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What has been seen so far."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    names: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    ignored: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    seen: dict[bytes, str] = field(default_factory=dict)
+    misfits: Misfits
+
+    def count(self, row_id: str, verdict: Verdict) -> None:
+        """Count one row."""
+        self.verdicts[verdict.verdict] += 1
+        if verdict.split:
+            self.splits[verdict.split] += 1
+        if verdict.reason:
+            self.reasons[verdict.reason] += 1
+            self.examples.setdefault(verdict.reason, f"{row_id}: {verdict.detail}")
+        for name in verdict.names:
+            self.names[verdict.reason][name] += 1
+        self.ignored.update(map(_printable, verdict.ignored))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as `summary.json` holds them."""
+        rows, dropped = self.verdicts.total(), self.verdicts["dropped"]
+        summary = {
+            "rows": rows,
+            "kept": self.verdicts["kept"],
+            "fixed": self.verdicts["fixed"],
+            "dropped": dropped,
+            "by_reason": dict(sorted(self.reasons.items())),
+            "splits": {split: self.splits[split] for split in SOURCES},
+            "dropped_fraction": dropped / rows if rows else 0.0,
+        }
+        if self.names:
+            summary["by_name"] = {
+                reason: _most(names) for reason, names in sorted(self.names.items())
+            }
+        if self.ignored:
+            summary["ignored_keys"] = _most(self.ignored)
+        return summary
+
+    def problems(self) -> str:
+        """Say why no row can be used, and what to do."""
+        top = self.reasons.most_common(TOP_REASONS)
+        reasons = "; ".join(
+            f"{count} x {reason} (for example {self.examples[reason]})" for reason, count in top
+        )
+        notes = "; ".join(NOTES[reason] for reason, _ in top if reason in NOTES)
+        remedy = self.misfits.words() or notes
+        return f"{reasons}; {remedy or 'correct the rows, or take them from another source'}"
+
+
+def told(summary: Mapping[str, Any]) -> str:
+    """Say in a few lines what became of the rows."""
+    names = {
+        reason: f" ({_listed(counts)})" for reason, counts in summary.get("by_name", {}).items()
+    }
+    reasons = ", ".join(
+        f"{reason} {count:,}{names.get(reason, '')}"
+        for reason, count in summary["by_reason"].items()
+    )
+    lines = [
+        f"{summary['rows']:,} rows: {summary['kept']:,} kept as they are, {summary['fixed']:,}"
+        f" mended, {summary['dropped']:,} dropped{f' ({reasons})' if reasons else ''}"
+    ]
+    lines += [f"{reason}: {NOTES[reason]}" for reason in summary["by_reason"] if reason in NOTES]
+    if ignored := summary.get("ignored_keys"):
+        lines.append(f"ignored keys, with their rows: {_listed(ignored)}")
+    return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:SHOWN_NAMES]]
+    rest = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+
+
+def _most(counts: Counter[str]) -> dict[str, int]:
+    """Return the most frequent names with their counts, most first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    most = dict(ordered[:LISTED_NAMES])
+    if others := len(ordered) - len(most):
+        most[f"({others} others)"] = sum(count for _, count in ordered[LISTED_NAMES:])
+    return most
+
+
+def _printable(name: str) -> str:
+    """Return a key without lone surrogates, which no file takes."""
+    return name.encode("utf-8", "backslashreplace").decode()
