@@ -114,12 +114,20 @@ Model: TypeAlias = Annotated[
 ]
 
 
+Paths: TypeAlias = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
+PATHS = "a file, a folder, a pattern such as `data/*.jsonl`, or a list of these"
+
+
 class Files(Settings):
     """The local files of a dataset's splits."""
 
-    train: Text = setting("File of the training rows.", "location")
-    valid: Text | None = setting("File of the rows held out of training.", "location", None)
-    test: Text | None = setting("File of the rows that no run sees.", "location", None)
+    train: Paths = setting("Files of the training rows.", "location", allowed=PATHS)
+    valid: Paths | None = setting(
+        "Files of the rows held out of training.", "location", None, allowed=PATHS
+    )
+    test: Paths | None = setting(
+        "Files of the rows that no run sees.", "location", None, allowed=PATHS
+    )
 
 
 class Splits(Settings):
@@ -245,17 +253,19 @@ def check_splits(options: DatasetOptions, splits: Files | Splits, key: str) -> N
 
 
 class LocalDataset(DatasetOptions):
-    """A dataset in one local file."""
+    """A dataset in local files."""
 
-    path: Text = setting(
-        "File of the rows: JSON (one object a line, or an array; each may be named .jsonl or"
-        " .json), CSV or Parquet.",
+    path: Paths = setting(
+        "Files of the rows: JSON (one object a line, an array, or an object with one list of"
+        " objects; named .jsonl or .json), CSV, TSV, Parquet or Arrow; text also compressed (.gz,"
+        " .bz2, .xz, .zst).",
         "location",
+        allowed=PATHS,
     )
 
 
 class LocalSplitDataset(DatasetOptions):
-    """A dataset with one local file for each split."""
+    """A dataset with local files for each split."""
 
     files: Files = Field(description="Files of the splits.")
 

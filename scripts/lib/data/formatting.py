@@ -27,7 +27,15 @@ from scripts.lib.data.conversation import Conversation, Message
 from scripts.lib.data.layouts import Format, Use, read_row
 from scripts.lib.data.misfits import Misfits
 from scripts.lib.data.placeholders import filled
-from scripts.lib.data.records import SOURCES, RawRow, UnusableRow, read_rows, source_files
+from scripts.lib.data.records import (
+    SOURCES,
+    RawRow,
+    RowFiles,
+    UnusableRow,
+    named,
+    read_rows,
+    source_files,
+)
 from scripts.lib.data.roles import NamedFault
 from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.tally import Tally, Verdict
@@ -151,14 +159,16 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path) -> dict[str, Any]:
     return {"summary": summary}
 
 
-def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Collection[str]) -> None:
+def check_usable_rows(
+    spec: FormatSpec, files: Mapping[str, RowFiles], wanted: Collection[str]
+) -> None:
     """Refuse a dataset of which a split that something needs stays without a row.
 
     The first row of each ends the look, so that a dataset that will do costs few.
 
     Args:
         spec: What decides the conversations.
-        files: Source (`train`, `valid`, `test`) -> its file.
+        files: Source (`train`, `valid`, `test`) -> its files.
         wanted: Splits that must have a row.
 
     Raises:
@@ -178,15 +188,16 @@ def check_usable_rows(spec: FormatSpec, files: Mapping[str, Path], wanted: Colle
                 tally.misfits.note(_mapped(spec, record))
         else:
             if split == "train" or not tally.splits.total():
-                raise RecordError(_nothing_left(files[source], tally))
+                raise RecordError(_nothing_left(named(files[source]), tally))
+            fraction = f"{split}_fraction"
             raise RecordError(
-                f"{files[source]}: none of {tally.verdicts.total()} rows is held out as {split};"
-                f" raise {split}_fraction, which is {getattr(spec, f'{split}_fraction')}, or give"
-                f" the dataset a {split} file"
+                f"{named(files[source])}: none of {tally.verdicts.total()} rows is held out as"
+                f" {split}; raise {fraction}, which is {getattr(spec, fraction)}, or give the"
+                f" dataset a {split} file"
             )
 
 
-def check_columns(spec: FormatSpec, files: Mapping[str, Path]) -> None:
+def check_columns(spec: FormatSpec, files: Mapping[str, RowFiles]) -> None:
     """Refuse a dataset that maps a column which none of its rows has; the first often has all.
 
     Raises:
@@ -195,7 +206,7 @@ def check_columns(spec: FormatSpec, files: Mapping[str, Path]) -> None:
     rows = (row for place in files.values() for row in islice(read_rows(place), spec.limit))
     absent, there = absent_columns(spec.columns, rows)
     if spec.columns and there and absent:
-        place = files["train"]
+        place = named(files["train"])
         raise RecordError(f"{place}: {absent_words(spec.columns, absent, there)}")
 
 
@@ -328,7 +339,7 @@ def _table(out: Path, name: str, schema: pa.Schema) -> TableWriter:
     return TableWriter(lambda _: out / f"{name}.parquet", schema)
 
 
-def _nothing_left(raw: Path, tally: Tally) -> str:
+def _nothing_left(raw: object, tally: Tally) -> str:
     rows = tally.verdicts.total()
     if not rows:
         return f"{raw} holds no rows; check the source and `limit`"

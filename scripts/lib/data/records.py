@@ -1,22 +1,28 @@
-"""Read the rows of a raw dataset file as a stream: JSON lines, JSON, CSV or Parquet.
+"""Read the rows of raw dataset files as a stream: JSON, tables as text, Parquet and Arrow.
 
 A row that cannot be parsed is still a row: it comes out as the error that the ledger will count.
-An array named `.jsonl` is read as an array, and JSON lines named `.json` as lines.
+An array named `.jsonl` is read as an array, JSON lines named `.json` as lines, and of one object
+with one list of objects (`{"version": 1, "data": [...]}`) that list.
 """
 
 import codecs
 import csv
+import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.data.json_lists import key_of_rows, rows_under
+from scripts.lib.data.packed_files import kind_of, opened
 from scripts.lib.errors import RecordError
 
 SOURCES = ("train", "valid", "test")
 CHUNK_CHARACTERS = 1 << 20
 PARQUET_BATCH_ROWS = 2_000
+ARROW_FILE = b"ARROW1"
 JSON_SPACE = " \t\r\n,"
 _BLANK = b" \t\r\n\f\v" + codecs.BOM_UTF8
 
@@ -39,33 +45,57 @@ class UnusableRow(RecordError):
 RawRow = Any | UnusableRow
 
 
+RowFiles = Path | Sequence[Path]
+"""A file of rows, a folder of such files in the order of their names, or files in this order."""
+
+
 def source_files(raw: Path) -> dict[str, Path]:
-    """Return the one file of each source (`train`, `valid`, `test`) that *raw* holds.
+    """Return the file, or the folder of files, of each source (`train`, `valid`, `test`) in *raw*.
 
     Raises:
         RecordError: If there is no `train` file, or two files for one source.
     """
     found: dict[str, Path] = {}
     for path in sorted(raw.iterdir()):
-        if path.stem in SOURCES and path.suffix in _READERS:
-            if path.stem in found:
+        source = path.name.partition(".")[0]
+        if source in SOURCES and (path.is_dir() or kind_of(path) in _READERS):
+            if source in found:
                 raise RecordError(
-                    f"{raw} holds both {found[path.stem].name} and {path.name}; keep one of them"
+                    f"{raw} holds both {found[source].name} and {path.name}; keep one of them"
                 )
-            found[path.stem] = path
+            found[source] = path
     if "train" not in found:
         known = ", ".join(f"train{suffix}" for suffix in _READERS)
         raise RecordError(f"{raw} holds no training rows; one of these is needed: {known}")
     return found
 
 
-def read_rows(path: Path) -> Iterator[RawRow]:
-    """Yield the rows of *path* in order, one at a time in bounded memory.
+def files_of(rows: RowFiles) -> Sequence[Path]:
+    """Return the files of rows in their order."""
+    if not isinstance(rows, Path):
+        return rows
+    return (
+        [path for path in sorted(rows.iterdir()) if path.name[0] != "."]
+        if rows.is_dir()
+        else [rows]
+    )
+
+
+def named(rows: RowFiles) -> str:
+    """Return what an error calls files of rows."""
+    if isinstance(rows, Path):
+        return str(rows)
+    more = len(rows) - 1
+    return f"{rows[0]}{f' and {more:,} more' if more else ''}"
+
+
+def read_rows(rows: RowFiles) -> Iterator[RawRow]:
+    """Yield the rows of files in order, one at a time in bounded memory.
 
     Raises:
-        RecordError: If the file as a whole cannot be read.
+        RecordError: If a file as a whole cannot be read.
     """
-    yield from (row for _, row in read_numbered_rows(path))
+    yield from (row for path in files_of(rows) for _, row in read_numbered_rows(path))
 
 
 def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
@@ -77,7 +107,7 @@ def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
         RecordError: If the file as a whole cannot be read.
     """
     try:
-        yield from _READERS[path.suffix](path)
+        yield from _READERS[kind_of(path)](path)
     except UnicodeDecodeError as error:
         raise RecordError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are one of the two
@@ -88,7 +118,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
     if is_array(path):
         yield from _read_json(path)
         return
-    with path.open("rb") as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip(_BLANK):
                 yield number, _parsed_line(line, number)
@@ -96,7 +126,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
 
 def is_array(path: Path) -> bool:
     """Tell whether a file of JSON is one array; a row that is one could not be used anyway."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         while chunk := file.read(CHUNK_CHARACTERS):
             if text := chunk.lstrip(_BLANK):
                 return text.startswith(b"[")
@@ -111,13 +141,15 @@ def _parsed_line(line: bytes, number: int) -> RawRow:
 
 
 def _read_json(path: Path) -> Iterator[tuple[int, RawRow]]:
-    yield from enumerate(_json_rows(path), start=1)
+    key = key_of_rows(path)
+    rows = _json_rows(path) if key is None else rows_under(path, key)
+    yield from enumerate(rows, start=1)
 
 
 def _json_rows(path: Path) -> Iterator[RawRow]:
     """Read an array of objects, or objects one after another, without holding the whole file."""
     decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8-sig") as text:
+    with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
         buffer, wanted = "", CHUNK_CHARACTERS
         while not buffer and (more := text.read(CHUNK_CHARACTERS)):
             buffer = more.lstrip()
@@ -161,10 +193,10 @@ def _complete_rows(decoder: json.JSONDecoder, text: str) -> tuple[list[RawRow], 
         position = after
 
 
-def _read_csv(path: Path) -> Iterator[tuple[int, RawRow]]:
+def _read_csv(path: Path, delimiter: str = ",") -> Iterator[tuple[int, RawRow]]:
     csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text)
+    with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        rows = csv.DictReader(text, delimiter=delimiter)
         for row in rows:
             fits = None not in row and None not in row.values()
             unfit = UnusableRow("wrong_number_of_columns", "the row does not fit the header")
@@ -187,12 +219,38 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
             yield from map(clean, batch.to_pylist())
 
 
+def _read_arrow(path: Path) -> Iterator[tuple[int, RawRow]]:
+    yield from enumerate(_arrow_rows(path), start=1)
+
+
+def _arrow_rows(path: Path) -> Iterator[RawRow]:
+    """Read Arrow's files in either form: with an index, or the stream that `datasets` saves."""
+    import pyarrow as pa
+
+    from scripts.lib.data.arrow_rows import cleaner
+
+    with path.open("rb") as file:
+        is_stream = not file.read(len(ARROW_FILE)).startswith(ARROW_FILE)
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_stream(source) if is_stream else pa.ipc.open_file(source)
+        clean = cleaner(table.schema)
+        batches = (
+            iter(table) if is_stream else map(table.get_batch, range(table.num_record_batches))
+        )
+        for batch in batches:
+            for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
+                yield from map(clean, batch.slice(start, PARQUET_BATCH_ROWS).to_pylist())
+
+
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
+    ".tsv": partial(_read_csv, delimiter="\t"),
     ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
+    ".feather": _read_arrow,
 }
 
 ROW_SUFFIXES = tuple(_READERS)
-"""What files of rows are named."""
+"""What files of rows are named, where they are not compressed."""

@@ -14,7 +14,7 @@ from scripts.lib.files import sha256_of
 
 
 def fetch_dataset(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write the raw rows to *out*, one file for each split, as published.
+    """Write the raw rows to *out*, a file or a folder of files for each split, as published.
 
     Raises:
         ConfigError: A local file is no longer what was planned, or the hub's cannot be had.
@@ -30,7 +30,7 @@ def fetch_dataset(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -
             rows = load_split(spec["hub"], spec["name"], name, spec["revision"])
             # Cutting pages by their content, the default, Arrow ends the process on a full disk.
             rows.to_parquet(out / f"{split}.parquet", use_content_defined_chunking=False)
-    return {"splits": sorted(file.stem for file in out.iterdir())}
+    return {"splits": sorted(place.name.partition(".")[0] for place in out.iterdir())}
 
 
 def copy_planned(planned: Mapping[str, str], places: Mapping[str, Path], out: Path) -> None:

@@ -10,18 +10,23 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from scripts.lib.data.chat_template_files import read_settings
+from scripts.lib.data.packed_files import PACKINGS, kind_of, opened, packing_of
 from scripts.lib.model_files import VOCABULARY_FILES, WEIGHTS_INDEX, quantisation_of
 
 _LFS = b"version https://git-lfs"
 
 # What a file that is no text begins with -> what it is, and what to do.
 _SIGNATURES = (
-    (b"\x1f\x8b", "is compressed by gzip: unpack it with gunzip"),
+    (b"\x1f\x8b", "is compressed by gzip: unpack it with gunzip; a dataset's may be named .gz"),
     (b"PK\x03\x04", "is a zip archive (a spreadsheet is one, too): unpack it, or save it as CSV"),
-    (b"BZh", "is compressed by bzip2: unpack it with bunzip2"),
-    (b"\xfd7zXZ\x00", "is compressed by xz: unpack it with unxz"),
-    (b"\x28\xb5\x2f\xfd", "is compressed by Zstandard: unpack it with unzstd"),
-    (b"ARROW1", "is an Arrow file: save it as Parquet"),
+    (b"BZh", "is compressed by bzip2: unpack it with bunzip2; a dataset's may be named .bz2"),
+    (b"\xfd7zXZ\x00", "is compressed by xz: unpack it with unxz; a dataset's may be named .xz"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "is compressed by Zstandard: unpack it with unzstd; a dataset's may be named .zst",
+    ),
+    (b"ARROW1", "is an Arrow file: name it .arrow"),
+    (b"FEA1", "is Feather of the first version, which is no longer read: save it as Parquet"),
     (
         b"\xff\xfe\x00\x00",
         "is UTF-32: save it as UTF-8, for example with `iconv -f UTF-32 -t UTF-8`",
@@ -34,6 +39,9 @@ _SIGNATURES = (
     ),
 )
 _PARQUET = b"PAR1"
+_ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
+"""What Arrow's files begin with: those with an index, and streams."""
+_TABLES = {".parquet": (_PARQUET,), ".arrow": _ARROW, ".feather": _ARROW}
 _BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 40
@@ -43,23 +51,41 @@ def kind_fault(place: Path, *, one_a_line: bool) -> str | None:
     """Say what is in a file if that is not what its suffix says, or return None.
 
     Args:
-        place: A file named `.jsonl`, `.json`, `.csv` or `.parquet`.
+        place: A file named as files of rows are.
         one_a_line: Whether JSON that is no array must have one object a line.
     """
     with place.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    if place.suffix == ".parquet":
-        if head.startswith(_PARQUET) or not head:
+    kind, packing = kind_of(place), packing_of(place)
+    if kind in _TABLES:
+        if head.startswith(_TABLES[kind]) or not head:
             return None
-        return _foreign(head) or f"is no Parquet{_named(head)}"
+        name = "Parquet" if kind == ".parquet" else "Arrow"
+        return _foreign(head) or f"is no {name}{_named(head)}"
+    if packing and not head.startswith(packing.magic):
+        return f"is not compressed by {packing.name}, as its name says: {_rightly(place, head)}"
+    if packing:
+        try:
+            with opened(place) as unpacked:
+                head = unpacked.read(_HEAD_BYTES)
+        except OSError as error:
+            return f"cannot be unpacked ({error}): it is cut short or damaged; fetch it anew"
     if head.startswith(_PARQUET):
         return f"is Parquet: name it {place.stem}.parquet"
     if fault := _foreign(head):
         return fault
     text = head.removeprefix(_BOM).decode("utf-8", "replace").lstrip()
-    if place.suffix == ".csv":
+    if kind in (".csv", ".tsv"):
         return f"is no CSV{_named(head)}" if _json_length(text.partition("\n")[0]) else None
     return _json_fault(place, text, one_a_line)
+
+
+def _rightly(place: Path, head: bytes) -> str:
+    """Say how a file is to be named that is not compressed as its name says."""
+    for suffix, packing in PACKINGS.items():
+        if head.startswith(packing.magic):
+            return f"name it {place.stem}{suffix}"
+    return f"name it {place.stem}, or fetch it anew"
 
 
 def _json_fault(place: Path, text: str, one_a_line: bool) -> str | None:

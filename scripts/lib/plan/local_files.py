@@ -11,7 +11,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.records import ROW_SUFFIXES, RawRow, UnusableRow, read_rows
+from scripts.lib.data.packed_files import suffix_of
+from scripts.lib.data.records import (
+    ROW_SUFFIXES,
+    RawRow,
+    RowFiles,
+    UnusableRow,
+    files_of,
+    read_rows,
+)
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.model_files import model_file_names
 from scripts.lib.plan.local_faults import kind_fault, model_faults
@@ -38,6 +46,11 @@ class LocalSources:
         self._roots = tuple(roots)
         self._memory = memory
         self._checks = checks or CheckMemory()
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that a relative path may start at; the first where something is wins."""
+        return self._roots
 
     def locate(self, path: str) -> Path:
         """Return where *path* is.
@@ -140,13 +153,13 @@ class LocalSources:
             raise ConfigError(f"{place} is empty: it holds no row")
 
     def check_usable_rows(
-        self, spec: Mapping[str, Any], files: Mapping[str, Path], wanted: Collection[str]
+        self, spec: Mapping[str, Any], files: Mapping[str, RowFiles], wanted: Collection[str]
     ) -> None:
         """Refuse a dataset of which a split that something needs stays without a row.
 
         Args:
             spec: How its rows become conversations, as the stage's spec says it.
-            files: Source (`train`, `valid`, `test`) -> its file.
+            files: Source (`train`, `valid`, `test`) -> its files.
             wanted: Splits that must have a row.
 
         Raises:
@@ -163,7 +176,10 @@ class LocalSources:
                 raise ConfigError(str(error)) from error
             return True
 
-        hashes = {name: [self.sha256(place), place.suffix] for name, place in files.items()}
+        hashes = {
+            name: [[self.sha256(place), suffix_of(place)] for place in files_of(rows)]
+            for name, rows in files.items()
+        }
         self._checks.recall({"rows": hashes, "spec": spec, "wanted": sorted(wanted)}, check)
 
     def recall(self, question: Any, find: Callable[[], Any]) -> Any:

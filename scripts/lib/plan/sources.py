@@ -1,6 +1,7 @@
 """The start of the graph: models, raw rows and questions, as a config names them."""
 
-from collections.abc import Collection, Mapping
+import glob
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -19,9 +20,11 @@ from scripts.lib.config.sources import (
     Model,
     PackageGguf,
 )
+from scripts.lib.data.packed_files import suffix_of
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.questions import Questions
+from scripts.lib.plan.row_files import check_apart, row_files
 
 SPLITS = ("train", "valid", "test")
 
@@ -105,16 +108,38 @@ def add_raw(
         named = {s: getattr(dataset.files, s) for s in SPLITS if getattr(dataset.files, s)}
     else:
         assert_never(dataset)
-    # In the order of their names, which the frozen plan keeps: the job pairs names with places.
-    files = {split: sources.rows_file(path) for split, path in sorted(named.items())}
+    files = {split: row_files(sources, path) for split, path in named.items()}
+    check_apart(files)
     if wanted:
         sources.check_usable_rows(_format(dataset), files, wanted)
-    slug = slug_of_path(named["train"])
+    slug = _slug_of_files(named["train"])
+    # In the order of their names, which the frozen plan keeps: the job pairs names with places.
+    places = dict(sorted(_raw_names(files).items()))
     spec = {
         "source": "path",
-        "files": {f"{split}{file.suffix}": sources.sha256(file) for split, file in files.items()},
+        "files": {name: sources.sha256(place) for name, place in places.items()},
     }
-    return Place(graph.add("raw", slug, spec, sources=map(str, files.values())), slug)
+    return Place(graph.add("raw", slug, spec, sources=map(str, places.values())), slug)
+
+
+def _raw_names(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """Return the names of raw files, which are those of splits and places in the order of rows.
+
+    Their own names decide nothing but that order, and so are no part of it.
+    """
+    found = {}
+    for split, places in files.items():
+        for number, place in enumerate(places):
+            stem = split if len(places) == 1 else f"{split}/{number:05d}"
+            found[f"{stem}{suffix_of(place)}"] = place
+    return found
+
+
+def _slug_of_files(path: str | Sequence[str]) -> str:
+    """Return words for the files of a split: those of the first part that is no pattern."""
+    first = Path(path if isinstance(path, str) else path[0])
+    parts = [part for part in first.parts if not glob.has_magic(part)]
+    return slug_of_path(str(Path(*parts))) if parts else "rows"
 
 
 def add_chat(graph: Graph, dataset: Dataset, raw: Place) -> str:

@@ -101,6 +101,7 @@ TABLE: dict[str, list[Reason]] = {
     # Datasets.
     "RecordError source_files": [NEVER] * 2,
     "RecordError read_numbered_rows": [DEEP] * 2,
+    "RecordError key_of_rows": [planned("has_rows")],
     "RecordError _json_rows": [DEEP] * 2,
     "RecordError check_columns": [hub("check_usable_rows")],
     "RecordError check_usable_rows": [planned("check_usable_rows")] * 2,
