@@ -45,7 +45,7 @@ SPEAKERS = ("system", "user", "assistant", "tool", "function_call")
 _FORMATTER = string.Formatter()
 # Columns that people call by many names, most telling first; for the proposal of a mapping.
 _ASKED = ("question", "query", "instruction", "prompt", "problem", "input", "user", "human", "ask")
-_ANSWERED = ("answer", "response", "reply", "completion", "output", "solution", "target", "chosen")
+_ANSWERED = ("answer", "response", "reply", "completion", "output", "solution", "target")
 _SPOKEN = ("dialog", "dialogue", "chat", "turns", "utterances", "convs", "history")
 _TEXTS = ("text", "content", "body", "document")
 
