@@ -217,7 +217,8 @@ def _from_alpaca(row: Fields) -> list[Message]:
 def _alpaca_prompt(row: Fields) -> list[Message]:
     messages = _history(row) if row.holds(HISTORY_COLUMN) else []
     question = text_of(_first(row, QUESTION_COLUMNS)[1], "instruction")
-    if extra := next((name for name in EXTRA_COLUMNS if row.holds(name)), None):
+    given = [name for name in EXTRA_COLUMNS if row.values.get(name)]
+    if extra := next((name for name in given if not is_nan(row.values[name])), None):
         words = text_of(row.get(extra), "input")
         question = f"{question}\n{words}" if question else words
     return [*messages, Message(role="user", content=question)]

@@ -32,6 +32,7 @@ HARMLESS_KEYS = frozenset(
 """Keys of rows and turns that are known to say nothing about what is to be learnt."""
 
 
+EMPTY_TEXTS = ("[]", "{}", "null")  # as tables of text hold what is empty
 DEPTH_LIMIT = 64  # levels; no published tool comes near
 
 
@@ -93,14 +94,14 @@ def is_nan(value: object) -> bool:
 
 
 def holds_nothing(value: object) -> bool:
-    """Tell whether a value is null, NaN or empty, or a list or object of nothing else."""
+    """Tell whether a value is null, NaN, empty, an object or list of these, or the JSON of such."""
     if value is None or is_nan(value):
         return True
     if isinstance(value, Mapping):
         return all(map(holds_nothing, value.values()))
     if isinstance(value, list | tuple):
         return all(map(holds_nothing, value))
-    return isinstance(value, str | bytes) and not value.strip()
+    return isinstance(value, str | bytes) and (not value.strip() or value in EMPTY_TEXTS)
 
 
 def parsed(value: Any, where: str, *, reason: str = "column_is_not_json") -> Any:

@@ -267,7 +267,21 @@ def test_real_datasets_lose_only_duplicates(run, name, rows, duplicates):
     folder = os.environ.get("TUNESMITH_REAL_DATA")
     if not folder:
         pytest.skip("TUNESMITH_REAL_DATA names no folder with real datasets")
-    facts, tables, _ = run({"train.json": Path(folder, "sft", f"{name}.json")}, valid_fraction=0.1)
+    files = {"train.json": Path(folder, "sft", f"{name}.json")}
+    fillings = {"name": "Ada", "author": "Bob"} if name == "identity" else None
+    facts, tables, _ = run(files, valid_fraction=0.1, placeholders=fillings)
     summary = facts["summary"]
     assert summary["rows"] == len(tables["ledger"]) == rows
     assert summary["by_reason"] == ({"duplicate": duplicates} if duplicates else {})
+
+
+def test_a_real_dataset_of_an_identity_is_not_trained_with_placeholders(run):
+    folder = os.environ.get("TUNESMITH_REAL_DATA")
+    if not folder:
+        pytest.skip("TUNESMITH_REAL_DATA names no folder with real datasets")
+    path = Path(folder, "sft", "identity.json")
+    facts, tables, _ = run({"train.json": path}, valid_fraction=0.1)
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    held = [number for number, row in enumerate(rows) if "{{" in json.dumps(row)]
+    dropped = [line["row"] for line in tables["ledger"] if line["verdict"] == "dropped"]
+    assert dropped == held and facts["summary"]["by_reason"] == {"unfilled_placeholder": len(held)}

@@ -340,7 +340,9 @@ def test_real_data_is_trained_exactly_on_its_answers(run, chat, smollm2, name, t
     data = os.environ.get("TUNESMITH_REAL_DATA")
     if not data:
         pytest.skip("TUNESMITH_REAL_DATA names no folder with real datasets")
-    folder = chat(json.loads(Path(data, "sft", f"{name}.json").read_text()))
+    fillings = {"name": "Ada", "author": "Bob"} if name == "identity" else None
+    rows = json.loads(Path(data, "sft", f"{name}.json").read_text())
+    folder = chat(rows, placeholders=fillings)
     facts, tables, _ = run(folder, model=smollm2, template=template, max_length_tokens=2048)
     assert facts["contract"]["passed"] and facts["tokens"]["dropped"] == dropped
     said = {
