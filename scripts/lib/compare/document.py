@@ -30,7 +30,8 @@ class BenchmarkResult(TypedDict):
     protocol: ScoreProtocol
     """How it was asked; `fewer_shots` is the most of any candidate."""
     category_map: str
-    """How subjects are put into categories: `hendrycks`, `lm-eval`, `column`, `tasks` or `none`."""
+    """How subjects are put into categories: `hendrycks`, `lm-eval`, `cmmlu`, `ceval`, `column`,
+    `tasks` or `none`."""
     categories: list[str]
     """Names of the categories in the order of tables, Average first."""
     candidates: dict[str, dict[str, Tally]]

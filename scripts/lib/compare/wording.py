@@ -116,6 +116,8 @@ def map_words(category_map: str) -> str:
         return "categories as in the MMLU paper (anatomy is Other)"
     if category_map == "lm-eval":
         return "categories as in lm-eval (anatomy is STEM)"
+    if category_map in ("cmmlu", "ceval"):
+        return f"categories as in {'CMMLU' if category_map == 'cmmlu' else 'C-Eval'}"
     if category_map == "column":
         return "categories as the questions name them"
     if category_map == "tasks":

@@ -48,7 +48,23 @@ def copy_planned(planned: Mapping[str, str], places: Mapping[str, Path], out: Pa
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(places[name], target)
-        if sha256_of(target) != sha256:
-            raise ConfigError(
-                f"{places[name]} changed while it was planned: start the workflow again"
-            )
+        _check(target, sha256, places[name])
+
+
+def check_planned(planned: Mapping[str, str], places: Mapping[str, Path]) -> None:
+    """Check that files that are read where they are, are the planned ones.
+
+    Args:
+        planned: Name -> sha256.
+        places: Name -> where the file is.
+
+    Raises:
+        ConfigError: when a file is no longer what was planned.
+    """
+    for name, sha256 in planned.items():
+        _check(places[name], sha256, places[name])
+
+
+def _check(file: Path, sha256: str, place: Path) -> None:
+    if sha256_of(file) != sha256:
+        raise ConfigError(f"{place} changed while it was planned: start the workflow again")

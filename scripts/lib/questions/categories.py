@@ -1,8 +1,9 @@
-"""Which of MMLU's 57 subjects belongs to which category, in every convention in use.
+"""Which subject of MMLU and its kin belongs to which category, in every convention in use.
 
-Two conventions exist and differ in one subject: anatomy is Other in the paper's own code and in
-LLaMA-Factory (`hendrycks`), and STEM in lm-eval's task tags (`lm-eval`). Moving the 135 questions
-of anatomy moves both averages, so the map is a declared choice and is printed beside the scores.
+For MMLU's 57 two conventions exist and differ in one subject: anatomy is Other in the paper's own
+code and in LLaMA-Factory (`hendrycks`), and STEM in lm-eval's task tags (`lm-eval`). Moving the 135
+questions of anatomy moves both averages, so the map is a declared choice and is printed beside the
+scores.
 
 Sources: Hendrycks et al., "Measuring Massive Multitask Language Understanding", 2021,
 https://arxiv.org/abs/2009.03300 (categories.py of its code); lm-eval 0.4.13, tasks/mmlu.
@@ -12,8 +13,9 @@ from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 from scripts.lib.errors import ScoreError
+from scripts.lib.questions.chinese_subjects import CEVAL, CMMLU
 
-CategoryMap = Literal["hendrycks", "lm-eval", "column", "none", "tasks"]
+CategoryMap = Literal["hendrycks", "lm-eval", "cmmlu", "ceval", "column", "none", "tasks"]
 
 AVERAGE = "Average"
 # Display order of every table; Average is over questions, not over the four categories.
@@ -100,7 +102,10 @@ _HENDRYCKS: Mapping[str, str] = {
 CATEGORY_MAPS: Mapping[str, Mapping[str, str]] = {
     "hendrycks": _HENDRYCKS,
     "lm-eval": {**_HENDRYCKS, "anatomy": "STEM"},
+    "cmmlu": CMMLU,
+    "ceval": CEVAL,
 }
+_NAMES = {"cmmlu": "CMMLU", "ceval": "C-Eval"}
 
 
 def category_of(subject: str, category_map: str) -> str:
@@ -108,7 +113,7 @@ def category_of(subject: str, category_map: str) -> str:
 
     Args:
         subject: An MMLU subject, such as `high_school_physics`.
-        category_map: `hendrycks` or `lm-eval`.
+        category_map: `hendrycks`, `lm-eval`, `cmmlu` or `ceval`.
 
     Raises:
         ScoreError: The map is unknown, or does not hold the subject.
@@ -128,10 +133,13 @@ def unknown_subjects(subjects: Collection[str], category_map: str) -> str | None
     unknown = [subject for subject in subjects if subject not in CATEGORY_MAPS[category_map]]
     if not unknown:
         return None
+    own = f"{_NAMES.get(category_map, 'MMLU')}'s {len(CATEGORY_MAPS[category_map])}"
+    fitting = [name for name, subjects_ in CATEGORY_MAPS.items() if {*subjects} <= {*subjects_}]
+    other = f"write `categories: {fitting[0]}`, which does; " if fitting else ""
     return (
-        f"{', '.join(unknown)}: none of MMLU's {len(CATEGORY_MAPS[category_map])}, so the category"
-        f" map {category_map!r} does not hold them; ask such questions as `kind: multiple_choice`"
-        " with a `category_column`, or name other `subjects`"
+        f"{', '.join(unknown)}: none of {own}, so the category map {category_map!r} does not"
+        f" hold them; {other}ask such questions as"
+        " `kind: multiple_choice` with a `category_column`, or name other `subjects`"
     )
 
 
@@ -140,7 +148,7 @@ def group_subjects(subjects: Collection[str], category_map: str) -> dict[str, tu
 
     Args:
         subjects: The subjects at hand; a part of MMLU is fine.
-        category_map: `hendrycks`, `lm-eval`, `column` (every subject is a category of its own),
+        category_map: One of `CATEGORY_MAPS`, `column` (every subject is a category of its own),
             `tasks` (the same where there are several), or `none` (everything is Average only).
 
     Raises:

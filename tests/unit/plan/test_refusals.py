@@ -72,7 +72,7 @@ TABLE: dict[str, list[Reason]] = {
     "ConfigError _download": [HUB] * 2,
     "ConfigError _download_model": [HUB],
     "ConfigError load_split": [HUB] * 2,
-    "ConfigError copy_planned": [CHANGED],
+    "ConfigError _check": [CHANGED],
     "ConfigError fetch_model": [CHANGED],
     "ConfigError fetch": [CODE, CHANGED],
     # Rows of benchmarks: planning reads local ones by the same functions.
@@ -81,6 +81,10 @@ TABLE: dict[str, list[Reason]] = {
     "ConfigError _check_counting": [planned("counts")],
     "ConfigError _file_names": [planned("counts")],
     "ConfigError arrange_choices": [planned("counts")] * 2,
+    "ConfigError read_tables": [planned("counts")] * 3,
+    "ConfigError _contents": [planned("counts")],
+    "ConfigError _read": [planned("counts")] * 2,
+    "ConfigError _columns_of": [planned("counts")],
     # Tasks of lm-eval: names of its own are looked up; a user's files are code.
     "ConfigError NameIndex.entry": [CODE],
     "ConfigError _Factory._build_task": [CODE],

@@ -21,10 +21,25 @@ ALL = tuple(CATEGORY_MAPS["hendrycks"])
 
 
 def test_each_of_the_57_subjects_has_exactly_one_category_in_every_map():
-    for mapping in CATEGORY_MAPS.values():
+    for name in ("hendrycks", "lm-eval"):
+        mapping = CATEGORY_MAPS[name]
         assert len(mapping) == 57
         assert set(mapping) == set(ALL)
         assert set(mapping.values()) == set(CATEGORY_ORDER[1:])
+
+
+@pytest.mark.parametrize(("name", "subjects"), [("cmmlu", 67), ("ceval", 52)])
+def test_the_chinese_sets_have_all_their_subjects_each_in_one_of_the_categories(name, subjects):
+    """67 subjects in CMMLU's paper, 52 in C-Eval's."""
+    assert len(CATEGORY_MAPS[name]) == subjects
+    assert set(CATEGORY_MAPS[name].values()) == set(CATEGORY_ORDER[1:])
+
+
+def test_subjects_of_another_set_are_answered_with_its_map():
+    with pytest.raises(ScoreError, match=r"agronomy: none of MMLU's 57.*`categories: cmmlu`"):
+        category_of("agronomy", "hendrycks")
+    with pytest.raises(ScoreError, match=r"law: none of CMMLU's 67.*`categories: ceval`"):
+        category_of("law", "cmmlu")
 
 
 def test_the_paper_counts_18_stem_12_social_13_humanities_and_14_other_subjects():
@@ -73,5 +88,5 @@ def test_without_a_map_there_is_only_the_average():
 def test_an_unknown_subject_or_map_is_refused_with_the_remedy():
     with pytest.raises(ScoreError, match=r"botany: none of MMLU's 57.*kind: multiple_choice"):
         category_of("botany", "hendrycks")
-    with pytest.raises(ScoreError, match="hendrycks, lm-eval, column, none"):
+    with pytest.raises(ScoreError, match="hendrycks, lm-eval, cmmlu, ceval, column, none"):
         category_of("anatomy", "paper")

@@ -1,11 +1,15 @@
 """MMLU's questions, of a local folder or of a hub: files of subjects in `dev/` and `test/`."""
 
 import dataclasses
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.benchmarks.mmlu.tables import read_tables
 from scripts.lib.errors import ConfigError
+from scripts.lib.fetch.datasets import check_planned
 from scripts.lib.fetch.questions import copy_questions, leave_out, sum_up
 from scripts.lib.questions.bad_rows import refuse_bad_rows
 from scripts.lib.questions.choice_faults import mmlu_fault
@@ -24,9 +28,26 @@ def fetch(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dic
         ConfigError: A file is no longer the planned one, rows are no questions, or the hub's rows
             cannot be had.
     """
+    if spec["source"] == "path" and not any(name.endswith(".jsonl") for name in places):
+        return _write_tables(spec, places, out)
     if spec["source"] == "path":
         return copy_questions(spec, places, out, mmlu_fault)
     return _download(spec, out)
+
+
+def _write_tables(spec: Mapping[str, Any], places: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    """Write the questions of a user's tables as files of subjects."""
+    check_planned(spec["files"], places)
+    found = read_tables(places)
+    refuse_bad_rows(spec, found)
+    for name, rows in found.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows.good)
+        (out / name).write_text("".join(lines), encoding="utf-8")
+    asked = {rows.place.parent.name for name, rows in found.items() if name.startswith("test/")}
+    if asked != {"test"}:
+        print("test has no answers: the questions of val are asked", file=sys.stderr)
+    return sum_up(found, out) | {"asked": sorted(asked)}
 
 
 def _download(spec: Mapping[str, Any], out: Path) -> dict[str, Any]:

@@ -23,8 +23,9 @@ class MmluOptions(ChoiceOptions):
     kind: Literal["mmlu"] = setting("Four choices for a question, by subject.", "identity")
     shots: Count = setting("Solved questions of the subject shown first.", "identity", 5)
     subjects: Subjects | None = setting("Ask only these subjects.", "identity", None)
-    categories: Literal["hendrycks", "lm-eval"] = setting(
-        "Map from subject to category; the two differ over anatomy (Other or STEM).",
+    categories: Literal["hendrycks", "lm-eval", "cmmlu", "ceval"] = setting(
+        "Map from subject to category: the first two are MMLU's and differ over anatomy (Other or"
+        " STEM), the others those of CMMLU and C-Eval.",
         "identity",
         "hendrycks",
     )
@@ -37,9 +38,13 @@ class MmluOptions(ChoiceOptions):
 
 
 class LocalMmlu(MmluOptions):
-    """MMLU, or questions in its schema, in a local folder."""
+    """MMLU, or questions in its schema, in a local folder or archive."""
 
-    path: Text = setting("Folder with `test` and `dev` questions.", "location")
+    path: Text = setting(
+        "Folder with `test` and `dev` questions, as JSON lines or as the CSV tables of MMLU, CMMLU"
+        " or C-Eval; or a zip or tar archive of such tables.",
+        "location",
+    )
 
     @classmethod
     def is_meant(cls, keys: Set[str]) -> bool:

@@ -1,11 +1,12 @@
 """MMLU's questions, of a local folder or of the hub, as planning finds them: before any job."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from scripts.lib.artifacts.graph import slug_of_path, slugify
 from scripts.lib.benchmarks.mmlu.options import HubMmlu, LocalMmlu
+from scripts.lib.benchmarks.mmlu.tables import SPLITS, archive_suffix, read_tables, table_name
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import QUESTION_SUFFIXES, LocalSources
 from scripts.lib.plan.questions import Questions, bad_rows, counts, sorted_files
@@ -38,34 +39,61 @@ def _of_hub(benchmark: HubMmlu) -> Questions:
         "revision": benchmark.revision,
         **bad_rows(benchmark),
     }
-    subjects = tuple(sorted(CATEGORY_MAPS["hendrycks"]))
+    subjects = tuple(sorted(CATEGORY_MAPS[benchmark.categories]))
     _check_subjects(benchmark.subjects or (), subjects)
     return Questions(slug=slugify(benchmark.hub.split("/")[-1]), spec=spec, subjects=subjects)
 
 
 def _of_folder(benchmark: LocalMmlu, sources: LocalSources) -> Questions:
-    folder = sources.locate(benchmark.path)
-    places = subject_files(folder, sources)
+    place = sources.locate(benchmark.path)
+    if suffix := archive_suffix(place) if place.is_file() else None:
+        places = {f"questions{suffix}": place}
+    else:
+        places = subject_tables(place) or subject_files(place, sources)
+    is_tables = not any(name.endswith(".jsonl") for name in places)
     spec = {
         "source": "path",
         "kind": benchmark.kind,
         "files": {name: sources.sha256(place) for name, place in places.items()},
         **bad_rows(benchmark),
     }
-    found = counts(sources, spec, lambda: sorted_files(places, mmlu_fault))
-    subjects = tuple(sorted(Path(name).stem for name in places if name.startswith("test/")))
+    found = counts(
+        sources,
+        spec,
+        lambda: read_tables(places) if is_tables else sorted_files(places, mmlu_fault),
+    )
+    subjects = tuple(sorted(Path(name).stem for name in found if name.startswith("test/")))
     _check_subjects(benchmark.subjects or (), subjects)
     wanted = benchmark.subjects or subjects
     few = [name for name in wanted if found.get(f"dev/{name}.jsonl", 0) < benchmark.shots]
     if few:
         raise ConfigError(
             f"shots: {benchmark.shots} few-shot examples of each subject are asked for, but"
-            f" {folder / 'dev'} has fewer of {', '.join(few)}; lower `shots`, or add rows"
+            f" {place / 'dev'} has fewer of {', '.join(few)}; lower `shots`, or add rows"
         )
     if fault := unknown_subjects(wanted, benchmark.categories):
         raise ConfigError(f"subjects: {fault}")
     slug = slug_of_path(benchmark.path)
     return Questions(slug=slug, spec=spec, places=places, subjects=subjects)
+
+
+def subject_tables(folder: Path) -> dict[str, Path]:
+    """Return path inside the benchmark -> place of the CSV tables of a folder without JSON lines.
+
+    They may stand in an inner folder, as those of MMLU's own archive do.
+    """
+    if any(folder.glob("test/*.jsonl")):
+        return {}
+    for start in (folder, *sorted(place for place in folder.glob("*") if place.is_dir())):
+        places = {
+            f"{split}/{place.name}": place
+            for split in SPLITS
+            for place in sorted((start / split).glob("*.csv"))
+            if table_name(PurePosixPath(place.relative_to(folder)))
+        }
+        if any(not name.startswith("dev/") for name in places):
+            return places
+    return {}
 
 
 def subject_files(folder: Path, sources: LocalSources) -> dict[str, Path]:
@@ -78,7 +106,10 @@ def subject_files(folder: Path, sources: LocalSources) -> dict[str, Path]:
         place for split in ("dev", "test") for place in sorted((folder / split).glob("*.jsonl"))
     ]
     if not any(place.parent.name == "test" for place in places):
-        raise ConfigError(f"{folder} has no test/*.jsonl: one file for each subject is expected")
+        raise ConfigError(
+            f"{folder} has no test/*.jsonl: one file for each subject is expected, or tables as"
+            " CSV, or an archive of such"
+        )
     for place in places:
         sources.check_rows(place, QUESTION_SUFFIXES)
     return {f"{place.parent.name}/{place.name}": place for place in places}
