@@ -147,6 +147,7 @@ RUN_ROWS = [
     Row("on_too_long", put("runs/gentle/on_too_long", "truncate"), SHARDS_OF_GENTLE),
     _template("chatml", SHARDS_OF_GENTLE, "template from the tokenizer's to chatml"),
     _template("data/plain.jinja", SHARDS_OF_GENTLE, "template from the tokenizer's to a file"),
+    _template("trl", SHARDS_OF_GENTLE, "template from the tokenizer's to TRL's for training"),
     Row("defaults are written out", _say_defaults, frozenset()),
     Row("keys in another order", _reverse_keys, frozenset()),
     Row("on_verdict", put("runs/gentle/on_verdict", "stop"), frozenset()),

@@ -44,8 +44,10 @@ def make_local_world(base: Path) -> World:
     world.write("data/tiny/config.json", '{"model_type": "llama"}')
     world.write("data/tiny/model.safetensors", "w" * 64)
     world.write("data/tiny/tokenizer.json", '{"version": "1"}')
-    # No template can be rendered, so planning does not judge whether two of them ask alike.
-    world.write("data/tiny/chat_template.jinja", "{{ own(messages) }}")
+    # No template can be rendered, so planning does not judge whether two of them ask alike. It
+    # marks its answers, so that planning leaves it to TRL whether it needs another for training.
+    own = "{% generation %}{{ own(messages) }}{% endgeneration %}"
+    world.write("data/tiny/chat_template.jinja", own)
     # In the order of their paths the held-out rows come first, in the order of splits last.
     world.write("data/orders/train.jsonl", jsonl({"prompt": "a", "completion": "b"}))
     world.write("data/orders/held_out.jsonl", jsonl({"prompt": "c", "completion": "d"}))

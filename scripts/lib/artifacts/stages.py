@@ -17,6 +17,7 @@ class Stage:
         libraries: Those whose versions decide the bytes; they enter the key.
         publishing: What a shared cache gets.
         edge_libraries: Edge -> libraries that decide bytes too where an artifact has that edge.
+        template_libraries: Name of a chat template -> libraries that decide bytes too with it.
         kind_libraries: Kind of benchmark -> libraries that decide bytes too for that kind.
         batched_by: Field of the spec in which artifacts may differ that one job makes together;
             None where each has a job of its own.
@@ -27,6 +28,7 @@ class Stage:
     libraries: tuple[str, ...]
     publishing: Publishing = "files"
     edge_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    template_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     batched_by: str | None = None
 
@@ -62,7 +64,12 @@ STAGES = {
             kind_libraries={"lm_eval": ("lm-eval",)},
         ),
         Stage("chat", "format_chat", ("pyarrow",)),
-        Stage("shards", "render_shards", ("jinja2", "pyarrow", "tokenizers", "transformers")),
+        Stage(
+            "shards",
+            "render_shards",
+            ("jinja2", "pyarrow", "tokenizers", "transformers"),
+            template_libraries={"trl": ("trl",)},
+        ),
         Stage(
             "adapters",
             "train_adapter",
@@ -132,4 +139,5 @@ def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ())
     own = STAGES[stage]
     more = [name for edge in edges for name in own.edge_libraries.get(edge, ())]
     more += own.kind_libraries.get(str(spec.get("kind")), ())
+    more += own.template_libraries.get(str(spec.get("template")), ())
     return tuple(sorted({*own.libraries, *more}))

@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from scripts.lib.config.fields import (
     ARGUMENTS,
+    NO_ARGUMENTS,
     Flag,
     Positive,
     Settings,
@@ -39,7 +40,7 @@ class BenchmarkOptions(Settings):
         "What the chat template is given beside the turns, the same for every model; what a"
         " held-out conversation brings itself wins.",
         "identity",
-        {},
+        NO_ARGUMENTS,
         allowed=ARGUMENTS,
     )
 

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 from scripts.lib.data.conversation import GIVEN_ARGUMENTS
 from scripts.lib.data.templates import TEMPLATE_NAMES, is_named
@@ -144,6 +144,20 @@ def _template(value: str) -> str:
     raise refusal(f"is no chat template; allowed: {names}, or a path ending in .jinja")
 
 
+class JsonMapping(dict[str, Any]):
+    """A mapping of JSON values as a part of settings, which are frozen and have a hash."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Return a hash of what is in it."""
+        return hash(json.dumps(self, sort_keys=True))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Return how pydantic reads and writes it: as any mapping with names."""
+        named = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+        return core_schema.no_info_after_validator_function(cls, named)
+
+
 def _template_arguments(value: object) -> object:
     """Return arguments for a chat template if they are JSON and no other name's."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -191,9 +205,8 @@ Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
 Factor = Annotated[float, _Finite, Field(ge=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
 
-TemplateArguments = Annotated[
-    Mapping[str, Any], BeforeValidator(_template_arguments), PlainSerializer(dict)
-]
+TemplateArguments = Annotated[JsonMapping, BeforeValidator(_template_arguments)]
+NO_ARGUMENTS = JsonMapping()
 ARGUMENTS = "a mapping from names to JSON values, such as `{enable_thinking: false}`"
 """The values of TemplateArguments, in words."""
 

@@ -117,8 +117,9 @@ class Run(Settings):
     model: Text = setting("Model to tune.", "identity", allowed="a name under `models`")
     dataset: Text = setting("Dataset to tune on.", "identity", allowed="a name under `datasets`")
     template: TemplateChoice | None = setting(
-        "Chat template: the tokenizer's own, ChatML, or a file; null is what the model's `template`"
-        " says. Control tokens of one that is not the tokenizer's own are added where it lacks them"
+        "Chat template: the tokenizer's own, ChatML, TRL's for training (the tokenizer's is then"
+        " shipped and asked through), or a file; null is what the model's `template` says. Control"
+        " tokens of one that is not the tokenizer's own are added where it lacks them"
         " (docs/base_models.md).",
         "identity",
         None,

@@ -9,6 +9,7 @@ from scripts.lib.config.columns import Columns, Tags, check_layout
 from scripts.lib.config.fields import (
     ARGUMENTS,
     COMMIT,
+    NO_ARGUMENTS,
     TEMPLATES,
     DatasetCommit,
     Flag,
@@ -36,7 +37,8 @@ class ModelOptions(Settings):
 
     template: TemplateChoice = setting(
         "Chat template that the model is asked through, and that runs on it take which name none:"
-        " the tokenizer's own, ChatML, or a file.",
+        " the tokenizer's own, ChatML, or a file; `trl` is TRL's for training, asked through the"
+        " tokenizer's own.",
         "identity",
         "tokenizer",
         allowed=TEMPLATES,
@@ -156,7 +158,7 @@ class DatasetOptions(Settings):
         "What the chat template is given beside the turns, in training and wherever a conversation"
         " of this dataset is asked; what a row brings itself (`chat_template_kwargs`) wins.",
         "identity",
-        {},
+        NO_ARGUMENTS,
         allowed=ARGUMENTS,
     )
     use: Use | None = setting(

@@ -18,7 +18,8 @@ from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.samples import Sample, SampleSpec, samples
 from scripts.lib.data.templates import MARKER, own_template
-from scripts.lib.data.turns import difference
+from scripts.lib.data.turns import difference, prompt_of, trained_turns
+from scripts.lib.errors import TemplateError
 
 # Line breaks, double spaces and other scripts are what careless tokenizers lose.
 GOLDEN_SYSTEM = "Answer in one short sentence."
@@ -44,6 +45,8 @@ class Findings:
         unended: Rows with a trained turn that no control token ends.
         double_bos: Rows that begin with two BOS tokens.
         not_reversible: Rows whose tokens decode to another text.
+        conversations: Conversations that were rendered.
+        asked_otherwise: Conversations whose prompts are others where the model is asked.
     """
 
     system: bool = False
@@ -54,9 +57,12 @@ class Findings:
     unended: int = 0
     double_bos: int = 0
     not_reversible: int = 0
+    conversations: int = 0
+    asked_otherwise: int = 0
 
     def look_at(self, conversation: Conversation) -> None:
         """Note which features of templates a conversation needs."""
+        self.conversations += 1
         roles = [message.role for message in conversation.messages]
         self.system = self.system or "system" in roles
         self.several = self.several or roles.count("assistant") > 1
@@ -114,6 +120,7 @@ def prove_template(
     spec: SampleSpec,
     findings: Findings,
     added: Mapping[str, int] = MappingProxyType({}),
+    asked: Renderer | None = None,
 ) -> dict[str, Any]:
     """Check a template on the golden conversation and on what the rows showed.
 
@@ -123,6 +130,7 @@ def prove_template(
         spec: What conversations become.
         findings: What the rows showed.
         added: Control tokens that the model's tokenizer lacks, with the ids that they were given.
+        asked: The template that the trained model is asked through, where it is another.
 
     Returns:
         `{"passed", "template", "checks": [{"name", "passed", "evidence"}], "golden"}`.
@@ -155,6 +163,8 @@ def prove_template(
         _something_is_trained(findings),
         _padding_is_not_trained(renderer, encoded, ended),
     ]
+    if asked:
+        checks.append(_is_asked_as_trained(renderer, asked, conversation, spec, findings))
     return {
         "passed": all(check["passed"] for check in checks),
         "template": {"source": renderer.template.source, "sha256": renderer.template.sha256},
@@ -278,6 +288,51 @@ def _something_is_trained(seen: Findings) -> Check:
         seen.trained_tokens > 0,
         f"{seen.trained_tokens} trained tokens in {seen.rows} conversations",
     )
+
+
+def asked_alike(
+    renderer: Renderer, asked: Renderer, conversation: Conversation, spec: SampleSpec
+) -> bool:
+    """Tell whether two templates give a model the same prompts of a conversation's trained turns.
+
+    One that a template refuses is asked in no way.
+    """
+    try:
+        turns = trained_turns(conversation, spec.train_on)
+        return all(
+            prompt_of(renderer, conversation, turn) == prompt_of(asked, conversation, turn)
+            for turn in turns
+        )
+    except (TemplateError, UnusableRow):
+        return False
+
+
+def _is_asked_as_trained(
+    renderer: Renderer,
+    asked: Renderer,
+    conversation: Conversation,
+    spec: SampleSpec,
+    seen: Findings,
+) -> Check:
+    """The template of training is not shipped: what it teaches has to be what is asked."""
+    stops = (*asked.ends.texts, renderer.tokenizer.eos_token)
+    unstopped = [end for end in renderer.ends.texts if end not in stops]
+    golden = asked_alike(renderer, asked, conversation, spec)
+    alike = golden and not seen.asked_otherwise
+    found = (
+        "the tokenizer's own template, with which the model is shipped and scored, gives it"
+        f" {'the same prompts' if alike else 'other prompts'}"
+    )
+    if not alike:
+        found += (
+            f" in {seen.asked_otherwise} of {seen.conversations} conversations"
+            f"{'' if golden else ', and in the golden one'}"
+        )
+    if unstopped:
+        found += f"; nothing stops the model there at {', '.join(unstopped)}"
+    if not alike or unstopped:
+        found += "; leave `template` out, so that each turn is trained as the model is asked for it"
+    return _check("asked_as_trained", alike and not unstopped, found)
 
 
 def _padding_is_not_trained(renderer: Renderer, encoded: Encoded, ended: bool) -> Check:

@@ -45,7 +45,8 @@ class AnswerEnds:
 
     Attributes:
         answer: The first control token behind a plain answer; where there is none, all that is
-            written behind it, white space aside, which may be nothing.
+            written behind it, white space aside; and where that is nothing, the control token with
+            which the next turn begins, if any.
         call: The control token behind a call of a tool, where it is another; else nothing.
     """
 
@@ -95,6 +96,16 @@ class ControlTokens:
             place = found.start()
         return ends
 
+    def is_one(self, text: str) -> bool:
+        """Tell whether a text is a control token."""
+        return self._pattern.fullmatch(text) is not None
+
+    def first(self, text: str, words: str) -> str:
+        """Return the first control token behind the last *words* in a text, or ''."""
+        _, there, behind = text.rpartition(words)
+        found = self._pattern.search(behind) if there else None
+        return found.group() if found else ""
+
     def first_end(self, text: str, start: int, usual: str) -> tuple[str, int] | None:
         """Return the control token that ends what is written, and where it ends.
 
@@ -118,10 +129,16 @@ def find_ends(control: ControlTokens, tried: TryOut) -> AnswerEnds:
         tried: Tries the template out.
     """
     answer = _end_behind(control, tried(ANSWERING, ()), PROBE, "")
-    texts = (tried(calling(arguments), TOOLS) for arguments in _FORMS)
-    called = next((text for text in texts if ARGUMENT in text), "")
-    found = control.first_end(called, called.rfind(ARGUMENT) + len(ARGUMENT), answer)
-    call = found[0] if found else ""
+    forms = (calling(arguments) for arguments in _FORMS)
+    calls = next((turns for turns in forms if ARGUMENT in tried(turns, TOOLS)), ())
+    call = _end_behind(control, tried(calls, TOOLS), ARGUMENT, answer) if calls else ""
+    if not answer:
+        # Nothing ends a turn but the beginning of the next one (GLM-4.5).
+        answer = control.first(tried((*ANSWERING, ANSWERING[0]), ()), PROBE)
+        result = {"role": "tool", "name": "probe", "tool_call_id": "abcdefghi", "content": "?"}
+        call = control.first(tried((*calls, result), TOOLS), ARGUMENT) if calls and answer else ""
+    elif not control.is_one(call):
+        call = ""
     return AnswerEnds(answer=answer, call="" if call == answer else call)
 
 

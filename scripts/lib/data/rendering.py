@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.data.contract import Findings, golden_conversation, prove_template
+from scripts.lib.data.contract import Findings, asked_alike, golden_conversation, prove_template
 from scripts.lib.data.control_tokens import add_tokens, lacking_tokens
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.encoding import Encoded, Encoder
@@ -20,7 +20,15 @@ from scripts.lib.data.records import SOURCES, UnusableRow
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.samples import Sample, SampleSpec, hidden, samples
 from scripts.lib.data.table_writer import TableWriter
-from scripts.lib.data.templates import OWN, TemplateSpec, load_fast_tokenizer, resolve_template
+from scripts.lib.data.templates import (
+    OWN,
+    TRL,
+    TemplateSpec,
+    asked_through,
+    load_fast_tokenizer,
+    resolve_template,
+)
+from scripts.lib.data.training_templates import training_template
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.model_files import CONTROL_TOKENS_FILE, TEMPLATE_FILE, TOKENIZER_FILES
@@ -48,7 +56,7 @@ class RenderSpec(SampleSpec):
     """What decides the shards of a dataset for a model.
 
     Attributes:
-        template: `tokenizer` (the model's own), `chatml`, or `{"name", "text"}`.
+        template: `tokenizer` (the model's own), `chatml`, `trl`, or `{"name", "text"}`.
         max_length_tokens: Longest conversation.
         on_too_long: Drop longer ones, or cut them (kept while a trained token is left).
     """
@@ -146,14 +154,22 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
             question and answer or every conversation.
     """
     tokenizer = load_fast_tokenizer(model)
-    template = resolve_template(spec.template, tokenizer)
-    copy_tokenizer(model, out / "tokenizer", None if spec.template == OWN else template.text)
+    asked = None
+    if spec.template == TRL:
+        template = training_template(tokenizer)
+        asked = Renderer(tokenizer, resolve_template(OWN, tokenizer))
+    else:
+        template = resolve_template(spec.template, tokenizer)
+    own = asked_through(spec.template) == OWN
+    copy_tokenizer(model, out / "tokenizer", None if own else template.text)
     added: dict[str, int] = {}
-    if lacking := lacking_tokens(tokenizer, template):
+    # TRL's are made of the tokenizer's own template: as control tokens go, they count as it does.
+    lacking = [] if asked else lacking_tokens(tokenizer, template)
+    if lacking:
         added = add_tokens(tokenizer, lacking, out / "tokenizer")
         _write_json(out / CONTROL_TOKENS_FILE, added)
         print(f"added to the tokenizer: {', '.join(f'{k} {v}' for k, v in added.items())}")
-    stage = _Stage(spec, Renderer(tokenizer, template), Encoder(tokenizer))
+    stage = _Stage(spec, Renderer(tokenizer, template), Encoder(tokenizer), asked)
     stage.renderer.text(golden_conversation())
     for split in SOURCES:
         if (table := chat / f"{split}.parquet").is_file():
@@ -165,7 +181,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
             f" {'; '.join(tally.examples.get('template_refuses', []))}; give the run a `template`"
             " that can write them, such as chatml, or repair the rows"
         )
-    contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings, added)
+    contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings, added, asked)
     _write_json(out / "contract.json", contract)
     tokens = tally.tokens()
     examples = {"dropped_examples": dict(sorted(tally.examples.items()))}
@@ -219,8 +235,10 @@ def copy_tokenizer(model: Path, target: Path, template: str | None) -> None:
 class _Stage:
     """The tools of one rendering and what they have seen."""
 
-    def __init__(self, spec: RenderSpec, renderer: Renderer, encoder: Encoder) -> None:
-        self.spec, self.renderer, self.encoder = spec, renderer, encoder
+    def __init__(
+        self, spec: RenderSpec, renderer: Renderer, encoder: Encoder, asked: Renderer | None
+    ) -> None:
+        self.spec, self.renderer, self.encoder, self.asked = spec, renderer, encoder, asked
         self.tally = _Tally()
 
     def write_split(self, split: str, table: Path, out: Path) -> None:
@@ -279,6 +297,9 @@ class _Stage:
             self.tally.drop(id_, "template_refuses", str(error))
             return []
         self.tally.findings.look_at(conversation)
+        if self.asked:
+            same = asked_alike(self.renderer, self.asked, conversation, self.spec)
+            self.tally.findings.asked_otherwise += not same
         if given := row["template_arguments"]:
             self.tally.given[given] += 1
         return [_Waiting(sample=one, twin=twin) for one, twin in zip(found, twins, strict=True)]

@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeAlias, TypeGuard, assert_never, get_args
 
 from scripts.lib.errors import TemplateError
 
-TemplateName = Literal["tokenizer", "chatml"]
-"""The templates that go by a name: the tokenizer's own, and ChatML."""
+TemplateName = Literal["tokenizer", "chatml", "trl"]
+"""The templates that go by a name: the tokenizer's own, ChatML, and TRL's for training."""
 
 TEMPLATE_NAMES: tuple[TemplateName, ...] = get_args(TemplateName)
 OWN: TemplateName = "tokenizer"
+TRL: TemplateName = "trl"
 
 TemplateSpec: TypeAlias = TemplateName | Mapping[str, str]
 """One that goes by a name, or name and text: so that a file counts by what is in it."""
@@ -71,6 +72,14 @@ def is_named(template: str) -> TypeGuard[TemplateName]:
     return template in TEMPLATE_NAMES
 
 
+def asked_through(template: TemplateSpec) -> TemplateSpec:
+    """Return the template that a model is asked through that is trained with *template*.
+
+    TRL's are for training alone: what is trained with one keeps the tokenizer's own.
+    """
+    return OWN if template == TRL else template
+
+
 def given(template: TemplateSpec) -> dict[str, TemplateSpec]:
     """Return what a spec says of a model's template: nothing where it is the tokenizer's own.
 
@@ -84,7 +93,7 @@ class Template:
     """A chat template and where it comes from.
 
     Attributes:
-        source: `tokenizer`, `chatml` or `custom:<name>`.
+        source: `tokenizer`, `chatml`, `trl` or `custom:<name>`.
         text: The Jinja text.
     """
 
@@ -141,11 +150,11 @@ def resolve_template(choice: TemplateSpec, tokenizer: Any) -> Template:
 
 
 def named_text(name: TemplateName) -> str | None:
-    """Return the text of a template that goes by a name; None for the tokenizer's own."""
+    """Return the text of a template that goes by a name; None where it hangs on the tokenizer."""
     match name:
         case "chatml":
             return CHATML
-        case "tokenizer":
+        case "tokenizer" | "trl":
             return None
         case _:
             assert_never(name)

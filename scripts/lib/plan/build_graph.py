@@ -9,13 +9,20 @@ from typing import Any
 
 from scripts.lib.artifacts.graph import CodeOf, Graph
 from scripts.lib.config.load import Config
+from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapters import combine, merge_problems, tune
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import Candidates, add_report, only_judges
 from scripts.lib.plan.sources import add_model, add_questions, add_raw
-from scripts.lib.plan.templates import lacking, template_gates, template_text, unlike
+from scripts.lib.plan.templates import (
+    lacking,
+    strange_to_trl,
+    template_gates,
+    template_text,
+    unlike,
+)
 
 
 def build_graph(
@@ -41,11 +48,13 @@ def build_graph(
     benchmarks = _each(
         "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b, rows)
     )
-    asked = _each("models", config.models, problems, lambda m: template_text(sources, m.template))
+    given = _each("models", config.models, problems, lambda m: template_text(sources, m.template))
+    asked = {name: asked_through(template) for name, template in given.items()}
     own = {name: run for name, run in config.runs.items() if run.template}
     trained = _each("runs", own, problems, lambda r: template_text(sources, r.template))
     if not problems:
         problems += lacking(config, sources)
+        problems += strange_to_trl(config, sources)
         problems += merge_problems(config, sources)
     if not problems:
         problems += unlike(config, sources, asked, trained)
@@ -63,7 +72,7 @@ def build_graph(
             graph,
             config,
             run,
-            trained.get(name, asked[run.model]),
+            trained.get(name, given[run.model]),
             models[run.model],
             datasets[run.dataset],
             gates,

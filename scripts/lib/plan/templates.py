@@ -13,7 +13,8 @@ from scripts.lib.config.benchmarks import Benchmark
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.chat_template_files import chat_template_of, has_chat_template
-from scripts.lib.data.templates import OWN, TemplateSpec, is_named, named_text
+from scripts.lib.data.templates import OWN, TRL, TemplateSpec, is_named, named_text
+from scripts.lib.data.training_templates import unknown_to_trl
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.prompts import check_alike, parse_template, special_tokens
@@ -60,6 +61,18 @@ def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
             )
         for run in told:
             yield f"runs.{run}.template: {there}; choose another `template`"
+
+
+def strange_to_trl(config: Config, sources: LocalSources) -> Iterator[str]:
+    """Yield the runs that name TRL's training template on a local model for which it has none."""
+    for name, run in config.runs.items():
+        model = config.models[run.model]
+        if config.template_of(run) != TRL or not isinstance(model, LocalModel):
+            continue
+        folder = sources.locate(model.path)
+        if fault := unknown_to_trl(chat_template_of(folder)):
+            key = f"runs.{name}" if run.template else f"models.{run.model}"
+            yield f"{key}.template: is trl, and {folder} has another template: {fault}"
 
 
 def unlike(
@@ -131,7 +144,7 @@ def template_gates(name: str, model: str, config: Config) -> tuple[Gate, ...]:
 
 def _asking(name: str, config: Config) -> Iterator[str]:
     """Yield the keys of what goes through a model's own template for want of another."""
-    if config.models[name].template != OWN:
+    if config.models[name].template not in (OWN, TRL):
         return
     for label, benchmark in config.benchmarks.items():
         if _judged_by(name, benchmark):
@@ -146,7 +159,7 @@ def _asking(name: str, config: Config) -> Iterator[str]:
 def _told(name: str, config: Config) -> Iterator[str]:
     """Yield the runs on a model that name the tokenizer's own template."""
     for label, run in config.runs.items():
-        if run.model == name and run.template == OWN:
+        if run.model == name and run.template in (OWN, TRL):
             yield label
 
 

@@ -176,7 +176,8 @@ def test_every_library_that_decides_no_byte_of_a_stage_is_still_imported_there()
 
 def pinned(stage: str) -> set[str]:
     """Return the libraries that can be in a stage's key."""
-    special = (STAGES[stage].edge_libraries, STAGES[stage].kind_libraries)
+    own = STAGES[stage]
+    special = (own.edge_libraries, own.kind_libraries, own.template_libraries)
     more = (name for mapping in special for names in mapping.values() for name in names)
     return {*STAGES[stage].libraries, *more}
 

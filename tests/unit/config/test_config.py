@@ -137,7 +137,7 @@ def test_an_error_names_key_path_value_and_what_is_allowed():
         ("runs/gentle/lora", None, "null is refused; allowed: a group of settings (r, alpha"),
         ("runs/gentle/lora/init", "pisa", "did you mean 'pissa'? allowed: true, gaussian"),
         ("runs/gentle/lora/target_modules", [], "allowed: `all-linear`, or a list"),
-        ("runs/gentle/template", "llama", "allowed: tokenizer, chatml, or a path ending in"),
+        ("runs/gentle/template", "llama", "allowed: tokenizer, chatml, trl, or a path ending in"),
         ("datasets/orders/valid_fraction", 1.0, "1.0 is refused; allowed: a number, at least 0"),
         ("datasets/orders/path", 3, "3 is refused; write it in quotes if it is meant as text"),
         ("benchmarks/mmlu/subjects", ["../up"], "allowed: text that matches"),

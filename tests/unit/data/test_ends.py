@@ -23,7 +23,7 @@ KNOWN = {
     "qwen2_5": ("<|im_end|>", ""),
     "qwen3": ("<|im_end|>", ""),
     "deepseek_r1_distill": ("<｜end▁of▁sentence｜>", ""),
-    "glm4moe": ("", ""),
+    "glm4moe": ("<|user|>", "<|observation|>"),
 }
 TOOLS = (
     {
@@ -60,7 +60,9 @@ def test_asking_and_training_end_an_answer_at_the_same_token(tokenizer, name):
     given(tokenizer, (SHIPPED / f"{name}.jinja").read_text(encoding="utf-8"))
     ends = answer_ends(tokenizer)
     assert (ends.answer, ends.call) == KNOWN[name]
-    assert trained_end(tokenizer, talk("2+2?", "4")) == ends.answer
+    # GLM-4.5's writes no end: training refuses it, and a model stops where the next turn begins.
+    trained = "" if name == "glm4moe" else ends.answer
+    assert trained_end(tokenizer, talk("2+2?", "4")) == trained
 
 
 @pytest.mark.parametrize("name", ["gptoss", "llama3_1", "qwen2_5", "qwen3"])
