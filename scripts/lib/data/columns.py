@@ -72,14 +72,30 @@ def map_columns(record: object, columns: Columns | None, tags: Tags | None) -> o
     row = dict(record)
     if columns:
         found = {key: _value(record, key, source) for key, source in columns.items()}
-        for source in columns.values():
-            for name in fields_of(source):
-                row.pop(name if name in record else name.partition(".")[0], None)
-        row |= {key: value for key, value in found.items() if value is not None}
+        row = _unused(record, {name for source in columns.values() for name in fields_of(source)})
+        for key, value in found.items():
+            if key in row:  # so that it is told as a key that was not used
+                row[f"{key} (of the row)"] = row.pop(key)
+            if value is not None:
+                row[key] = value
     if tags:
         for name in (*TURN_COLUMNS, *PROMPT_COLUMNS, *COMPLETION_COLUMNS):
             if name in row:
                 row[name] = _with_roles(row[name], tags)
+    return row
+
+
+def _unused(record: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
+    """Return what of a row is not mapped; of an object from which something is, by its path."""
+    row = {key: value for key, value in record.items() if key not in used}
+    for path in used:
+        head, dot, _ = path.partition(".")
+        if path in record or not dot or head not in row:
+            continue
+        inner = row.pop(head)
+        taken = {other.split(".")[1] for other in used if other.startswith(f"{head}.")}
+        if isinstance(inner, Mapping):
+            row |= {f"{head}.{key}": value for key, value in inner.items() if key not in taken}
     return row
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.lib.data.packed_files import PACKINGS, TEXT_SUFFIXES, kind_of
+from scripts.lib.data.packed_files import PACKINGS, TEXT_SUFFIXES, kind_of, suffix_of
 from scripts.lib.data.records import ROW_SUFFIXES
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_files import LocalSources
@@ -49,8 +49,20 @@ def row_files(sources: LocalSources, path: str | Sequence[str]) -> list[Path]:
             )
         if not place.is_file():
             raise ConfigError(f"{place} is no file")
-        sources.check_rows(place)
+        _check(sources, place)
     return list(found.values())
+
+
+def _check(sources: LocalSources, place: Path) -> None:
+    """Refuse a file that is of another kind than its name says; whole contents are seen once."""
+
+    def find() -> bool:
+        sources.check_rows(place)
+        return True
+
+    if place.stat().st_size == 0:
+        find()
+    sources.recall({"holds rows": [sources.sha256(place), suffix_of(place)]}, find)
 
 
 def check_apart(files: Mapping[str, Iterable[Path]]) -> None:

@@ -114,6 +114,19 @@ def test_what_is_not_mapped_is_read_under_its_own_name_and_stays_for_others_to_s
     assert mapped == {k: v for k, v in row.items() if k != "q"} | {"prompt": "2+2?"}
 
 
+def test_what_a_mapping_hides_is_told_as_not_used(tmp_path):
+    rows = [
+        {"q": "2+2?", "completion": "five", "a": "4", "meta": {"s": {"t": "Be"}, "note": "n"}},
+        {"q": "3+3?", "a": "6", "meta": {"s": {"t": "Be"}}, "rating": 3},
+    ]
+    columns = {"prompt": "q", "completion": "a", "system": "meta.s.t"}
+    spec = plan(tmp_path, rows, columns=columns)
+    turns, _ = format_rows(tmp_path, rows, spec)
+    assert turns[0] == [("system", "Be"), *SAID]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["ignored_keys"] == {"completion (of the row)": 1, "meta.note": 1, "rating": 1}
+
+
 def test_other_turns_of_a_row_are_not_taken_for_the_mapped_columns(tmp_path):
     row = {"messages": [{"role": r, "content": c} for r, c in SAID], "q": "Hi", "a": "Ho"}
     said = tried(tmp_path, row, columns={"prompt": "q", "completion": "a"})

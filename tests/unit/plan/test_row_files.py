@@ -23,7 +23,8 @@ from scripts.lib.data.records import read_rows, source_files
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.fetch.datasets import fetch_dataset
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.remembered import HashMemory
+from scripts.lib.plan.remembered import CheckMemory, HashMemory
+from scripts.lib.plan.row_files import row_files
 from scripts.lib.plan.sources import add_chat, add_raw
 
 ROWS = [{"prompt": f"é\u2028{n}", "completion": f"a,b\t\n{n}"} for n in range(7)]
@@ -214,6 +215,18 @@ def test_a_list_under_a_key_that_was_cut_short_never_passes(tmp_path):
             list(read_rows(place))
     place.write_text(text)
     assert list(read_rows(place)) == [{"a": 1}, {"a": [2]}]
+
+
+def test_what_a_file_holds_is_looked_at_once(world, monkeypatch):
+    world.write({"rows.json": json.dumps({"data": ROWS}).encode()})
+    checks, reads = CheckMemory(), []
+    monkeypatch.setattr(
+        "scripts.lib.plan.local_files.read_rows", lambda place: reads.append(place) or iter([1])
+    )
+    for _ in range(2):
+        sources = LocalSources((world.folder,), HashMemory(world.folder / "memory.json"), checks)
+        row_files(sources, "rows.json")
+    assert len(reads) == 1
 
 
 def test_a_row_that_two_files_give_is_counted_as_a_duplicate(world):
