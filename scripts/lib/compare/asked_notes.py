@@ -22,5 +22,12 @@ def left_out_notes(protocol: ScoreProtocol) -> Iterator[Note]:
     if count := protocol.get("left_out"):
         text = f"Left out, as longer than the model's context with an answer: {count:,}."
         yield {"code": "left_out", "text": text}
+    if unasked := protocol.get("not_asked"):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(unasked.items()))
+        text = (
+            f"Left out, as the chat template cannot ask them: {sum(unasked.values()):,}"
+            f" ({reasons}); training leaves such conversations out, too."
+        )
+        yield {"code": "not_asked", "text": text}
     for words in bad_row_words(protocol):
         yield {"code": "bad_rows", "text": f"{words}."}

@@ -60,6 +60,18 @@ def prompt_of(renderer: Renderer, conversation: Conversation, turn: int) -> str:
     return renderer.text(before, generation_prompt=True)
 
 
+def checked_prompt(renderer: Renderer, conversation: Conversation, turn: int) -> str:
+    """Return what the model is given before it writes *turn*, if that says all that it has to.
+
+    Raises:
+        UnusableRow: The template leaves words of others or tools out.
+        TemplateError: The template refuses the conversation.
+    """
+    prompt = prompt_of(renderer, conversation, turn)
+    _check_others(conversation, turn, prompt)
+    return prompt
+
+
 def asked_turn(
     renderer: Renderer, conversation: Conversation, turn: int, plain_answers: PlainAnswers | None
 ) -> AskedTurn:

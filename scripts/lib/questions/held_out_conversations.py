@@ -8,7 +8,8 @@ from typing import Any
 
 from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.parquet import read_table_rows
-from scripts.lib.errors import ScoreError
+from scripts.lib.data.records import UnusableRow
+from scripts.lib.errors import ScoreError, TemplateError
 
 
 def held_out_conversations(
@@ -35,6 +36,15 @@ def held_out_conversations(
             " another `split` of this benchmark; results/runs/*/chat/summary.json counts the rows."
         )
     return ended
+
+
+def why_unasked(id_: str, error: UnusableRow | TemplateError) -> str:
+    """Return the reason for which a conversation cannot be asked, and print it.
+
+    It is the one for which rendering drops such conversations from training.
+    """
+    print(f"left out, as in training: {id_}: {error}", flush=True)
+    return error.reason if isinstance(error, UnusableRow) else "template_refuses"
 
 
 def _given(conversation: Conversation, arguments: Mapping[str, Any]) -> Conversation:

@@ -61,6 +61,19 @@ class Question:
         return hashlib.sha256(self.prompt.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Unasked:
+    """What a chat template cannot ask, as it could not be trained with it.
+
+    Attributes:
+        id: The question that it would have been.
+        reason: Why, as rendering names it in a dataset's summary.
+    """
+
+    id: str
+    reason: str
+
+
 def answer_row(
     question: Question,
     *,

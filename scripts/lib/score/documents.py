@@ -71,6 +71,8 @@ class ScoreProtocol(TypedDict):
     """Questions that were asked with fewer examples, being too long."""
     left_out: NotRequired[int]
     """Conversations that were not asked, being too long."""
+    not_asked: NotRequired[dict[str, int]]
+    """Reason -> conversations that the chat template cannot ask; they could not be trained on."""
     bad_rows: NotRequired[BadRows]
     """Rows that were left out, by reason."""
     metric: NotRequired[AnswerMetric | TaskMetric]

@@ -20,6 +20,9 @@ BAD_ROWS = "bad_rows"
 # context.
 LEFT_OUT = "left_out"
 
+# In a protocol: how many conversations the chat template cannot ask, by reason; as in training.
+NOT_ASKED = "not_asked"
+
 # In a protocol: control tokens of the chat template that the tokenizer reads as several tokens,
 # with their number.
 SPLIT_MARKERS = "split_markers"

@@ -2,13 +2,29 @@
 
 import re
 
-# Some templates open the reasoning themselves, so that only their end is in what the model says.
-_REASONING = re.compile(r".*</think(?:ing)?>\s*", re.DOTALL)
+# What ends it: DeepSeek-R1's tag and its kin; gpt-oss and Gemma 4 answer in a channel of their own.
+_ENDED = re.compile(
+    r".*(?:</think(?:ing)?>|<\|channel\|>final<\|message\|>|<channel\|>)\s*", re.DOTALL
+)
+_BEGUN = re.compile(r"\s*<think(?:ing)?>")
+_OPENED = re.compile(r"<think(?:ing)?>\s*\Z")
 
 
-def without_reasoning(text: str) -> str:
-    """Return what comes after a model's reasoning, and everything where it closes none.
+def whole_turn(prompt: str, reply: str) -> str:
+    """Return a model's turn: what it said, behind the reasoning that its prompt opened.
+
+    Example: `... <think>` and `Is it A?</think> B` become `<think>Is it A?</think> B`.
+    """
+    opened = _OPENED.search(prompt)
+    return f"{opened.group()}{reply}" if opened else reply
+
+
+def without_reasoning(turn: str) -> str:
+    """Return what comes after a model's reasoning.
+
+    That is everything where there is none, and nothing where it was begun and never closed.
 
     Example: `<think>Is it A?</think> B` becomes `B`.
     """
-    return _REASONING.sub("", text, count=1)
+    answer, ended = _ENDED.subn("", turn, count=1)
+    return "" if not ended and _BEGUN.match(turn) else answer

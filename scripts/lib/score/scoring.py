@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,12 +30,13 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed
 from scripts.lib.questions.prompts import load_tokenizer
-from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.question import Answer, Question, Unasked
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.files import (
     BAD_ROWS,
     FEWER_SHOTS,
     LEFT_OUT,
+    NOT_ASKED,
     PROTOCOL_FILE,
     PROVENANCE_FILE,
     QUESTIONS_TABLE,
@@ -77,8 +79,8 @@ class Asking(Protocol):
 
     def questions(
         self, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int
-    ) -> Iterator[Question]:
-        """Yield every question of a job.
+    ) -> Iterator[Question | Unasked]:
+        """Yield every question of a job, and what the chat template cannot ask.
 
         Args:
             spec: What to ask, and how.
@@ -119,11 +121,13 @@ class _Asked:
         questions: Those that are asked.
         token_hashes: Of each, the hash of what the model reads.
         left_out: How many are not asked, being longer than the model's context.
+        unasked: How many the chat template cannot ask, by reason.
     """
 
     questions: list[Question]
     token_hashes: list[str]
     left_out: int
+    unasked: dict[str, int]
 
 
 def score_benchmark(
@@ -189,10 +193,12 @@ def score_benchmark(
 
 def _ask(asking: Asking, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> _Asked:
     """Build the questions of a part and make sure that the model can read them."""
-    wanted = list(asking.questions(spec, benchmark, tokenizer, limit))
+    found = list(asking.questions(spec, benchmark, tokenizer, limit))
+    wanted = [one for one in found if isinstance(one, Question)]
+    unasked = Counter(one.reason for one in found if isinstance(one, Unasked))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     hashes = check_lengths(questions, tokenizer, limit)
-    return _Asked(questions, hashes, len(wanted) - len(questions))
+    return _Asked(questions, hashes, len(wanted) - len(questions), dict(unasked))
 
 
 def _write(
@@ -214,6 +220,8 @@ def _write(
     protocol = {**spec.protocol(), **asking.stated(spec, asked.questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
         protocol[LEFT_OUT] = asked.left_out
+    if asked.unasked:
+        protocol[NOT_ASKED] = asked.unasked
     subjects = [spec.subject] if spec.subject else []
     if bad := count_left_out(benchmark, subjects, examples=spec.shots != 0):
         protocol[BAD_ROWS] = bad

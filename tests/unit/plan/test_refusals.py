@@ -114,6 +114,7 @@ TABLE: dict[str, list[Reason]] = {
     "TemplateError load_fast_tokenizer": [TOKENIZER] * 2,
     "TemplateError resolve_template": [hub("lacking")],
     "TemplateError add_tokens": [TOKENIZER],
+    "TemplateError training_template": [hub("lacking"), hub("strange_to_trl")],
     "TemplateError Renderer.render": [CODE],
     "TemplateError render_shards": [CODE],
     # Training.
@@ -165,7 +166,7 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError read_subject": [NEVER],
     "ScoreError read_own_choices": [CHANGED],
     "ScoreError held_out_conversations": [hub("check_usable_rows")],
-    "ScoreError questions": [NEVER, TOKENIZER, NEVER, CHANGED, NEVER],
+    "ScoreError questions": [NEVER, TOKENIZER, NEVER, TOKENIZER, CHANGED, NEVER],
     "ScoreError questions_of_task": [CODE] * 2,
     "ScoreError _encoded": [TOKENIZER],
     "ScoreError check_lengths": [TOKENIZER],

@@ -15,6 +15,7 @@ from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import QUESTIONS_FILE, Row, messages_of, read_rows
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.questions.tasks import ask, in_memory
+from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = False
 MORE_COLUMNS: tuple[pa.Field, ...] = ()
@@ -120,13 +121,15 @@ def _task(
 
 def _grade(question: Question, replies: Sequence[str]) -> Answer:
     """Return the answer that was generated for a question, compared word for word."""
-    (response,) = replies
+    (reply,) = replies
+    turn = whole_turn(question.prompt, reply)
+    said = without_reasoning(turn)
     return answer_row(
         question,
-        prediction=response.strip(),
+        prediction=said.strip(),
         answer=question.doc["answer"].strip(),
-        correct=bool(question.task.process_results(question.doc, [response])["exact_match"]),
-        response=response,
+        correct=bool(question.task.process_results(question.doc, [said])["exact_match"]),
+        response=turn,
     )
 
 

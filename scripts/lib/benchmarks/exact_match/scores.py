@@ -16,6 +16,7 @@ from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
+from scripts.lib.score.reasoning import without_reasoning
 
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
 
@@ -46,7 +47,7 @@ def grade(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]
 
     Args:
         metric: The way to compare.
-        response: What the model generated.
+        response: What the model generated; reasoning at its start does not count.
         answer: What is expected.
 
     Returns:
@@ -55,7 +56,7 @@ def grade(metric: Metric, response: str, answer: str) -> tuple[str | None, bool]
     Raises:
         ScoreError: The metric is `numeric` and the expected answer holds no number.
     """
-    return _GRADERS[metric.name](metric, response.strip(), answer.strip())
+    return _GRADERS[metric.name](metric, without_reasoning(response).strip(), answer.strip())
 
 
 def normalized(text: str) -> str:

@@ -24,10 +24,11 @@ from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.templates import resolve_template
 from scripts.lib.data.turns import AskedTurn, asked_turn
 from scripts.lib.errors import ScoreError, TemplateError
-from scripts.lib.questions.held_out_conversations import held_out_conversations
-from scripts.lib.questions.question import Answer, Question, answer_row
+from scripts.lib.questions.held_out_conversations import held_out_conversations, why_unasked
+from scripts.lib.questions.question import Answer, Question, Unasked, answer_row
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest, ReferenceRequest
 from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = True
 MORE_COLUMNS: tuple[pa.Field, ...] = (
@@ -53,7 +54,9 @@ class HeldOutAnswer(Answer):
     markers: list[str]
 
 
-def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> Iterator[Question]:
+def questions(
+    spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int
+) -> Iterator[Question | Unasked]:
     """Yield a question for every held-out conversation that the assistant ends.
 
     Args:
@@ -64,24 +67,23 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
 
     Raises:
         ScoreError: There is no such conversation, or the template can ask for none.
-        TemplateError: There is no template or no fast tokenizer, or the template refuses a
-            conversation.
+        TemplateError: There is no template or no fast tokenizer.
     """
     split = spec.subject or ""
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
     encoder = Encoder(tokenizer)
     markers = template_markers(renderer)
     conversations = held_out_conversations(benchmark, split, spec.template_arguments)
-    left_out: Counter[str] = Counter()
+    unasked: Counter[str] = Counter()
     asked_any = False
     for index, conversation in enumerate(islice(conversations, spec.limit)):
         id_ = f"{split}:{index}"
         try:
             asked = asked_turn(renderer, conversation, len(conversation.messages) - 1, None)
             reference = _tokens(encoder, asked)
-        except UnusableRow as error:
-            left_out[error.reason] += 1
-            print(f"left out, as in training: {id_}: {error}", flush=True)
+        except (UnusableRow, TemplateError) as error:
+            unasked[reason := why_unasked(id_, error)] += 1
+            yield Unasked(id_, reason)
             continue
         asked_any = True
         yield Question(
@@ -95,7 +97,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
             grade=partial(_grade, markers),
         )
     if not asked_any:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in left_out.items())
+        reasons = ", ".join(f"{reason} {count}" for reason, count in unasked.items())
         raise ScoreError(
             f"No held-out conversation of {benchmark} can be asked through this chat template"
             f" ({reasons}). Give the runs another `template`, or leave this benchmark out for such"
@@ -161,13 +163,15 @@ def _grade(markers: Sequence[str], question: Question, replies: Sequence[Any]) -
             " and merge proof."
         )
     answer = question.doc["answer"]
+    turn = whole_turn(question.prompt, said.text)
+    prediction = without_reasoning(turn).strip()
     row = answer_row(
         question,
-        prediction=said.text.strip(),
+        prediction=prediction,
         answer=answer,
-        correct=said.text.strip() == answer.strip(),
+        correct=prediction == without_reasoning(answer).strip(),
         logprobs=[logprob],
-        response=said.text,
+        response=turn,
     )
     return {
         **row,
