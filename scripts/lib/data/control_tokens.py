@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.data.ends import end_token
+from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.templates import MARKER, Template, load_fast_tokenizer, own_template
 from scripts.lib.errors import TemplateError
 
@@ -28,11 +30,13 @@ def written_tokens(template: str) -> list[str]:
 def lacking_tokens(tokenizer: Any, template: Template) -> list[str]:
     """Return the control tokens of a template that are none in a tokenizer.
 
-    Nothing for the template that the tokenizer brings: what is ordinary text there was so when the
-    model was trained (Zephyr's `<|user|>`).
+    Nothing for a template that the tokenizer brings and by which an answer ends with a token of
+    its own: what is ordinary text there was so when the model was trained (Zephyr's `<|user|>`).
     """
     if template.text == own_template(tokenizer):
-        return []
+        end = Renderer(tokenizer, template).ends.answer
+        if end_token(tokenizer, end) is not None:
+            return []
     return [token for token in written_tokens(template.text) if not _is_one(tokenizer, token)]
 
 

@@ -83,8 +83,8 @@ def _check(
             " LoRA on it; leave it out, or choose a template made for this vocabulary"
         )
     head = model.get_output_embeddings()
-    tied = len(layers) == 1
-    if head is None or head.bias is not None or tied != bool(model.config.tie_word_embeddings):
+    tied, stated = len(layers) == 1, bool(getattr(model.config, "tie_word_embeddings", False))
+    if head is None or head.bias is not None or tied != stated:
         raise TrainingError(
             f"{template}, which PEFT cannot train for {model.config.model_type}: its output layer"
             " is missing, has a bias, or is tied otherwise than its config says; choose a template"

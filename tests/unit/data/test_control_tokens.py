@@ -39,12 +39,14 @@ def test_what_a_template_writes_is_found_in_order_and_comments_are_no_part_of_it
     assert written_tokens("{# <|note|>\n#}" + FOREIGN) == ["<|start|>", "<|end|>"]
 
 
-def test_nothing_is_added_where_a_tokenizer_has_the_tokens_or_brings_the_template():
+def test_nothing_is_added_where_a_tokenizer_has_the_tokens_or_brings_a_template_that_ends():
     known, unknown = make_tokenizer(), make_base_tokenizer()
     assert lacking_tokens(known, template(CHATML)) == []
     assert lacking_tokens(unknown, template(CHATML)) == ADDED
-    unknown.chat_template = CHATML
-    assert lacking_tokens(unknown, template(CHATML)) == []
+    unknown.chat_template = CHATML  # as some bases bring it, of which no token can end an answer
+    assert lacking_tokens(unknown, template(CHATML)) == ADDED
+    unknown.chat_template = CHATML.replace("<|im_end|>", "<|endoftext|>")
+    assert lacking_tokens(unknown, template(unknown.chat_template)) == []
     # A model with a template and a vocabulary of its own may be given a foreign one.
     assert lacking_tokens(known, template(FOREIGN)) == ["<|start|>", "<|end|>"]
     assert lacking_tokens(known, template("{{ '<|endoftext|>' }}" + TINY_TEMPLATE)) == []

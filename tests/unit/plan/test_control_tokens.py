@@ -43,9 +43,11 @@ def test_new_rows_are_refused_where_they_have_no_place(home, runs, more, told, m
     tokenizer.save_pretrained(home / "base")
     planned(home, {"b": benchmark}, model=BASE, runs=runs, **rest)
     tokenizer = make_base_tokenizer()
-    tokenizer.chat_template = CHATML
+    tokenizer.chat_template = CHATML.replace("<|im_end|>", "<|endoftext|>")
     tokenizer.save_pretrained(home / "base")
-    planned(home, {"b": benchmark}, model=BASE, runs=runs, **rest)
+    (home / "own.jinja").write_text(tokenizer.chat_template)
+    own = BASE | {"template": "own.jinja"}
+    planned(home, {"b": benchmark}, model=own, runs=runs, **rest)
 
 
 @pytest.mark.parametrize("make", [make_base_tokenizer, make_tokenizer])

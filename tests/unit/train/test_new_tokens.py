@@ -4,13 +4,17 @@ import json
 
 import pytest
 import torch
+from peft import get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.merge.unmerged import put_on
+from scripts.lib.train.model import lora_config
 from scripts.lib.train.new_tokens import NOISE, give_rows
 from scripts.lib.train.training import train_adapter
 from tests.base_model import make_base_model, make_base_shards
+from tests.tiny_architectures import make_architecture
 from tests.unit.train.test_training import contents, make_spec
 
 ROWS = [(f"What is {word}?", f"the answer is {word}") for word in "ABCD"]
@@ -113,3 +117,38 @@ def test_lora_on_the_embedding_is_refused_beside_new_rows(tmp_path, targets):
     base = make_base_model(tmp_path / "base")
     with pytest.raises(TrainingError, match=r"target_modules names model\.embed_tokens"):
         train(base, tmp_path, target_modules=targets)
+
+
+ARCHITECTURES = ["llama_tied", "qwen2", "qwen3", "gpt2", "gemma3", "gpt_neox", "mixtral"]
+
+
+# PEFT warns of transposed layers and of mixtures.
+@pytest.mark.filterwarnings("ignore::UserWarning:peft", "ignore::RuntimeWarning:peft")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_new_rows_learn_and_are_put_on_a_base_again_whatever_the_architecture(
+    tmp_path, architecture
+):
+    base = make_architecture(architecture, tmp_path / "base")
+    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    rows = net.config.vocab_size
+    new = [rows, rows + 1]
+    spec = make_spec(target_modules="all-linear")
+    tuned = get_peft_model(net, lora_config(spec, give_rows(net, spec, new, rows + 2))).eval()
+    asked = torch.tensor([[5, rows, 7, rows + 1, 9]])
+    tuned(input_ids=asked, labels=asked).loss.backward()
+    deltas = {n: p for n, p in tuned.named_parameters() if "trainable_tokens_delta" in n}
+    assert len(deltas) == (1 if net.config.tie_word_embeddings else 2)
+    assert all((delta.grad != 0).any(1).all() for delta in deltas.values())
+    tuned.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    fresh = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    put_on(fresh, tmp_path / "adapter")
+    with torch.no_grad():
+        assert torch.equal(fresh(input_ids=asked).logits, tuned(input_ids=asked).logits)
+
+
+def test_an_output_layer_with_a_bias_is_refused(tmp_path):
+    base = make_architecture("llama_untied", tmp_path / "base")
+    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    net.lm_head = torch.nn.Linear(net.lm_head.in_features, net.config.vocab_size, bias=True)
+    with pytest.raises(TrainingError, match="has a bias"):
+        give_rows(net, make_spec(), [net.config.vocab_size], net.config.vocab_size + 1)
