@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+LINES_SUFFIXES = (".jsonl", ".ndjson")
+TEXT_SUFFIXES = (*LINES_SUFFIXES, ".json", ".csv", ".tsv")
 TABLE_SUFFIXES = (".parquet", ".arrow", ".feather")
 
 
@@ -48,20 +49,24 @@ PACKINGS = {
 
 
 def suffix_of(path: Path) -> str:
-    """Return the end of a file's name that says what is in it: `.jsonl`, or `.jsonl.gz`."""
-    inner, last = "".join(path.suffixes[-2:-1]), path.suffix
+    """Return the end of a file's name that says what is in it: `.jsonl`, or `.jsonl.gz`.
+
+    Capitals say nothing: `ROWS.CSV` is a `.csv`.
+    """
+    inner, last = "".join(path.suffixes[-2:-1]).lower(), path.suffix.lower()
     return inner + last if last in PACKINGS and inner in TEXT_SUFFIXES else last
 
 
 def kind_of(path: Path) -> str:
     """Return the suffix of what is in a file: that of `rows.jsonl.gz` is `.jsonl`."""
-    suffix = suffix_of(path)
-    return suffix if suffix == path.suffix else suffix.removesuffix(path.suffix)
+    suffix, packing = suffix_of(path), path.suffix.lower()
+    return suffix if suffix == packing else suffix.removesuffix(packing)
 
 
 def packing_of(path: Path) -> Packing | None:
     """Return how a file is compressed by its name; None where it is not."""
-    return PACKINGS.get(path.suffix) if suffix_of(path) != path.suffix else None
+    last = path.suffix.lower()
+    return PACKINGS.get(last) if suffix_of(path) != last else None
 
 
 @contextmanager

@@ -244,6 +244,7 @@ def _arrow_rows(path: Path) -> Iterator[RawRow]:
 
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
     ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": partial(_read_csv, delimiter="\t"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.packed_files import suffix_of
+from scripts.lib.data.packed_files import LINES_SUFFIXES, kind_of, suffix_of
 from scripts.lib.data.records import (
     ROW_SUFFIXES,
     RawRow,
@@ -146,7 +146,7 @@ class LocalSources:
         Raises:
             ConfigError: when it is.
         """
-        one_a_line = place.suffix == ".jsonl" or suffixes == QUESTION_SUFFIXES
+        one_a_line = kind_of(place) in LINES_SUFFIXES or suffixes == QUESTION_SUFFIXES
         if fault := kind_fault(place, one_a_line=one_a_line):
             raise ConfigError(f"{place} {fault}")
         if not has_rows(place):

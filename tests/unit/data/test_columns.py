@@ -7,12 +7,15 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.load import load_config
 from scripts.lib.config.sources import LocalDataset, LocalSplitDataset
-from scripts.lib.data.columns import map_columns
+from scripts.lib.data.columns import OPTIONAL, map_columns
 from scripts.lib.data.formatting import FormatSpec, format_chat
+from scripts.lib.data.records import UnusableRow
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.remembered import HashMemory
@@ -272,3 +275,37 @@ def error_of(**settings):
 def test_a_mapping_that_cannot_be_meant_is_refused_with_its_key(settings, words):
 
     assert re.search(rf"datasets\.d\.{words}", error_of(**settings)), error_of(**settings)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("role", "from", "speaker", "q", "0", "")), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+NAMES = ("messages", "prompt", "completion", "q", "a", "q.a", "system", "conversations")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    row=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5) | VALUES,
+    columns=st.none()
+    | st.dictionaries(
+        st.sampled_from(("prompt", "completion", "system")),
+        st.sampled_from(("q", "q.a", "q.0", "a.q.speaker", "{q}: {a.0}", "{{{q}}}")),
+        min_size=1,
+    ),
+    tags=st.none() | st.just(TAGS) | st.just({"function_call": "CALL", "role": "q.a"}),
+)
+def test_whatever_a_row_holds_it_is_mapped_or_has_its_reason(row, columns, tags):
+    try:
+        mapped = map_columns(row, columns, tags)
+    except UnusableRow as error:
+        assert error.reason in ("missing_field", "content_is_not_text", "unknown_role")
+        return
+    if isinstance(row, dict) and columns:
+        assert {key for key in columns if key not in OPTIONAL} <= mapped.keys()

@@ -153,6 +153,13 @@ def zstd(content):
     return pa.compress(content, codec="zstd", asbytes=True)
 
 
+@pytest.mark.parametrize("name", ["ROWS.JSONL", "rows.ndjson", "Rows.Json.GZ"])
+def test_capitals_and_other_names_of_a_suffix_are_read(world, name):
+    content = lines(ROWS)
+    world.write({name: gzip.compress(content) if name.endswith("GZ") else content})
+    assert world.train(name) == ROWS
+
+
 def test_tables_of_arrow_are_read_in_each_of_their_forms(world):
     table = pa.Table.from_pylist(ROWS)
     pa.feather.write_feather(table, str(world.folder / "rows.feather"))
@@ -261,6 +268,11 @@ def test_a_row_that_two_files_give_is_counted_as_a_duplicate(world):
         ({"a.jsonl.gz": gzip.compress(lines(ROWS))[:40]}, "a.jsonl.gz", r"cut short or damaged"),
         ({"a.jsonl": gzip.compress(lines(ROWS))}, "a.jsonl", r"gunzip; .*may be named \.gz"),
         ({"a.jsonl.gz": gzip.compress(b"PAR1")}, "a.jsonl.gz", r"is Parquet"),
+        (
+            {"a.jsonl.gz": gzip.compress(json.dumps(ROWS[0], indent=1).encode())},
+            "a.jsonl.gz",
+            r"JSON objects over several lines: write one object a line",
+        ),
         ({"a.arrow": lines(ROWS)}, "a.arrow", r"is no Arrow: it is JSON"),
         ({"a.arrow": b"ARROW1 and no more"}, "a.arrow", r"cannot be read"),
         ({"a.feather": b"FEA1...."}, "a.feather", r"Feather of the first version"),
