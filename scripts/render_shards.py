@@ -3,6 +3,7 @@
 Reads   chat/<dataset>, models/<model> (tokenizer and template only)
 Writes  <artifact>/{train,valid,test}-*.parquet  text, token ids, loss mask
         <artifact>/tokenizer/                    the tokenizer that adapter and model will carry
+        <artifact>/control_tokens.json           tokens added to it for the template, if any
         <artifact>/contract.json                 what the template was proved to do
         <artifact>/summary.json                  conversations and tokens kept, dropped by reason
 
