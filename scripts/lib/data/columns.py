@@ -44,8 +44,11 @@ OPTIONAL = ("input", "history", "system", "tools")
 SPEAKERS = ("system", "user", "assistant", "tool", "function_call")
 _FORMATTER = string.Formatter()
 # Columns that people call by many names, most telling first; for the proposal of a mapping.
-_ASKED = ("question", "query", "instruction", "prompt", "problem", "input", "user", "human", "ask")
-_ANSWERED = ("answer", "response", "reply", "completion", "output", "solution", "target")
+_ASKED = ("question", "query", "instruction", "prompt", "problem", "input", "user", "human", "q")
+_ANSWERED = (
+    *("answer", "response", "reply", "completion", "output", "solution", "target"),
+    *("ans", "a"),
+)
 _SPOKEN = ("dialog", "dialogue", "chat", "turns", "utterances", "convs", "history")
 _TEXTS = ("text", "content", "body", "document")
 
@@ -280,7 +283,8 @@ def proposal(columns: Iterable[object]) -> str:
 def _named(names: Mapping[str, str], words: Sequence[str]) -> Iterator[str]:
     """Yield the columns that are called one of *words*, then those that hold one in their name."""
     yield from (names[word] for word in words if word in names)
-    yield from (own for word in words for name, own in names.items() if word in name.split("_"))
+    parts = {own: name.split("_") for name, own in names.items()}
+    yield from (own for word in words for own in parts if len(word) > 1 and word in parts[own])
 
 
 def _mapping(columns: Columns) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.load import load_config
-from scripts.lib.config.sources import LocalDataset, LocalSplitDataset
+from scripts.lib.config.sources import HubDataset, LocalDataset, LocalSplitDataset
 from scripts.lib.data.columns import OPTIONAL, map_columns
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.records import UnusableRow
@@ -210,6 +210,22 @@ def test_a_column_that_no_row_has_is_found_at_planning_and_in_the_job(tmp_path, 
         format_chat(FormatSpec(**spec), tmp_path / "raw", tmp_path)
 
 
+def test_rows_of_the_hub_are_mapped_by_the_job_that_formats_them(tmp_path):
+    """They come as Parquet, whose structs are paths too."""
+    columns = {"prompt": "qa.q", "completion": "{qa.a}"}
+    dataset = HubDataset(hub="a/b", revision="0" * 40, columns=columns, valid_fraction=0)
+    sources = LocalSources((tmp_path,), HashMemory(tmp_path / "memory.json"))
+    graph = Graph(lambda *_: "0", {"datasets": "1", "pyarrow": "1"})
+    raw = add_raw(graph, sources, dataset, {"train"})
+    spec = graph.artifacts[add_chat(graph, dataset, raw)].spec
+    (tmp_path / "raw").mkdir()
+    rows = pa.Table.from_pylist([{"qa": {"q": "2+2?", "a": "4"}}])
+    pq.write_table(rows, tmp_path / "raw/train.parquet")
+    format_chat(FormatSpec(**spec), tmp_path / "raw", tmp_path)
+    [row] = pq.read_table(tmp_path / "train.parquet").to_pylist()
+    assert [(turn["role"], turn["content"]) for turn in row["messages"]] == SAID
+
+
 def test_a_column_that_only_a_late_row_has_is_there(tmp_path):
     rows = [{"q": "Hi", "a": "Ho"}] * 50 + [{"q": "Add", "ctx": "1", "a": "2"}]
     columns = {"instruction": "q", "input": "ctx", "output": "a"}
@@ -226,7 +242,8 @@ def test_a_column_that_only_a_late_row_has_is_there(tmp_path):
         ({"user_input": "", "bot_reply": ""}, "{prompt: user_input, completion: bot_reply}"),
         ({"dialog": []}, "columns: {messages: dialog}"),
         ({"text": "Once upon"}, "plain text has no turns"),
-        ({"a": 1, "b": 2}, "columns: {prompt: <what is asked>, completion: <the answer>}"),
+        ({"id": 0, "q": "", "ans": ""}, "{prompt: q, completion: ans}"),
+        ({"x": 1, "y": 2}, "columns: {prompt: <what is asked>, completion: <the answer>}"),
     ],
 )
 def test_unknown_columns_are_answered_with_a_mapping(tmp_path, row, proposed):
