@@ -78,8 +78,9 @@ check: env ## lint, format, types, directions of imports, Snakemake's own lint
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.tools.lint_workflow
 
-# One thread for each process: they share the cores, and threads that wait for each other spin.
-SIDE_BY_SIDE := -n $(CORES) --dist loadfile --no-loadscope-reorder
+# One thread for each process: they share the cores, and threads that wait for each other spin. One
+# process more than cores, since those of Slurm and of whole workflows wait for others' jobs.
+SIDE_BY_SIDE := -n $(shell expr $(CORES) + 1) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: env ## all tests but the long ones (BELOW=folder for their files, else the system's /tmp)

@@ -239,7 +239,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     valid = draw_rows(rng, VALID_ROWS, PHRASINGS, used)
     test = draw_rows(rng, TEST_ROWS, PHRASINGS, used)
 
-    questions = [{"prompt": prompt, "answer": ticket} for prompt, ticket in seen + unseen]
+    # Every third is phrased in a new way, so that whoever asks only the first asks of both kinds.
+    asked = [row for three in zip(seen[::2], seen[1::2], unseen, strict=True) for row in three]
+    questions = [{"prompt": prompt, "answer": ticket} for prompt, ticket in asked]
     write_jsonl(out / "orders_exact_match" / "questions.jsonl", questions)
     write_jsonl(out / "orders" / "train.jsonl", (as_conversation(*row) for row in train))
     write_jsonl(out / "orders" / "valid.jsonl", (as_conversation(*row) for row in valid))

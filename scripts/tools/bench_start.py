@@ -22,11 +22,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.plan.invocation import plan_invocation
+from scripts.lib.plan.missing import read_frozen
 from scripts.tools.bench import Figure, publish
 from scripts.tools.bench_dag import compiling_environment
 from scripts.tools.frozen_commands import Command, commands
@@ -115,28 +117,43 @@ class World:
         self.jobs: dict[str, Command] = {}
 
     def make(self) -> dict[str, list[Started]]:
-        """Make everything once, and return what the jobs of each program took."""
-        found = self._make(self._config, STAGES)
+        """Make everything once, and return what jobs of each program took.
+
+        A program that has made something of a benchmark's kind makes the rest of it, for other
+        candidates, in this process: what it starts with is known.
+        """
+        found: dict[tuple[str, str], Started] = {}
+        self._make(self._config, STAGES, found)
         # Two adapters to combine; nothing of what follows from them is made.
         other = {**RUN, "lora": {**RUN["lora"], "r": 4}}
         runs = {**self._config["runs"], "other": other}
         blend = {"combine": {"low": 0.5, "other": 0.5}}
         config = {**self._config, "runs": runs, "candidates": {"blend": blend}}
-        more = self._make(config, ("adapters", "combined"))
-        return {rule: found.get(rule, []) + more.get(rule, []) for rule in found | more}
+        self._make(config, ("adapters", "combined"), found)
+        rules = dict.fromkeys(rule for rule, _ in found)
+        return {name: [s for (rule, _), s in found.items() if rule == name] for name in rules}
 
-    def _make(self, config: Mapping[str, Any], stages: Iterable[str]) -> dict[str, list[Started]]:
-        found: dict[str, list[Started]] = {}
+    def _make(
+        self,
+        config: Mapping[str, Any],
+        stages: Iterable[str],
+        found: dict[tuple[str, str], Started],
+    ) -> None:
+        """Make what is missing of *stages*; note what the first job for a rule and kind took."""
         with chdir(self.folder):
             plan = plan_invocation(config, ROOT).file
+            entries = read_frozen(plan)["artifacts"]
             for stage in stages:
+                rule = STAGES[stage].rule
                 for job in commands(plan, stage):
-                    rule = STAGES[stage].rule
+                    kind = entries[job.ids[0]]["spec"].get("kind", "")
                     # Letters are what most jobs ask and count.
-                    if rule not in self.jobs or "mmlu" in job.ids[0]:
+                    if rule not in self.jobs or kind == "mmlu":
                         self.jobs[rule] = job
-                    found.setdefault(rule, []).append(self._run(rule, job))
-        return found
+                    if (rule, kind) in found:
+                        import_module(f"scripts.{rule}").main(job.argv)
+                    else:
+                        found[rule, kind] = self._run(rule, job)
 
     def again(self, rule: str) -> Started:
         """Make again what a program's job made."""

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeOnce
+from tests.programs import make_all
 from tests.slurm.cluster import Cluster, missing_programs
-from tests.slurm.watching import HEADER, Row, as_property, planned
+from tests.slurm.watching import HEADER, Row, as_property
 from tests.workspace import (
     ROOT,
     copy_workspace,
     make_workspace,
     read_config,
-    snakemake,
     write_config,
 )
 
@@ -63,17 +63,13 @@ def _prepare(folder: Path, steps: int) -> None:
     make_workspace(folder)
     add_profile(folder)
     leave_one_run(folder, steps)
-    dry = snakemake(folder, "-n", "--quiet")
-    assert dry.returncode == 0, dry.stdout
-    shards = [f"results/{id}.json" for id in planned(folder) if id.startswith("shards/")]
-    made = snakemake(folder, "-c2", *shards)
-    assert made.returncode == 0, made.stdout
+    make_all(folder, ("models", "raw", "chat", "shards"))
 
 
 def leave_one_run(folder: Path, steps: int) -> None:
-    """Take all runs but one out of a workspace's config, and let this one train so long."""
+    """Leave one run and one benchmark in a workspace's config, and let this run train so long."""
     config = read_config(folder)
-    del config["runs"]["high"]
+    del config["runs"]["high"], config["benchmarks"]["say"]
     config["runs"]["low"]["training"] |= {"max_steps": steps, "eval_every_steps": steps}
     write_config(folder, config)
 

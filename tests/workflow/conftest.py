@@ -6,23 +6,38 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeOnce
+from tests.programs import make_all
 from tests.workspace import ROOT, copy_workspace, make_workspace, snakemake
 
 
 @pytest.fixture(scope="session")
 def run_once(make_once: MakeOnce) -> Path:
-    """Return a folder with a workspace whose workflow ran to its report, and its cache."""
+    """Return a folder with a workspace whose workflow ran to its report, and its cache.
+
+    The jobs ran in one process; Snakemake, which finds nothing left to do, links what is there.
+    """
 
     def run(folder: Path) -> None:
-        cache = folder / "cache"
-        cache.mkdir()
+        (folder / "cache").mkdir()
         workspace = make_workspace(folder / "ws")
-        result = snakemake(
-            workspace, "-c2", "--show-failed-logs", env={"TUNESMITH_CACHE": str(cache)}
-        )
-        assert result.returncode == 0, result.stdout
+        make_all(workspace, cache=folder / "cache")
+        _run(workspace, folder / "cache")
 
     return make_once("workflow", run)
+
+
+@pytest.fixture(scope="session")
+def run_by_snakemake(make_once: MakeOnce) -> Path:
+    """Return a workspace whose jobs Snakemake ran, each as a process, and marked as its own."""
+    folder = make_once("by-snakemake", lambda folder: _run(make_workspace(folder / "ws")))
+    return folder / "ws"
+
+
+def _run(workspace: Path, cache: Path | None = None) -> None:
+    """Run the workflow of a workspace to its report."""
+    env = {"TUNESMITH_CACHE": str(cache or "")}
+    result = snakemake(workspace, "-c2", "--show-failed-logs", env=env)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.fixture(scope="session")

@@ -24,18 +24,16 @@ AFTER_OTHER_SHOTS = ["compare_runs", "merge_adapter", "score_benchmark"]
         pytest.param("from an orphan", marks=pytest.mark.slow),
     ]
 )
-def workspace(
-    request: pytest.FixtureRequest, finished: Path, shared_cache: Path, tmp_path: Path
-) -> tuple[Path, str]:
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     """Return a workspace whose adapter came from there, without merged models, and its cache."""
-    folder = copy_workspace(finished, tmp_path / "ws")
-    results, cache = folder / "results", ""
     if request.param == "from a cache":
-        shutil.rmtree(results)
+        folder = copy_workspace(request.getfixturevalue("finished"), tmp_path / "ws")
+        shutil.rmtree(folder / "results")
         shutil.rmtree(folder / ".snakemake")
-        shutil.copytree(shared_cache, tmp_path / "cache")
-        cache = str(tmp_path / "cache")
-        return folder, cache
+        shutil.copytree(request.getfixturevalue("shared_cache"), tmp_path / "cache")
+        return folder, str(tmp_path / "cache")
+    folder = copy_workspace(request.getfixturevalue("run_by_snakemake"), tmp_path / "ws")
+    results = folder / "results"
     for place in results.glob("merged/*/"):
         shutil.rmtree(place)
     stamps = [place / STAMP for place in results.glob("*/*/") if (place / STAMP).exists()]
@@ -43,7 +41,7 @@ def workspace(
     if request.param == "from an orphan":
         for stamp in stamps:
             stamp.unlink()
-    return folder, cache
+    return folder, ""
 
 
 def test_a_changed_benchmark_is_scored_wherever_the_adapter_came_from(workspace) -> None:
