@@ -5,6 +5,7 @@ keys; then the change is planned. No job runs, so that hundreds of mutants take 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from tests.identity.world import World, words
 
 Part = tuple[str, str, str]
 """What of a stage's identity: `spec` and a field, `edge` and its name, `code` or `pins`."""
+
+
+CHECKS = Path("results/.verified/checks.json")
 
 
 class Done:
@@ -53,6 +57,10 @@ def planned(row: Row, before: World, done: Done, folder: Path) -> tuple[str, Gra
         folder: A new folder.
     """
     world = before.copy(folder, results=False)
+    # Whoever made all of it remembers what the checks of its files found.
+    if (before.home / CHECKS).exists():
+        (world.home / CHECKS).parent.mkdir(parents=True)
+        os.link(before.home / CHECKS, world.home / CHECKS)
     row.change(world)
     redo = world.config.get("redo", ())
     redo = [redo] if isinstance(redo, str) else redo

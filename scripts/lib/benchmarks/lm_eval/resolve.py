@@ -10,6 +10,7 @@ parsed here, by lm-eval's own functions and in its order.
 """
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import logging
@@ -47,17 +48,8 @@ class NameIndex(dict[str, Entry]):
     def __init__(self, folder: Path = TASKS_FOLDER) -> None:
         """Read the texts below *folder*; none is parsed yet."""
         super().__init__()
-        self._texts = {
-            path: path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted(folder.rglob("*yaml"), key=lambda path: path.as_posix())
-            if path.is_file() and not _IGNORE_DIRS & set(path.parts)
-        }
+        self._texts, self._includers = _read_texts(folder)
         self._known: set[str] = set()
-        self._includers: dict[str, list[Path]] = {}
-        for path, text in self._texts.items():
-            for included in _INCLUDE.findall(text):
-                for word in re.findall(r"""[^\s"'\[\],]+""", included):
-                    self._includers.setdefault(Path(word).name, []).append(path)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a task, group or tag has this name."""
@@ -115,6 +107,25 @@ class NameIndex(dict[str, Entry]):
             # Many folders have a template of the same name.
             if path.parent == includer.parent or ".." in self._texts[includer]:
                 yield includer
+
+
+@functools.cache
+def _read_texts(folder: Path) -> tuple[Mapping[Path, str], Mapping[str, Sequence[Path]]]:
+    """Return the YAML files below a folder with their texts, and name -> those that include it.
+
+    Read once, which takes more than a second: a config can name many benchmarks of lm-eval.
+    """
+    texts = {
+        path: path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted(folder.rglob("*yaml"), key=lambda path: path.as_posix())
+        if path.is_file() and not _IGNORE_DIRS & set(path.parts)
+    }
+    includers: dict[str, list[Path]] = {}
+    for path, text in texts.items():
+        for included in _INCLUDE.findall(text):
+            for word in re.findall(r"""[^\s"'\[\],]+""", included):
+                includers.setdefault(Path(word).name, []).append(path)
+    return texts, includers
 
 
 _FUNCTION = "!function"
