@@ -11,6 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+LISTS = (
+    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+    *(pa.types.is_list_view, pa.types.is_large_list_view),
+)
+
 
 def cleaner(schema: pa.Schema) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return what makes rows of a table as they were written.
@@ -40,7 +45,7 @@ def _way(kind: pa.DataType) -> Callable[[Any], Any] | None:
     if pa.types.is_struct(kind):
         inner = {field.name: _way(field.type) for field in kind}
         return lambda value: _struct(value, inner)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if any(is_kind(kind) for is_kind in LISTS):
         way = _way(kind.value_type)
         return None if way is None else lambda value: _list(value, way)
     return None

@@ -86,6 +86,8 @@ class Tally:
             summary["by_name"] = {
                 reason: _most(names) for reason, names in sorted(self.names.items())
             }
+        if notes := {reason: NOTES[reason] for reason in sorted(self.reasons) if reason in NOTES}:
+            summary["notes"] = notes
         if self.ignored:
             summary["ignored_keys"] = _most(self.ignored)
         return summary
@@ -114,7 +116,7 @@ def told(summary: Mapping[str, Any]) -> str:
         f"{summary['rows']:,} rows: {summary['kept']:,} kept as they are, {summary['fixed']:,}"
         f" mended, {summary['dropped']:,} dropped{f' ({reasons})' if reasons else ''}"
     ]
-    lines += [f"{reason}: {NOTES[reason]}" for reason in summary["by_reason"] if reason in NOTES]
+    lines += [f"{reason}: {note}" for reason, note in summary.get("notes", {}).items()]
     if ignored := summary.get("ignored_keys"):
         lines.append(f"ignored keys, with their rows: {_listed(ignored)}")
     return "\n".join(lines)

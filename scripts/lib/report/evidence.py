@@ -194,7 +194,9 @@ def _counted(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -
 
 
 def _named(summary: RowSummary) -> Iterator[tuple[str, str]]:
-    """Yield what reasons are about, and the keys that were not used, with their rows."""
+    """Yield what reasons are about and what to know, and the keys that were not used."""
+    for reason, note in summary.get("notes", {}).items():
+        yield f"on {reason.replace('_', ' ')}", note
     for reason, names in summary.get("by_name", {}).items():
         for name, count in names.items():
             yield f"{reason.replace('_', ' ')}: {name}", f"{count:,}"

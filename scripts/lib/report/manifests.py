@@ -48,6 +48,7 @@ class RowSummary(TypedDict):
     splits: dict[str, int]
     by_reason: dict[str, int]
     by_name: NotRequired[dict[str, dict[str, int]]]
+    notes: NotRequired[dict[str, str]]
     ignored_keys: NotRequired[dict[str, int]]
 
 

@@ -4,18 +4,26 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from scripts.lib.data.records import read_rows
 
 
-def read(folder, rows):
-    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+def read(folder, rows, schema=None):
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "train.parquet")
     return list(read_rows(folder / "train.parquet"))
 
 
 def test_no_object_gains_the_keys_of_another(tmp_path):
     rows = [{"turns": [{"arguments": {"city": "Bonn"}}, {"arguments": {"date": "2025"}}]}]
     assert read(tmp_path, rows) == rows
+
+
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list, lambda item: pa.list_(item, 2)])
+def test_lists_of_every_kind_are_looked_into(tmp_path, kind):
+    item = pa.struct([("city", pa.string()), ("date", pa.string())])
+    rows = [{"turns": [{"city": "Bonn"}, {"date": "2025"}]}]
+    assert read(tmp_path, rows, pa.schema([("turns", kind(item))])) == rows
 
 
 def test_columns_and_items_of_lists_that_are_null_stay(tmp_path):

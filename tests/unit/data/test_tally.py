@@ -95,7 +95,7 @@ def test_unknown_roles_are_counted_by_name(run):
 def test_rows_of_another_task_are_dropped_and_named(run, columns, reason, words):
     summary, conversations, _ = run([row(1), row(2, **columns)])
     assert summary["by_reason"] == {reason: 1} and len(conversations) == 1
-    assert words in told(summary)
+    assert words in told(summary) and words in summary["notes"][reason]
     with pytest.raises(RecordError, match=words) as caught:
         run([row(2, **columns)])
     assert "no format fits" not in str(caught.value)
@@ -165,7 +165,7 @@ def test_placeholders_are_filled_and_move_no_row(run):
 
 def test_the_report_shows_names_and_ignored_keys(run):
     bad = {"messages": [{"role": "npc", "content": "x"}]}
-    summary, _, _ = run([row(1, score=4), bad])
+    summary, _, _ = run([row(1, score=4), row(2, label=False), bad])
     candidate = ReportedCandidate(
         name="tuned",
         kind="run",
@@ -178,3 +178,4 @@ def test_the_report_shows_names_and_ignored_keys(run):
     (view,) = ledgers([candidate], {"chat/x": {"slug": "x", "facts": {"summary": summary}}})
     assert ("ignored key: score", "1") in view["reasons"]
     assert ("unknown role: npc", "1") in view["reasons"]
+    assert "unpaired preferences" in dict(view["reasons"])["on labelled false"]
