@@ -1,7 +1,7 @@
-"""From raw rows to token shards.
+"""From raw rows to token shards, and a look at them.
 
 in   results/raw/, results/models/ (tokenizer and template)
-out  results/{chat,shards}/
+out  results/{chat,shards,examples}/
 """
 
 
@@ -34,4 +34,21 @@ rule render_shards:
         "OMP_NUM_THREADS={threads} python -m scripts.render_shards --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --chat {input.chat} --model {input.model}"
+        " >{log} 2>&1"
+
+
+rule show_examples:
+    """Show what is trained on: every token of a few conversations, and rows of each reason."""
+    input:
+        unpack(inputs("examples", "raw", "chat", "shards")),
+    output:
+        artifact=directory("results/examples/{artifact}"),
+        manifest="results/examples/{artifact}.json",
+    log:
+        "logs/show_examples/{artifact}.log",
+    localrule: True
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.show_examples --plan {PLAN_FILE}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --raw {input.raw} --chat {input.chat} --shards {input.shards}"
         " >{log} 2>&1"

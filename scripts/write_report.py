@@ -1,6 +1,6 @@
 """Write the report: one self-contained HTML page.
 
-Reads   comparisons/<comparison>; the manifests of everything behind it
+Reads   comparisons/<comparison>; the manifests of everything behind it; examples/<...>
         and, where the old layout is asked for, the scores of MMLU
 Writes  <artifact>/index.html
         <artifact>/legacy/<benchmark>/<candidate>/results.{json,log}  if asked for
@@ -23,6 +23,7 @@ def work(job: Job) -> dict[str, Any]:
         job.manifests("facts"),
         job.out,
         scores=job.named("scores") if "scores" in job.inputs else {},
+        examples=job.named("examples"),
     )
 
 

@@ -157,6 +157,7 @@ FLOOR = """
 MODELS = {models!r}
 DATASETS = {datasets!r}
 BASES = [f"base_{{m}}" for m in MODELS]
+SHARDS = [f"{{m}}_{{d}}" for m in MODELS for d in DATASETS]
 RUNS = [f"{{m}}_{{d}}_{{p}}" for m in MODELS for d in DATASETS for p in range({points})]
 
 
@@ -177,6 +178,10 @@ RULES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("fetch_benchmark", "benchmarks", "mmlu", {}),
     ("format_chat", "chat", "{d}", {"raw": "{d}"}),
     ("render_shards", "shards", "{m}_{d}", {"chat": "{d}", "models": "{m}"}),
+    (
+        *("show_examples", "examples", "{m}_{d}"),
+        {"raw": "{d}", "chat": "{d}", "shards": "{m}_{d}"},
+    ),
     ("train_adapter", "adapters", "{m}_{d}_{p}", {"models": "{m}", "shards": "{m}_{d}"}),
     ("merge_adapter", "merged", "{m}_{d}_{p}", {"models": "{m}", "adapters": "{m}_{d}_{p}"}),
     (
@@ -190,7 +195,7 @@ RULES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ),
     ("aggregate_scores", "categories", "{name}", {"batches": "{name}"}),
     ("compare_runs", "comparisons", "all", {"categories": "BASES + RUNS"}),
-    ("write_report", "reports", "all", {"comparisons": "all"}),
+    ("write_report", "reports", "all", {"comparisons": "all", "examples": "SHARDS"}),
 )
 """Rule, stage, name and inputs (stage -> name) of the plain Snakefile."""
 
@@ -208,7 +213,7 @@ def _floor_rule(rule: str, stage: str, name: str, inputs: dict[str, str]) -> str
     """Return one rule of the plain Snakefile: the files of ours, and their order."""
     lines = [
         f'{edge}=expand("results/{edge}/{{name}}", name={source}),'
-        if "+" in source
+        if source[0].isupper()
         else f'{edge}="results/{edge}/{source}",'
         for edge, source in inputs.items()
     ]

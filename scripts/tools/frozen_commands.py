@@ -9,6 +9,7 @@ from scripts.lib.plan.missing import read_frozen
 INPUTS = {
     "format_chat": ("raw",),
     "render_shards": ("chat", "model"),
+    "show_examples": ("raw", "chat", "shards"),
     "train_adapter": ("model", "shards"),
     "combine_adapters": ("model",),
     "merge_adapter": ("model", "adapter"),

@@ -2,7 +2,7 @@
 
 from tests.identity.rows_config import drop, put, rename
 from tests.identity.rows_files import add_constant, move_pin
-from tests.identity.table import END, Row, merged, scored, tuned
+from tests.identity.table import END, Row, merged, rendered, scored, tuned
 from tests.identity.world import World
 
 ON = ("mmlu",)
@@ -58,7 +58,7 @@ NORTH = _on_mmlu(tuned("north")) | BLEND | AWAY
 QUICK = {"adapters:quick"} | scored("quick", on=ON) | AWAY
 EVERY_ADAPTER = NORTH | _on_mmlu(tuned("south")) | QUICK
 
-EVERYTHING = {"models:tiny", "shards:orders-tiny"} | EVERY_ADAPTER | scored("tiny", on=ON)
+EVERYTHING = {"models:tiny"} | rendered("orders-tiny") | EVERY_ADAPTER | scored("tiny", on=ON)
 
 BLEND_ROWS = [
     _combination("blend", "combine/north", 0.6, BLEND),

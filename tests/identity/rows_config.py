@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.identity.table import END, RUNS, Row, categories, scored, tuned
+from tests.identity.table import CHATS, END, ORDERS, RUNS, Row, categories, rendered, scored, tuned
 from tests.identity.world import World
 
 TUNE_GENTLE = tuned("gentle") | END
@@ -100,7 +100,7 @@ def _template(template: str, missing: frozenset[str], name: str) -> Row:
     return Row(name, put("runs/gentle/template", template), missing)
 
 
-SHARDS_OF_GENTLE = frozenset({"shards:orders-tiny"}) | TUNE_GENTLE
+SHARDS_OF_GENTLE = rendered("orders-tiny") | TUNE_GENTLE
 
 LORA = {
     "r": 4,
@@ -162,23 +162,20 @@ RUN_ROWS = [
     Row(
         "a run on another dataset",
         put("runs/gentle/dataset", "chats"),
-        frozenset({"shards:chats-tiny"}) | TUNE_GENTLE,
+        rendered("chats-tiny") | TUNE_GENTLE,
     ),
 ]
 
 
 def _data(key: str, value: Any) -> Row:
     """Return the row of an option of the dataset that two runs share."""
-    missing = {"chat:orders", "shards:orders-tiny"} | tuned("gentle", "strong") | END
+    missing = ORDERS | tuned("gentle", "strong") | END
     return Row(f"dataset {key}", put(f"datasets/orders/{key}", value), missing)
 
 
 # The third run has a template of its own, and the other benchmark asks in plain text.
 GIVEN_TEMPLATE = (
-    frozenset({"shards:orders-tiny"})
-    | tuned("gentle", "strong")
-    | scored("tiny", on=["exact"])
-    | END
+    rendered("orders-tiny") | tuned("gentle", "strong") | scored("tiny", on=["exact"]) | END
 )
 
 
@@ -208,7 +205,7 @@ DATA_ROWS = [
     Row(
         "dataset valid_fraction",
         put("datasets/chats/valid_fraction", 0.5),
-        frozenset({"chat:chats", "shards:chats-tiny"}) | tuned("chatty") | END,
+        CHATS | tuned("chatty") | END,
     ),
     Row(
         "max_dropped_fraction",
@@ -334,7 +331,7 @@ SCORE_ROWS = [
 ]
 
 EVERYTHING_POLITE = (
-    frozenset({"shards:talks-plain-remote"})
+    rendered("talks-plain-remote")
     | {"adapters:polite", "merged:polite", "proofs:polite"}
     | scored("polite", on=["mmlu"])
     | END

@@ -16,6 +16,7 @@ from tests.identity.table import (
     Row,
     categories,
     merged,
+    rendered,
     scored,
     tuned,
 )
@@ -25,7 +26,7 @@ from tests.identity.worlds import jsonl, question
 OTHER_ROW = jsonl({"prompt": "a", "completion": "x"})
 
 FROM_ORDERS = {"raw:orders"} | ORDERS | tuned("gentle", "strong") | END
-FROM_CHATS_TEMPLATE = {"shards:chats-tiny"} | tuned("chatty") | END
+FROM_CHATS_TEMPLATE = rendered("chats-tiny") | tuned("chatty") | END
 # The words for people in the names of artifacts, which a report prints, come from file names.
 RENAMED = END
 FROM_MODEL = {"models:tiny"} | SHARDS | tuned(*RUNS) | scored("tiny") | END
@@ -201,7 +202,8 @@ PIN_ROWS = [
     _pin("gguf", {"models:small"} | scored("packed", on=["mmlu"]) | END, "hub"),
     _pin(
         "datasets",
-        {"raw:talks-plain", "chat:talks-plain", "shards:talks-plain-remote", "benchmarks:mmlu"}
+        {"raw:talks-plain", "chat:talks-plain", "benchmarks:mmlu"}
+        | rendered("talks-plain-remote")
         | HUB_TUNED
         | HUB_SCORED
         | END,
@@ -241,6 +243,7 @@ def _code(name: str, missing: frozenset[str]) -> Row:
     return Row(f"code of {name}", add_constant(f"scripts/{name}.py"), missing)
 
 
+EXAMPLES = frozenset({"examples:orders-tiny", "examples:chats-tiny"})
 FROM_CHAT = CHAT | SHARDS | tuned(*RUNS) | END
 EVERYTHING = {"models:tiny", "raw:orders", "raw:chats"} | QUESTIONS | FROM_CHAT | scored("tiny")
 
@@ -253,6 +256,9 @@ CODE_ROWS = [
     _code("fetch_benchmark", QUESTIONS | scored(*ALL) | END),
     _code("format_chat", FROM_CHAT),
     _code("render_shards", SHARDS | tuned(*RUNS) | END),
+    _code("show_examples", EXAMPLES | {"reports"}),
+    _code("lib/examples/choosing", EXAMPLES | {"reports"}),
+    _code("lib/examples/page", EXAMPLES | {"reports"}),
     _code("train_adapter", tuned(*RUNS) | END),
     _code("merge_adapter", merged(*RUNS) | END),
     _code("prove_merge", {f"proofs:{run}" for run in RUNS} | END),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
-from tests.identity.table import END, Row, categories, scored
+from tests.identity.table import END, Row, categories, rendered, scored
 from tests.identity.world import World
 from tests.identity.worlds import jsonl
 
@@ -76,7 +76,7 @@ HELD_OUT_ROWS = [
         categories("tiny", on=("cafe",)) | END,
     ),
     _row("held-out benchmarks in another order", _reverse, END),
-    _row("a run on the held-out dataset", _tune, TUNED | {"shards:orders-tiny"} | END),
+    _row("a run on the held-out dataset", _tune, TUNED | rendered("orders-tiny") | END),
     _row(
         "code that judges adherence",
         add_constant("scripts/lib/benchmarks/held_out/adherence.py"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from tests.identity.rows_config import drop, put, rename
 from tests.identity.rows_files import add_constant, move_pin
-from tests.identity.table import END, Row, categories
+from tests.identity.table import END, Row, categories, rendered
 from tests.identity.world import World
 from tests.identity.worlds import jsonl
 
@@ -92,7 +92,7 @@ PAIRS_ROWS = [
     _row(
         "template of a judged base",
         put("models/tiny/template", "chatml"),
-        frozenset({"shards:orders-tiny"}) | TUNED | ANSWERED,
+        rendered("orders-tiny") | TUNED | ANSWERED,
     ),
     _row("a judge is renamed", _rename_judge, frozenset()),
     _row("criteria of a local judge", put("benchmarks/pairs/criteria", "X"), judged("pairs")),

@@ -1,5 +1,6 @@
 """Rows of the table: a change of a world, and by hand what is then to be made.
 
+rendered("a-tiny")   shards, and the examples of them
 tuned("gentle")      all that is made for one run, from its adapter on
 merged("gentle")     the same from the merged model on
 scored("tiny")       scores and categories of one candidate on both benchmarks
@@ -16,11 +17,18 @@ from tests.identity.world import World
 RUNS = ("gentle", "strong", "chatty")
 END = frozenset({"comparisons", "reports"})
 CHAT = frozenset({"chat:orders", "chat:chats"})
-SHARDS = frozenset({"shards:orders-tiny", "shards:chats-tiny"})
-ORDERS = frozenset({"chat:orders", "shards:orders-tiny"})
-CHATS = frozenset({"chat:chats", "shards:chats-tiny"})
 FETCHED = frozenset({"models:tiny", "raw:orders", "raw:chats"})
 QUESTIONS = frozenset({"benchmarks:mmlu", "benchmarks:exact"})
+
+
+def rendered(*names: str) -> frozenset[str]:
+    """Return shards, and the examples of them."""
+    return frozenset(f"{stage}:{name}" for name in names for stage in ("shards", "examples"))
+
+
+SHARDS = rendered("orders-tiny", "chats-tiny")
+ORDERS = rendered("orders-tiny") | {"chat:orders"}
+CHATS = rendered("chats-tiny") | {"chat:chats"}
 
 
 def categories(*names: str, on: Iterable[str] = ("mmlu", "exact")) -> frozenset[str]:

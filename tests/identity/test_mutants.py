@@ -35,6 +35,10 @@ ROWS = [
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
     ("adapters", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
+    # Raw rows and conversations come in through the shards, which pin all that showing them does.
+    ("examples", "edge", "raw"): (("chat", "edge", "raw"),),
+    ("examples", "edge", "chat"): (("shards", "edge", "chat"),),
+    ("examples", "pins", ""): (("shards", "pins", ""),),
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
     # What a model card says is in the keys of what it speaks of.
@@ -93,6 +97,7 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("reports", "spec", "candidates"),
         ("reports", "edge", "comparison"),
     ),
+    ("reports", "edge", "examples"): (("reports", "spec", "candidates"),),
     # What is written in the old layout is read from its scores.
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.

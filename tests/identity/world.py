@@ -48,7 +48,7 @@ FACTS = {
 }
 """Stage -> findings that let the next steps start."""
 
-SHARED = ("raw", "models", "benchmarks", "chat", "shards")
+SHARED = ("raw", "models", "benchmarks", "chat", "shards", "examples")
 """Stages whose artifacts belong to nobody alone: they are named by their slug."""
 
 

@@ -233,4 +233,4 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(json.loads(json.dumps(comparison())), folder)
     report_spec, all_manifests = evidence()
-    write_report(report_spec, folder, all_manifests, folder, scores={})
+    write_report(report_spec, folder, all_manifests, folder, scores={}, examples={})

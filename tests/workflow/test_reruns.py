@@ -50,6 +50,16 @@ def test_nothing_changed_runs_nothing_and_says_so(workspace: Path) -> None:
     assert jobs(result.stdout) == []
 
 
+def test_a_run_has_a_page_of_what_it_was_trained_on_which_the_report_leads_to(
+    workspace: Path,
+) -> None:
+    place = "runs/high/examples/index.html"
+    assert "<mark>" in (workspace / "results" / place).read_text()
+    report = (workspace / "results/report/index.html").read_text()
+    assert 'href="../runs/low/examples/index.html"' in report and "<mark>" in report
+    assert (workspace / "results/report" / ".." / place).is_file()
+
+
 def test_another_learning_rate_runs_that_run_and_the_comparison(workspace: Path) -> None:
     config = read_config(workspace)
     config["runs"]["high"]["training"]["learning_rate"] = 5e-3

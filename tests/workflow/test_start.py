@@ -27,6 +27,7 @@ FORBIDDEN = {
     "fetch_benchmark": PLAIN | STATISTICS,
     "format_chat": PLAIN | STATISTICS,
     "render_shards": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
+    "show_examples": (PLAIN | STATISTICS) - {"tokenizers"},
     "train_adapter": BESIDE_A_MODEL | {"wandb", "tensorboard", "lm_eval"},
     "combine_adapters": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
     "merge_adapter": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},

@@ -1,8 +1,8 @@
 """Links for people: what belongs to a run, and the newest report, under plain names.
 
-    results/runs/<candidate>/{model,adapter,shards,chat,proof}  -> artifacts
-    results/runs/<candidate>/scores/<benchmark>.<category>.json -> category files
-    results/report/{index.html,comparison.json,...}             -> the newest report
+    results/runs/<candidate>/{model,adapter,shards,examples,chat,proof} -> artifacts
+    results/runs/<candidate>/scores/<benchmark>.<category>.json        -> category files
+    results/report/{index.html,comparison.json,...}                    -> the newest report
 
 Views are made anew from the plan whenever a workflow starts or ends. They are never read by a job.
 """
@@ -18,6 +18,7 @@ LINKS = {
     "adapters": "adapter",
     "chat": "chat",
     "combined": "adapter",
+    "examples": "examples",
     "merged": "model",
     "proofs": "proof",
     "shards": "shards",

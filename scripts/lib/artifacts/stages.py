@@ -71,6 +71,11 @@ STAGES = {
             template_libraries={"trl": ("trl",)},
         ),
         Stage(
+            "examples",
+            "show_examples",
+            ("jinja2", "markupsafe", "pyarrow", "tokenizers", "transformers"),
+        ),
+        Stage(
             "adapters",
             "train_adapter",
             ("accelerate", "datasets", "peft", "safetensors", "torch", "transformers", "trl"),

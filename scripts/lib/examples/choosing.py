@@ -24,6 +24,7 @@ from scripts.lib.examples.document import (
     ShownReason,
     Step,
 )
+from scripts.lib.examples.page import render_page
 from scripts.lib.examples.tokens import ShardTokens
 
 LOOKED_AT = 5_000
@@ -46,6 +47,25 @@ class _Rendered:
     split: str
     conversation: Conversation
     rows: list[Mapping[str, Any]]
+
+
+def show_examples(raw: Path, chat: Path, shards: Path, out: Path) -> dict[str, int]:
+    """Write `examples.json`, and the page that shows it, `index.html`.
+
+    Args:
+        raw: Folder of the raw rows.
+        chat: Folder of `format_chat`.
+        shards: Folder of `render_shards`.
+        out: Existing empty folder.
+
+    Returns:
+        `{"conversations", "reasons"}`, how many are shown.
+    """
+    examples = examples_of(raw, chat, shards)
+    text = json.dumps(examples, ensure_ascii=False)
+    (out / "examples.json").write_text(text + "\n", encoding="utf-8")
+    (out / "index.html").write_text(render_page(examples, "What is trained on"), encoding="utf-8")
+    return {name: len(examples[name]) for name in ("conversations", "reasons")}
 
 
 def examples_of(raw: Path, chat: Path, shards: Path | None) -> Examples:

@@ -76,6 +76,12 @@ def tune(
         reads={"chat": chat, "model": model.id},
         gates=[Gate("ledger", chat, dataset.max_dropped_fraction), *gates],
     )
+    examples = graph.add(
+        "examples",
+        f"{raw.slug}-{model.slug}",
+        {},
+        reads={"raw": raw.id, "chat": chat, "shards": shards},
+    )
     slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
     adapter = graph.add(
         "adapters",
@@ -93,6 +99,7 @@ def tune(
         "raw": raw.id,
         "chat": chat,
         "shards": shards,
+        "examples": examples,
         "adapters": adapter,
         "models": model.id,
     }

@@ -275,23 +275,30 @@ def add_report(graph: Graph, config: Config) -> str:
     }
     written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
     predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
+    examples = _unique(
+        c.artifacts["examples"] for c in graph.candidates if "examples" in c.artifacts
+    )
     return graph.add(
         "reports",
         "all",
         {"title": config.report.title, "candidates": shown, "legacy": written},
-        reads={"comparison": comparison} | ({"scores": predictions} if legacy else {}),
+        reads={"comparison": comparison, "examples": examples}
+        | ({"scores": predictions} if legacy else {}),
         knows={"facts": _chain(graph)},
         kinds=kinds,
     )
 
 
 def _chain(graph: Graph) -> tuple[str, ...]:
-    """Return the artifacts whose manifests the comparison joins and the report shows."""
+    """Return the artifacts whose manifests the comparison joins and the report shows.
+
+    Examples are none of them: nothing is made of these but the page.
+    """
     return _unique(
         id
         for candidate in graph.candidates
         for id in (
-            *candidate.artifacts.values(),
+            *(id for stage, id in candidate.artifacts.items() if stage != "examples"),
             *(score for ids in candidate.scores.values() for score in ids),
             *candidate.judgements.values(),
             *(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -11,6 +12,8 @@ from markupsafe import Markup
 
 from scripts.lib.benchmarks.kinds import load
 from scripts.lib.compare.document import SECTIONS, Comparison, parts_of, sections
+from scripts.lib.examples.document import Examples
+from scripts.lib.examples.page import token_style
 from scripts.lib.report.evidence import (
     contracts,
     costs,
@@ -22,6 +25,7 @@ from scripts.lib.report.evidence import (
 )
 from scripts.lib.report.manifests import Manifest, ReportedCandidate
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
+from scripts.lib.report.trained_on import trained_on
 from scripts.lib.score.statistics import SIGNIFICANCE
 
 
@@ -81,6 +85,7 @@ def write_report(
     out: Path,
     *,
     scores: Mapping[str, Path],
+    examples: Mapping[str, Path],
 ) -> dict[str, int]:
     """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
 
@@ -91,13 +96,19 @@ def write_report(
             missing are left out.
         out: Existing empty folder.
         scores: Folders of the scoring jobs of the benchmarks in `spec.legacy`, by artifact id.
+        examples: Folders of `show_examples`, by artifact id.
 
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
     """
     text = (comparison / "comparison.json").read_text(encoding="utf-8")
     document: Comparison = json.loads(text)
-    (out / "index.html").write_text(render_page(spec, document, manifests), encoding="utf-8")
+    shown_examples: dict[str, Examples] = {
+        id_: json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+        for id_, folder in examples.items()
+    }
+    page = render_page(spec, document, manifests, shown_examples)
+    (out / "index.html").write_text(page, encoding="utf-8")
     for legacy in spec.legacy:
         own = load("write_report", "mmlu")
         tallies = document["benchmarks"][legacy.benchmark]["candidates"]
@@ -111,20 +122,28 @@ def write_report(
     return {"runs": runs, "benchmarks": shown}
 
 
-def render_page(spec: ReportSpec, document: Comparison, manifests: Mapping[str, Manifest]) -> str:
+def render_page(
+    spec: ReportSpec,
+    document: Comparison,
+    manifests: Mapping[str, Manifest],
+    examples: Mapping[str, Examples] = MappingProxyType({}),
+) -> str:
     """Return the page as HTML.
 
     Args:
         spec: Title and candidates.
         document: The parsed `comparison.json`.
         manifests: Manifests by artifact id.
+        examples: Documents of `show_examples` by artifact id.
     """
     found = sections(document)
     parts = parts_of("write_report", found)
     made = comparisons(document) + sum(parts[name].comparisons(found[name]) for name in parts)
     view: dict[str, object] = {
         "title": spec.title,
-        "css": Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8")),
+        "css": Markup(
+            Path(__file__).with_name("page.css").read_text(encoding="utf-8") + token_style()
+        ),
         "significance": SIGNIFICANCE,
         "answers": [
             *answers(document),
@@ -140,6 +159,7 @@ def render_page(spec: ReportSpec, document: Comparison, manifests: Mapping[str, 
         **{name: part.views(found[name], document["candidates"]) for name, part in parts.items()},
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
+        "trained_on": trained_on(spec.candidates, examples),
         "contracts": contracts(spec.candidates, manifests),
         "proofs": merge_proofs(spec.candidates, manifests),
         "provenance": provenance(spec.candidates, manifests),
@@ -167,6 +187,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "judged": ("Judged pairs", view["judged"]),
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
+        "trained-on": ("What was trained on", view["trained_on"]),
         "proofs": ("Proofs", view["contracts"] or view["proofs"]),
         "provenance": ("Provenance", True),
         "cost": ("Time and memory", view["costs"]),

@@ -63,6 +63,7 @@ USED_BY_ANOTHER = {
     ("models", "tokenizers"): "transformers builds the tokenizer of a GGUF file with it",
     ("raw", "pyarrow"): "datasets writes the Parquet file of a hub's split with it",
     ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
+    ("examples", "transformers"): "reads tokenizers that need more than their tokenizer.json",
     ("shards", "jinja2"): "transformers renders chat templates with it",
     **{(s, "jinja2"): "transformers renders the end of a turn with it" for s in MERGED},
     **{(s, "tokenizers"): "transformers finds the token of that end with it" for s in MERGED},

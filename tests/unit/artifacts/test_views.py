@@ -37,7 +37,8 @@ def names(world: World, folder: str) -> set[str]:
 def test_a_run_shows_its_artifacts_and_scores(world):
     refresh(world)
     assert names(world, "runs") == {"tiny", "gentle", "strong", "chatty"}
-    assert names(world, "runs/gentle") == {"adapter", "chat", "model", "proof", "shards", "scores"}
+    made = {"adapter", "chat", "examples", "model", "proof", "shards", "scores"}
+    assert names(world, "runs/gentle") == made
     assert (world.results / "runs/gentle/adapter").resolve() == (
         world.results / world.id("adapters:gentle")
     )
@@ -89,7 +90,7 @@ def test_a_setting_that_changed_has_no_link_to_the_old_work(world):
     refresh(world)
     world.config["runs"]["gentle"]["training"]["seed"] = 5
     refresh(world)
-    assert names(world, "runs/gentle") == {"chat", "shards", "scores"}
+    assert names(world, "runs/gentle") == {"chat", "examples", "shards", "scores"}
     assert names(world, "runs/gentle/scores") == set()
 
 

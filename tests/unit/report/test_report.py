@@ -226,7 +226,7 @@ def test_equal_inputs_give_equal_bytes(html, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "comparison.json").write_text(json.dumps(comparison()))
-        facts = write_report(evidence()[0], folder, evidence()[1], folder, scores={})
+        facts = write_report(evidence()[0], folder, evidence()[1], folder, scores={}, examples={})
         assert facts == {"runs": 2, "benchmarks": 2}
         assert (folder / "index.html").read_text(encoding="utf-8") == html
 
@@ -271,3 +271,59 @@ def test_a_limit_is_never_left_unsaid():
     assert protocol_words(protocol) == (
         "5-shot, chat template, bfloat16, only the first 20 questions of each subject"
     )
+
+
+def examples_of(names, *, rows=("short", "long")):
+    """Return made-up examples for artifacts of these names, each with a short and a long row."""
+    texts = {"short": ["<|im_start|>", "q", "<b>a", "<|im_end|>"], "long": ["x"] * 5_000}
+    shown = [
+        {
+            "id": f"train:{number}",
+            "split": "train",
+            "shows": ["one answer"],
+            "rows": [
+                {
+                    "id": f"train:{number}",
+                    "ids": list(range(len(texts[row]))),
+                    "texts": texts[row],
+                    "trained": [0, 0] + [1] * (len(texts[row]) - 2),
+                    "control": [int(text.startswith("<|")) for text in texts[row]],
+                }
+            ],
+            "rows_in_all": 1,
+            "raw": "{}",
+        }
+        for number, row in enumerate(rows)
+    ]
+    document = {"formatted": "2 rows", "rendered": "2 conversations", "looked_at": 2}
+    return {name: {**document, "conversations": shown, "reasons": []} for name in names}
+
+
+def with_examples(ids):
+    """Return a spec with as many runs as *ids*, each of which has its own examples."""
+    spec, manifests = evidence()
+    base, run = spec.candidates[:2]
+    runs = [
+        dataclasses.replace(run, name=f"run{n}", artifacts={**run.artifacts, "examples": id_})
+        for n, id_ in enumerate(ids)
+    ]
+    return dataclasses.replace(spec, candidates=(base, *runs)), manifests
+
+
+def test_what_was_trained_on_is_shown_token_by_token_with_a_way_to_the_rest():
+    spec, manifests = with_examples(["examples/a", "examples/a"])
+    html = render_page(spec, comparison(), manifests, examples_of(["examples/a"]))
+    page = Page(html)
+    assert "run0, run1" in page.text and "4 tokens, 2 of them trained" in page.text
+    assert '<mark><i title="2">&lt;b&gt;a</i><b title="3, control token">' in html
+    assert "../runs/run0/examples/index.html" in page.links and "#trained-on" in page.links
+    assert "5,000 tokens" not in page.text
+
+
+def test_many_datasets_and_long_conversations_leave_the_page_small():
+    ids = [f"examples/{number}" for number in range(40)]
+    spec, manifests = with_examples(ids)
+    without = len(render_page(spec, comparison(), manifests))
+    whole = render_page(spec, comparison(), manifests, examples_of(ids, rows=("short", "long") * 9))
+    assert len(whole) - without < 100_000
+    assert whole.count("../runs/") == 40

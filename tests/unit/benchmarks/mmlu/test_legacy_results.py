@@ -30,7 +30,8 @@ def made(tmp_path_factory):
     compare_runs(spec, bench.artifacts, {}, folder / "comparison")
     shown = [candidate | {"artifacts": {}} for candidate in bench.candidates]
     report = ReportSpec.from_json({"title": "T", "candidates": shown, "legacy": LEGACY})
-    write_report(report, folder / "comparison", {}, folder / "out", scores=bench.artifacts)
+    places = {"scores": bench.artifacts, "examples": {}}
+    write_report(report, folder / "comparison", {}, folder / "out", **places)
     document = read_comparison(folder / "comparison")
     return document["benchmarks"]["mmlu"]["candidates"], folder / "out/legacy/mmlu"
 
