@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import yaml
 
-from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.graph import Graph, slug_of_path
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.config.load import load_config
 from scripts.lib.data.formatting import FormatSpec, format_chat
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PipelineError as error:
         sys.exit(f"show: {error}")
     memory.save()
-    place = arguments.out or RESULTS / "show" / f"{Path(arguments.data).stem}.html"
+    place = arguments.out or RESULTS / "show" / f"{slug_of_path(arguments.data)}.html"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(render_page(examples, f"What {arguments.data} becomes"), encoding="utf-8")
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
