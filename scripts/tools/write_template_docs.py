@@ -115,7 +115,8 @@ def page_text() -> str:
         INTRODUCTION.format(version=version("trl")),
         "\n".join(f"  - `{kind}`: {words}." for kind, words in REASONS.items() if kind in kinds),
         f"\n{NO_END.strip()} says that no control token ends the answers: the contract does not"
-        " hold,\nand training refuses the shards.\n",
+        " hold,\nand training refuses the shards; `template: trl` ends them where TRL has a"
+        " template for training.\n",
         "Left out, since a turn's words must stand in parts with types, beside pictures:\n"
         f"{', '.join(f'`{name}`' for name in skipped)}.\n",
         *_table(text, cells),

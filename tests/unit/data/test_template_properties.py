@@ -45,6 +45,14 @@ WORDS = st.text(
 ).filter(said)
 
 
+SPECS = st.fixed_dictionaries(
+    {
+        "train_on": st.sampled_from(["assistant", "assistant", "last_assistant"]),
+        "turns": st.sampled_from(["auto", "each"]),
+    }
+)
+
+
 @st.composite
 def shapes(draw):
     """Draw whether there is a system turn, and for each question whether a tool is asked first
@@ -89,10 +97,10 @@ def encoder(name):
     return Encoder(renderer(name).tokenizer)
 
 
-def trained(name, talked):
+def trained(name, talked, spec):
     """Return the texts of the trained tokens of each row, or the reason for there being none."""
     try:
-        rows = samples(renderer(name), talked, "x", SampleSpec())
+        rows = samples(renderer(name), talked, "x", SampleSpec(**spec))
     except UnusableRow as error:
         return error.reason
     except TemplateError:
@@ -108,11 +116,21 @@ def with_words(text, words):
     return pattern
 
 
-def check(name, shape, words):
-    usual, found = (trained(name, conversation(shape, one)) for one in (PROBES, words))
+def asked(talked, spec):
+    """Return the words that somebody who reads the conversation expects to be trained."""
+    answers = [one for one in talked.messages if one.role == "assistant"]
+    chosen = answers[-1:] if spec["train_on"] == "last_assistant" else answers
+    texts = [one.content + (one.reasoning or "") for one in chosen]
+    return [probe for probe in PROBES if any(probe in text for text in texts)]
+
+
+def check(name, shape, spec, words):
+    usual, found = (trained(name, conversation(shape, one), spec) for one in (PROBES, words))
     if isinstance(usual, str) or isinstance(found, str):
         assert usual == found
         return
+    once = [probe for text in usual for probe in PROBES for _ in range(text.count(probe))]
+    assert sorted(once) == asked(conversation(shape, PROBES), spec)
     # Where words have white space at their ends an earlier turn can look otherwise: the texts are
     # the same, and stand in one row or in several.
     whole, expected = "\0".join(found), with_words("\0".join(usual), words)
@@ -125,9 +143,9 @@ TEXT = [name for name in KNOWN if not wants_parts(renderer(name))]
 @pytest.mark.parametrize("name", TEXT)
 def test_what_is_trained_is_what_was_said_and_its_ends(name):
     @settings(max_examples=6, **QUIET)
-    @given(shapes(), st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
-    def holds(shape, words):
-        check(name, shape, words)
+    @given(shapes(), SPECS, st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
+    def holds(shape, spec, words):
+        check(name, shape, spec, words)
 
     holds()
 
@@ -136,8 +154,8 @@ def test_what_is_trained_is_what_was_said_and_its_ends(name):
 @pytest.mark.parametrize("name", TEXT)
 def test_what_is_trained_is_what_was_said_and_its_ends_for_many_words(name):
     @settings(max_examples=150, **QUIET)
-    @given(shapes(), st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
-    def holds(shape, words):
-        check(name, shape, words)
+    @given(shapes(), SPECS, st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
+    def holds(shape, spec, words):
+        check(name, shape, spec, words)
 
     holds()
