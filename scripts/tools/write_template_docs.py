@@ -54,7 +54,8 @@ page says.
 
 REASONS = {
     "template_refuses": "the template raises an error, such as for a system turn",
-    "tool_calls_not_rendered": "the template writes nothing of the call",
+    "tool_calls_not_rendered": "the template writes nothing of the call (that of R1's distilled"
+    " models writes calls only beside a content of null, which Transformers takes away)",
     "tools_not_rendered": "the template writes nothing of the list of tools; without the list, what"
     " becomes of the calls stands below",
     "prompt_closes_reasoning": "the generation prompt holds an empty thought already, as for models"
