@@ -18,6 +18,7 @@ from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.samples import Sample, SampleSpec, samples
 from scripts.lib.data.templates import MARKER, own_template
+from scripts.lib.data.training_templates import other_templates
 from scripts.lib.data.turns import difference, prompt_of, trained_turns
 from scripts.lib.errors import TemplateError
 
@@ -155,7 +156,7 @@ def prove_template(
     ended = bool(rows) and all(row.ended for row in rows)
     checks = [
         _survives_encoding(encoder, encoded, text, findings),
-        _are_prefixes(fault, found),
+        _are_prefixes(renderer, fault, found),
         _is_verbatim(fault),
         _markers_are_single_tokens(renderer, encoder, text, added),
         _end_of_turn_is_trained(renderer, rows, ended, findings),
@@ -201,13 +202,13 @@ def _tight(text: str) -> str:
     return re.sub(rf"[ ]*({MARKER.pattern})[ ]*", r"\1", text).strip(" ")
 
 
-def _are_prefixes(fault: UnusableRow | None, found: Sequence[Sample]) -> Check:
+def _are_prefixes(renderer: Renderer, fault: UnusableRow | None, found: Sequence[Sample]) -> Check:
     """Tell how the answers follow their prompts: in one text, or each behind its own."""
     name = "answers_follow_their_prompts"
     if fault and fault.reason in PREFIX_REASONS:
-        remedy = "choose `template: chatml` or a text of your own"
+        remedy = f"choose {other_templates(renderer.tokenizer, renderer.template)}"
         if fault.reason == "turn_is_not_a_prefix":
-            remedy += ", or `turns: auto`"
+            remedy = f"write `turns: auto`, or {remedy}"
         return _check(name, False, f"{fault.detail}; {remedy}")
     if len(found) > 1:
         how = "each answer has a row of its own, behind the prompt that the model is given for it"
@@ -258,8 +259,8 @@ def _end_of_turn_is_trained(
             False,
             f"golden conversation: {'ended' if ended else 'not ended'} by a control token inside"
             f" the loss; {seen.unended} of {seen.rows} rows are not: the model would not"
-            " learn to stop; choose a template that ends the assistant's turn, such as `template:"
-            " chatml`, whose control tokens are added where the tokenizer lacks them",
+            " learn to stop; choose a template that ends the assistant's turn:"
+            f" {other_templates(renderer.tokenizer, renderer.template)}",
         )
     last = rows[-1].answers()[-1].rstrip()
     stop = renderer.tokenizer.eos_token

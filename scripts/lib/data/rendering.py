@@ -28,7 +28,7 @@ from scripts.lib.data.templates import (
     load_fast_tokenizer,
     resolve_template,
 )
-from scripts.lib.data.training_templates import training_template
+from scripts.lib.data.training_templates import other_templates, training_template
 from scripts.lib.errors import TemplateError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.model_files import CONTROL_TOKENS_FILE, TEMPLATE_FILE, TOKENIZER_FILES
@@ -179,7 +179,7 @@ def render_shards(spec: RenderSpec, chat: Path, model: Path, out: Path) -> dict[
         raise TemplateError(
             f"the template refuses every conversation of {chat}, for example"
             f" {'; '.join(tally.examples.get('template_refuses', []))}; give the run a `template`"
-            " that can write them, such as chatml, or repair the rows"
+            f" that can write them ({other_templates(tokenizer, template)}), or repair the rows"
         )
     contract = prove_template(stage.renderer, stage.encoder, spec, tally.findings, added, asked)
     _write_json(out / "contract.json", contract)

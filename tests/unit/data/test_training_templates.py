@@ -11,8 +11,12 @@ from transformers import AutoTokenizer
 from scripts.lib.artifacts.stages import libraries_of
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
-from scripts.lib.data.templates import MARKER
-from scripts.lib.data.training_templates import training_template, unknown_to_trl
+from scripts.lib.data.templates import CHATML, MARKER, Template
+from scripts.lib.data.training_templates import (
+    other_templates,
+    training_template,
+    unknown_to_trl,
+)
 from scripts.lib.errors import TemplateError
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import write_rows
@@ -119,3 +123,64 @@ def test_trl_is_a_pin_of_those_shards_only():
     assert "trl" in libraries_of("shards", {"template": "trl"})
     for other in ("tokenizer", "chatml", {"name": "custom", "text": "trl"}):
         assert "trl" not in libraries_of("shards", {"template": other})
+
+
+# A remedy is proposed where it works, with what it takes.
+
+
+def known_tokenizer(plain, name, marks=True):
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    tokenizer.chat_template = text_of(name)
+    if marks:
+        tokens = sorted(set(MARKER.findall(text_of(name))))
+        tokenizer.add_special_tokens({"additional_special_tokens": tokens})
+    return tokenizer
+
+
+def test_trls_is_proposed_where_trl_knows_the_tokenizers(plain):
+    for name, known in (("glm4moe", True), ("llama3_1", False)):
+        tokenizer = known_tokenizer(plain, name)
+        own = Template(source="tokenizer", text=text_of(name))
+        assert ("`template: trl`" in other_templates(tokenizer, own)) == known
+    after = other_templates(tokenizer, Template(source="trl", text="x"))
+    assert "`template: trl`" not in after and "`template: tokenizer`" in after
+
+
+def test_chatml_is_proposed_with_the_tokens_that_it_would_add(tmp_path):
+    own = Template(source="tokenizer", text="x")
+    having = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path / "having"))
+    assert "`template: chatml`," in other_templates(having, own)
+    lacking = without_markers(tmp_path / "lacking", make_tiny_model(tmp_path / "other"))
+    text = other_templates(AutoTokenizer.from_pretrained(lacking), own)
+    assert "it adds <|im_start|>, <|im_end|> to the tokenizer" in text
+    assert "chatml" not in other_templates(having, Template(source="chatml", text=CHATML))
+
+
+def without_markers(folder, model):
+    """Return a copy whose tokenizer does not know ChatML's control tokens."""
+    folder = shutil.copytree(model, folder)
+    stored = json.loads((folder / "tokenizer.json").read_text())
+    marks = {"<|im_start|>", "<|im_end|>"}
+    stored["added_tokens"] = [one for one in stored["added_tokens"] if one["content"] not in marks]
+    vocabulary = stored["model"]["vocab"]
+    stored["model"]["vocab"] = {
+        f"unused{number}" if token in marks else token: number
+        for token, number in vocabulary.items()
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(stored))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    for key in ("bos_token", "eos_token", "pad_token", "added_tokens_decoder"):
+        settings.pop(key, None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_contract_that_fails_for_want_of_an_end_names_what_works(plain, tmp_path):
+    model = with_template(plain, tmp_path, "glm4moe")
+    rendered(tmp_path / "trl", model, "2+2?", "4")
+    out = tmp_path / "own"
+    out.mkdir()
+    spec = RenderSpec(template="tokenizer", max_length_tokens=2048, on_too_long="drop")
+    facts = render_shards(spec, tmp_path / "trl/chat", model, out)
+    check = checks(facts)["end_of_turn_is_trained"]
+    assert not check["passed"] and "`template: trl`" in check["evidence"]
