@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, Section, parts_of
-from scripts.lib.compare.notes import differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.notes import control_text_note, differing_note, marker_notes, unmerged_note
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
 from scripts.lib.errors import ScoreError, StoreError
@@ -220,6 +220,9 @@ def _notes(
         yield {"code": "near_chance", "text": text}
     yield from marker_notes(
         {name: found.protocol.get("split_markers", {}) for name, found in scored.items()}
+    )
+    yield from control_text_note(
+        {name: found.protocol.get("control_text", 0) for name, found in scored.items()}
     )
     for name, run in scored.items():
         if base := scored.get(run.candidate.base or ""):

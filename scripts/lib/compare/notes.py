@@ -24,6 +24,22 @@ def marker_notes(markers: Mapping[str, Mapping[str, int]]) -> Iterator[Note]:
         yield {"code": "split_markers", "text": text}
 
 
+def control_text_note(counts: Mapping[str, int]) -> Iterator[Note]:
+    """Yield a note where questions spell control tokens that a tokenizer reads as such.
+
+    Args:
+        counts: Candidate -> number of such questions.
+    """
+    if found := {name: count for name, count in counts.items() if count}:
+        listed = ", ".join(f"{name} {count:,}" for name, count in found.items())
+        text = (
+            f"Questions whose own text spells control tokens of the model: {listed}. They are read"
+            " as such here, as lm-eval encodes a prompt as a whole; training reads such text as"
+            " text."
+        )
+        yield {"code": "control_text", "text": text}
+
+
 def differing_note(base: str, run: str, differing: int, asked: int) -> Iterator[Note]:
     """Yield a note where a base and what was tuned from it read other tokens.
 

@@ -7,16 +7,22 @@ same length, which shows the control tokens that the template itself wrote, and 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.records import UnusableRow
 
 Span = tuple[int, int]  # characters: first, and one past the last
 ControlToken = tuple[int, Span]
+
+CONTROL_TOKEN_IN_CONTENT = (
+    "control_token_in_content",
+    "the data holds the text of a control token, and this tokenizer cannot tell them apart",
+)
 
 PLACEHOLDER = "\ue000"  # private use: in no vocabulary, and no template strips it
 
@@ -111,6 +117,17 @@ class Encoder:
         encoded = self._in_pieces(text, tokens)
         return encoded if self._control_tokens(encoded) == tokens else None
 
+    def encode_data(self, text: str, hidden: str) -> Encoded:
+        """Encode *text* as `encode_defused` does.
+
+        Raises:
+            UnusableRow: The tokenizer cannot keep the data's text out of its control tokens.
+        """
+        encoded = self.encode_defused(text, hidden)
+        if encoded is None:
+            raise UnusableRow(*CONTROL_TOKEN_IN_CONTENT)
+        return encoded
+
     def _in_pieces(self, text: str, tokens: Sequence[ControlToken]) -> Encoded:
         """Encode the text between the given control tokens literally, as tokenizers do inside."""
         ids: list[int] = []
@@ -132,6 +149,22 @@ class Encoder:
             for number, span in zip(encoded.ids, encoded.spans, strict=True)
             if number in self.special_ids
         ]
+
+
+def hidden(conversation: Conversation, hide: Callable[[Any], Any]) -> Conversation:
+    """Return a conversation with *hide* put on all that the data says in it."""
+    messages = [
+        replace(
+            message,
+            content=hide(message.content),
+            reasoning=hide(message.reasoning),
+            name=hide(message.name),
+            tool_calls=tuple(map(hide, message.tool_calls)),
+        )
+        for message in conversation.messages
+    ]
+    tools: tuple[Mapping[str, Any], ...] = tuple(map(hide, conversation.tools))
+    return replace(conversation, messages=tuple(messages), tools=tools)
 
 
 def _bare(tokenizer: Any) -> Tokenizer:

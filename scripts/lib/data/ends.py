@@ -96,6 +96,14 @@ class ControlTokens:
             place = found.start()
         return ends
 
+    def stand_in(self, value: object) -> bool:
+        """Tell whether JSON-like data spell a control token."""
+        if isinstance(value, str):
+            return self._pattern.search(value) is not None
+        if isinstance(value, Mapping):
+            return any(map(self.stand_in, value.values()))
+        return isinstance(value, list | tuple) and any(map(self.stand_in, value))
+
     def is_one(self, text: str) -> bool:
         """Tell whether a text is a control token."""
         return self._pattern.fullmatch(text) is not None

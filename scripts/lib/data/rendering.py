@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from scripts.lib.data.contract import Findings, asked_alike, golden_conversation, prove_template
 from scripts.lib.data.control_tokens import add_tokens, lacking_tokens
 from scripts.lib.data.conversation import Conversation
-from scripts.lib.data.encoding import Encoded, Encoder
+from scripts.lib.data.encoding import CONTROL_TOKEN_IN_CONTENT, Encoded, Encoder, hidden
 from scripts.lib.data.masking import loss_mask, tokens_in
 from scripts.lib.data.records import SOURCES, UnusableRow
 from scripts.lib.data.renderer import Renderer
-from scripts.lib.data.samples import Sample, SampleSpec, hidden, samples
+from scripts.lib.data.samples import Sample, SampleSpec, samples
 from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.templates import (
     OWN,
@@ -43,10 +43,6 @@ SHARD_SCHEMA = pa.schema(
         ("input_ids", pa.list_(pa.int32())),
         ("loss_mask", pa.list_(pa.int8())),
     ]
-)
-CONTROL_TOKEN_IN_CONTENT = (
-    "control_token_in_content",
-    "the data holds the text of a control token, and this tokenizer cannot tell them apart",
 )
 TEMPLATE_FOLDER = "additional_chat_templates"
 
@@ -339,10 +335,7 @@ class _Stage:
         """Return the row of a shard."""
         limit, text = self.spec.max_length_tokens, one.sample.text
         if one.twin is not None:
-            defused = self.encoder.encode_defused(text, one.twin)
-            if defused is None:
-                raise UnusableRow(*CONTROL_TOKEN_IN_CONTENT)
-            encoded = defused
+            encoded = self.encoder.encode_data(text, one.twin)
         loss = loss_mask(encoded, text, one.sample.answers, self.encoder.special_ids)
         whole = self.spec.train_on == "all"
         mask = tokens_in(encoded, one.sample.trained) if whole else loss.mask

@@ -1,8 +1,6 @@
 """The rows of a shard that a conversation becomes: one, or one for each turn that is trained on."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from scripts.lib.data.conversation import Conversation, PlainAnswers, TrainOn, Turns
 from scripts.lib.data.encoding import Span
@@ -96,22 +94,6 @@ def parted(asked: list[AskedTurn]) -> str | None:
         if not text.startswith(one.text):
             return f"turn {one.number} of the whole text: {difference(one.text, text)}"
     return None
-
-
-def hidden(conversation: Conversation, hide: Callable[[Any], Any]) -> Conversation:
-    """Return a conversation with *hide* put on all that the data says in it."""
-    messages = [
-        replace(
-            message,
-            content=hide(message.content),
-            reasoning=hide(message.reasoning),
-            name=hide(message.name),
-            tool_calls=tuple(map(hide, message.tool_calls)),
-        )
-        for message in conversation.messages
-    ]
-    tools: tuple[Mapping[str, Any], ...] = tuple(map(hide, conversation.tools))
-    return replace(conversation, messages=tuple(messages), tools=tools)
 
 
 def _answer(one: AskedTurn) -> Span:

@@ -79,6 +79,8 @@ def _read(question: Question, tokenizer: Any) -> list[list[int]]:
     kind = question.requests[0].request_type
     last = question.requests[-1]
     if isinstance(last, GreedyRequest):
+        if last.tokens is not None:
+            return [list(last.tokens)]
         # A rendered prompt is encoded as it is.
         return [tokenizer.encode(last.prompt, add_special_tokens=False)]
     if kind == "loglikelihood_rolling":

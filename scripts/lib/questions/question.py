@@ -44,6 +44,7 @@ class Question:
             that is to be asked several times stands there as often.
         task: The lm-eval task that judges the responses.
         grade: Turns the replies to the requests into an answer.
+        data: What the benchmark says in it, where `doc` holds more than that.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Question:
     requests: tuple[Any, ...]
     task: Any
     grade: Grader
+    data: Any = None
 
     @property
     def prompt_hash(self) -> str:

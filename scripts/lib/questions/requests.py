@@ -18,10 +18,13 @@ class GreedyRequest:
     Attributes:
         prompt: The exact text that the model goes on with; its special tokens stand in it.
         max_new_tokens: Longest answer, in tokens.
+        tokens: What is read, where the data spells control tokens: as text; None where the
+            tokenizer reads the prompt as it is.
     """
 
     prompt: str
     max_new_tokens: int
+    tokens: tuple[int, ...] | None = None
 
     request_type: ClassVar[str] = "greedy_answers"
     """The method of the model class that answers it."""
@@ -66,7 +69,7 @@ class GreedyAnswer:
 def greedy_answers(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Sequence[int]],
     *,
     ends: Sequence[int],
     max_new_tokens: int,
@@ -81,7 +84,8 @@ def greedy_answers(
         model: A loaded causal model; sampling and penalties that its generation config asks for
             are left out.
         tokenizer: Its tokenizer.
-        prompts: Rendered prompts: encoded as they are, without another beginning-of-text token.
+        prompts: Rendered prompts: encoded as they are, without another beginning-of-text token; or
+            their tokens.
         ends: Tokens that end an answer.
         max_new_tokens: Longest answer, in tokens.
         batch_size: Most prompts at once; halved when memory runs out.
@@ -92,7 +96,12 @@ def greedy_answers(
     Raises:
         RuntimeError: Memory runs out over a single prompt.
     """
-    read = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    read = [
+        tokenizer.encode(prompt, add_special_tokens=False)
+        if isinstance(prompt, str)
+        else list(prompt)
+        for prompt in prompts
+    ]
     # Longest first: memory runs out at once or not at all.
     waiting = sorted(range(len(read)), key=lambda at: -len(read[at]))
     found = dict[int, GreedyAnswer]()

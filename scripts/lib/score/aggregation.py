@@ -24,6 +24,7 @@ from scripts.lib.questions.category_names import file_name
 from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally
 from scripts.lib.score.files import (
     BAD_ROWS,
+    CONTROL_TEXT,
     FEWER_SHOTS,
     PROTOCOL_FILE,
     PROVENANCE_FILE,
@@ -193,7 +194,7 @@ def load_answers(
     rows: list[dict[str, Any]] = []
     protocols = []
     columns = ["question_id", "subject", "prompt_hash", "token_hash", *counting.columns]
-    fewer = 0
+    fewer = spelled = 0
     bad = []
     tasks: dict[str, Any] = {}
     for folder in scores:
@@ -202,6 +203,7 @@ def load_answers(
         rows += found
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
+        spelled += protocol.pop(CONTROL_TEXT, 0)
         bad.append(protocol.pop(BAD_ROWS, {}))
         tasks |= protocol.pop(TASKS, {})
         protocols.append(protocol)
@@ -219,6 +221,8 @@ def load_answers(
             f"{', '.join(str(folder) for folder in scores)}. Leave one of these out."
         )
     protocol = protocols[0] | {FEWER_SHOTS: fewer, **counting.stated(rows)}
+    if spelled:
+        protocol[CONTROL_TEXT] = spelled
     if left_out := add_counts(bad):
         protocol[BAD_ROWS] = left_out
     if tasks:

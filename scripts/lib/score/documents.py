@@ -86,6 +86,8 @@ class ScoreProtocol(TypedDict):
 class OwnProtocol(ScoreProtocol):
     """The protocol of one candidate, with what is a matter of its own."""
 
+    control_text: NotRequired[int]
+    """Questions whose own text spells control tokens, which the tokenizer reads as such."""
     split_markers: NotRequired[dict[str, int]]
     """Control token that the tokenizer reads as several -> number of these."""
 
@@ -95,6 +97,7 @@ def shared_protocol(protocol: OwnProtocol) -> ScoreProtocol:
     shared = protocol.copy()
     shared.pop("fewer_shots", None)
     shared.pop("split_markers", None)
+    shared.pop("control_text", None)
     return shared
 
 

@@ -30,5 +30,9 @@ SPLIT_MARKERS = "split_markers"
 # In a protocol: what is said of each task of lm-eval that was asked.
 TASKS = "tasks"
 
-OWN_MATTERS = (FEWER_SHOTS, SPLIT_MARKERS)
+# In a protocol: in how many questions the benchmark's own text spells control tokens, which the
+# tokenizer reads as such: lm-eval encodes a prompt as a whole.
+CONTROL_TEXT = "control_text"
+
+OWN_MATTERS = (CONTROL_TEXT, FEWER_SHOTS, SPLIT_MARKERS)
 """What of a protocol is a candidate's own: all else is the same for all that stand side by side."""

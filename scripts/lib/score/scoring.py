@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.benchmarks import kinds
-from scripts.lib.data.ends import answer_ends
+from scripts.lib.data.ends import ControlTokens, answer_ends
 from scripts.lib.data.parquet import table_of
 from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
@@ -31,9 +31,11 @@ from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.questions.question import Answer, Question, Unasked
+from scripts.lib.questions.requests import GreedyRequest
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.files import (
     BAD_ROWS,
+    CONTROL_TEXT,
     FEWER_SHOTS,
     LEFT_OUT,
     NOT_ASKED,
@@ -122,12 +124,14 @@ class _Asked:
         token_hashes: Of each, the hash of what the model reads.
         left_out: How many are not asked, being longer than the model's context.
         unasked: How many the chat template cannot ask, by reason.
+        control_text: In how many the benchmark's text spells control tokens that are read as such.
     """
 
     questions: list[Question]
     token_hashes: list[str]
     left_out: int
     unasked: dict[str, int]
+    control_text: int
 
 
 def score_benchmark(
@@ -198,7 +202,18 @@ def _ask(asking: Asking, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit
     unasked = Counter(one.reason for one in found if isinstance(one, Unasked))
     questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
     hashes = check_lengths(questions, tokenizer, limit)
-    return _Asked(questions, hashes, len(wanted) - len(questions), dict(unasked))
+    spelled = 0
+    if spec.chat_template:
+        control = ControlTokens(tokenizer)
+        spelled = sum(_reads_control_text(control, question) for question in questions)
+    return _Asked(questions, hashes, len(wanted) - len(questions), dict(unasked), spelled)
+
+
+def _reads_control_text(control: ControlTokens, question: Question) -> bool:
+    """Tell whether a question's own text becomes control tokens; kinds of our own see to theirs."""
+    if isinstance(question.requests[-1], GreedyRequest):
+        return False
+    return control.stand_in(question.doc if question.data is None else question.data)
 
 
 def _write(
@@ -220,6 +235,8 @@ def _write(
     protocol = {**spec.protocol(), **asking.stated(spec, asked.questions), FEWER_SHOTS: fewer}
     if spec.on_long_prompt == "leave_out":
         protocol[LEFT_OUT] = asked.left_out
+    if asked.control_text:
+        protocol[CONTROL_TEXT] = asked.control_text
     if asked.unasked:
         protocol[NOT_ASKED] = asked.unasked
     subjects = [spec.subject] if spec.subject else []

@@ -146,7 +146,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             answers = greedy_answers(
                 self.model,
                 self.tokenizer,
-                [requests[at].prompt for at in asked],
+                [requests[at].tokens or requests[at].prompt for at in asked],
                 ends=self._ends(),
                 max_new_tokens=length,
                 batch_size=self._most_padded(),

@@ -6,8 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from scripts.lib.data.encoding import Encoder
-from scripts.lib.data.samples import hidden
+from scripts.lib.data.encoding import Encoder, hidden
 from scripts.lib.data.templates import CHATML, load_fast_tokenizer
 from tests.chat_samples import TINY_TEMPLATE, renderer_of, talk
 from tests.tiny_model import make_tiny_model

@@ -1,6 +1,7 @@
 """Questions whose answer is generated greedily and compared with the expected one."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         until=answer_ends(tokenizer).texts if spec.chat_template else (),
     )
     # The prompts carry their template already, so lm-eval gets them as plain text.
-    yield from ask(task, _ONLY_SUBJECT, chat=None, grade=_grade)
+    asked = ask(task, _ONLY_SUBJECT, chat=None, grade=_grade)
+    for question, row in zip(asked, rows, strict=True):
+        yield replace(question, data=row)
 
 
 def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:

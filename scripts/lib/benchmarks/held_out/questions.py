@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from scripts.lib.data.conversation import Conversation
-from scripts.lib.data.encoding import Encoder
+from scripts.lib.data.encoding import Encoder, hidden
 from scripts.lib.data.masking import loss_mask
 from scripts.lib.data.reasoning import said
 from scripts.lib.data.records import UnusableRow
@@ -79,8 +79,14 @@ def questions(
     for index, conversation in enumerate(islice(conversations, spec.limit)):
         id_ = f"{split}:{index}"
         try:
-            asked = asked_turn(renderer, conversation, len(conversation.messages) - 1, None)
-            reference = _tokens(encoder, asked)
+            last = len(conversation.messages) - 1
+            asked = asked_turn(renderer, conversation, last, None)
+            twin = None
+            if encoder.has_control_text(conversation):
+                veiled = hidden(conversation, encoder.with_placeholders)
+                twin = asked_turn(renderer, veiled, last, None)
+            reference = _tokens(encoder, asked, twin)
+            read = encoder.encode_data(asked.prompt, twin.prompt).ids if twin else None
         except (UnusableRow, TemplateError) as error:
             unasked[reason := why_unasked(id_, error)] += 1
             yield Unasked(id_, reason)
@@ -92,7 +98,7 @@ def questions(
             prompt=asked.prompt,
             doc={"answer": _said(conversation, asked)},
             shots=0,
-            requests=(reference, GreedyRequest(asked.prompt, spec.max_new_tokens or 0)),
+            requests=(reference, _request(spec, asked.prompt, read)),
             task=None,
             grade=partial(_grade, markers),
         )
@@ -134,9 +140,21 @@ def _special_tokens(tokenizer: Any) -> list[Any]:
     return [token for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
-def _tokens(encoder: Encoder, asked: AskedTurn) -> ReferenceRequest:
-    """Return the tokens up to a turn, and of it."""
+def _request(spec: ScoreSpec, prompt: str, read: list[int] | None) -> GreedyRequest:
+    return GreedyRequest(prompt, spec.max_new_tokens or 0, None if read is None else tuple(read))
+
+
+def _tokens(encoder: Encoder, asked: AskedTurn, twin: AskedTurn | None) -> ReferenceRequest:
+    """Return the tokens up to a turn, and of it.
+
+    Args:
+        encoder: The tokenizer.
+        asked: The turn.
+        twin: The same with the text of control tokens hidden, where the data holds any.
+    """
     (encoded,) = encoder.encode([asked.text])
+    if twin:
+        encoded = encoder.encode_data(asked.text, twin.text)
     span = (len(asked.prompt), len(asked.text))
     mask = loss_mask(encoded, asked.text, [span], encoder.special_ids).mask
     if not any(mask):

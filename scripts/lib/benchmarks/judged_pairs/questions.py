@@ -1,11 +1,13 @@
 """The prompts of judged pairs, as the models that answer see them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from scripts.lib.data.conversation import Conversation
+from scripts.lib.data.encoding import Encoder, hidden
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.templates import resolve_template
@@ -21,6 +23,10 @@ from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = True
 MORE_COLUMNS: tuple[pa.Field, ...] = (pa.field("ended", pa.bool_()),)
+
+
+_Given: TypeAlias = Conversation | Sequence[Mapping[str, Any]]
+"""What is asked: a conversation of a dataset, or the turns of a file's row."""
 
 
 class _Said(Answer):
@@ -49,18 +55,18 @@ def questions(
     split = spec.subject
     rows = read_judged_rows(benchmark, split, spec.template_arguments)[: spec.limit]
     asked_any = False
-    for row, prompt in zip(rows, _prompts(spec, rows, tokenizer), strict=True):
-        if isinstance(prompt, Unasked):
-            yield prompt
+    for row, request in zip(rows, _requests(spec, rows, tokenizer), strict=True):
+        if isinstance(request, Unasked):
+            yield request
             continue
         asked_any = True
         yield Question(
             id=row.id,
             subject=split or FILE_SUBJECT,
-            prompt=prompt,
+            prompt=request.prompt,
             doc={},
             shots=0,
-            requests=(GreedyRequest(prompt, spec.max_new_tokens),),
+            requests=(request,),
             task=None,
             grade=_answer,
         )
@@ -76,19 +82,43 @@ def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
     return {}
 
 
-def _prompts(spec: ScoreSpec, rows: Sequence[JudgedRow], tokenizer: Any) -> Iterator[str | Unasked]:
-    """Yield what the model is given: of a dataset's conversations, what training shows it."""
-    if spec.subject is None:
-        yield from (render(tokenizer, row.messages, spec.template_arguments) for row in rows)
-        return
+def _requests(
+    spec: ScoreSpec, rows: Sequence[JudgedRow], tokenizer: Any
+) -> Iterator[GreedyRequest | Unasked]:
+    """Yield what the model is given: of a dataset's conversations, what training shows it.
+
+    Text in the data that spells control tokens stays text, as in training.
+    """
     renderer = Renderer(tokenizer, resolve_template("tokenizer", tokenizer))
+    # A slow tokenizer cannot say where its tokens stand: it reads prompts as they are.
+    encoder = Encoder(tokenizer) if tokenizer.is_fast else None
+    longest = spec.max_new_tokens or 0
     for row in rows:
-        if row.conversation is not None:
-            last = len(row.conversation.messages) - 1
-            try:
-                yield checked_prompt(renderer, row.conversation, last)
-            except (UnusableRow, TemplateError) as error:
-                yield Unasked(row.id, why_unasked(row.id, error))
+        given = row.conversation or row.messages
+        try:
+            prompt = _prompt(spec, renderer, given)
+            read = None
+            if encoder and (veiled := _veiled(encoder, given)):
+                twin = _prompt(spec, renderer, veiled)
+                read = tuple(encoder.encode_data(prompt, twin).ids)
+            yield GreedyRequest(prompt, longest, read)
+        except (UnusableRow, TemplateError) as error:
+            yield Unasked(row.id, why_unasked(row.id, error))
+
+
+def _veiled(encoder: Encoder, given: _Given) -> _Given | None:
+    """Return what is asked with the text of control tokens hidden; None where it has none."""
+    if isinstance(given, Conversation):
+        spells = encoder.has_control_text(given)
+        return hidden(given, encoder.with_placeholders) if spells else None
+    found: list[Mapping[str, Any]] = encoder.with_placeholders(given)
+    return found if found != list(given) else None
+
+
+def _prompt(spec: ScoreSpec, renderer: Renderer, given: _Given) -> str:
+    if isinstance(given, Conversation):
+        return checked_prompt(renderer, given, len(given.messages) - 1)
+    return render(renderer.tokenizer, given, spec.template_arguments)
 
 
 def _answer(question: Question, replies: Sequence[GreedyAnswer]) -> _Said:
