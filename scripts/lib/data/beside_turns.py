@@ -18,7 +18,7 @@ from typing import Any
 
 from scripts.lib.data.conversation import GIVEN_ARGUMENTS, Conversation, Message
 from scripts.lib.data.raw_fields import Fields, json_value, parsed
-from scripts.lib.data.raw_turns import MEDIA_KEYS, WEIGHT_KEYS, as_trained
+from scripts.lib.data.raw_turns import MEDIA_KEYS, WEIGHT_KEYS, as_trained, media_key
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.tool_calls import tool_schemas
 
@@ -35,7 +35,7 @@ def check_task(row: Fields) -> None:
     Raises:
         UnusableRow: It holds media, is labelled as a bad answer, or says that it is not learnt.
     """
-    if media := next((key for key in MEDIA_KEYS if row.holds(key)), None):
+    if media := media_key(row):
         raise UnusableRow("multimodal", f"the column `{media}` holds more than text")
     for column in LABEL_COLUMNS:
         label = row.values.get(column)
@@ -63,7 +63,7 @@ def with_columns(row: Fields, messages: list[Message]) -> Conversation:
     Raises:
         UnusableRow: If one of these columns cannot be read.
     """
-    if any(key in row.values for key in MEDIA_KEYS):
+    if not MEDIA_KEYS.isdisjoint(row.values):
         for message in messages:
             if found := _PLACEHOLDER.search(message.content):
                 raise UnusableRow("multimodal", f"{found.group()} stands for something in a column")

@@ -66,7 +66,7 @@ class Fields:
 
     def holds(self, key: str) -> bool:
         """Tell whether a key has a value that is not empty, without reading it."""
-        return not holds_nothing(self.values.get(key))
+        return key in self.values and not holds_nothing(self.values[key])
 
     def inside(self, key: str, values: Mapping[str, Any]) -> "Fields":
         """Return an object that stands in this one; what is not read of it is ignored here."""

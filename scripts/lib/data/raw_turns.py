@@ -22,7 +22,7 @@ ANSWERED_KEYS = ("tool_call_id", "tool_use_id")
 WEIGHT_KEYS = ("weight", "train", "loss", "loss_weight")
 """Whether a turn is learnt: 1 or true, 0 or false."""
 
-MEDIA_KEYS = tuple(
+MEDIA_KEYS = frozenset(
     f"{medium}{end}" for medium in ("image", "video", "audio") for end in ("", "s", "_url", "_path")
 )
 """Keys of turns, and columns of rows, that hold more than text."""
@@ -65,6 +65,12 @@ def read_turns(
     return messages
 
 
+def media_key(fields: Fields) -> str | None:
+    """Return a key of a row or a turn that holds more than text; None if it is only that."""
+    keys = (key for key in fields.values if key in MEDIA_KEYS)
+    return next((key for key in keys if fields.holds(key)), None)
+
+
 def _speaker(turn: Fields, keys: Sequence[str], number: int) -> Speaker:
     found = turn.first(keys)
     if found is None:
@@ -77,7 +83,7 @@ def _speaker(turn: Fields, keys: Sequence[str], number: int) -> Speaker:
 
 def _read_turn(turn: Fields, speaker: Speaker) -> list[Message]:
     """Return the message of a turn, behind those of the tools whose answers it holds."""
-    if media := next((key for key in MEDIA_KEYS if turn.holds(key)), None):
+    if media := media_key(turn):
         raise UnusableRow("multimodal", f"a turn holds `{media}`")
     if speaker == "call":
         return [_called(turn)]

@@ -53,6 +53,8 @@ def speaker_of(value: object) -> Speaker:
     Raises:
         NamedFault: The spelling is not known; with the nearest that is.
     """
+    if isinstance(value, str) and value in _SPEAKERS:
+        return _SPEAKERS[value]
     name = re.sub(r"^\W+|\W+$", "", str(value)).casefold()
     name = re.sub(r"[\s-]+", "_", name)
     if isinstance(value, str) and name in _SPEAKERS:
