@@ -103,7 +103,7 @@ class Mutant:
         )
 
 
-WHOLE = ("files", "splits", "card")
+WHOLE = ("files", "splits", "card", "columns", "tags", "placeholders")
 """Mappings of a spec that count as one value."""
 
 
