@@ -108,6 +108,15 @@ def test_each_kind_is_shown_once_with_its_raw_row(made):
         assert json.loads(one["raw"]) == ROWS[int(one["id"].partition(":")[2])]
 
 
+def test_a_turn_that_its_row_excludes_is_shown_and_not_marked(made):
+    turns = [("user", "1"), ("assistant", "bad"), ("user", "3"), ("assistant", "good")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    messages[1]["weight"] = 0
+    (shown,) = examples_of(*made([{"messages": messages}]))["conversations"]
+    assert "a turn that its row excludes from training" in shown["shows"]
+    assert runs_of_page(tokens_html(shown["rows"][0])) == ["good<|im_end|>"]
+
+
 def test_tools_reasoning_and_single_turns_are_shown(made):
     call = {"name": "find", "arguments": {"x": 1}}
     talk = [
