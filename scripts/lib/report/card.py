@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
 CARD = "README.md"
+TRL = "trl"
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
@@ -184,9 +185,12 @@ def _combination(card: Card) -> Iterator[str]:
 def _merge(card: Card) -> str:
     lengths = any(part["lora"]["use_dora"] for part in card["parts"])
     rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
+    # TRL's templates are for training alone: what is shipped is the base's own.
+    of_base = all(part["template"] == TRL for part in card["parts"])
+    whose = "the base" if of_base else "the training data"
     return (
         f"## Merge\n\nEach weight is W + scale · B·A{rows}, added in float32 and rounded once to"
-        " the precision of the base. Tokenizer and chat template are those of the training data."
+        f" the precision of the base. Tokenizer and chat template are those of {whose}."
     )
 
 

@@ -44,6 +44,7 @@ DECIDE_NO_BYTE_IN = {
     ("scores", "accelerate"): "only tells an out-of-memory error from others",
     ("judgements", "accelerate"): "only tells an out-of-memory error from others",
     ("judgements", "peft"): "puts adapters on candidates; a judge has none",
+    ("examples", "trl"): "is asked for a template where shards are rendered; here they are read",
     ("merged", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
     ("proofs", "accelerate"): "only keeps a model that is not loaded yet from taking memory",
 }

@@ -18,6 +18,7 @@ from tests.unit.report.test_report import Page
 from tests.unit.report_data import comparison, evidence
 
 PROTOCOL = {"kind": "held_out", "max_new_tokens": 16, "limit": None, "dtype": "float32"}
+PROTOCOL["chat_template"] = True
 COUNT = 30
 
 
