@@ -325,3 +325,17 @@ def test_a_compressed_file_is_read_in_bounded_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20_000 * len(row) / 2
+
+
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
+def test_a_compressed_file_that_was_cut_short_never_passes_for_a_whole_one(tmp_path, packing):
+    rows = [{"prompt": str(random.Random(n).random()), "completion": "x"} for n in range(500)]
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}[packing]
+    whole = pack(lines(rows))
+    place = tmp_path / f"rows.jsonl.{packing}"
+    for length in (len(whole) - 1, len(whole) // 2, 20):
+        place.write_bytes(whole[:length])
+        with pytest.raises(RecordError, match=f"{packing} cannot be read"):
+            list(read_rows(place))
+    place.write_bytes(whole)
+    assert list(read_rows(place)) == rows
