@@ -58,6 +58,8 @@ REASONS = {
     " models writes calls only beside a content of null, which Transformers takes away)",
     "tools_not_rendered": "the template writes nothing of the list of tools; without the list, what"
     " becomes of the calls stands below",
+    "content_not_rendered": "the template leaves words out, such as those beside a call",
+    "prompt_is_not_a_prefix": "what the template writes does not go on from its own prompt",
     "prompt_closes_reasoning": "the generation prompt holds an empty thought already, as for models"
     " that do not think, and the row has one of its own",
     "reasoning_not_rendered": "the template writes no reasoning that stands under a key;"

@@ -80,6 +80,11 @@ class Renderer:
         """Whether the template writes or cuts reasoning between `<think>` and `</think>`."""
         return CLOSE in self.template.text
 
+    def start_of_answer(self, prompt: str) -> str:
+        """Return the last control token of a prompt with what stands behind it."""
+        token, end = [("", 0), *self.control.in_text(prompt)][-1]
+        return token + prompt[end:]
+
     def continuation(self, prompt: str, text: str) -> str | None:
         """Return what *text* has behind the start of its last answer, if that start is *prompt*'s.
 

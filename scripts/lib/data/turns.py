@@ -134,21 +134,19 @@ def _behind(
         known = renderer.knows_reasoning or prompt_state(prompt)[0] != "none"
         words = one.answer if known else message.content
         text = _rendered(renderer, conversation, turn, None, words)
-        behind = plain(
-            prompt,
-            text,
-            plain_answers,
-            knows=renderer.knows_reasoning,
-            tags=renderer.knows_tags,
-        )
-        if behind is None:
-            behind = renderer.continuation(prompt, text)
+        knows, tags = renderer.knows_reasoning, renderer.knows_tags
+        for start in _starts(renderer, conversation, turn, prompt):
+            behind = plain(start, text, plain_answers, knows=knows, tags=tags)
+            if behind is not None:
+                return behind, words
+        behind = renderer.continuation(prompt, text)
         if behind is None:
             raise UnusableRow("prompt_is_not_a_prefix", f"turn {turn}: {difference(prompt, text)}")
         return behind, words
     texts = dict(_ways(renderer, conversation, turn, one))
-    if (found := reasoned(prompt, texts, one)) is not None:
-        return found, one.answer
+    for start in _starts(renderer, conversation, turn, prompt):
+        if (found := reasoned(start, texts, one)) is not None:
+            return found, one.answer
     if message.reasoning is None:
         # A template that knows of no reasoning writes the content as it stands.
         text = _rendered(renderer, conversation, turn, None, message.content)
@@ -162,6 +160,36 @@ def _behind(
         f"turn {turn}: the template writes no reasoning; `fold_reasoning: true` puts it into the"
         " answer",
     )
+
+
+def _starts(
+    renderer: Renderer, conversation: Conversation, turn: int, prompt: str
+) -> Iterator[str]:
+    """Yield what may stand before a turn: its prompt, and that without what led to its calls.
+
+    Some templates (gpt-oss's) show the reasoning of a call, and words beside it, until the answer
+    stands there.
+    """
+    yield prompt
+    start = renderer.start_of_answer(prompt)
+    for words in (True, False):
+        before = tuple(_silent(one, words=words) for one in conversation.messages[:turn])
+        if before != conversation.messages[:turn]:
+            bare = prompt_of(renderer, replace(conversation, messages=before), turn)
+            if renderer.start_of_answer(bare) == start:
+                yield bare
+
+
+def _silent(message: Message, *, words: bool) -> Message:
+    """Return an earlier turn without its reasoning and, if asked for, *words* beside its calls."""
+    if message.role != "assistant":
+        return message
+    try:
+        answer = said(message).answer
+    except UnusableRow:  # nobody learns it: it is shown as it stands
+        return message
+    kept = answer if words or not message.tool_calls else ""
+    return replace(message, reasoning=None, content=kept)
 
 
 def _ways(

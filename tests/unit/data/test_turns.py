@@ -200,3 +200,34 @@ def test_no_tags_are_put_before_an_answer_that_the_template_does_not_know(tokeni
     assert trained_texts(tokenizer, encoder, OWN_TAGS, talk("?", "4")) == ["4<|im_end|>"]
     with pytest.raises(UnusableRow, match="no_empty_reasoning"):
         trained_texts(tokenizer, encoder, OWN_TAGS, talk("?", "4"), plain_answers="close_empty")
+
+
+# As gpt-oss's: the reasoning that led to a call is shown until an answer stands there.
+UNTIL_ANSWERED = (
+    "{% set last = messages[-1] %}{% for m in messages %}{{ '<|im_start|>' + m.role + ':' }}"
+    "{% if m.thinking and (loop.last or last.role == 'tool') %}"
+    "{{ 'hm ' + m.thinking + '<|endoftext|>' }}{% endif %}"
+    "{{ m.content }}{% for call in m.tool_calls or [] %}{{ call.function | tojson }}{% endfor %}"
+    "{{ '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant:' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "trained"), [(None, "Four."), ("sum", "hm sum<|endoftext|>Four.")]
+)
+def test_reasoning_that_led_to_a_call_stands_in_the_prompt_of_the_answer(
+    tokenizer, encoder, reasoning, trained
+):
+    call = {"type": "function", "function": {"name": "count", "arguments": {}}}
+    turns = (
+        Message(role="user", content="?"),
+        Message(role="assistant", content="", reasoning="look", tool_calls=(call,)),
+        Message(role="tool", content="4", name="count"),
+        Message(role="assistant", content="Four.", reasoning=reasoning),
+    )
+    talked = Conversation(messages=turns)
+    (row,) = samples(renderer_of(tokenizer, UNTIL_ANSWERED), talked, "x", SampleSpec())
+    assert "hm look" in row.text
+    texts = trained_texts(tokenizer, encoder, UNTIL_ANSWERED, talked)
+    assert texts[0].startswith("hm look") and texts[1] == f"{trained}<|im_end|>"

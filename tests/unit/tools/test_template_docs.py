@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,38 @@ RAW = {
 }
 
 
+OTHER = {
+    "id": "F5g6H7i8J",
+    "type": "function",
+    "function": {"name": "forecast", "arguments": {"place": "Oslo"}},
+}
+RAW |= {
+    "agent": [
+        turn("system", "echo."),
+        turn("user", "alpha?"),
+        turn("assistant", "", reasoning="golf", tool_calls=[CALL]),
+        turn("tool", "foxtrot", tool_call_id="A1b2C3d4E", name="forecast"),
+        turn("assistant", "bravo.", reasoning="hotel"),
+    ],
+    "parallel calls": [
+        turn("user", "alpha?"),
+        turn("assistant", "", tool_calls=[CALL, OTHER]),
+        turn("tool", "foxtrot", tool_call_id="A1b2C3d4E", name="forecast"),
+        turn("tool", "india", tool_call_id="F5g6H7i8J", name="forecast"),
+        turn("assistant", "bravo."),
+    ],
+    "words beside a call": [
+        turn("user", "alpha?"),
+        turn("assistant", "juliet.", tool_calls=[CALL]),
+        turn("tool", "foxtrot", tool_call_id="A1b2C3d4E", name="forecast"),
+        turn("assistant", "bravo."),
+        turn("user", "charlie?"),
+        turn("assistant", "delta."),
+    ],
+}
+WITH_TOOLS = [name for name, turns in RAW.items() if any(one["role"] == "tool" for one in turns)]
+
+
 def conversation(name):
     """Return what the code is given: reasoning in front of the answer, as rows have it."""
     turns = []
@@ -77,7 +110,7 @@ def conversation(name):
         if "reasoning" in raw:
             more["content"] = f"<think>\n{raw['reasoning']}\n</think>\n\n{raw['content']}"
         turns.append(Message(**{**more, "tool_calls": tuple(raw.get("tool_calls", ()))}))
-    return Conversation(messages=tuple(turns), tools=(TOOL,) if name == "tool" else ())
+    return Conversation(messages=tuple(turns), tools=(TOOL,) if name in WITH_TOOLS else ())
 
 
 def ways(messages):
@@ -90,8 +123,16 @@ def ways(messages):
 def handed(message, as_text, place):
     given = {key: value for key, value in message.items() if key != "reasoning"}
     if as_text and "tool_calls" in given:
-        function = {**CALL["function"], "arguments": json.dumps({"place": "Nara"})}
-        given["tool_calls"] = [{**CALL, "function": function}]
+        given["tool_calls"] = [
+            {
+                **call,
+                "function": {
+                    "name": "forecast",
+                    "arguments": json.dumps(call["function"]["arguments"]),
+                },
+            }
+            for call in given["tool_calls"]
+        ]
     if "reasoning" in message and place == "key":
         given |= {"reasoning_content": message["reasoning"], "thinking": message["reasoning"]}
     elif "reasoning" in message:
@@ -107,13 +148,18 @@ def accepts(template, name):
     return any(shows(template, name, messages) for messages in ways(RAW[name]))
 
 
+def places(message):
+    """Return the arguments of a turn's calls."""
+    return [call["function"]["arguments"]["place"] for call in message.get("tool_calls", ())]
+
+
 def shows(template, name, messages):
     tokenizer = tokenizer_for(template.text)
 
     def rendered(turns, **more):
         return tokenizer.apply_chat_template(
             turns,
-            tools=[TOOL] if name == "tool" else None,
+            tools=[TOOL] if name in WITH_TOOLS else None,
             chat_template=template.text,
             tokenize=False,
             **more,
@@ -131,15 +177,19 @@ def shows(template, name, messages):
         others = [one["content"] for one in raw[:number] if one["role"] != "assistant"]
         if not all(words in prompt for words in others):
             return False
-        if name == "tool" and ("forecast" not in prompt or "What will be" not in prompt):
+        if name in WITH_TOOLS and ("forecast" not in prompt or "What will be" not in prompt):
             return False
-        said = [raw[number]["content"], *(["Nara"] if "tool_calls" in message else [])]
+        said = [raw[number]["content"], *places(raw[number])]
         if "reasoning" in raw[number]:
             if prompt.rstrip().endswith("</think>"):
                 return False
             if not prompt.rstrip().endswith("<think>"):  # else the model goes on by itself
                 said.append(raw[number]["reasoning"])
         if not all(words in whole for words in said):
+            return False
+        # The start of an answer, without what is thought there, has to come before the answer.
+        start = re.sub(r"\s*<think>(\s*</think>)?\s*$", "", prompt).rstrip()[-12:]
+        if start not in whole:
             return False
     return True
 
@@ -166,14 +216,13 @@ def test_what_a_template_accepts_is_trained_and_else_the_reason_is_named(name):
         for answer, text in zip(answers, cell.trained, strict=True):
             words = [answer["content"], answer.get("reasoning", "")]
             assert all(text.count(one) == 1 for one in words if one), (kind, text)
-            called = ["forecast", "Nara"] if "tool_calls" in answer else []
-            assert all(one in text for one in called), (kind, text)
+            assert all(one in text for one in places(answer)), (kind, text)
 
 
 def test_most_templates_accept_most_conversations():
     """Else the test above would prove little."""
     accepted = sum(accepts(KNOWN[name], kind) for name in TEXT for kind in RAW)
-    assert accepted > 0.85 * len(TEXT) * len(RAW)
+    assert accepted > 0.7 * len(TEXT) * len(RAW)
 
 
 @pytest.mark.parametrize("name", PICTURES)
