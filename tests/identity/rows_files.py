@@ -9,6 +9,7 @@ from tests.identity.rows_config import put
 from tests.identity.table import (
     CHAT,
     END,
+    EXAMPLES,
     ORDERS,
     QUESTIONS,
     RUNS,
@@ -243,7 +244,6 @@ def _code(name: str, missing: frozenset[str]) -> Row:
     return Row(f"code of {name}", add_constant(f"scripts/{name}.py"), missing)
 
 
-EXAMPLES = frozenset({"examples:orders-tiny", "examples:chats-tiny"})
 FROM_CHAT = CHAT | SHARDS | tuned(*RUNS) | END
 EVERYTHING = {"models:tiny", "raw:orders", "raw:chats"} | QUESTIONS | FROM_CHAT | scored("tiny")
 

@@ -26,6 +26,7 @@ def rendered(*names: str) -> frozenset[str]:
     return frozenset(f"{stage}:{name}" for name in names for stage in ("shards", "examples"))
 
 
+EXAMPLES = frozenset({"examples:orders-tiny", "examples:chats-tiny"})
 SHARDS = rendered("orders-tiny", "chats-tiny")
 ORDERS = rendered("orders-tiny") | {"chat:orders"}
 CHATS = rendered("chats-tiny") | {"chat:chats"}
