@@ -39,10 +39,6 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("examples", "edge", "raw"): (("chat", "edge", "raw"),),
     ("examples", "edge", "chat"): (("shards", "edge", "chat"),),
     ("examples", "pins", ""): (("shards", "pins", ""),),
-    # A mapping that was null comes as the fields in it.
-    ("chat", "spec", "columns"): (("chat", "spec", "columns.prompt"),),
-    ("chat", "spec", "tags"): (("chat", "spec", "tags.user"),),
-    ("chat", "spec", "placeholders"): (("chat", "spec", "placeholders.name"),),
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
     # What a model card says is in the keys of what it speaks of.

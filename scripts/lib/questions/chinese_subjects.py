@@ -1,6 +1,6 @@
 """Which subject of CMMLU and of C-Eval belongs to which category.
 
-Sources: src/categories.py of CMMLU (Li et al., "CMMLU", 2023, https://arxiv.org/abs/2306.09212),
+Sources: the code of CMMLU (Li et al., "CMMLU", 2023, https://arxiv.org/abs/2306.09212),
 whose `China specific` overlaps the others and is left out; for C-Eval (Huang et al., "C-Eval",
 2023, https://arxiv.org/abs/2305.08322) LLaMA-Factory's evaluation/ceval/mapping.json.
 """
