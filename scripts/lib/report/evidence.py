@@ -9,10 +9,16 @@ from typing import Literal, TypedDict
 from markupsafe import Markup
 
 from scripts.lib.report.charts import loss_chart
-from scripts.lib.report.manifests import Facts, Manifest, ReportedCandidate, RowSummary, Spec
+from scripts.lib.report.manifests import (
+    Facts,
+    Manifest,
+    Manifests,
+    ReportedCandidate,
+    Spec,
+    facts_of,
+    users_of,
+)
 from scripts.lib.report.scores import Mark
-
-Manifests = Mapping[str, Manifest]
 
 _STAGES = {
     "models": "Fetch model",
@@ -41,21 +47,6 @@ class TrainingView(TypedDict):
     remedy: str
     settings: list[tuple[str, str]]
     chart: Markup | None
-
-
-class Counted(TypedDict):
-    """Heading -> count, and reason -> count, in words."""
-
-    what: str
-    counts: dict[str, str]
-    reasons: list[tuple[str, str]]
-
-
-class LedgerView(Counted):
-    """One dataset: what became of its rows or conversations."""
-
-    name: str
-    who: str
 
 
 class CheckView(TypedDict):
@@ -115,8 +106,8 @@ class CostView(TypedDict):
 def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
     """Return loss curve, verdict and settings of each adapter."""
     views: list[TrainingView] = []
-    for id_, who in _users(candidates, "adapters"):
-        facts = _facts(manifests, id_)
+    for id_, who in users_of(candidates, "adapters"):
+        facts = facts_of(manifests, id_)
         if "verdict" not in facts:
             continue
         verdict = facts["verdict"]
@@ -133,75 +124,6 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
             }
         )
     return views
-
-
-def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[LedgerView]:
-    """Return what became of each dataset's rows, and of its conversations under a template."""
-    views: list[LedgerView] = []
-    for id_, who in _users(candidates, "chat"):
-        if summary := _facts(manifests, id_).get("summary"):
-            splits = summary["splits"]
-            counts = {
-                "Rows": summary["rows"],
-                "Kept": summary["kept"],
-                "Fixed": summary["fixed"],
-                "Dropped": summary["dropped"],
-                "Train": splits.get("train", 0),
-                "Held out": splits.get("valid", 0),
-                "Test": splits.get("test", 0),
-            }
-            view = _counted("raw row", counts, summary["by_reason"])
-            view["reasons"] += _named(summary)
-            views.append({"name": manifests[id_]["slug"], "who": who, **view})
-    for id_, who in _users(candidates, "shards"):
-        if tokens := _facts(manifests, id_).get("tokens"):
-            dropped, rendered = tokens["dropped"], tokens["splits"].values()
-            too_long = dropped.get("too_long", 0)
-            counts = {
-                "Conversations": tokens["conversations"],
-                "Rendered": tokens["kept"],
-                "Turn by turn": tokens["turn_by_turn"],
-                "Dropped": sum(dropped.values()) - too_long,
-                "Too long": too_long,
-                "Rows": tokens["rows"],
-                "Cut": tokens["truncated"],
-                "Tokens": sum(split["tokens"] for split in rendered),
-                "Trained tokens": sum(split["trained_tokens"] for split in rendered),
-            }
-            lost_rows = {
-                f"one turn of several: {why}": n for why, n in tokens["rows_dropped"].items()
-            }
-            reasons = {**dropped, **lost_rows}
-            view = _counted("conversation in the chat template", counts, reasons)
-            if tokens["turn_by_turn"]:
-                view["counts"]["Tokens grew by"] = f"{tokens['growth']:.2f} times"
-            for given, count in tokens.get("template_arguments", {}).items():
-                view["counts"][f"Rendered with {given}"] = f"{count:,}"
-            views.append({"name": manifests[id_]["slug"], "who": who, **view})
-    return views
-
-
-def _facts(manifests: Manifests, id_: str) -> Facts:
-    return manifests[id_]["facts"] if id_ in manifests else {}
-
-
-def _counted(what: str, counts: Mapping[str, int], reasons: Mapping[str, int]) -> Counted:
-    return {
-        "what": what,
-        "counts": {heading: f"{count:,}" for heading, count in counts.items()},
-        "reasons": [(reason.replace("_", " "), f"{n:,}") for reason, n in reasons.items()],
-    }
-
-
-def _named(summary: RowSummary) -> Iterator[tuple[str, str]]:
-    """Yield what reasons are about and what to know, and the keys that were not used."""
-    for reason, note in summary.get("notes", {}).items():
-        yield f"on {reason.replace('_', ' ')}", note
-    for reason, names in summary.get("by_name", {}).items():
-        for name, count in names.items():
-            yield f"{reason.replace('_', ' ')}: {name}", f"{count:,}"
-    for key, count in summary.get("ignored_keys", {}).items():
-        yield f"ignored key: {key}", f"{count:,}"
 
 
 def contracts(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[FindingView]:
@@ -299,15 +221,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _users(candidates: Sequence[ReportedCandidate], stage: str) -> list[tuple[str, str]]:
-    """Return each artifact of a stage with the names of the candidates that share it."""
-    users: dict[str, list[str]] = {}
-    for candidate in candidates:
-        if stage in candidate.artifacts:
-            users.setdefault(candidate.artifacts[stage], []).append(candidate.name)
-    return [(id_, ", ".join(names)) for id_, names in users.items()]
-
-
 def _findings(
     candidates: Sequence[ReportedCandidate],
     manifests: Manifests,
@@ -316,8 +229,8 @@ def _findings(
     fact: Literal["contract", "proof"],
 ) -> list[FindingView]:
     views: list[FindingView] = []
-    for id_, who in _users(candidates, stage):
-        finding = _facts(manifests, id_).get(fact)
+    for id_, who in users_of(candidates, stage):
+        finding = facts_of(manifests, id_).get(fact)
         if finding is None:
             continue
         checks: list[CheckView] = [

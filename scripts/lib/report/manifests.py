@@ -1,6 +1,6 @@
 """What the report reads: candidates with their artifacts, and the manifests of these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
@@ -156,3 +156,21 @@ class Manifest(TypedDict):
     facts: Facts
     pins: dict[str, str]
     execution: Execution
+
+
+Manifests = Mapping[str, Manifest]
+"""Id of an artifact -> its manifest."""
+
+
+def facts_of(manifests: Manifests, id_: str) -> Facts:
+    """Return what a stage says of its work; nothing where its manifest is not there."""
+    return manifests[id_]["facts"] if id_ in manifests else {}
+
+
+def users_of(candidates: Sequence[ReportedCandidate], stage: str) -> list[tuple[str, str]]:
+    """Return each artifact of a stage with the names of the candidates that share it."""
+    users: dict[str, list[str]] = {}
+    for candidate in candidates:
+        if stage in candidate.artifacts:
+            users.setdefault(candidate.artifacts[stage], []).append(candidate.name)
+    return [(id_, ", ".join(names)) for id_, names in users.items()]

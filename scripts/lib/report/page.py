@@ -17,12 +17,12 @@ from scripts.lib.examples.page import token_style
 from scripts.lib.report.evidence import (
     contracts,
     costs,
-    ledgers,
     merge_proofs,
     provenance,
     total_time,
     trainings,
 )
+from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import Manifest, ReportedCandidate
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
 from scripts.lib.report.trained_on import trained_on

@@ -10,7 +10,7 @@ from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.tally import LISTED_NAMES, told
 from scripts.lib.errors import RecordError
-from scripts.lib.report.evidence import ledgers
+from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import ReportedCandidate
 
 DEFAULTS = {
