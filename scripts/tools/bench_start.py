@@ -12,6 +12,7 @@ Try it: make bench-start
 import argparse
 import json
 import os
+import runpy
 import shutil
 import statistics
 import subprocess
@@ -22,7 +23,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ class World:
                     if rule not in self.jobs or kind == "mmlu":
                         self.jobs[rule] = job
                     if (rule, kind) in found:
-                        import_module(f"scripts.{rule}").main(job.argv)
+                        sys.argv = [rule, *job.argv]
+                        runpy.run_module(f"scripts.{rule}", run_name="__main__")
                     else:
                         found[rule, kind] = self._run(rule, job)
 

@@ -56,7 +56,8 @@ def test_what_is_there_enters_neither_the_plan_nor_the_jobs(full: Path) -> None:
 
 
 def test_a_fresh_plan_has_as_few_edges_as_a_plain_snakefile(full: Path) -> None:
-    """Each job waits for a handful of others, and the comparison for one of each candidate."""
+    """Each job waits for a handful of others, the comparison for one of each candidate, and the
+    report for the examples of each dataset under each model."""
     fresh = full.with_name("fresh")
     graph = make_world(fresh, RUNS)
     dry_run(fresh, SNAKEFILE, jobs=jobs_of(graph))
@@ -65,6 +66,8 @@ def test_a_fresh_plan_has_as_few_edges_as_a_plain_snakefile(full: Path) -> None:
     for entry in plan.values():
         waits[entry["stage"]] = max(waits[entry["stage"]], len(entry["awaits"]))
     assert waits.pop("comparisons") == RUNS + 2
+    examples = sum(entry["stage"] == "examples" for entry in plan.values())
+    assert waits.pop("reports") == 1 + examples < RUNS
     assert max(waits.values()) <= 2
 
 

@@ -118,7 +118,7 @@ def _graph(config: Config, root: Path) -> Graph:
 def checking_modules(root: Path) -> list[Path]:
     """Return the modules that, with all they import, decide what remembered checks find."""
     kinds = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
-    return [*kinds, root / "scripts/lib/plan/prompts.py"]
+    return [*kinds, *(root / "scripts/lib/plan" / name for name in ("prompts.py", "row_files.py"))]
 
 
 def open_store() -> Store:

@@ -51,6 +51,7 @@ DECIDE_NO_BYTE_IN = {
 
 EXECUTES_OTHERS = {
     "confinement.py": "runs what a model wrote, which is none of the project's code",
+    "bench_start.py": "a command for people; it runs programs as `python -m` does",
     "start_meter.py": "a command for people; it runs a program as `python -m` does",
 }
 
