@@ -1,11 +1,13 @@
 """Chat templates of the kinds that models ship, small conversations, and what they train."""
 
 from scripts.lib.data.conversation import Conversation, Message
+from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.masking import loss_mask
 from scripts.lib.data.renderer import Renderer
 from scripts.lib.data.samples import SampleSpec, samples
 from scripts.lib.data.templates import Template
 from tests.tiny_model import CHATML as TINY_TEMPLATE
+from tests.workspace import write_rows
 
 GENERATION = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 # As SmolLM2's: a default system turn when there is none.
@@ -37,6 +39,27 @@ DROPS_SYSTEM = TINY_TEMPLATE.replace(
 ).replace("{% endfor %}", "{% endif %}{% endfor %}")
 FOREIGN = TINY_TEMPLATE.replace("<|im_start|>", "<|start|>").replace("<|im_end|>", "<|end|>")
 DOUBLE_BOS = "{{ bos_token }}" + TINY_TEMPLATE
+
+
+FORMAT = {
+    "format": "auto",
+    "system": None,
+    "valid_fraction": 0.0,
+    "test_fraction": 0.0,
+    "split_seed": 0,
+    "limit": None,
+}
+"""Fields of a FormatSpec that reads rows as they are and holds none out."""
+
+
+def format_held_out(folder, rows):
+    """Format *rows* as a test split beside one row of training; return the folder of chats."""
+    write_rows(folder / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
+    write_rows(folder / "raw/test.jsonl", rows)
+    out = folder / "chat"
+    out.mkdir()
+    format_chat(FormatSpec(**FORMAT), folder / "raw", out)
+    return out
 
 
 def renderer_of(tokenizer, text):

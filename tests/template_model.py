@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from scripts.lib.data.templates import MARKER
+from scripts.lib.data.control_tokens import written_tokens
 from tests.tiny_model import make_tiny_model
 
 
@@ -15,18 +15,17 @@ def shipped_template(name: str) -> str:
     return files("trl").joinpath("chat_templates", f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def make_template_model(folder: Path, template: str, end: str, *, width: int = 0) -> Path:
+def make_template_model(folder: Path, template: str, end: str) -> Path:
     """Write a tiny model whose tokenizer has the control tokens of *template*, which is its own.
 
     Args:
         folder: Where it goes.
         template: The Jinja text.
         end: The token that ends the model's texts.
-        width: Positions that it can read; 0 is the tiny model's own number.
     """
     make_tiny_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    markers = sorted({*MARKER.findall(template), end})
+    markers = sorted({*written_tokens(template), end})
     tokenizer.add_special_tokens({"additional_special_tokens": markers})
     tokenizer.eos_token = end
     tokenizer.chat_template = template
@@ -35,7 +34,5 @@ def make_template_model(folder: Path, template: str, end: str, *, width: int = 0
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
-    if width:
-        model.config.max_position_embeddings = width
     model.save_pretrained(folder)
     return folder

@@ -8,23 +8,12 @@ import pytest
 import yaml
 from transformers import AutoTokenizer
 
+from scripts.tools.template_outcomes import TOOL
 from tests.comparison_file import read_comparison
 from tests.template_model import make_template_model, shipped_template
 from tests.workspace import make_workspace, snakemake, write_rows
 
 END = {"deepseek_r1_distill": "<｜end▁of▁sentence｜>", "qwen3": "<|im_end|>"}
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Weather of a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "description": "City"}},
-            "required": ["city"],
-        },
-    },
-}
 
 
 def _rows() -> list[dict]:
@@ -47,7 +36,7 @@ def _rows() -> list[dict]:
                     {"role": "tool", "tool_call_id": "abcdefghi", "content": "12 C"},
                     {"role": "assistant", "content": "12 degrees."},
                 ],
-                "tools": [WEATHER],
+                "tools": [TOOL],
             }
         )
     return rows

@@ -14,16 +14,9 @@ import pytest
 from scripts.lib.data import records
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import RecordError
+from tests.chat_samples import FORMAT
 
 DATA = Path(__file__).parents[2] / "data" / "chat"
-DEFAULTS = {
-    "format": "auto",
-    "system": None,
-    "valid_fraction": 0.0,
-    "test_fraction": 0.0,
-    "split_seed": 0,
-    "limit": None,
-}
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def run(tmp_path):
                 shutil.copy(content, raw / file)
             else:
                 (raw / file).write_text("\n".join(map(json.dumps, content)), encoding="utf-8")
-        facts = format_chat(FormatSpec(**(DEFAULTS | settings)), raw, out)
+        facts = format_chat(FormatSpec(**(FORMAT | settings)), raw, out)
         tables = {path.stem: pq.read_table(path).to_pylist() for path in out.glob("*.parquet")}
         return facts, tables, out
 

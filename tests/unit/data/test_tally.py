@@ -12,15 +12,7 @@ from scripts.lib.data.tally import LISTED_NAMES, told
 from scripts.lib.errors import RecordError
 from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import ReportedCandidate
-
-DEFAULTS = {
-    "format": "auto",
-    "system": None,
-    "valid_fraction": 0.0,
-    "test_fraction": 0.0,
-    "split_seed": 0,
-    "limit": None,
-}
+from tests.chat_samples import FORMAT
 
 
 @pytest.fixture
@@ -36,7 +28,7 @@ def run(tmp_path):
             pq.write_table(rows, raw / "train.parquet")
         else:
             (raw / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        facts = format_chat(FormatSpec(**(DEFAULTS | settings)), raw, out)
+        facts = format_chat(FormatSpec(**(FORMAT | settings)), raw, out)
         assert json.loads((out / "summary.json").read_text()) == facts["summary"]
         tables = [
             pq.read_table(out / f"{name}.parquet").to_pylist() for name in ("train", "ledger")

@@ -140,22 +140,21 @@ def check(name, shape, spec, words):
 TEXT = [name for name in KNOWN if not wants_parts(renderer(name))]
 
 
-@pytest.mark.parametrize("name", TEXT)
-def test_what_is_trained_is_what_was_said_and_its_ends(name):
-    @settings(max_examples=6, **QUIET)
+def holds_for(name, examples):
+    @settings(max_examples=examples, **QUIET)
     @given(shapes(), SPECS, st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
     def holds(shape, spec, words):
         check(name, shape, spec, words)
 
     holds()
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_what_is_trained_is_what_was_said_and_its_ends(name):
+    holds_for(name, 6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEXT)
 def test_what_is_trained_is_what_was_said_and_its_ends_for_many_words(name):
-    @settings(max_examples=150, **QUIET)
-    @given(shapes(), SPECS, st.lists(WORDS, min_size=len(PROBES), max_size=len(PROBES)))
-    def holds(shape, spec, words):
-        check(name, shape, spec, words)
-
-    holds()
+    holds_for(name, 150)

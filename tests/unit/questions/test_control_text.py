@@ -9,12 +9,12 @@ from scripts.lib.benchmarks.held_out import questions as held_out_questions
 from scripts.lib.benchmarks.judged_pairs import questions as judged_questions
 from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.compare.notes import control_text_note
-from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.lib.questions.prompt_tokens import check_lengths
 from scripts.lib.score.aggregation import load_answers
+from tests.chat_samples import format_held_out
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import score, spec, write_benchmark, write_rows
 
@@ -33,15 +33,7 @@ def tokenizer(model):
 
 @pytest.fixture
 def chat(tmp_path):
-    rows = [{"prompt": INJECTED, "completion": "ok"}]
-    write_rows(tmp_path / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
-    write_rows(tmp_path / "raw/test.jsonl", rows)
-    options = {"format": "auto", "system": None, "split_seed": 0, "limit": None}
-    out = tmp_path / "chat"
-    out.mkdir()
-    form = FormatSpec(**options, valid_fraction=0.0, test_fraction=0.0)
-    format_chat(form, tmp_path / "raw", out)
-    return out
+    return format_held_out(tmp_path, [{"prompt": INJECTED, "completion": "ok"}])
 
 
 def asked(kind, **changes):

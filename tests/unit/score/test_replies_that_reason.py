@@ -6,14 +6,14 @@ from scripts.lib.benchmarks.exact_match.scores import Metric, grade
 from scripts.lib.benchmarks.held_out import questions as held_out_questions
 from scripts.lib.benchmarks.judged_pairs import questions as judged_questions
 from scripts.lib.benchmarks.judged_pairs.comparison import left_out_notes
-from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.lib.questions.question import Unasked
 from scripts.lib.questions.requests import GreedyAnswer
 from scripts.lib.score.reasoning import whole_turn, without_reasoning
+from tests.chat_samples import format_held_out
 from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.data.test_turns import CUTS_AND_OPENS
-from tests.unit.scoring_data import score, spec, write_rows
+from tests.unit.scoring_data import score, spec
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,7 @@ def tokenizer(tmp_path):
 
 def formatted(folder, answers):
     rows = [{"prompt": f"q{n}", "completion": a} for n, a in enumerate(answers)]
-    write_rows(folder / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
-    write_rows(folder / "raw/test.jsonl", rows)
-    options = {"format": "auto", "system": None, "split_seed": 0, "limit": None}
-    out = folder / "chat"
-    out.mkdir()
-    form = FormatSpec(**options, valid_fraction=0.0, test_fraction=0.0)
-    format_chat(form, folder / "raw", out)
-    return out
+    return format_held_out(folder, rows)
 
 
 def asked(kind, **changes):
