@@ -152,6 +152,8 @@ class World:
                         self.jobs[rule] = job
                     if (rule, kind) in found:
                         sys.argv = [rule, *job.argv]
+                        # runpy warns of a program that something here has imported.
+                        sys.modules.pop(f"scripts.{rule}", None)
                         runpy.run_module(f"scripts.{rule}", run_name="__main__")
                     else:
                         found[rule, kind] = self._run(rule, job)

@@ -12,8 +12,8 @@ import pytest
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.tools.tiny_model import make_tokenizer
+from tests.chat_samples import FORMAT
 from tests.ledger_check import faults
-from tests.unit.data.test_formatting import DEFAULTS
 
 ALPACA = [
     {"instruction": "Add.", "input": "1+1", "output": "2"},
@@ -41,7 +41,7 @@ def artifacts(file, folder, valid_fraction=0.0):
         one.mkdir()
     shutil.copy(file, raw / "train.json")
     placeholders = {"name": "Ada", "author": "the lab"}
-    settings = DEFAULTS | {"valid_fraction": valid_fraction, "placeholders": placeholders}
+    settings = FORMAT | {"valid_fraction": valid_fraction, "placeholders": placeholders}
     format_chat(FormatSpec(**settings), raw, chat)
     make_tokenizer().save_pretrained(model)
     spec = {"template": "chatml", "train_on": "assistant", "max_length_tokens": 20_000}

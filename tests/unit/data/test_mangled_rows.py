@@ -15,7 +15,7 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.tools.tiny_model import make_tokenizer
-from tests.unit.data.test_formatting import DEFAULTS
+from tests.chat_samples import FORMAT
 from tests.unit.data.test_turns import CUTS_AND_OPENS, WRITES
 
 QUIET = {
@@ -221,7 +221,7 @@ def account(raw, folder):
     (folder / "raw" / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     chat = folder / "chat"
     chat.mkdir()
-    facts = format_chat(FormatSpec(**DEFAULTS), folder / "raw", chat)
+    facts = format_chat(FormatSpec(**FORMAT), folder / "raw", chat)
     ledger = pq.read_table(chat / "ledger.parquet").to_pylist()
     assert [line["row"] for line in ledger] == list(range(len(lines)))
     for line in ledger:
