@@ -6,7 +6,7 @@ import pytest
 from peft import LoraConfig
 from pydantic import TypeAdapter, ValidationError
 
-from scripts.lib.config.runs import Lora
+from scripts.lib.config.lora import Lora
 from scripts.lib.lora import INITS, REPEATABLE_INITS, Bias, changes_base
 from scripts.lib.merge.adapter import BASE_CHANGING_INITS
 

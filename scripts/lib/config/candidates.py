@@ -18,8 +18,9 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
+from scripts.lib.config.lora import Lora
 from scripts.lib.config.problems import Problem, is_unknown
-from scripts.lib.config.runs import Lora, Publish, Run
+from scripts.lib.config.runs import Publish, Run
 from scripts.lib.lora import changes_base
 
 Method = Literal[

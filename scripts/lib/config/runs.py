@@ -3,97 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from scripts.lib.config.fields import (
     TEMPLATES,
     Factor,
     Flag,
     HubName,
-    Number,
-    PartFraction,
-    Positive,
-    PositiveNumber,
-    Seed,
     Settings,
     TemplateChoice,
     Text,
     group,
     setting,
 )
+from scripts.lib.config.lora import Lora
+from scripts.lib.config.training import Training
 from scripts.lib.data.conversation import PlainAnswers, TrainOn, Turns
-from scripts.lib.lora import Bias, Init
-
-
-def _sorted_modules(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Sort module names: their order changes nothing, so it must not change the identity."""
-    return value if isinstance(value, str) else tuple(sorted(set(value)))
-
-
-TargetModules = Annotated[
-    Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)],
-    AfterValidator(_sorted_modules),
-]
-
-
-class Lora(Settings):
-    """The shape of the adapter."""
-
-    r: Positive = setting("Rank.", "identity", 16)
-    alpha: Positive = setting("Scale; the update is multiplied by alpha / r.", "identity", 32)
-    dropout: PartFraction = setting("Dropout before the adapter.", "identity", 0.05)
-    bias: Bias = setting("Biases to train.", "identity", "none")
-    target_modules: TargetModules = setting(
-        "Layers that get an adapter; `all-linear` is every linear layer but the output.",
-        "identity",
-        "all-linear",
-        allowed="`all-linear`, or a list of module names",
-    )
-    use_rslora: Flag = setting("Scale by alpha / sqrt(r) instead (rsLoRA).", "identity", False)
-    use_dora: Flag = setting("Train the magnitudes of the weights too (DoRA).", "identity", False)
-    init: Init = setting(
-        "First weights of the adapter; true is PEFT's own choice.", "identity", True
-    )
-
-
-class Training(Settings):
-    """How the adapter is trained."""
-
-    epochs: PositiveNumber = setting("Passes over the training rows.", "identity", 1.0)
-    max_steps: Positive | None = setting(
-        "Stop after so many optimiser steps, whatever `epochs` says.", "identity", None
-    )
-    learning_rate: PositiveNumber = setting("Highest learning rate.", "identity", 2e-4)
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt"] = (
-        setting("Course of the learning rate.", "identity", "cosine")
-    )
-    warmup_ratio: PartFraction = setting(
-        "Share of the steps in which the learning rate rises; `constant` has none.",
-        "identity",
-        0.03,
-    )
-    weight_decay: Number = setting("Weight decay.", "identity", 0.0)
-    max_grad_norm: Number = setting("Clip gradients to this norm; 0 is never.", "identity", 1.0)
-    batch_size: Positive = setting(
-        "Sequences in an optimiser step, over all devices together.", "identity", 8
-    )
-    packing: Flag = setting(
-        "Put several conversations into one sequence; none sees another.", "identity", True
-    )
-    max_length_tokens: Positive = setting("Longest sequence, in tokens.", "identity", 1024)
-    eval_every_steps: Positive | None = setting(
-        "Measure the loss on held-out rows so often; null is once an epoch.", "identity", None
-    )
-    early_stopping_patience: Positive | None = setting(
-        "Stop after so many measurements without a lower held-out loss.", "identity", None
-    )
-    seed: Seed = setting("Seed of adapter, order and dropout.", "identity", 42)
-    dtype: Literal["bfloat16", "float32"] = setting(
-        "Precision of the base model while training; a processor that cannot compute in bfloat16"
-        " rounds the weights to it and computes in float32.",
-        "identity",
-        "bfloat16",
-    )
 
 
 class Publish(Settings):

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from scripts.lib.train.trainer import LOSSES
+from scripts.lib.train.callbacks import LOSSES
 
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
 

@@ -1,29 +1,18 @@
-"""TRL's trainer as Tunesmith drives it: exact losses, checkpoints that resume, plain log lines."""
+"""TRL's trainer as Tunesmith drives it: exact losses, and checkpoints that are whole or none."""
 
 import math
 import shutil
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
 from scripts.lib.train.shards import IGNORED
 
 COMPLETE = "complete"  # written last into a checkpoint; one without it was cut short
-LOSSES = ("loss", "valid_loss")
-PROGRESS_SECONDS = 5.0  # a log file is read by people: one line now and then
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
@@ -110,137 +99,3 @@ def last_checkpoint(scratch: Path) -> Path | None:
         else:
             shutil.rmtree(folder, ignore_errors=True)  # another process may be at it
     return found[max(found)] if found else None
-
-
-class StopRequest:
-    """Whether the job was asked to end (SIGTERM): set by the handler, read between steps."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGTERM as a request inside the block; only a main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, self._note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    def _note(self, *_: object) -> None:
-        self.received = True
-
-
-class Keeper(TrainerCallback):  # type: ignore[misc]
-    """Saves checkpoints by the clock and on request, and stops a run whose loss is no number."""
-
-    def __init__(self, stop: StopRequest, checkpoint_seconds: float) -> None:
-        self._stop = stop
-        self._seconds = checkpoint_seconds
-        self._saved = time.monotonic()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Decide on the first process, for all: clocks and signals differ between them."""
-        due = time.monotonic() - self._saved >= self._seconds
-        save, stop = broadcast_object_list([due, self._stop.received])
-        if save or stop:
-            control.should_save = True
-            self._saved = time.monotonic()
-        if stop:
-            control.should_training_stop = True
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Stop at a loss that is no number: further steps can only waste time."""
-        if any(not math.isfinite(state.log_history[-1].get(k, 0.0)) for k in LOSSES):
-            control.should_training_stop = True
-
-
-class BestKeeper(TrainerCallback):  # type: ignore[misc]
-    """Early stopping: keeps the adapter with the lowest valid loss, and stops without patience."""
-
-    def __init__(self, scratch: Path, patience: int) -> None:
-        self._scratch = scratch
-        self._patience = patience
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Compare this evaluation with those before it; the history survives a resume."""
-        points = held_out(state)
-        if not points:
-            return
-        best = min(range(len(points)), key=lambda index: points[index][1])
-        if best == len(points) - 1 and state.is_world_process_zero:
-            target = self._file(state.global_step)
-            part = target.with_suffix(".part")
-            save_file(get_peft_model_state_dict(kwargs["model"], save_embedding_layers=False), part)
-            part.replace(target)
-        if len(points) - 1 - best >= self._patience:
-            control.should_training_stop = True
-
-    def restore(self, model: torch.nn.Module, state: TrainerState) -> int:
-        """Put the best adapter back into *model* and return its step."""
-        step = min(held_out(state), key=lambda point: point[1])[0]
-        set_peft_model_state_dict(model, load_file(self._file(step)))
-        return step
-
-    def _file(self, step: int) -> Path:
-        return self._scratch / f"best-{step}.safetensors"
-
-
-def held_out(state: TrainerState) -> list[tuple[int, float]]:
-    """Return (step, valid loss) of the evaluations so far; the untrained step 0 is no candidate."""
-    return [
-        (entry["step"], entry["valid_loss"])
-        for entry in state.log_history
-        if "valid_loss" in entry and entry["step"] > 0 and math.isfinite(entry["valid_loss"])
-    ]
-
-
-class Progress(TrainerCallback):  # type: ignore[misc]
-    """Prints step, loss and the time that is left to stderr, a line at a time."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-        self._first_step = 0
-        self._printed = -math.inf
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Start the clock that the estimate rests on."""
-        self._begun, self._first_step = time.monotonic(), state.global_step
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Print evaluations and the last step always, other steps every PROGRESS_SECONDS."""
-        entry, now = state.log_history[-1], time.monotonic()
-        shown = [f"{k.replace('_', ' ')} {entry[k]:.4f}" for k in LOSSES if k in entry]
-        last = state.global_step >= state.max_steps
-        quiet = "loss" in entry and not last and now - self._printed < PROGRESS_SECONDS
-        if not shown or quiet or not state.is_world_process_zero:
-            return
-        self._printed = now
-        done = state.global_step - self._first_step
-        left = (now - self._begun) / done * (state.max_steps - state.global_step) if done else None
-        rest = "" if left is None else f", about {_duration(left)} left"
-        say(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}{rest}")
-
-
-def say(text: str) -> None:
-    """Print one line to stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

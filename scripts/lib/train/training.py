@@ -8,7 +8,6 @@ within each conversation as well 155.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,21 +24,30 @@ from transformers import (
     PrinterCallback,
     TrainerCallback,
 )
-from trl import SFTConfig
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.lora import PROMPTS_FILE, changes_base
 from scripts.lib.out_of_memory import until_it_fits
+from scripts.lib.train.arguments import training_arguments
+from scripts.lib.train.callbacks import (
+    BestKeeper,
+    Keeper,
+    Progress,
+    StopRequest,
+    held_out,
+    say,
+)
 from scripts.lib.train.launch import (
     check_batch,
     default_micro_batch,
     smaller_micro_batch,
     world_size,
 )
+from scripts.lib.train.lora_config import lora_config
 from scripts.lib.train.loss_verdict import assess_losses
-from scripts.lib.train.model import arithmetic, load_base, lora_config
+from scripts.lib.train.model import arithmetic, load_base
 from scripts.lib.train.new_tokens import give_rows
 from scripts.lib.train.output import save_adapter, thin
 from scripts.lib.train.shards import (
@@ -53,16 +61,7 @@ from scripts.lib.train.shards import (
     shard_files,
 )
 from scripts.lib.train.spec import TrainSpec, check_spec
-from scripts.lib.train.trainer import (
-    BestKeeper,
-    Keeper,
-    Progress,
-    StopRequest,
-    Trainer,
-    held_out,
-    last_checkpoint,
-    say,
-)
+from scripts.lib.train.trainer import Trainer, last_checkpoint
 
 CHECKPOINT_SECONDS = 300.0  # what a killed job loses at most
 
@@ -185,7 +184,14 @@ def _fit(
         TrainingError: If the job was told to end; a checkpoint is then in *scratch*.
     """
     checkpoint = last_checkpoint(scratch)
-    arguments = _arguments(spec, data, scratch, micro_batch, resumed=checkpoint is not None)
+    arguments = training_arguments(
+        spec.training,
+        scratch,
+        micro_batch,
+        train_rows=len(data.train),
+        evaluated=data.valid is not None,
+        resumed=checkpoint is not None,
+    )
     stop = StopRequest()
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if spec.training.early_stopping_patience is not None:
@@ -220,50 +226,6 @@ def _fit(
             f" checkpoint is in {scratch}; the next start goes on from there."
         )
     return trainer
-
-
-def _arguments(
-    spec: TrainSpec, data: _Data, scratch: Path, micro_batch: int, *, resumed: bool
-) -> SFTConfig:
-    loop, device = spec.training, compute_device()
-    per_epoch = math.ceil(len(data.train) / loop.batch_size)
-    return SFTConfig(
-        output_dir=str(scratch),
-        num_train_epochs=loop.epochs,
-        max_steps=loop.max_steps or -1,
-        learning_rate=loop.learning_rate,
-        lr_scheduler_type=loop.scheduler,
-        # transformers reads a number below 1 as the part of all steps.
-        warmup_steps=loop.warmup_ratio,
-        weight_decay=loop.weight_decay,
-        max_grad_norm=loop.max_grad_norm,
-        per_device_train_batch_size=micro_batch,
-        per_device_eval_batch_size=micro_batch,
-        gradient_accumulation_steps=loop.batch_size // (micro_batch * world_size()),
-        # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it.
-        packing=loop.packing,
-        padding_free=loop.packing or device == "cpu",
-        max_length=loop.max_length_tokens if loop.packing else None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        eval_strategy="steps" if data.valid else "no",
-        # Evaluations belong to steps, epochs' ends too: one after a checkpoint at the same step
-        # would be lost by a resume.
-        eval_steps=loop.eval_every_steps or per_epoch,
-        eval_on_start=data.valid is not None and not resumed,
-        save_strategy="no",
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        seed=loop.seed,
-        use_cpu=device == "cpu",
-        # Autocast only where it is cheap; on a CPU PEFT's own casts do.
-        bf16=device == "cuda" and loop.dtype == "bfloat16",
-        activation_checkpointing=device == "cuda",
-        dataloader_pin_memory=device == "cuda",
-        ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
-        report_to=[],
-        disable_tqdm=True,
-    )
 
 
 def _write(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from scripts.lib.train.model import SEGMENT_FAMILIES, SEGMENTS, choose_attention
+from scripts.lib.train.attention import SEGMENT_FAMILIES, SEGMENTS, choose_attention
 
 LENGTHS = [5, 1, 9, 3]
 

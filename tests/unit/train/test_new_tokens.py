@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts.lib.errors import TrainingError
 from scripts.lib.merge.unmerged import put_on
-from scripts.lib.train.model import lora_config
+from scripts.lib.train.callbacks import Keeper
+from scripts.lib.train.lora_config import lora_config
 from scripts.lib.train.new_tokens import NOISE, give_rows
 from scripts.lib.train.training import train_adapter
 from tests.base_model import make_base_model, make_base_shards
@@ -85,8 +86,6 @@ def test_a_tokenizer_that_was_larger_than_its_model_gets_all_its_rows(base):
 
 @pytest.mark.parametrize("init", [True, "pissa"])
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, init, monkeypatch):
-    from scripts.lib.train import trainer
-
     base = make_base_model(tmp_path / "base")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -100,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, init, monkeypatch):
         control.should_save = control.should_training_stop = state.global_step == 2
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer.Keeper, "on_step_end", stop_at_two)
+        patched.setattr(Keeper, "on_step_end", stop_at_two)
         lost = tmp_path / "killed" / "lost"
         lost.mkdir()
         train_adapter(spec, base, shards, lost, scratch=scratch, threads=1)

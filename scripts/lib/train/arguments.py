@@ -1,0 +1,64 @@
+"""How long, how fast and on what is trained, in the terms of TRL's trainer."""
+
+import math
+from pathlib import Path
+
+from trl import SFTConfig
+
+from scripts.lib.device import compute_device
+from scripts.lib.train.launch import world_size
+from scripts.lib.train.spec import LoopSpec
+
+
+def training_arguments(
+    loop: LoopSpec, out: Path, micro_batch: int, *, train_rows: int, evaluated: bool, resumed: bool
+) -> SFTConfig:
+    """Return what TRL's trainer is told.
+
+    Args:
+        loop: How long, how fast and on what is trained.
+        out: Folder for checkpoints.
+        micro_batch: Sequences per forward pass and process.
+        train_rows: Sequences of the train split, packed where the loop says so.
+        evaluated: Whether there are held-out rows.
+        resumed: Whether it goes on from a checkpoint.
+    """
+    device = compute_device()
+    per_epoch = math.ceil(train_rows / loop.batch_size)
+    return SFTConfig(
+        output_dir=str(out),
+        num_train_epochs=loop.epochs,
+        max_steps=loop.max_steps or -1,
+        learning_rate=loop.learning_rate,
+        lr_scheduler_type=loop.scheduler,
+        # transformers reads a number below 1 as the part of all steps.
+        warmup_steps=loop.warmup_ratio,
+        weight_decay=loop.weight_decay,
+        max_grad_norm=loop.max_grad_norm,
+        per_device_train_batch_size=micro_batch,
+        per_device_eval_batch_size=micro_batch,
+        gradient_accumulation_steps=loop.batch_size // (micro_batch * world_size()),
+        # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it.
+        packing=loop.packing,
+        padding_free=loop.packing or device == "cpu",
+        max_length=loop.max_length_tokens if loop.packing else None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        eval_strategy="steps" if evaluated else "no",
+        # Evaluations belong to steps, epochs' ends too: one after a checkpoint at the same step
+        # would be lost by a resume.
+        eval_steps=loop.eval_every_steps or per_epoch,
+        eval_on_start=evaluated and not resumed,
+        save_strategy="no",
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        seed=loop.seed,
+        use_cpu=device == "cpu",
+        # Autocast only where it is cheap; on a CPU PEFT's own casts do.
+        bf16=device == "cuda" and loop.dtype == "bfloat16",
+        activation_checkpointing=device == "cuda",
+        dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
+        report_to=[],
+        disable_tqdm=True,
+    )
