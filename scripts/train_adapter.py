@@ -15,8 +15,8 @@ from typing import Any
 from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
 from scripts.lib.train.launch import slurm_ranks
+from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
-from scripts.lib.train.training import train_adapter
 
 
 def work(job: Job) -> dict[str, Any]:

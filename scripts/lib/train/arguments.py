@@ -11,7 +11,14 @@ from scripts.lib.train.spec import LoopSpec
 
 
 def training_arguments(
-    loop: LoopSpec, out: Path, micro_batch: int, *, train_rows: int, evaluated: bool, resumed: bool
+    loop: LoopSpec,
+    out: Path,
+    micro_batch: int,
+    *,
+    train_rows: int,
+    evaluated: bool,
+    resumed: bool,
+    autocast: bool,
 ) -> SFTConfig:
     """Return what TRL's trainer is told.
 
@@ -22,6 +29,7 @@ def training_arguments(
         train_rows: Sequences of the train split, packed where the loop says so.
         evaluated: Whether there are held-out rows.
         resumed: Whether it goes on from a checkpoint.
+        autocast: Whether weights of float32 are computed with in bfloat16.
     """
     device = compute_device()
     per_epoch = math.ceil(train_rows / loop.batch_size)
@@ -54,8 +62,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         seed=loop.seed,
         use_cpu=device == "cpu",
-        # Autocast only where it is cheap; on a CPU PEFT's own casts do.
-        bf16=device == "cuda" and loop.dtype == "bfloat16",
+        bf16=autocast,
         activation_checkpointing=device == "cuda",
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,  # each adapter weight takes part in each step

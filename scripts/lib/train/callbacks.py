@@ -1,4 +1,4 @@
-"""What watches a training: checkpoints by the clock, the best adapter, progress, SIGTERM."""
+"""What watches a training: checkpoints by the clock, the best weights, progress, SIGTERM."""
 
 import math
 import signal
@@ -10,11 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import broadcast_object_list
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from scripts.lib.train.tuning import Tuning
 
 LOSSES = ("loss", "valid_loss")
 PROGRESS_SECONDS = 5.0  # a log file is read by people: one line now and then
@@ -71,11 +77,11 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
 
 class BestKeeper(TrainerCallback):  # type: ignore[misc]
-    """Early stopping: keeps the adapter with the lowest valid loss, and stops without patience."""
+    """Early stopping: keeps what has the lowest valid loss, and stops when patience is over."""
 
-    def __init__(self, scratch: Path, patience: int) -> None:
+    def __init__(self, scratch: Path, tuning: Tuning) -> None:
         self._scratch = scratch
-        self._patience = patience
+        self._tuning = tuning
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -88,15 +94,16 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         if best == len(points) - 1 and state.is_world_process_zero:
             target = self._file(state.global_step)
             part = target.with_suffix(".part")
-            save_file(get_peft_model_state_dict(kwargs["model"], save_embedding_layers=False), part)
+            save_file(self._tuning.kept(kwargs["model"]), part)
             part.replace(target)
-        if len(points) - 1 - best >= self._patience:
+        patience = self._tuning.loop.early_stopping_patience
+        if patience is not None and len(points) - 1 - best >= patience:
             control.should_training_stop = True
 
-    def restore(self, model: torch.nn.Module, state: TrainerState) -> int:
-        """Put the best adapter back into *model* and return its step."""
+    def restore(self, model: PreTrainedModel, state: TrainerState) -> int:
+        """Put the best weights back into *model* and return their step."""
         step = min(held_out(state), key=lambda point: point[1])[0]
-        set_peft_model_state_dict(model, load_file(self._file(step)))
+        self._tuning.put_back(model, load_file(self._file(step)))
         return step
 
     def _file(self, step: int) -> Path:

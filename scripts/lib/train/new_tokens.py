@@ -41,6 +41,24 @@ def give_rows(
     """
     if not tokens:
         return {}
+    _check(model, spec, _layers(model))
+    return start_rows(model, spec.training.seed, tokens, known)
+
+
+def start_rows(
+    model: PreTrainedModel, seed: int, tokens: Sequence[int], known: int
+) -> dict[str, list[int]]:
+    """Do what `give_rows` says for a model whose rows can all be trained.
+
+    Args:
+        model: The base, loaded.
+        seed: Draws the noise.
+        tokens: Ids of the new tokens, one at least.
+        known: Ids of the tokenizer; rows behind them are spare.
+
+    Returns:
+        Layer -> ids.
+    """
     rows, needed = _layers(model)[0][1].weight.shape[0], max(tokens) + 1
     if needed > rows:
         # Rows that a tokenizer larger than its model lacked are trained with the new ones.
@@ -48,8 +66,7 @@ def give_rows(
         model.resize_token_embeddings(needed, mean_resizing=False)
     trained = sorted(set(tokens))
     layers = _layers(model)
-    _check(model, spec, layers)
-    noise = torch.Generator().manual_seed(spec.training.seed)
+    noise = torch.Generator().manual_seed(seed)
     for _, layer in layers:
         weight = layer.weight.data
         start = _start(weight[: min(rows, known)], trained, noise)

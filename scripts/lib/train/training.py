@@ -1,6 +1,6 @@
-"""Fine-tune one LoRA adapter on rendered shards; a run can be stopped, and goes on from there.
+"""The flow of a fine-tune on rendered shards: it can be stopped, and goes on from there.
 
-    train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=None)
+    fine_tune(tuning, model, shards, out, scratch=scratch, threads=8, micro_batch=None)
 
 The recipe (measured on SmolLM2-135M, 2 cores, packed rows of 1,024 tokens, tokens per CPU second):
 TRL's own step in bfloat16 85; with the loss over labelled positions only 110; with attention
@@ -28,7 +28,6 @@ from transformers import (
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
-from scripts.lib.lora import PROMPTS_FILE, changes_base
 from scripts.lib.out_of_memory import until_it_fits
 from scripts.lib.train.arguments import training_arguments
 from scripts.lib.train.callbacks import (
@@ -45,11 +44,8 @@ from scripts.lib.train.launch import (
     smaller_micro_batch,
     world_size,
 )
-from scripts.lib.train.lora_config import lora_config
 from scripts.lib.train.loss_verdict import assess_losses
-from scripts.lib.train.model import arithmetic, load_base
-from scripts.lib.train.new_tokens import give_rows
-from scripts.lib.train.output import save_adapter, thin
+from scripts.lib.train.output import thin
 from scripts.lib.train.shards import (
     ShardFacts,
     check_facts,
@@ -60,14 +56,15 @@ from scripts.lib.train.shards import (
     read_prompts,
     shard_files,
 )
-from scripts.lib.train.spec import TrainSpec, check_spec
+from scripts.lib.train.spec import LoopSpec
 from scripts.lib.train.trainer import Trainer, last_checkpoint
+from scripts.lib.train.tuning import Tuning
 
 CHECKPOINT_SECONDS = 300.0  # what a killed job loses at most
 
 
-def train_adapter(
-    spec: TrainSpec,
+def fine_tune(
+    tuning: Tuning,
     model: Path,
     shards: Path,
     out: Path,
@@ -77,12 +74,12 @@ def train_adapter(
     micro_batch: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict[str, Any]:
-    """Train one adapter and write it, its history and its verdict to *out*.
+    """Tune a model and write the result, its history and its verdict to *out*.
 
     A run that was killed goes on from its last checkpoint in *scratch*, to the same bytes.
 
     Args:
-        spec: What to train.
+        tuning: What is trained, and how.
         model: Folder of the base model.
         shards: Folder of rendered shards, with `tokenizer/`.
         out: Empty folder for the results.
@@ -103,21 +100,20 @@ def train_adapter(
     torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    check_spec(spec)
-    per_process = spec.training.batch_size // world_size()
-    size = micro_batch or default_micro_batch(
-        spec.training.max_length_tokens, per_process, compute_device()
-    )
-    check_batch(spec.training.batch_size, size)
-    if arithmetic(spec) != spec.training.dtype:
-        say(f"this processor cannot compute in {spec.training.dtype}: {arithmetic(spec)} is used")
-    data = _load_data(spec, model, shards, scratch)
+    tuning.check(model, scratch)
+    loop = tuning.loop
+    per_process = loop.batch_size // world_size()
+    size = micro_batch or default_micro_batch(loop.max_length_tokens, per_process, compute_device())
+    check_batch(loop.batch_size, size)
+    if tuning.arithmetic != loop.dtype:
+        say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
+    data = _load_data(loop, model, shards, scratch)
     trainer, _ = until_it_fits(
-        lambda size: _fit(spec, model, shards, data, scratch, size, checkpoint_seconds),
+        lambda size: _fit(tuning, model, shards, data, scratch, size, checkpoint_seconds),
         size,
         partial(_smaller, per_process),
     )
-    return _write(spec, trainer, model, shards, data, scratch, out)
+    return _write(tuning, trainer, model, shards, data, scratch, out)
 
 
 def _smaller(per_process: int, size: int, cause: str) -> int:
@@ -141,18 +137,18 @@ class _Data:
     new_tokens: dict[str, int]
 
 
-def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Data:
+def _load_data(loop: LoopSpec, model: Path, shards: Path, scratch: Path) -> _Data:
     """Check and load the shards; packed where the spec says so."""
     train_files, valid_files = shard_files(shards, "train"), shard_files(shards, "valid")
     facts = read_facts(train_files)
     rows = AutoConfig.from_pretrained(model).get_text_config().vocab_size
     new_tokens = read_new_tokens(shards)
     vocabulary = max(rows, *(id_ + 1 for id_ in new_tokens.values()), 0)
-    check_facts(facts, shards, spec.training.max_length_tokens, vocabulary)
+    check_facts(facts, shards, loop.max_length_tokens, vocabulary)
     if new_tokens:
         told = ", ".join(f"{token} {id_}" for token, id_ in new_tokens.items())
         say(f"new to the model, whose embedding has {rows} rows: {told}; their rows are trained")
-    if spec.training.early_stopping_patience is not None and not valid_files:
+    if loop.early_stopping_patience is not None and not valid_files:
         raise TrainingError(
             f"{shards} has no valid split, which early_stopping_patience watches. Set"
             " valid_fraction for the dataset, or early_stopping_patience: null."
@@ -161,8 +157,8 @@ def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Da
     with PartialState().main_process_first():
         train = load_shards(train_files, cache)
         valid = load_shards(valid_files, cache) if valid_files else None
-        if spec.training.packing:
-            train = pack(train, spec.training.max_length_tokens)
+        if loop.packing:
+            train = pack(train, loop.max_length_tokens)
     prompts = read_prompts(valid_files or train_files)
     return _Data(
         train=train, valid=valid or None, facts=facts, prompts=prompts, new_tokens=new_tokens
@@ -170,7 +166,7 @@ def _load_data(spec: TrainSpec, model: Path, shards: Path, scratch: Path) -> _Da
 
 
 def _fit(
-    spec: TrainSpec,
+    tuning: Tuning,
     model: Path,
     shards: Path,
     data: _Data,
@@ -185,36 +181,33 @@ def _fit(
     """
     checkpoint = last_checkpoint(scratch)
     arguments = training_arguments(
-        spec.training,
+        tuning.loop,
         scratch,
         micro_batch,
         train_rows=len(data.train),
         evaluated=data.valid is not None,
         resumed=checkpoint is not None,
+        autocast=tuning.autocast,
     )
     stop = StopRequest()
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
-    if spec.training.early_stopping_patience is not None:
-        callbacks.append(BestKeeper(scratch, spec.training.early_stopping_patience))
+    if tuning.loop.early_stopping_patience is not None:
+        callbacks.append(BestKeeper(scratch, tuning))
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
-    base = load_base(spec, model)
+    base = tuning.load(model)
     known = max(tokenizer.get_vocab().values()) + 1
-    rows = give_rows(base, spec, list(data.new_tokens.values()), known)
+    adapter = tuning.adapter(base, list(data.new_tokens.values()), known)
     trainer = Trainer(
         model=base,
         args=arguments,
         train_dataset=data.train,
         eval_dataset=data.valid,
         processing_class=tokenizer,
-        peft_config=lora_config(spec, rows),
+        peft_config=adapter,
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
-    save = partial(trainer.model.save_pretrained, save_embedding_layers=False)
-    trainer.model.save_pretrained = save
-    if changes_base(spec.lora.init):
-        trainer.model.save_pretrained(scratch / "initial")
+    tuning.begin(trainer.model, scratch)
     if checkpoint:
         say(f"going on from {checkpoint.name}")
     with stop.listening():
@@ -229,7 +222,7 @@ def _fit(
 
 
 def _write(
-    spec: TrainSpec,
+    tuning: Tuning,
     trainer: Trainer,
     model: Path,
     shards: Path,
@@ -240,21 +233,18 @@ def _write(
     """Write the files of the artifact and return its facts."""
     state = trainer.state
     kept_step = state.global_step
-    if spec.training.early_stopping_patience is not None and held_out(state):
-        best = BestKeeper(scratch, spec.training.early_stopping_patience)
-        kept_step = best.restore(trainer.model, state)
+    if tuning.loop.early_stopping_patience is not None and held_out(state):
+        kept_step = BestKeeper(scratch, tuning).restore(trainer.model, state)
     if trainer.is_world_process_zero():
-        initial = scratch / "initial" if changes_base(spec.lora.init) else None
-        save_adapter(trainer.model, model.name, out, initial)
         copy_files(files_below(shards / "tokenizer"), out)
+        tuning.save(trainer.model, model, scratch, out, data.prompts)
     history = thin(state.log_history)
-    # An early stop keeps an earlier adapter: what came after it says nothing about it.
+    # An early stop keeps an earlier model: what came after it says nothing about it.
     verdict = assess_losses([event for event in history if event["step"] <= kept_step])
     if trainer.is_world_process_zero():
         lines = [json.dumps(event, allow_nan=False) for event in history]
         (out / "history.jsonl").write_text("\n".join(lines) + "\n")
         (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
-        (out / PROMPTS_FILE).write_text(json.dumps(data.prompts) + "\n")
         say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
     return {
         "history": history,
@@ -267,5 +257,5 @@ def _write(
         "valid_rows": len(data.valid) if data.valid else 0,
         "train_tokens": data.facts.tokens,
         "trained_tokens": data.facts.trained_tokens,
-        "arithmetic": arithmetic(spec),
+        "arithmetic": tuning.arithmetic,
     }

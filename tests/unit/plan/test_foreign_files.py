@@ -23,7 +23,7 @@ from scripts.lib.files import (
 from scripts.lib.merge.combining import combine_adapters
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proving import prove_merge
-from scripts.lib.train.training import train_adapter
+from scripts.lib.train.lora_tuning import train_adapter
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import make_tiny_shards
 from tests.unit.jobs.test_publishing import TOKEN, folder, world  # noqa: F401  fixtures

@@ -20,8 +20,9 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
 from scripts.lib.train.launch import smaller_micro_batch
+from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.output import thin
-from scripts.lib.train.training import TrainSpec, train_adapter
+from scripts.lib.train.spec import TrainSpec
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
 
@@ -242,7 +243,7 @@ RESUMED = {"dropout": 0.1, "epochs": 5, "eval_every_steps": 5}
 KILLED = """
 import sys
 from pathlib import Path
-from scripts.lib.train.training import train_adapter
+from scripts.lib.train.lora_tuning import train_adapter
 from tests.unit.train.test_training import RESUMED, make_spec
 model, shards, out, scratch = map(Path, sys.argv[1:])
 spec = make_spec(**RESUMED)

@@ -1,0 +1,106 @@
+"""Fine-tune a LoRA adapter on a frozen base.
+
+train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=None)
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import PreTrainedModel
+
+from scripts.lib.device import compute_device
+from scripts.lib.lora import PROMPTS_FILE, changes_base
+from scripts.lib.train.lora_config import lora_config
+from scripts.lib.train.model import arithmetic, load_base
+from scripts.lib.train.new_tokens import give_rows
+from scripts.lib.train.output import save_adapter
+from scripts.lib.train.spec import LoopSpec, TrainSpec, check_spec
+from scripts.lib.train.training import fine_tune
+
+
+def train_adapter(
+    spec: TrainSpec, model: Path, shards: Path, out: Path, **execution: Any
+) -> dict[str, Any]:
+    """Train one adapter and write it, its history and its verdict to *out*; see `fine_tune`.
+
+    Args:
+        spec: What to train.
+        model: Folder of the base model.
+        shards: Folder of rendered shards, with `tokenizer/`.
+        out: Empty folder for the results.
+        **execution: Keyword arguments of `fine_tune`.
+
+    Returns:
+        Facts of `fine_tune`.
+
+    Raises:
+        TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
+            was told to end.
+    """
+    return fine_tune(LoraTuning(spec), model, shards, out, **execution)
+
+
+@dataclass(frozen=True)
+class LoraTuning:
+    """An adapter is trained, and the base is not; see `Tuning`."""
+
+    spec: TrainSpec
+
+    @property
+    def loop(self) -> LoopSpec:
+        """How long, how fast and on what is trained."""
+        return self.spec.training
+
+    @property
+    def arithmetic(self) -> str:
+        """Dtype of the base, which is computed in."""
+        return arithmetic(self.spec)
+
+    @property
+    def autocast(self) -> bool:
+        """Only where it is cheap; on a CPU PEFT's own casts do."""
+        return compute_device() == "cuda" and self.loop.dtype == "bfloat16"
+
+    def check(self, model: Path, scratch: Path) -> None:
+        """Refuse settings that cannot be trained with on this machine."""
+        check_spec(self.spec)
+
+    def load(self, model: Path) -> PreTrainedModel:
+        """Load the base in the spec's dtype, or quantised."""
+        return load_base(self.spec, model)
+
+    def adapter(self, base: PreTrainedModel, tokens: Sequence[int], known: int) -> LoraConfig:
+        """Return the adapter; rows of new tokens are part of it."""
+        return lora_config(self.spec, give_rows(base, self.spec, tokens, known))
+
+    def begin(self, model: PreTrainedModel, scratch: Path) -> None:
+        """Keep the adapter as it starts, where its start changed the base's weights."""
+        # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
+        model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+        if changes_base(self.spec.lora.init):
+            model.save_pretrained(scratch / "initial")
+
+    def kept(self, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+        """Return the adapter."""
+        found: dict[str, torch.Tensor] = get_peft_model_state_dict(
+            model, save_embedding_layers=False
+        )
+        return found
+
+    def put_back(self, model: PreTrainedModel, kept: Mapping[str, torch.Tensor]) -> None:
+        """Put an adapter back."""
+        set_peft_model_state_dict(model, kept)
+
+    def save(
+        self, model: PreTrainedModel, base: Path, scratch: Path, out: Path, prompts: Sequence[Any]
+    ) -> None:
+        """Write the adapter, and what its merge is proved on."""
+        initial = scratch / "initial" if changes_base(self.spec.lora.init) else None
+        save_adapter(model, base.name, out, initial)
+        (out / PROMPTS_FILE).write_text(json.dumps(prompts) + "\n")
