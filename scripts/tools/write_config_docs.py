@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from scripts.lib.config.checks import leaf_keys
+from scripts.lib.config.expansion import leaf_keys
 from scripts.lib.config.fields import KINDS
 from scripts.lib.config.load import ConfigFile
 from scripts.lib.config.problems import Schema, allowed, entry_schema, resolve

@@ -56,6 +56,12 @@ def _swap_r_and_alpha(world: World) -> None:
     lora["r"], lora["alpha"] = lora["alpha"], lora["r"]
 
 
+def _more_seeds(world: World) -> None:
+    """Make of a run several, one with the seed that it had."""
+    gentle = world.config["runs"]["gentle"]
+    gentle["seeds"] = [5, gentle["training"].pop("seed"), 6]
+
+
 def _say_defaults(world: World) -> None:
     """Write out what the schema says anyway."""
     run = world.config["runs"]["gentle"]
@@ -191,6 +197,7 @@ def _template_of_the_model(world: World) -> None:
 
 
 DATA_ROWS = [
+    Row("a run gets more seeds", _more_seeds, tuned("gentle-seed5", "gentle-seed6") | END),
     _data("format", "prompt_completion"),
     _data("system", "Be brief."),
     _data("test_fraction", 0.1),

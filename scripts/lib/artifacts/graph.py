@@ -122,6 +122,7 @@ class Candidate:
         judgements: Benchmark -> id of the judgements on its answers beside its base's.
         keep_merged: Whether the merged model stays when nothing needs it any more.
         publish: Repository, privacy and branch of the hub for the merged model, or nothing.
+        group: Name for the runs that differ from it in their seed alone, or None.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Candidate:
     judgements: Mapping[str, str] = field(default_factory=dict)
     keep_merged: bool = True
     publish: Mapping[str, Any] | None = None
+    group: str | None = None
 
     @property
     def unmerged(self) -> bool:

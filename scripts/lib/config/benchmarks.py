@@ -12,7 +12,8 @@ from scripts.lib.benchmarks.lm_eval.options import LmEval
 from scripts.lib.benchmarks.mmlu.options import HubMmlu, LocalMmlu
 from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.config.benchmark_options import BenchmarkOptions
-from scripts.lib.config.checks import Raw, entries
+from scripts.lib.config.checks import entries
+from scripts.lib.config.expansion import Raw
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.sources import Dataset, given_keys
 

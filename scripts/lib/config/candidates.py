@@ -5,7 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from scripts.lib.config.checks import NamedRun, entries, swept
+from scripts.lib.config.checks import entries
+from scripts.lib.config.expansion import NamedRun, swept
 from scripts.lib.config.fields import (
     Flag,
     Fraction,
@@ -135,9 +136,11 @@ def _unknown(
 ) -> str:
     if any(run == name for name, _ in entries(raw, "candidates")):
         return "is a combination itself; name the runs that it is made of"
-    points = [entry.name for entry in runs if entry.source == run]
-    if points:
-        return f"is a sweep; name its runs: {', '.join(points)}"
+    if points := [entry for entry in runs if entry.source == run]:
+        what = "has seeds" if points[0].group == run else "is a sweep"
+        return f"{what}; name its runs: {', '.join(entry.name for entry in points)}"
+    if seeds := [entry.name for entry in runs if entry.group == run]:
+        return f"has seeds; name its runs: {', '.join(seeds)}"
     return is_unknown(run, "run", known)
 
 

@@ -1,169 +1,13 @@
-"""What no single field can tell: sweeps, references, and names that clash."""
+"""What no single field can tell: references, names that clash, settings that contradict."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
-
-from scripts.lib.config.fields import check_name
-from scripts.lib.config.problems import (
-    Problem,
-    Schema,
-    is_unknown,
-    nearest,
-    problems_of,
-    resolve,
-    shown,
-)
-from scripts.lib.config.runs import Publish, Run
-from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
+from scripts.lib.config.expansion import NamedRun, Raw, place_of, replicates, swept
+from scripts.lib.config.problems import Problem, is_unknown
+from scripts.lib.config.runs import Publish
 from scripts.lib.train.faults import lora_faults
-
-Raw = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class NamedRun:
-    """A run after the expansion of sweeps.
-
-    Attributes:
-        source: Its key in the file.
-        name: Its name; differs from *source* when that has a sweep.
-        run: Its settings.
-    """
-
-    source: str
-    name: str
-    run: Run
-
-
-def leaf_keys(schema: Schema) -> dict[str, Schema]:
-    """Return the dotted keys of a class's settings, without its groups, with their schemas."""
-    found: dict[str, Schema] = {}
-    for key, node in schema.get("properties", {}).items():
-        node = resolve(node, schema)
-        if "properties" in node:
-            below = {**node, "$defs": schema.get("$defs", {})}
-            found |= {f"{key}.{leaf}": inner for leaf, inner in leaf_keys(below).items()}
-        else:
-            found[key] = node
-    return found
-
-
-@cache
-def run_schema() -> Schema:
-    """Return the JSON schema of a run without a sweep."""
-    return Run.model_json_schema()
-
-
-@cache
-def sweep_keys() -> tuple[str, ...]:
-    """Return the keys that a sweep can vary: those that change the result."""
-    leaves = leaf_keys(run_schema())
-    return tuple(key for key, node in leaves.items() if node["kind"] == "identity")
-
-
-def swept(run: object) -> dict[str, Sequence[object]]:
-    """Return the well-formed part of a raw run's sweep: known keys with lists of values."""
-    sweep = run.get("sweep") if isinstance(run, Mapping) else None
-    if not isinstance(sweep, Mapping):
-        return {}
-    return {
-        key: values
-        for key, values in sweep.items()
-        if key in sweep_keys() and isinstance(values, list | tuple) and values
-    }
-
-
-def first_point(run: object) -> dict[str, object]:
-    """Return the first value of each swept key, so that a run can be checked as a whole."""
-    return {key: values[0] for key, values in swept(run).items()}
-
-
-def expand_run(source: str, raw: Raw) -> tuple[list[NamedRun], list[Problem]]:
-    """Return the runs that one entry under `runs` makes, and what is wrong with its sweep.
-
-    Args:
-        source: Name of the entry.
-        raw: The entry as written.
-
-    Returns:
-        The runs, none if anything is wrong with the entry, and the problems of its sweep alone:
-        those of its other keys are the schema's to report.
-    """
-    problems = [*_key_problems(source, raw), *_value_problems(source, raw)]
-    sweep = swept(raw)
-    if problems:
-        return [], problems
-    if grid_size(sweep) > GRID_LIMIT:
-        text = f"makes {grid_size(sweep)} runs; allowed: at most {GRID_LIMIT}"
-        return [], [Problem(("runs", source, "sweep"), text)]
-    runs = []
-    for point in grid_points(sweep):
-        try:
-            run = Run.model_validate(at_point(raw, point))
-        except ValidationError:
-            return [], []
-        values = {key: _value_at(run, key) for key in point}
-        runs.append(NamedRun(source, point_name(source, values) if values else source, run))
-    return runs, list(_name_problems(runs))
-
-
-def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
-    sweep = raw.get("sweep")
-    leaves = leaf_keys(run_schema())
-    for key in sweep if isinstance(sweep, Mapping) else ():
-        if key in sweep_keys():
-            continue
-        path = ("runs", source, "sweep", key)
-        below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
-        ending = [leaf for leaf in sweep_keys() if leaf.endswith(f".{key}")]
-        if key in leaves:
-            yield Problem(path, "does not change the result; a sweep has no use for it")
-        elif below:
-            yield Problem(path, f"is a group; keys in it are: {', '.join(below)}")
-        else:
-            hint = f"did you mean {ending[0]!r}? " if ending else nearest(key, sweep_keys())
-            yield Problem(path, f"unknown key; {hint}keys to sweep are: {', '.join(sweep_keys())}")
-
-
-def _value_problems(source: str, raw: Raw) -> Iterator[Problem]:
-    """Try every swept value by itself, so that each wrong one is found once."""
-    first = first_point(raw)
-    for key, values in swept(raw).items():
-        for index, value in enumerate(values):
-            path = ("runs", source, "sweep", key, index)
-            if isinstance(value, list | tuple | Mapping):
-                yield Problem(path, f"{shown(value)} is refused; allowed: single values")
-                continue
-            try:
-                Run.model_validate(at_point(raw, {**first, key: value}))
-            except ValidationError as error:
-                for problem in problems_of(error, run_schema()):
-                    if problem.path == tuple(key.split(".")):
-                        yield Problem(path, problem.text)
-
-
-def _value_at(run: Run, key: str) -> object:
-    value: object = run
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _name_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
-    for entry in runs:
-        if entry.name == entry.source:
-            continue
-        try:
-            check_name(entry.name)
-        except PydanticCustomError as error:
-            path = ("runs", entry.source, "sweep")
-            yield Problem(path, f"makes the run {entry.name!r}, which {error.message()}")
 
 
 def reference_problems(raw: Raw) -> Iterator[Problem]:
@@ -194,7 +38,7 @@ def _values_of(name: str, run: object, key: str) -> list[tuple[tuple[str | int, 
         return []
     if key in swept(run):
         values = swept(run)[key]
-        return [(("runs", name, "sweep", key, index), v) for index, v in enumerate(values)]
+        return [((*place_of(name, run, key), index), v) for index, v in enumerate(values)]
     return [(("runs", name, key), run.get(key))]
 
 
@@ -215,6 +59,7 @@ def candidate_problems(raw: Raw, runs: Sequence[NamedRun]) -> Iterator[Problem]:
     for name, _ in entries(raw, "candidates"):
         if any(name == model for model, _ in entries(raw, "models")):
             yield Problem(("candidates", name), f"{name!r} is the name of a model too; rename one")
+    yield from _group_problems(raw, runs, {*whole, *(entry.name for entry in runs)})
     makers: dict[str, list[str]] = {}
     for entry in runs:
         makers.setdefault(entry.name, []).append(entry.source)
@@ -226,6 +71,16 @@ def candidate_problems(raw: Raw, runs: Sequence[NamedRun]) -> Iterator[Problem]:
             else:
                 text = f"and runs.{first} both make the run {name!r}; rename one"
                 yield Problem(("runs", other), text)
+
+
+def _group_problems(raw: Raw, runs: Sequence[NamedRun], names: Set[str]) -> Iterator[Problem]:
+    """Yield the names for all runs of some seeds that are the name of something else, too."""
+    sources = {entry.name: entry.source for entry in runs}
+    others = {name for section in ("models", "candidates") for name, _ in entries(raw, section)}
+    for name, members in replicates(runs).items():
+        if name in names | others:
+            text = f"{name!r} is the name for {', '.join(members)}, and of something else too"
+            yield Problem(("runs", sources[members[0]]), f"{text}; rename one")
 
 
 def benchmark_problems(raw: Raw) -> Iterator[Problem]:
@@ -286,6 +141,10 @@ def publish_problems(
             yield Problem(path, "is for merged models, and this one has merge: false")
         place = f"{publish.repo_id}@{publish.revision or 'main'}"
         if place in taken:
-            text = f"{name} and {taken[place]} would both be pushed to {place}"
-            yield Problem(path, f"{text}; give each a repository or a revision of its own")
+            other = taken[place]
+            text = f"{name} and {other} would both be pushed to {place}"
+            remedy = "give each a repository or a revision of its own"
+            if other in wanted and wanted[other][0] == source:
+                remedy = "give the one to publish an entry of its own; it is not trained again"
+            yield Problem(path, f"{text}; {remedy}")
         taken.setdefault(place, name)

@@ -21,19 +21,17 @@ from scripts.lib.config.benchmarks import (
 )
 from scripts.lib.config.candidates import Combination, combination_problems, unknown_run_problems
 from scripts.lib.config.checks import (
-    NamedRun,
     benchmark_problems,
     candidate_problems,
     entries,
-    expand_run,
-    first_point,
     publish_problems,
     reference_problems,
-    swept,
     training_problems,
 )
+from scripts.lib.config.expansion import NamedRun, expand_run, first_point, replicates, swept
 from scripts.lib.config.fields import (
     Flag,
+    Name,
     Named,
     NamedNotEmpty,
     Settings,
@@ -69,8 +67,8 @@ class Report(Settings):
     )
 
 
-class Config(Settings):
-    """A whole configuration, with its sweeps expanded."""
+class Sections(Settings):
+    """What a configuration says, as it is written and with its sweeps expanded."""
 
     models: NamedNotEmpty[Model] = Field(description="Models to tune or to score, by name.")
     datasets: Named[Dataset] = Field(
@@ -96,18 +94,29 @@ class Config(Settings):
         "needed",
     )
 
+
+class Config(Sections):
+    """A whole configuration, with its sweeps and seeds expanded."""
+
+    replicates: Named[tuple[Name, ...]] = Field(
+        {},
+        validate_default=True,
+        exclude=True,
+        description="Names of the runs that differ in their seed alone, by the name for them all.",
+    )
+
     def template_of(self, run: Run) -> str:
         """Return the chat template of a run: its own, else its model's."""
         return run.template or self.models[run.model].template
 
 
-class ConfigFile(Config):
+class ConfigFile(Sections):
     """A configuration as it is written; a run can be a grid of runs."""
 
     runs: Named[RunEntry] = Field(
         {},
         validate_default=True,
-        description="Fine-tunes, by name; with `sweep` a grid of them.",
+        description="Fine-tunes, by name; with `sweep` a grid of them, with `seeds` one for each.",
     )
 
 
@@ -136,7 +145,9 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     if problems or file is None:
         raise config_error(_in_file_order(problems, mapping))
     sections = {key: getattr(file, key) for key in file.model_fields_set - {"runs"}}
-    config = Config(**sections, runs={entry.name: entry.run for entry in runs})
+    config = Config(
+        **sections, runs={entry.name: entry.run for entry in runs}, replicates=replicates(runs)
+    )
     problems += training_problems(runs)
     problems += _held_out_problems(config, runs)
     problems += missing_split_problems(config.benchmarks, config.datasets)
@@ -175,7 +186,8 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
         for name, raw in mapping["runs"].items():
             filled["runs"][name] = raw
             if swept(raw):
-                filled["runs"][name] = {**at_point(raw, first_point(raw)), "sweep": raw["sweep"]}
+                makers = {key: raw[key] for key in ("sweep", "seeds") if key in raw}
+                filled["runs"][name] = {**at_point(raw, first_point(raw)), **makers}
                 checked_already |= {("runs", name, *key.split(".")) for key in swept(raw)}
     try:
         return ConfigFile.model_validate(filled)

@@ -10,6 +10,7 @@ from scripts.lib.config.fields import (
     Factor,
     Flag,
     HubName,
+    Seed,
     Settings,
     TemplateChoice,
     Text,
@@ -121,4 +122,11 @@ class RunEntry(Run):
         "identity",
         None,
         allowed="a mapping from key to a list of values, none of them a list",
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2)] | None = setting(
+        "Train once with each of these seeds; the runs share all but that, and the report sums them"
+        " up: the mean effect with the spread between seeds (docs/replicates.md).",
+        "identity",
+        None,
+        allowed="a list of two or more whole numbers, from 0 to 4294967295, each once; or null",
     )

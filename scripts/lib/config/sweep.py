@@ -1,4 +1,4 @@
-"""One run with a `sweep` becomes the runs of a grid, each under a readable name."""
+"""One run with a `sweep` or `seeds` becomes the runs of a grid, each under a readable name."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ def grid_points(sweep: Mapping[str, Sequence[object]]) -> list[dict[str, object]
 
 
 def at_point(run: Settings, point: Mapping[str, object]) -> dict[str, Any]:
-    """Return the settings of *run* with the values of *point* put in, and without its sweep.
+    """Return the settings of *run* with the values of *point*, and without its sweep and seeds.
 
     Args:
         run: The run as written.
@@ -43,7 +43,7 @@ def at_point(run: Settings, point: Mapping[str, object]) -> dict[str, Any]:
     Returns:
         New mappings throughout; *run* stays as it is.
     """
-    settings = {key: value for key, value in run.items() if key != "sweep"}
+    settings = {key: value for key, value in run.items() if key not in ("sweep", "seeds")}
     for key, value in point.items():
         settings = _with_value(settings, key.split("."), value)
     return settings

@@ -79,8 +79,9 @@ def build_graph(
         )
         for name, run in config.runs.items()
     }
+    groups = {run: name for name, members in config.replicates.items() for run in members}
     for name, run in config.runs.items():
-        candidates.add_tuned(name, "run", run.model, adapters[name], run)
+        candidates.add_tuned(name, "run", run.model, adapters[name], run, group=groups.get(name))
     for name, combination in config.candidates.items():
         base = config.runs[next(iter(combination.combine))].model
         combined = combine(graph, combination, adapters)

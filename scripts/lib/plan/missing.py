@@ -60,7 +60,7 @@ def make_plan(
         inventory: What has been made.
         targets: Ids; the report when None.
         redo: Names of runs, base models or stages whose artifacts are made again, with all that
-            follows from them.
+            follows from them; the name of a run with seeds is that of all its runs.
 
     Raises:
         ConfigError: when *redo* names nothing.
@@ -127,16 +127,16 @@ class _Walk:
 
 def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
     """Return the artifacts that *names* mean, and all that follows from them."""
-    candidates = {candidate.name: candidate for candidate in graph.candidates}
+    candidates = [candidate.name for candidate in graph.candidates]
     pending: list[str] = []
     for name in names:
         if name in STAGES:
             pending += [id for id, artifact in graph.artifacts.items() if artifact.stage == name]
-        elif name in candidates:
-            candidate = candidates[name]
-            trained = ("adapters", "combined")
-            own = [candidate.artifacts[s] for s in trained if s in candidate.artifacts]
-            pending += own or [id for ids in candidate.scores.values() for id in ids]
+        elif found := [c for c in graph.candidates if name in (c.name, c.group)]:
+            for candidate in found:
+                trained = ("adapters", "combined")
+                own = [candidate.artifacts[s] for s in trained if s in candidate.artifacts]
+                pending += own or [id for ids in candidate.scores.values() for id in ids]
         else:
             raise ConfigError(
                 f"redo: {name!r} is no run, model or stage; runs and models:"

@@ -69,6 +69,8 @@ class Candidates:
         base: str,
         adapter: Adapter,
         settings: Run | Combination,
+        *,
+        group: str | None = None,
     ) -> None:
         """Add an adapter as a candidate, merged and proved unless the *settings* say otherwise."""
         artifacts = dict(adapter.artifacts)
@@ -91,6 +93,7 @@ class Candidates:
                 judgements=judgements,
                 keep_merged=settings.keep_merged,
                 publish=settings.publish.model_dump() if settings.publish.repo_id else None,
+                group=group,
             )
         )
 

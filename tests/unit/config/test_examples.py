@@ -21,6 +21,7 @@ EXPECTED = {
     "llama3_sft": {"sft"},
     "mmlu_smollm2": {"tickets"},
     "qlora": {"qlora", "lora"},
+    "seeds": {"orders-seed1", "orders-seed2", "orders-seed3"},
     "smoltalk": {"chat"},
     "sweep": {
         "orders-r4-lr5e-4",

@@ -118,6 +118,18 @@ def test_redo_makes_a_stage_and_what_follows_although_it_is_there(graph, redo, m
     assert plan.again == set(plan.missing)
 
 
+def test_redo_of_a_run_with_seeds_is_of_all_its_runs(graph):
+    for seed in (1, 2):
+        id = graph.add("adapters", f"seed{seed}", {"seed": seed})
+        made = {"adapters": id}
+        run = Candidate(f"gentle-seed{seed}", "run", None, made, {}, {}, group="gentle")
+        graph.candidates.append(run)
+    for redo, seeds in ((["gentle"], (0, 1)), (["gentle-seed2"], (1,))):
+        ids = by_stage(graph, "adapters")
+        plan = make_plan(graph, Shelf(graph, graph.artifacts), targets=ids, redo=redo)
+        assert plan.again == {ids[seed] for seed in seeds}
+
+
 def test_redo_of_nothing_is_refused_with_what_there_is(graph):
     with pytest.raises(ConfigError, match=r"'rnu' is no run.*run; stages: models, raw"):
         make_plan(graph, Shelf(graph), redo=["rnu"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.config.checks import leaf_keys
+from scripts.lib.config.expansion import leaf_keys
 from scripts.lib.config.fields import KINDS
 from scripts.lib.config.problems import resolve
 from scripts.tools.write_config_docs import (
