@@ -9,6 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from scripts.lib.data.stops import (
+    METADATA,
+    STOPS,
+    Stops,
+    derived_settings,
+    find_stops,
+    named_stops,
+    settings_in,
+)
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.adapter import (
     GENERATION_CONFIG,
@@ -18,16 +27,7 @@ from scripts.lib.merge.adapter import (
 )
 from scripts.lib.merge.embeddings import OUTPUT_NAMES, embedding_name, output_name
 from scripts.lib.merge.safetensors_files import FLOATS, StoredTensor, read_model
-from scripts.lib.merge.stopping import (
-    METADATA,
-    STOPS,
-    Stops,
-    derived_settings,
-    find_stops,
-    generation_settings,
-    named_stops,
-    settings_in,
-)
+from scripts.lib.merge.stopping import generation_settings
 
 
 class Check(TypedDict):

@@ -73,7 +73,7 @@ class Card(TypedDict):
 
 
 class Stops(TypedDict):
-    """Where a model stops, from `merge.stopping.name_stops`."""
+    """Where a model stops, from `data.stops.write_stops`."""
 
     tokens: list[int]
     end_of_turn: str

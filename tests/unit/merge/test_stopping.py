@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from scripts.lib.data.ends import answer_ends, end_token, stop_tokens
 from scripts.lib.data.templates import CHATML
-from scripts.lib.errors import MergeError
+from scripts.lib.errors import TemplateError
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proof_files import check_stops
 from scripts.lib.merge.stopping import name_stops
@@ -226,7 +226,7 @@ def test_a_template_that_renders_no_answer_ends_none(made, tmp_path):
 
 def test_a_template_that_fails_is_told_with_its_folder(made, tmp_path):
     model, adapter = variant(made, tmp_path, template="{{ raise_exception('never') }}")
-    with pytest.raises(MergeError, match=r"merged: .* where an answer ends .*never"):
+    with pytest.raises(TemplateError, match=r"merged: .* where an answer ends .*never"):
         merged_of(model, adapter, tmp_path / "merged")
 
 

@@ -117,6 +117,7 @@ TABLE: dict[str, list[Reason]] = {
     "TemplateError training_template": [hub("lacking"), hub("strange_to_trl")],
     "TemplateError Renderer.render": [CODE],
     "TemplateError render_shards": [CODE],
+    "TemplateError find_stops": [TOKENIZER],
     # Training.
     "TrainingError check_spec": [
         NEVER,
@@ -156,7 +157,6 @@ TABLE: dict[str, list[Reason]] = {
     "MergeError _paged": [MACHINE],
     "MergeError load_tuned": [WEIGHTS] * 2,
     "MergeError _read_prompts": [CHANGED],
-    "MergeError find_stops": [TOKENIZER],
     "ScoreError put_on": [WEIGHTS],
     # Asking.
     "ScoreError load_tokenizer": [hub("lacking")],
