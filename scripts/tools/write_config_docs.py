@@ -1,8 +1,9 @@
-"""Write the JSON schema and the reference page of the configuration from its classes.
+"""Write the JSON schema and the pages of the configuration: its keys, and other tools' words.
 
-Reads   nothing: the classes in scripts.lib.config.load are the source
+Reads   nothing: the classes in scripts.lib.config.load and the tables of words are the source
 Writes  <root>/config/config.schema.json   for editors
         <root>/docs/configuration.md       for people
+        <root>/docs/words.md               for people who know other tools
 Try it  python -m scripts.tools.write_config_docs
 """
 
@@ -18,9 +19,12 @@ from scripts.lib.config.expansion import leaf_keys
 from scripts.lib.config.fields import KINDS
 from scripts.lib.config.load import ConfigFile
 from scripts.lib.config.problems import Schema, allowed, entry_schema, resolve
+from scripts.lib.config.unknown_keys import TABLE, place
+from scripts.lib.config.words import TOOLS
 
 SCHEMA_PATH = Path("config/config.schema.json")
 PAGE_PATH = Path("docs/configuration.md")
+WORDS_PATH = Path("docs/words.md")
 
 INTRODUCTION = """\
 # Configuration
@@ -63,6 +67,49 @@ There is no run `grid` besides. COMMIT stands for a full commit hash.
 
 ## Kinds of settings
 
+"""
+
+WORDS_INTRODUCTION = """\
+# Words of other tools
+
+<!-- Written by `python -m scripts.tools.write_config_docs`; edit scripts/lib/config/words_of_*.py
+     instead. -->
+
+What settings of TRL, PEFT, LLaMA-Factory, Axolotl, lighteval and lm-eval are here, or why there is
+nothing to write. A key of theirs in a configuration is an error that says the same, wherever it
+stands: paste your file, start, and read. `<name>` is a name of your choice: models, datasets, runs
+and benchmarks have names, so that there can be several. All keys are in
+[configuration.md](configuration.md); what becomes of LLaMA-Factory's `eval` is in
+[moving_from_llamafactory.md](moving_from_llamafactory.md).
+
+```yaml
+models:
+  llama3: {hub: meta-llama/Meta-Llama-3-8B-Instruct, revision: <commit hash>}
+datasets:
+  mine: {path: data/mine.json, limit: 1000}       # dataset, max_samples
+runs:
+  sft:                                            # stage: sft, do_train: true
+    model: llama3                                 # model_name_or_path
+    dataset: mine
+    lora: {r: 8, target_modules: all-linear}      # lora_rank: 8, lora_target: all
+    training:
+      max_length_tokens: 2048                     # cutoff_len
+      batch_size: 8                               # 1 on a device x 8 accumulated x 1 device
+      learning_rate: 1.0e-4
+      epochs: 3.0                                 # num_train_epochs
+      warmup_ratio: 0.1
+benchmarks:
+  mmlu: {kind: mmlu, hub: cais/mmlu, revision: <commit hash>}
+```
+
+Tasks have their spelling, too. An error shows the benchmark that each of these makes:
+
+- lighteval's `mmlu|anatomy|0|0` (suite, task, examples, shorten):
+  `mmlu: {kind: mmlu, hub: cais/mmlu, revision: <commit hash>, shots: 0, subjects: [anatomy]}`
+- its `leaderboard|mmlu:anatomy|5|0` and `mmlu:anatomy|5`: the same with `shots: 5`
+- its `lighteval|gsm8k|5|0`: `gsm8k: {kind: lm_eval, tasks: [gsm8k], shots: 5}`, where lm-eval has
+  the task under that name ([lm_eval_tasks.md](lm_eval_tasks.md))
+- lm-eval's `hellaswag`: `hellaswag: {kind: lm_eval, tasks: [hellaswag]}`
 """
 
 
@@ -116,6 +163,22 @@ def page_text() -> str:
     return INTRODUCTION + "\n".join(lines) + "\n"
 
 
+def words_text() -> str:
+    """Return the text of the page of other tools' words."""
+    parts = [WORDS_INTRODUCTION]
+    for subject, table in TABLE.items():
+        lines = ["| there | here | how |", "|---|---|---|"]
+        for meaning in table:
+            there = "; ".join(
+                f"{TOOLS[tool]}: {' '.join(f'`{word}`' for word in words)}"
+                for tool, words in meaning.words.items()
+            )
+            here = f"`{place(meaning.section, meaning.key, ())}`" if meaning.key else "nothing"
+            lines.append(f"| {there} | {here} | {meaning.text} |")
+        parts.append(f"## {subject}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
 def _entry_lines(key: str, entry: Schema, schema: Schema) -> Iterator[str]:
     """Yield a table for every form that an entry of a section can have."""
     forms = [resolve(form, schema) for form in entry.get("oneOf", [entry])]
@@ -167,9 +230,9 @@ def write_files(argv: Sequence[str] | None, what: str, texts: Mapping[Path, str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the schema and the reference page."""
-    texts = {SCHEMA_PATH: schema_text(), PAGE_PATH: page_text()}
-    write_files(argv, "the schema and the reference page", texts)
+    """Write the schema and the pages."""
+    texts = {SCHEMA_PATH: schema_text(), PAGE_PATH: page_text(), WORDS_PATH: words_text()}
+    write_files(argv, "the schema and its pages", texts)
 
 
 if __name__ == "__main__":

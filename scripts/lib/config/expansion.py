@@ -12,6 +12,7 @@ from scripts.lib.config.fields import check_name
 from scripts.lib.config.problems import Problem, Schema, nearest, problems_of, resolve, shown
 from scripts.lib.config.runs import Run
 from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
+from scripts.lib.config.unknown_keys import say_meanings
 
 Raw = Mapping[str, Any]
 
@@ -155,7 +156,9 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
             yield Problem(path, f"is a group; keys in it are: {', '.join(below)}")
         else:
             hint = f"did you mean {ending[0]!r}? " if ending else nearest(key, sweep_keys())
-            yield Problem(path, f"unknown key; {hint}keys to sweep are: {', '.join(sweep_keys())}")
+            known = f"{hint}keys to sweep are: {', '.join(sweep_keys())}"
+            said = "" if ending else say_meanings(str(key), path)
+            yield Problem(path, f"unknown key; {said or known}")
 
 
 def _seed_problems(source: str, raw: Raw) -> Iterator[Problem]:

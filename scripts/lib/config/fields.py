@@ -141,7 +141,10 @@ def _template(value: str) -> str:
     if is_named(value) or value.endswith(".jinja"):
         return value
     names = ", ".join(TEMPLATE_NAMES)
-    raise refusal(f"is no chat template; allowed: {names}, or a path ending in .jinja")
+    raise refusal(
+        f"is no chat template; allowed: {names}, or a path ending in .jinja. A model of this name"
+        " brings its own: that is `tokenizer`, and the default"
+    )
 
 
 class JsonMapping(dict[str, Any]):

@@ -7,6 +7,7 @@ All errors come together, each with its key path, the value, and what is allowed
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.config.problems import Problem, config_error, dotted, problems_of
+from scripts.lib.config.problems import Problem, Schema, config_error, dotted, problems_of
 from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
 from scripts.lib.config.sweep import at_point
@@ -120,6 +121,12 @@ class ConfigFile(Sections):
     )
 
 
+@cache
+def file_schema() -> Schema:
+    """Return the JSON schema of a configuration as it is written."""
+    return ConfigFile.model_json_schema()
+
+
 def load_config(mapping: Mapping[str, Any]) -> Config:
     """Check a configuration and return it with types, defaults, and sweeps expanded.
 
@@ -193,7 +200,7 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
         return ConfigFile.model_validate(filled)
     except ValidationError as error:
         known = {problem.path for problem in problems} | checked_already
-        found = problems_of(error, ConfigFile.model_json_schema())
+        found = problems_of(error, file_schema())
         problems += [problem for problem in found if problem.path not in known]
         return None
 

@@ -1,7 +1,7 @@
 """What is wrong with a configuration, in words: where, which value, and what would be right."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from scripts.lib.config.fields import HIDDEN, REFUSED
+from scripts.lib.config.task_strings import task_hint
+from scripts.lib.config.unknown_keys import own_places, say_meanings
 from scripts.lib.errors import ConfigError
 
 Schema = Mapping[str, Any]
@@ -90,6 +92,8 @@ def problems_of(error: ValidationError, schema: Schema) -> list[Problem]:
         if detail["type"] == "too_short" and detail["input"]:
             continue  # not empty, but every entry in it is wrong and has its own error
         problem = _problem(detail, schema)
+        if hint := task_hint(problem.path, detail["input"]):
+            problem = Problem(problem.path, problem.text + hint)
         found.setdefault(problem.path, problem)
     return list(found.values())
 
@@ -101,9 +105,9 @@ def _problem(detail: ErrorDetails, schema: Schema) -> Problem:
         return Problem(path, f"the name {shown(value)} is no text; write it in quotes")
     if kind == "extra_forbidden":
         key, keys = detail["loc"][-1], list(node.get("properties", {}))
-        return Problem(
-            (*path, key), f"unknown key; {nearest(key, keys)}keys here are: {', '.join(keys)}"
-        )
+        known = f"{nearest(key, keys)}keys here are: {', '.join(keys)}"
+        said = _said_elsewhere(key, path, value, schema) or known
+        return Problem((*path, key), f"unknown key; {said}")
     if kind == "missing":
         about = node.get("description", "").rstrip(".")
         return Problem(path, f"is missing ({about}); allowed: {allowed(node, schema)}")
@@ -123,6 +127,8 @@ def _problem(detail: ErrorDetails, schema: Schema) -> Problem:
         return Problem(path, "is empty; at least one entry is needed")
     words = [word for word in choices(node, schema) if isinstance(word, str)]
     hint = nearest(value, words) if isinstance(value, str) else ""
+    if isinstance(value, list) and entry_schema(node) is not None:
+        hint = f"give each a name, as in {path[-1]}: {{NAME: ...}}; "
     if kind == "string_type" and isinstance(value, int | float):
         hint = "write it in quotes if it is meant as text; "
     return Problem(path, f"{shown(value)} is refused; {hint}allowed: {allowed(node, schema)}")
@@ -141,8 +147,22 @@ def _form_problem(
         text = f"{shown(kind)} is refused; {nearest(kind, kinds)}allowed: {', '.join(kinds)}"
         return Problem((*path, "kind"), text)
     keys = {key for form in forms for key in form}
-    hints = [f"; unknown key {key!r}: {nearest(key, keys)}" for key in value if key not in keys]
+    hints = [
+        f"; unknown key {key!r}: {say_meanings(str(key), path) or nearest(key, keys)}"
+        for key in value
+        if key not in keys
+    ]
     return Problem(path, f"{shown(value)} {message}" + "".join(hints).rstrip(": "))
+
+
+def _said_elsewhere(key: object, path: tuple[str | int, ...], value: object, schema: Schema) -> str:
+    """Return what a key means that is another tool's, or ours in another place; else nothing."""
+    if not isinstance(key, str):
+        return ""
+    if said := say_meanings(key, path):
+        return said + task_hint(("benchmarks",), value if key == "tasks" else None)
+    places = own_places(key, path, entry_keys(schema))
+    return f"write it as {' or '.join(f'`{place}`' for place in places)}" if places else ""
 
 
 def locate(schema: Schema, location: Sequence[str | int]) -> tuple[tuple[str | int, ...], Schema]:
@@ -181,6 +201,22 @@ def _child(node: Schema, part: str | int, schema: Schema) -> tuple[Schema, bool]
     if entry is not None and part != "[key]":
         return resolve(entry, schema), True
     return None
+
+
+def entry_keys(schema: Schema) -> Iterator[tuple[str, str]]:
+    """Yield each section of a configuration with each dotted key, group or not, of its entries."""
+    for section, node in schema.get("properties", {}).items():
+        if (entry := entry_schema(resolve(node, schema))) is not None:
+            yield from ((section, key) for key in _keys_below(entry, schema))
+
+
+def _keys_below(node: Schema, schema: Schema) -> Iterator[str]:
+    node = resolve(node, schema)
+    for form in (*node.get("oneOf", ()), *node.get("anyOf", ())):
+        yield from _keys_below(form, schema)
+    for key, below in node.get("properties", {}).items():
+        yield key
+        yield from (f"{key}.{inner}" for inner in _keys_below(below, schema))
 
 
 def entry_schema(node: Schema) -> Schema | None:

@@ -27,9 +27,9 @@ VALID = {
 }
 
 
-def changed(path: str, value: object) -> dict:
-    """Return VALID with the value at a slash-separated *path* replaced or added."""
-    mapping = copy.deepcopy(VALID)
+def changed(path: str, value: object, start: dict = VALID) -> dict:
+    """Return *start* with the value at a slash-separated *path* replaced or added."""
+    mapping = copy.deepcopy(start)
     *above, last = path.split("/")
     node = mapping
     for key in above:

@@ -12,10 +12,12 @@ from scripts.lib.config.problems import resolve
 from scripts.tools.write_config_docs import (
     PAGE_PATH,
     SCHEMA_PATH,
+    WORDS_PATH,
     config_schema,
     main,
     page_text,
     schema_text,
+    words_text,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +38,9 @@ def classes() -> dict[str, dict]:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [(SCHEMA_PATH, schema_text), (PAGE_PATH, page_text)], ids=["schema", "page"]
+    ("path", "text"),
+    [(SCHEMA_PATH, schema_text), (PAGE_PATH, page_text), (WORDS_PATH, words_text)],
+    ids=["schema", "page", "words"],
 )
 def test_the_files_are_up_to_date(path, text):
     on_disk = (ROOT / path).read_text(encoding="utf-8").splitlines()
@@ -75,7 +79,8 @@ def test_the_schema_is_stable():
     assert json.loads(schema_text()) == config_schema()
 
 
-def test_the_program_writes_both_files(tmp_path):
+def test_the_program_writes_all_files(tmp_path):
     main(["--root", str(tmp_path)])
     assert (tmp_path / SCHEMA_PATH).read_text(encoding="utf-8") == schema_text()
     assert (tmp_path / PAGE_PATH).read_text(encoding="utf-8") == page_text()
+    assert (tmp_path / WORDS_PATH).read_text(encoding="utf-8") == words_text()

@@ -16,6 +16,7 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
+from scripts.lib.config.task_strings import task_fault
 
 
 def _one_or_many(value: object) -> object:
@@ -97,6 +98,8 @@ class LmEval(AskedOptions):
             raise refusal("names tasks beside `path`; give one of the two", "tasks")
         if not self.tasks and not self.path:
             raise refusal("is left out; name tasks of lm-eval, or give your own as path", "tasks")
+        for fault in filter(None, map(task_fault, self.tasks or ())):
+            raise refusal(fault, "tasks")
         return self
 
     NEEDS: ClassVar[str] = "tasks or path"
