@@ -9,6 +9,7 @@ numbers.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from statistics import fmean
 from typing import Any, Literal, TypedDict
 
@@ -19,6 +20,7 @@ LossVerdict = Literal[
     "overfitting",
     "inconclusive",
     "no_learning",
+    "underfitting",
     "healthy",
 ]
 Event = Mapping[str, Any]
@@ -41,6 +43,12 @@ OVERFITTING_RISE = 0.03
 MEMORISED_LOSS = 0.1
 # Held-out text that is predicted this much worse: the rows were learnt, not the task.
 MEMORISED_GAP = 0.5
+# A loss that levels off exponentially is taken for underfitted when more than this part of its
+# whole fall is still to come at the end of the run.
+UNDERFITTED_REST = 1 / 4
+# A train loss that is not further than this below the valid loss is near it: what is between them
+# is less than what batches differ by.
+NEAR = 0.25
 PRINTED_DIGITS = 3
 
 
@@ -66,6 +74,8 @@ REMEDIES: Mapping[LossVerdict, str] = {
     " so that the curves can tell; if the train loss still rises, lower learning_rate.",
     "no_learning": "Raise learning_rate (1e-4 to 3e-4 is usual for LoRA), train longer, raise r,"
     " and check in the shards that the answers are trained on.",
+    "underfitting": "Train for more epochs or steps, or raise learning_rate or r: the scores would"
+    " gain by what the loss has yet to fall.",
     "healthy": "Nothing to mend in the curves; the scores decide.",
 }
 
@@ -81,17 +91,19 @@ def assess_losses(history: Sequence[Event]) -> Reading:
     if broken := [event for event in history if _is_broken(event)]:
         numbers = {"first_broken_step": broken[0]["step"], "broken_events": len(broken)}
         return _reading("not_a_number", _broken(broken, history), numbers)
-    losses = [float(e["loss"]) for e in history if "loss" in e]
-    if not losses:
+    train = [event for event in history if "loss" in event]
+    if not train:
         return _reading("no_learning", "The history holds no training step.", {"steps": 0})
+    losses = [float(event["loss"]) for event in train]
     valid = [(int(e["step"]), float(e["valid_loss"])) for e in history if "valid_loss" in e]
-    numbers = _numbers(losses, valid)
+    numbers = _numbers(losses, valid) | _middles(train, valid)
     rules: Mapping[LossVerdict, Callable[[Mapping[str, Any]], str | None]] = {
         "diverging": _diverging,
         "memorising": _memorising,
         "overfitting": _overfitting,
         "inconclusive": _inconclusive,
         "no_learning": _no_learning,
+        "underfitting": _underfitting,
     }
     for verdict, rule in rules.items():
         if found := rule(numbers):
@@ -129,8 +141,7 @@ def _numbers(
     losses: Sequence[float], valid: Sequence[tuple[int, float]]
 ) -> dict[str, float | int | None]:
     """Return the figures that the rules look at, losses as they are printed."""
-    wanted = max(WINDOW_MINIMUM, round(len(losses) * WINDOW_FRACTION))
-    window = max(1, min(wanted, len(losses) // 2))
+    window = _window(len(losses))
     tail = losses[-round(len(losses) * LAST_PART_FRACTION) :]
     best = min(valid, key=lambda point: point[1]) if valid else None
     figures = {
@@ -149,6 +160,56 @@ def _numbers(
             for name, loss in figures.items()
         },
     }
+
+
+def _window(events: int) -> int:
+    """Return how many events at either end a mean is taken over."""
+    wanted = max(WINDOW_MINIMUM, round(events * WINDOW_FRACTION))
+    return max(1, min(wanted, events // 2))
+
+
+def _middles(
+    train: Sequence[Event], valid: Sequence[tuple[int, float]]
+) -> dict[str, float | int | None]:
+    """Return both losses in the middle of the run, with the step and the part of the way there.
+
+    The way is measured in summed learning rates, not in steps: with a rate that decays the loss
+    levels off because of the rate alone, and a run that was much too short would look finished.
+    """
+    rates = [float(event.get("learning_rate") or 0.0) for event in train]
+    ways = list(accumulate(rates if any(rates) else [1.0] * len(train), initial=0.0))
+    steps = [int(event["step"]) for event in train]
+    losses = [float(event["loss"]) for event in train]
+    window, last = _window(len(train)), len(train)
+    # The loss of a step is that of the weights before it. The three means share no event.
+    starts = (0, *range(window, last - 2 * window + 1), last - window)
+    means = [
+        (
+            fmean(ways[start : start + window]),
+            fmean(losses[start : start + window]),
+            steps[start + window // 2],
+        )
+        for start in (starts if last >= 3 * window else ())
+    ]
+    measured = [(ways[sum(one <= step for one in steps)], loss, step) for step, loss in valid]
+    return _middle("", means) | _middle("valid_", measured)
+
+
+def _middle(name: str, points: Sequence[tuple[float, float, int]]) -> dict[str, float | int | None]:
+    """Return the point (way, loss, step) that is nearest to half of the way, if there is one."""
+    figures: dict[str, float | int | None] = dict.fromkeys(
+        (f"middle_{name}step", f"middle_{name}loss", f"middle_{name}way")
+    )
+    if not points or points[0][0] >= points[-1][0]:
+        return figures
+    begin, end = points[0][0], points[-1][0]
+    found = [((way - begin) / (end - begin), loss, step) for way, loss, step in points[1:-1]]
+    inner = [point for point in found if 0 < point[0] < 1]
+    if not inner:
+        return figures
+    way, loss, step = min(inner, key=lambda point: abs(point[0] - 0.5))
+    values = (step, round(loss, PRINTED_DIGITS), round(way, PRINTED_DIGITS))
+    return dict(zip(figures, values, strict=True))
 
 
 def _went(first: float, last: float) -> str:
@@ -245,6 +306,37 @@ def _no_learning(n: Mapping[str, Any]) -> str | None:
     if best is None:
         return f"{told}: a change of at most {WOBBLE:.0%} is none."
     return f"{told}, and {_valid_went(n)}: changes of at most {WOBBLE:.0%} are none."
+
+
+def _underfitting(n: Mapping[str, Any]) -> str | None:
+    # Held-out loss tells best; measured at both ends only, it leaves the middle to the train loss.
+    name = "train" if n["middle_valid_loss"] is None else "valid"
+    key, least = ("", DIVERGING_RISE) if name == "train" else ("valid_", OVERFITTING_RISE)
+    first, middle, last = (n[f"{at}_{key}loss"] for at in ("first", "middle", "last"))
+    if middle is None or last <= MEMORISED_LOSS or middle - last <= least * middle:
+        return None
+    if middle - last <= _share_after(n[f"middle_{key}way"]) * (first - last):
+        return None
+    valid = n["last_valid_loss"]
+    if valid is not None and valid > n["last_loss"] * (1 + NEAR):
+        return None
+    told = (
+        f"The {name} loss {_went(first, middle)} by step {n[f'middle_{key}step']} and"
+        f" {_went(middle, last)} since: it had not levelled off when the run ended"
+    )
+    if valid is None:
+        return f"{told}."
+    other, end = ("valid", valid) if name == "train" else ("train", n["last_loss"])
+    return f"{told}, with the {other} loss near it at {end:.{PRINTED_DIGITS}f}."
+
+
+def _share_after(way: float) -> float:
+    """Return which share of its fall a loss has after *way*, if UNDERFITTED_REST is still to come.
+
+    A loss that levels off exponentially stands at rest ** way of its distance to the bottom; half
+    of the way leaves a third of the fall, when a quarter is still to come at the end.
+    """
+    return float(UNDERFITTED_REST**way - UNDERFITTED_REST) / (1 - UNDERFITTED_REST)
 
 
 def _healthy(n: Mapping[str, Any]) -> str:

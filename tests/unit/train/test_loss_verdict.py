@@ -21,6 +21,11 @@ def falling(start, end, steps=30):
     return [start + (end - start) * i / (steps - 1) for i in range(steps)]
 
 
+def levelling(start, end, steps=30, constants=3.0):
+    """A fall that levels off exponentially, so many time constants long."""
+    return [end + (start - end) * math.exp(-constants * i / (steps - 1)) for i in range(steps)]
+
+
 MEMORISED = [*falling(2.5, 0.02), *[0.02] * 5]
 
 
@@ -28,7 +33,12 @@ MEMORISED = [*falling(2.5, 0.02), *[0.02] * 5]
     ("history", "verdict"),
     [
         (curve(falling(2.5, 1.2), [2.4, 1.6, 1.5]), "healthy"),
-        (curve(falling(2.5, 1.2)), "healthy"),
+        (curve(levelling(2.5, 1.2)), "healthy"),
+        (curve(falling(2.5, 1.2)), "underfitting"),
+        (curve(falling(2.5, 1.2), [2.4, 1.8, 1.2]), "underfitting"),
+        (curve(falling(2.5, 1.2), [2.4, 1.2]), "underfitting"),
+        (curve(falling(2.5, 0.6), [2.4, 1.8, 1.2]), "healthy"),
+        (curve(falling(0.5, 0.02), [0.4, 0.2, 0.05]), "healthy"),
         (curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]), "overfitting"),
         (curve(MEMORISED, [2.4, 1.5, 1.45]), "memorising"),
         (curve(MEMORISED, [2.4, 0.2, 0.05]), "healthy"),
@@ -61,6 +71,33 @@ def test_a_noisy_short_run_that_learns_is_healthy():
 
 def test_no_learning_needs_a_flat_held_out_loss_too():
     assert assess_losses(curve([2.0, 2.02] * 15, [2.4, 2.0]))["verdict"] == "healthy"
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine"])
+@pytest.mark.parametrize(("constants", "verdict"), [(1.0, "underfitting"), (2.0, "healthy")])
+def test_a_run_is_underfitted_while_a_quarter_of_the_fall_is_to_come(scheduler, constants, verdict):
+    """exp(-1.4) is a quarter; what the loss falls by follows the learning rate, not the steps."""
+    steps = 40
+    rates = [
+        1.0 if scheduler == "constant" else 1 + math.cos(math.pi * i / steps) for i in range(steps)
+    ]
+    ways = [sum(rates[:i]) / sum(rates) for i in range(steps + 1)]
+    at = [0.6 + 1.9 * math.exp(-constants * way) for way in ways]
+    events = [
+        {"step": i + 1, "loss": at[i], "learning_rate": 1e-4 * rates[i]} for i in range(steps)
+    ]
+    assert assess_losses(events)["verdict"] == verdict
+    valid = [{"step": i, "valid_loss": at[i]} for i in (0, 10, 20, 40)]
+    assert assess_losses(events + valid)["verdict"] == verdict
+
+
+def test_an_underfitted_run_names_the_losses_and_what_to_raise():
+    reading = assess_losses(curve(falling(2.5, 1.2), [2.4, 1.8, 1.2]))
+    assert reading["evidence"] == (
+        "The valid loss fell from 2.400 to 1.800 by step 15 and fell from 1.800 to 1.200 since: it"
+        " had not levelled off when the run ended, with the train loss near it at 1.245."
+    )
+    assert "more epochs" in reading["remedy"]
 
 
 def test_the_evidence_quotes_the_figures_it_rests_on():
