@@ -43,6 +43,10 @@ OVERFITTING_RISE = 0.03
 MEMORISED_LOSS = 0.1
 # Held-out text that is predicted this much worse: the rows were learnt, not the task.
 MEMORISED_GAP = 0.5
+# So many times the train loss, and further than that gap above it: what is learnt of the rows is
+# mostly no use elsewhere, though the valid loss does not rise. In a few epochs over rows enough the
+# two stay within a factor of one and a half.
+OVERFITTED_TIMES = 2.0
 # A loss that levels off exponentially is taken for underfitted when more than this part of its
 # whole fall is still to come at the end of the run.
 UNDERFITTED_REST = 1 / 4
@@ -249,7 +253,15 @@ def _diverging(n: Mapping[str, Any]) -> str | None:
         if n[start] is not None and _far_above(n["last_loss"], n[start]):
             return f"The train loss {_went(n[start], n['last_loss'])} over {span}."
     best, last = n["best_valid_loss"], n["last_valid_loss"]
-    if best is None or not _train_rose(n) or not _far_above(last, best):
+    if best is None:
+        return None
+    start = n["first_valid_loss"]  # of the model as it came
+    if _far_above(last, start) and _far_above(n["last_loss"], start):
+        return (
+            f"The valid loss {_went(start, last)}, and the train loss ended above that start too,"
+            f" at {n['last_loss']:.{PRINTED_DIGITS}f}: training made the model worse on both."
+        )
+    if not _train_rose(n) or not _far_above(last, best):
         return None
     return (
         f"The valid loss was lowest at step {n['best_valid_step']} and {_went(best, last)} since,"
@@ -274,13 +286,21 @@ def _memorising(n: Mapping[str, Any]) -> str | None:
 
 def _overfitting(n: Mapping[str, Any]) -> str | None:
     best, last = n["best_valid_loss"], n["last_valid_loss"]
-    if best is None or _train_rose(n) or last <= best * (1 + OVERFITTING_RISE):
+    if best is None or _train_rose(n):
         return None
-    share = f" (by {last / best - 1:.1%})" if best else ""
-    return (
-        f"The valid loss was lowest at step {n['best_valid_step']} and {_went(best, last)}{share}"
-        f" since, while the {_train_went(n)}."
-    )
+    if last > best * (1 + OVERFITTING_RISE):
+        share = f" (by {last / best - 1:.1%})" if best else ""
+        return (
+            f"The valid loss was lowest at step {n['best_valid_step']} and"
+            f" {_went(best, last)}{share} since, while the {_train_went(n)}."
+        )
+    train = n["last_loss"]
+    if last - train > MEMORISED_GAP and last > OVERFITTED_TIMES * train:
+        return (
+            f"The train loss ended at {train:.{PRINTED_DIGITS}f}, less than half of the valid loss,"
+            f" which stands at {last:.{PRINTED_DIGITS}f}: the rows are learnt, the task much less."
+        )
+    return None
 
 
 def _inconclusive(n: Mapping[str, Any]) -> str | None:

@@ -40,6 +40,8 @@ MEMORISED = [*falling(2.5, 0.02), *[0.02] * 5]
         (curve(falling(2.5, 0.6), [2.4, 1.8, 1.2]), "healthy"),
         (curve(falling(0.5, 0.02), [0.4, 0.2, 0.05]), "healthy"),
         (curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]), "overfitting"),
+        (curve(falling(2.5, 0.6), [2.4, 1.7, 1.65]), "overfitting"),
+        (curve([1.9, 3.6, *falling(3.5, 2.0, 20)], [0.3, 2.4, 1.97]), "diverging"),
         (curve(MEMORISED, [2.4, 1.5, 1.45]), "memorising"),
         (curve(MEMORISED, [2.4, 0.2, 0.05]), "healthy"),
         (curve(MEMORISED), "memorising"),
@@ -184,4 +186,5 @@ def test_what_is_called_no_learning_or_overfitting_is_so_in_print(readings):
         if reading["verdict"] == "no_learning":
             assert abs(n["last_loss"] - n["first_loss"]) <= 0.03 * n["first_loss"] + 1e-9
         if reading["verdict"] == "overfitting":
-            assert n["last_valid_loss"] > n["best_valid_loss"]
+            rose = n["last_valid_loss"] > n["best_valid_loss"]
+            assert rose or n["last_valid_loss"] > 2 * n["last_loss"]
