@@ -245,7 +245,7 @@ def _write(
         lines = [json.dumps(event, allow_nan=False) for event in history]
         (out / "history.jsonl").write_text("\n".join(lines) + "\n")
         (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
-        say(f"verdict: {verdict['verdict']}. {verdict['evidence']}")
+        say(f"verdict: {verdict['verdict']}. {verdict['evidence']} {verdict['remedy']}")
     return {
         "history": history,
         "verdict": verdict,
