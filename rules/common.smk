@@ -22,9 +22,9 @@ from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
 from scripts.lib.jobs import killed_workflows, remarks
+from scripts.lib.jobs.launch import launcher
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
-from scripts.lib.train.launch import launcher
 
 PLAN_VARIABLE = "TUNESMITH_PLAN"
 ROOT = Path(workflow.basedir)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
+from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.faults import batch_fault, missing_package
 
@@ -48,10 +49,14 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
     said = []
     for id, given in resources.items():
         spec = plan.graph.artifacts[id].spec
-        processes = given.get("tasks", 1) if given.get("tasks", 1) > 1 else given.get("gpu", 1)
+        processes = process_count(given.get("gpu", 1), given.get("tasks", 1))
         size, micro_batch = spec["training"]["batch_size"], given.get("micro_batch", 0)
         names = (c.name for c in plan.graph.candidates if c.artifacts.get("adapters") == id)
-        faults = (batch_fault(size, micro_batch, processes), missing_package(spec["quantization"]))
+        faults = (
+            nodes_fault(processes, given.get("nodes", 1)),
+            batch_fault(size, micro_batch, processes),
+            missing_package(spec["quantization"]),
+        )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
     return said
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from trl import SFTConfig
 
 from scripts.lib.device import compute_device
-from scripts.lib.train.launch import world_size
+from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.spec import LoopSpec
 
 

@@ -10,7 +10,7 @@ from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.lora import INITS, Bias, Init
 from scripts.lib.train.faults import lora_faults, missing_package
-from scripts.lib.train.launch import world_size
+from scripts.lib.train.micro_batch import world_size
 
 
 @dataclass(frozen=True, kw_only=True)

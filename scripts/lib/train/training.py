@@ -38,13 +38,16 @@ from scripts.lib.train.callbacks import (
     held_out,
     say,
 )
-from scripts.lib.train.launch import (
+from scripts.lib.train.loss_verdict import assess_losses
+from scripts.lib.train.micro_batch import (
     check_batch,
     default_micro_batch,
+    end_all,
+    halved_micro_batch,
     smaller_micro_batch,
+    threads_of_each,
     world_size,
 )
-from scripts.lib.train.loss_verdict import assess_losses
 from scripts.lib.train.output import thin
 from scripts.lib.train.shards import (
     ShardFacts,
@@ -72,6 +75,7 @@ def fine_tune(
     scratch: Path,
     threads: int,
     micro_batch: int | None = None,
+    halved: int = 0,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict[str, Any]:
     """Tune a model and write the result, its history and its verdict to *out*.
@@ -84,9 +88,10 @@ def fine_tune(
         shards: Folder of rendered shards, with `tokenizer/`.
         out: Empty folder for the results.
         scratch: Folder for checkpoints, the same for each attempt at this spec and no other.
-        threads: CPU threads.
+        threads: CPU threads of all processes on this node.
         micro_batch: Sequences per forward pass and process; None chooses by length. Halved when
-            memory runs out.
+            memory runs out: one process does so by itself, of several the launcher starts all anew.
+        halved: How many times that happened before.
         checkpoint_seconds: Least time between two checkpoints.
 
     Returns:
@@ -97,7 +102,7 @@ def fine_tune(
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
             was told to end.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads_of_each(threads))
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     tuning.check(model, scratch)
@@ -105,6 +110,7 @@ def fine_tune(
     per_process = loop.batch_size // world_size()
     size = micro_batch or default_micro_batch(loop.max_length_tokens, per_process, compute_device())
     check_batch(loop.batch_size, size)
+    size = halved_micro_batch(size, per_process, halved)
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
     data = _load_data(loop, model, shards, scratch)
@@ -118,6 +124,8 @@ def fine_tune(
 
 def _smaller(per_process: int, size: int, cause: str) -> int:
     """Return the next smaller micro batch and say so; see `smaller_micro_batch`."""
+    if world_size() > 1 and size > 1:
+        end_all(size, cause)
     less = smaller_micro_batch(size, per_process, cause)
     say(
         f"memory ran out; going on with {less} sequences per pass and"

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
-from scripts.lib.train.launch import smaller_micro_batch
 from scripts.lib.train.lora_tuning import train_adapter
+from scripts.lib.train.micro_batch import smaller_micro_batch
 from scripts.lib.train.output import thin
 from scripts.lib.train.spec import TrainSpec
 from tests.tiny_model import make_tiny_model

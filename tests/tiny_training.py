@@ -1,0 +1,67 @@
+"""A training of the tiny model as a program, for tests that start several processes or end one.
+
+    python -m tests.tiny_training '{"model": ..., "shards": ..., "out": ..., "scratch": ...}'
+
+`faults` are what happens to one process at the beginning of a step: {"rank": 1, "step": 3, "kind":
+"kill"}, or of kind "memory", which does not suffice for more sequences per pass than `fits`.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from scripts.lib.errors import PipelineError
+from scripts.lib.train import training
+from scripts.lib.train.lora_tuning import train_adapter
+from scripts.lib.train.spec import TrainSpec
+
+
+class Faulty(training.Progress):
+    """Shows progress, and brings the faults about."""
+
+    faults = ()
+
+    def on_step_begin(self, args, state, control, **_):
+        for fault in self.faults:
+            if (fault["rank"], fault["step"]) != (args.process_index, state.global_step):
+                continue
+            if fault["kind"] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if args.per_device_train_batch_size > fault["fits"]:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+
+def main() -> None:
+    """Train, and write the facts into the folder `out`; each process fills one of its own in it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("told", type=json.loads)
+    parser.add_argument("--halved", type=int, default=0)
+    given = parser.parse_args()
+    told = given.told
+    rank = os.environ.get("RANK", "0")
+    out = Path(told["out"]) / rank
+    out.mkdir(parents=True, exist_ok=True)
+    Faulty.faults = told.get("faults", [])
+    training.Progress = Faulty
+    try:
+        facts = train_adapter(
+            TrainSpec.from_json(told["spec"]),
+            Path(told["model"]),
+            Path(told["shards"]),
+            out,
+            scratch=Path(told["scratch"]),
+            threads=1,
+            halved=given.halved,
+            **told.get("options", {}),
+        )
+    except PipelineError as error:
+        sys.exit(f"tiny_training: {error}")
+    if rank == "0":
+        (Path(told["out"]) / "facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
