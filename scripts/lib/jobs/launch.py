@@ -29,7 +29,7 @@ def launcher(gpus: int, tasks: int, nodes: int) -> str:
 
     Args:
         gpus: GPUs of the job (the resource `gpu`), one process each.
-        tasks: Slurm tasks of the job (the resource `tasks`): without GPUs, one process each.
+        tasks: Slurm tasks of the job (the resource `tasks`): one process each, if they are more.
         nodes: Nodes of the job (the resource `nodes`).
     """
     processes = process_count(gpus, tasks)
@@ -39,8 +39,8 @@ def launcher(gpus: int, tasks: int, nodes: int) -> str:
 
 
 def process_count(gpus: int, tasks: int) -> int:
-    """Return the processes of a job on all its nodes: one for each GPU; without, for each task."""
-    return max(1, gpus or tasks)
+    """Return the processes of a job on all nodes: one for each GPU, or for each task of more."""
+    return max(1, gpus, tasks)
 
 
 def nodes_fault(processes: int, nodes: int) -> str | None:
@@ -48,8 +48,8 @@ def nodes_fault(processes: int, nodes: int) -> str | None:
     if processes % nodes == 0:
         return None
     return (
-        f"{processes} process(es), one for each GPU (without GPUs, for each task), cannot be shared"
-        f" out evenly to nodes={nodes}: give train_adapter a multiple of {nodes}"
+        f"{processes} process(es), one for each GPU or each task, cannot be shared out evenly to"
+        f" nodes={nodes}: give train_adapter a multiple of {nodes}"
     )
 
 

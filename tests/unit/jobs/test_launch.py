@@ -14,9 +14,9 @@ def test_one_gpu_or_none_is_one_process():
     assert launcher(0, 1, 1) == launcher(1, 1, 1) == "python -m"
 
 
-def test_there_is_one_process_for_each_gpu_and_without_gpus_for_each_task():
+def test_there_is_one_process_for_each_gpu_or_each_task_whatever_is_more():
     assert process_count(8, 2) == process_count(8, 8) == 8
-    assert process_count(0, 2) == 2
+    assert process_count(0, 2) == process_count(1, 2) == 2
 
 
 def test_several_gpus_are_shared_out_to_the_nodes():

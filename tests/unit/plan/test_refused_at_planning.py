@@ -160,6 +160,8 @@ class Planned:
         ({"gpu": 3}, "batch_size 8 is not a multiple of micro_batch 1 x 3 .*; write 6 or 9"),
         ({"gpu": 4, "micro_batch": 4}, "micro_batch 4 x 4 .*; write 16"),
         ({"gpu": 1, "tasks": 16}, "micro_batch 1 x 16 .*; write 16"),
+        ({"gpu": 8, "tasks": 2, "nodes": 2}, None),
+        ({"gpu": 4, "nodes": 3}, "4 process.* cannot be shared out evenly to nodes=3"),
     ],
 )
 def test_a_batch_that_the_gpus_cannot_share_ends_it_before_any_job(home, resources, words):  # noqa: F811
