@@ -92,10 +92,12 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
         "held_out": {},
         "judged": {},
         "candidates": [
-            {"name": base, "kind": "base", "base": None, "unmerged": False},
-            {"name": gentle, "kind": "run", "base": base, "unmerged": False},
-            {"name": eager, "kind": "run", "base": base, "unmerged": False},
+            {"name": base, "kind": "base", "base": None, "unmerged": False, "group": None},
+            {"name": gentle, "kind": "run", "base": base, "unmerged": False, "group": None},
+            {"name": eager, "kind": "run", "base": base, "unmerged": False, "group": None},
         ],
+        "groups": {},
+        "seeds": {},
     }
 
 

@@ -7,12 +7,21 @@ questions that flipped). Treating the two scores as unrelated hides real changes
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, Section, parts_of
+from scripts.lib.compare.between_seeds import Measure
+from scripts.lib.compare.document import (
+    BenchmarkResult,
+    Comparison,
+    Difference,
+    Section,
+    SeedResult,
+    parts_of,
+)
 from scripts.lib.compare.notes import control_text_note, differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_result
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
 from scripts.lib.errors import ScoreError, StoreError
@@ -99,23 +108,45 @@ def compare_runs(
         }
         for section, names in special.items()
     }
+    replicated = beside_seeds(spec.candidates)
+    seeds: dict[str, SeedResult] = {}
+    benchmarks: dict[str, BenchmarkResult] = {}
+    for name in spec.benchmarks:
+        benchmarks[name], measures = _compare_benchmark(
+            name, spec.candidates, artifacts, replicated
+        )
+        seeds[name] = seed_result(spec.candidates, measures)
+    for section, names in special.items():
+        for name in names if replicated else ():
+            measures = parts[section].measures(name, spec.candidates, artifacts, replicated)
+            seeds[name] = seed_result(spec.candidates, measures)
     document: Comparison = {
-        "benchmarks": {
-            name: _compare_benchmark(name, spec.candidates, artifacts) for name in spec.benchmarks
-        },
+        "benchmarks": benchmarks,
         "held_out": found["held_out"],
         "judged": found["judged"],
         "candidates": [
-            {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
+            {
+                "name": c.name,
+                "kind": c.kind,
+                "base": c.base,
+                "unmerged": c.unmerged,
+                "group": c.group,
+            }
             for c in beside_base(spec.candidates)
         ],
+        "groups": seed_groups(spec.candidates),
+        "seeds": seeds if replicated else {},
     }
     return {"rows": write_tables(document, out)}
 
 
 def _compare_benchmark(
-    benchmark: str, candidates: Sequence[ComparedCandidate], artifacts: Mapping[str, Path]
-) -> BenchmarkResult:
+    benchmark: str,
+    candidates: Sequence[ComparedCandidate],
+    artifacts: Mapping[str, Path],
+    replicated: Set[str],
+) -> tuple[BenchmarkResult, dict[str, Measure]]:
+    """Return the result of a benchmark, and the answers of those that seeds tell something of."""
     scored = {
         candidate.name: _load(candidate, benchmark, artifacts)
         for candidate in beside_base(candidates)
@@ -136,7 +167,7 @@ def _compare_benchmark(
         name: {category: tally(candidate.of(category)) for category in categories}
         for name, candidate in scored.items()
     }
-    return {
+    result: BenchmarkResult = {
         "protocol": {
             **first.shared,
             "fewer_shots": max(candidate.shortened for candidate in scored.values()),
@@ -147,6 +178,17 @@ def _compare_benchmark(
         "differences": differences,
         "notes": list(_notes(scored, tallies)),
     }
+    wanted = {name: found for name, found in scored.items() if name in replicated}
+    measures = {category: _measure(wanted, category) for category in categories if wanted}
+    return result, measures
+
+
+def _measure(scored: Mapping[str, _Scored], category: str) -> Measure:
+    """Return the scores of a category's questions, in percentage points."""
+    values = {
+        name: [100 * score for score in _scores(one.of(category))] for name, one in scored.items()
+    }
+    return Measure(unit="points", values=values)
 
 
 def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:

@@ -5,7 +5,13 @@ from types import ModuleType
 from typing import Literal, TypedDict
 
 from scripts.lib.benchmarks.kinds import load
-from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, Tally
+from scripts.lib.score.documents import (
+    ChangeVerdict,
+    Note,
+    PairedDifference,
+    ScoreProtocol,
+    Tally,
+)
 
 SECTIONS: Mapping[Literal["held_out", "judged"], str] = {
     "held_out": "held_out",
@@ -53,6 +59,75 @@ class ListedCandidate(TypedDict):
     """Name of the candidate that it is compared with."""
     unmerged: bool
     """Whether model and adapter were scored side by side."""
+    group: str | None
+    """Name for the runs that differ from it in their seed alone; null where it stands alone."""
+
+
+class SeedGroup(TypedDict):
+    """Runs that differ in their seed alone."""
+
+    base: str
+    """Name of the candidate that they are compared with."""
+    members: list[str]
+    """Their names, in the order of the configuration."""
+
+
+class SeedEffect(TypedDict):
+    """How runs that differ in their seed alone differ from their base, on the same questions."""
+
+    unit: Literal["points", "nats"]
+    """Of all that follows: percentage points, or nats per token, where below 0 is better."""
+    difference: float
+    """Mean over seeds and questions of run minus base; for judged pairs win rate minus 50."""
+    interval: list[float] | None
+    """Low and high end of the interval of `difference`, which has at least 95 % and counts both
+    other questions and other seeds; null where the questions show no spread."""
+    verdict: ChangeVerdict
+    """`better` or `worse` where the interval leaves out 0."""
+    seeds: int
+    """Number of runs."""
+    seed_sd: float
+    """Spread between seeds: the sample's standard deviation of the runs' differences."""
+    seed_range: list[float]
+    """Lowest and highest difference of a run."""
+    question_stderr: float | None
+    """Spread over questions: the standard error of `difference` over questions, each counted with
+    its mean over seeds; null below two questions."""
+    n: int
+    """Number of questions."""
+
+
+class SeedPair(TypedDict):
+    """How two runs, or groups of runs, differ beside what another seed gives."""
+
+    one: str
+    """Name of a group, or of a run without seeds."""
+    other: str
+    """Name of another one on the same base and data."""
+    unit: Literal["points", "nats"]
+    """As in SeedEffect."""
+    difference: float
+    """The first minus the second, of the means over seeds."""
+    interval: list[float] | None
+    """Low and high end of the interval of `difference`, as in SeedEffect."""
+    seed_sd: float
+    """Spread between seeds, pooled over the groups in `spread_of`."""
+    spread_of: list[str]
+    """Groups that the spread is taken from: those compared, else all on the same base and data."""
+    limit: float
+    """Least difference, of either sign, that other seeds alone give in 5 % of the cases."""
+    within_seeds: bool
+    """Whether `difference` is no larger than `limit`: another seed might have turned it."""
+
+
+class SeedResult(TypedDict):
+    """What several seeds tell on one benchmark."""
+
+    effects: dict[str, dict[str, SeedEffect]]
+    """Group -> category or measure -> mean difference from the base."""
+    pairs: list[SeedPair]
+    """Two by two, by the average: all groups, and runs without seeds on the base and data of one;
+    empty where there are more than 16 of these."""
 
 
 class Comparison(TypedDict):
@@ -66,6 +141,10 @@ class Comparison(TypedDict):
     """Benchmark of judged pairs -> its results."""
     candidates: list[ListedCandidate]
     """All candidates in the order of tables: each base followed by its runs."""
+    groups: dict[str, SeedGroup]
+    """Name for runs that differ in their seed alone -> these."""
+    seeds: dict[str, SeedResult]
+    """Benchmark -> what several seeds tell; empty without groups."""
 
 
 def parts_of(rule: str, found: Mapping[str, Collection[object]]) -> dict[str, ModuleType]:

@@ -18,6 +18,8 @@ class ComparedCandidate:
             what the base answered with.
         categories: Artifact id of the category scores, per benchmark.
         judgements: Artifact id of the judgements beside its base, per benchmark.
+        group: Name for the runs that differ from it in their seed alone, or None.
+        trained_on: Artifact id of the conversations that a run was trained on, or None.
     """
 
     name: str
@@ -27,6 +29,8 @@ class ComparedCandidate:
     scores: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, str]
     judgements: Mapping[str, str]
+    group: str | None = None
+    trained_on: str | None = None
 
 
 class ManifestFile(TypedDict):
@@ -80,6 +84,8 @@ class CompareSpec:
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
                 categories=item["categories"],
                 judgements=item["judgements"],
+                group=item.get("group"),
+                trained_on=item.get("trained_on"),
             )
             for item in mapping["candidates"]
         )

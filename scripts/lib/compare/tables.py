@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.lib.compare.document import BenchmarkResult, Comparison, parts_of, sections
+from scripts.lib.compare.seed_tables import seed_markdown, seed_rows
 from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
@@ -37,6 +38,10 @@ _COLUMNS = (
     "win_rate",
     "win_rate_low",
     "win_rate_high",
+    "seeds",
+    "seed_sd",
+    "difference_low",
+    "difference_high",
 )
 
 
@@ -114,7 +119,7 @@ def write_tables(document: Comparison, out: Path) -> int:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
-    rows = [*_tidy_rows(document), *_rows_of_sections(document)]
+    rows = [*_tidy_rows(document), *_rows_of_sections(document), *seed_rows(document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -139,6 +144,7 @@ def markdown(document: Comparison) -> str:
     found = sections(document)
     for section, part in parts_of("compare_runs", found).items():
         lines += part.markdown(found[section], document["candidates"])
+    lines += seed_markdown(document)
     return "\n".join(lines)
 
 

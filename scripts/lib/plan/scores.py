@@ -241,6 +241,8 @@ def add_report(graph: Graph, config: Config) -> str:
             "scores": dict(c.scores),
             "categories": dict(c.categories),
             "judgements": dict(c.judgements),
+            "group": c.group,
+            "trained_on": c.artifacts.get("chat"),
         }
         for words, c in zip(named, graph.candidates, strict=True)
     ]

@@ -18,7 +18,7 @@ SHARED = [
 """Kinds whose comparisons and reports are made by what all kinds share."""
 
 OFFERED = {
-    "compare_runs": {"section", "markdown", "tidy_rows"},
+    "compare_runs": {"section", "markdown", "measures", "tidy_rows"},
     "write_report": {"answers", "notes", "comparisons", "views", "template"},
     "publish": {"OPENING", "tables"},
 }
@@ -54,6 +54,8 @@ CHANGES = [
     ("report/manifests.py", set(), EVERY),
     ("report/card_results.py", set(), set()),
     ("compare/notes.py", EVERY, set()),
+    ("compare/replicates.py", EVERY, set()),
+    ("compare/between_seeds.py", EVERY, set()),
     ("compare/document.py", EVERY, EVERY),
 ]
 """File -> the kinds whose comparisons, and whose reports, a change of it reaches."""

@@ -44,6 +44,8 @@ class Bench:
         subjects=SUBJECTS,
         unmerged=False,
         fewer_shots=0,
+        group=None,
+        trained_on="chat/orders",
     ):
         """Add a candidate that is right where `right(question number)` says so."""
         benchmark = "mmlu" if kind == "mmlu" else "orders"
@@ -95,7 +97,7 @@ class Bench:
         if known is None:
             known = {"name": name, "kind": "run" if base else "base", "base": base}
             known |= {"unmerged": unmerged, "scores": {}, "categories": {}}
-            known["judgements"] = {}
+            known |= {"judgements": {}, "group": group, "trained_on": base and trained_on}
             self.candidates.append(known)
         known["scores"][benchmark] = [score]
         known["categories"][benchmark] = categories

@@ -1,7 +1,7 @@
 """Every fine-tune beside its base on a dataset's held-out conversations."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from scripts.lib.benchmarks.held_out.document import (
 )
 from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
+from scripts.lib.compare.between_seeds import Measure
 from scripts.lib.compare.notes import differing_note, marker_notes, unmerged_note
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.errors import ScoreError
@@ -25,7 +26,7 @@ from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, s
 from scripts.lib.score.statistics import paired_difference
 from scripts.lib.score.token_hashes import other_tokens
 
-__all__ = ["HeldOutScore", "compare_held_out", "markdown", "section", "tidy_rows"]
+__all__ = ["HeldOutScore", "compare_held_out", "markdown", "measures", "section", "tidy_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,39 @@ def section(
         artifacts: Folder of every category score that they name.
         manifests: Manifests by artifact id; none is needed here.
     """
-    scores = [
+    return compare_held_out(benchmark, _read(benchmark, candidates, artifacts))
+
+
+def measures(
+    benchmark: str,
+    candidates: Sequence[ComparedCandidate],
+    artifacts: Mapping[str, Path],
+    names: Set[str],
+) -> dict[str, Measure]:
+    """Return what is measured of each conversation: its share of the loss, then each adherence.
+
+    Args:
+        benchmark: Its name.
+        candidates: All candidates.
+        artifacts: Folder of every category score that they name.
+        names: The candidates whose numbers are wanted.
+    """
+    scores = _read(benchmark, [c for c in candidates if c.name in names], artifacts)
+    # In the order of one for all: each file has its own.
+    rows = {one.name: [one.kept[id_] for id_ in scores[0].kept] for one in scores}
+    losses = {name: [-share for share in _shares(kept)] for name, kept in rows.items()}
+    found = {"loss": Measure(unit="nats", values=losses)}
+    for way in ADHERENCE:
+        values = {n: [100 * value for value in values_of(k, way)] for n, k in rows.items()}
+        if all(values.values()):
+            found[way] = Measure(unit="points", values=values)
+    return found
+
+
+def _read(
+    benchmark: str, candidates: Sequence[ComparedCandidate], artifacts: Mapping[str, Path]
+) -> list[HeldOutScore]:
+    return [
         HeldOutScore.read(
             artifacts[c.categories[benchmark]],
             benchmark,
@@ -117,7 +150,6 @@ def section(
         for c in beside_base(candidates)
         if benchmark in c.categories
     ]
-    return compare_held_out(benchmark, scores)
 
 
 def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> HeldOutSection:

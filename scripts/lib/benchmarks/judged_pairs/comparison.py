@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scripts.lib.benchmarks.judged_pairs.document import (
     Example,
@@ -16,6 +16,7 @@ from scripts.lib.benchmarks.judged_pairs.document import (
 from scripts.lib.benchmarks.judged_pairs.scores import figures_file, prompts_file
 from scripts.lib.benchmarks.judged_pairs.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
+from scripts.lib.compare.between_seeds import Measure
 from scripts.lib.compare.notes import differing_note, marker_notes
 from scripts.lib.compare.spec import (
     ComparedCandidate,
@@ -23,9 +24,11 @@ from scripts.lib.compare.spec import (
     ManifestInput,
     beside_base,
 )
+from scripts.lib.errors import ScoreError
+from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.documents import Note
 
-__all__ = ["compare_judged", "markdown", "section", "tidy_rows"]
+__all__ = ["compare_judged", "markdown", "measures", "section", "tidy_rows"]
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -47,6 +50,9 @@ Edges = Mapping[str, Sequence[ManifestInput]]
 
 Inputs = Mapping[Literal["judgements", "base"], Edges]
 """What the judgements on a tuned candidate, and its base's answers, were made from."""
+
+_RATES = {"win": 100.0, "tie": 50.0, "loss": 0.0}
+"""Decision on a prompt -> win rate there, in percent."""
 
 # Readings of a judge without regard to order agree; below this rate the judge tells little.
 _LEAST_CONSISTENT = 0.5
@@ -82,6 +88,53 @@ def section(
         inputs,
         unmerged={c.name for c in judged if c.unmerged},
     )
+
+
+def measures(
+    benchmark: str,
+    candidates: Sequence[ComparedCandidate],
+    artifacts: Mapping[str, Path],
+    names: Set[str],
+) -> dict[str, Measure]:
+    """Return the win rate on each prompt, in percent: of all, then of each category.
+
+    A base's is a half by definition, so that the mean of a difference is the win rate less 50.
+
+    Args:
+        benchmark: Its name.
+        candidates: All candidates.
+        artifacts: Folder of every category score that they name.
+        names: The candidates whose numbers are wanted.
+
+    Raises:
+        ScoreError: Two runs on one base were not judged on the same prompts.
+    """
+    judged = [c for c in candidates if c.name in names and benchmark in c.judgements]
+    lines = {c.name: _lines(artifacts[c.categories[benchmark]], benchmark) for c in judged}
+    if not lines:
+        return {}
+    prompts = {line["prompt_id"]: line["category"] for line in next(iter(lines.values()))}
+    rates: dict[str, dict[str, float]] = {}
+    for one in judged:
+        won = {line["prompt_id"]: _RATES[line["decision"]] for line in lines[one.name]}
+        if won.keys() != prompts.keys():
+            raise ScoreError(
+                f"{one.name!r} and {judged[0].name!r} were not judged on the same prompts of"
+                f" {benchmark!r}, so their win rates cannot be set side by side. Score both again"
+                " with the current settings of this benchmark."
+            )
+        rates |= {one.name: won, str(one.base): dict.fromkeys(prompts, _RATES["tie"])}
+    categories = sorted({name for name in prompts.values() if name is not None})
+    parts = {AVERAGE: list(prompts)} | {
+        name: [id_ for id_, category in prompts.items() if category == name] for name in categories
+    }
+    return {
+        part: Measure(
+            unit="points",
+            values={name: [won[id_] for id_ in ids] for name, won in rates.items()},
+        )
+        for part, ids in parts.items()
+    }
 
 
 def compare_judged(
@@ -260,8 +313,7 @@ def _plain(name: str) -> str:
 
 def _examples(folder: Path, benchmark: str) -> Iterator[Example]:
     """Yield the first prompts of each decision, those that were not asked about left out."""
-    lines = (folder / prompts_file(benchmark)).read_text(encoding="utf-8").split("\n")
-    rows = [row for row in map(json.loads, filter(None, lines)) if not row["equal"]]
+    rows = [row for row in _lines(folder, benchmark) if not row["equal"]]
     for decision in ("win", "loss", "tie"):
         found = [row for row in rows if row["decision"] == decision]
         for row in found[:EXAMPLES]:
@@ -274,3 +326,9 @@ def _examples(folder: Path, benchmark: str) -> Iterator[Example]:
                 "base_first": row["base_first"]["verdict"],
                 "run_first": row["run_first"]["verdict"],
             }
+
+
+def _lines(folder: Path, benchmark: str) -> list[dict[str, Any]]:
+    """Return what is known of each prompt."""
+    lines = (folder / prompts_file(benchmark)).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
