@@ -62,6 +62,12 @@ def _more_seeds(world: World) -> None:
     gentle["seeds"] = [5, gentle["training"].pop("seed"), 6]
 
 
+def _momentum(world: World) -> None:
+    """Give an optimizer of another kind an argument of its own."""
+    put("runs/gentle/training/optim", "sgd")(world)
+    put("runs/gentle/training/optim_args", {"momentum": 0.9})(world)
+
+
 def _say_defaults(world: World) -> None:
     """Write out what the schema says anyway."""
     run = world.config["runs"]["gentle"]
@@ -124,7 +130,13 @@ TRAINING = {
     "max_steps": 9,
     "learning_rate": 3e-4,
     "scheduler": "linear",
+    "lr_scheduler_kwargs": {"num_cycles": 1.5},
     "warmup_ratio": 0.1,
+    "warmup_steps": 3,
+    "optim": "adamw_torch",
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.99,
+    "adam_epsilon": 1e-6,
     "weight_decay": 0.01,
     "max_grad_norm": 0.5,
     "batch_size": 4,
@@ -142,6 +154,7 @@ RUN_ROWS = [
         Row(f"training.{k}", put(f"runs/gentle/training/{k}", v), TUNE_GENTLE)
         for k, v in TRAINING.items()
     ),
+    Row("training.optim_args", _momentum, TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
     Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),
     Row(

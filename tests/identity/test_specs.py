@@ -23,7 +23,7 @@ from tests.identity.worlds import (
 SPECS = {
     "chat": ("data.formatting", "FormatSpec", None),
     "shards": ("data.rendering", "RenderSpec", None),
-    "adapters": ("train.training", "TrainSpec", "from_json"),
+    "adapters": ("train.spec", "TrainSpec", "from_json"),
     "combined": ("merge.combining", "CombineSpec", "from_json"),
     "merged": ("report.card", "CardSpec", None),
     "scores": ("score.scoring", "ScoreSpec", None),

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import chain
 from typing import Any
 
 from scripts.lib.config.expansion import NamedRun, Raw, place_of, replicates, swept
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish
 from scripts.lib.train.faults import lora_faults
+from scripts.lib.train.optimization import optimization_faults
 
 
 def reference_problems(raw: Raw) -> Iterator[Problem]:
@@ -115,6 +117,8 @@ def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
             use_dora=lora.use_dora,
             quantization=entry.run.quantization,
         )
+        training = entry.run.training
+        faults = chain(faults, optimization_faults(vars(training), training.max_steps))
         of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
         for fault in faults:
             if (entry.source, fault) in seen:  # one of a sweep tells of all

@@ -231,13 +231,14 @@ def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem
         dataset = config.datasets[entry.run.dataset]
         if dataset.valid_fraction > 0 or dataset.has_valid_split:
             continue
-        for key in ("eval_every_steps", "early_stopping_patience"):
-            if getattr(entry.run.training, key) is not None:
-                yield Problem(
-                    ("runs", entry.source, "training", key),
-                    f"needs held-out rows, and datasets.{entry.run.dataset} has none;"
-                    " give it a valid split, or a valid_fraction above 0",
-                )
+        training = entry.run.training
+        measured = ["eval_every_steps"] * (training.eval_every_steps is not None)
+        for key in (*measured, *training.watching()):
+            yield Problem(
+                ("runs", entry.source, "training", key),
+                f"needs held-out rows, and datasets.{entry.run.dataset} has none;"
+                " give it a valid split, or a valid_fraction above 0",
+            )
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

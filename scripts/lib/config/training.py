@@ -1,17 +1,79 @@
 """How a run is trained: how long, how fast, and on what."""
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
 
 from scripts.lib.config.fields import (
+    Count,
     Flag,
+    JsonMapping,
     Number,
     PartFraction,
     Positive,
     PositiveNumber,
     Seed,
     Settings,
+    refusal,
     setting,
 )
+from scripts.lib.train.optimization import (
+    ADAM_DEFAULTS,
+    OPTIMIZERS,
+    UNUSABLE,
+    OptimizerName,
+    Scheduler,
+    needs_held_out,
+)
+
+
+def _usable(value: object) -> object:
+    """Say why a known optimizer is none of those to choose from."""
+    if isinstance(value, str) and value in UNUSABLE:
+        raise refusal(f"{UNUSABLE[value]}; allowed: {', '.join(OPTIMIZERS)}")
+    return value
+
+
+def _number(value: object) -> object:
+    """Return text that is a number as that: YAML 1.1 takes `1e-7` for text, as it has no dot."""
+    for read in (int, float):
+        try:
+            return read(value) if isinstance(value, str) else value
+        except ValueError:
+            continue
+    return value
+
+
+def _arguments(value: object) -> object:
+    """Return named arguments with numbers as such; null is none of them."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise refusal("is no mapping from names to values, such as {min_lr: 1e-5}")
+    read = {name: _number(one) for name, one in value.items()}
+    for name, one in read.items():
+        finite = math.isfinite(one) if isinstance(one, int | float) else isinstance(one, str)
+        if not finite:
+            raise refusal(f"holds {name}, which is no number, text, true or false")
+    return read
+
+
+def _written_arguments(value: object) -> object:
+    """Read arguments as transformers has them in one text, too: `momentum=0.9,nesterov=true`."""
+    if not isinstance(value, str):
+        return _arguments(value)
+    pairs = [part.partition("=") for part in value.replace(" ", "").split(",") if part]
+    if not all(equals for _, equals, _ in pairs):
+        raise refusal("is no mapping, and no text such as momentum=0.9,nesterov=true")
+    flags = {"true": True, "false": False}
+    return _arguments({name: flags.get(text.lower(), text) for name, _, text in pairs})
+
+
+ScheduleArguments = Annotated[JsonMapping, BeforeValidator(_arguments)]
+OptimizerArguments = Annotated[JsonMapping, BeforeValidator(_written_arguments)]
+NONE_GIVEN = JsonMapping()
 
 
 class Training(Settings):
@@ -22,13 +84,52 @@ class Training(Settings):
         "Stop after so many optimiser steps, whatever `epochs` says.", "identity", None
     )
     learning_rate: PositiveNumber = setting("Highest learning rate.", "identity", 2e-4)
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt"] = (
-        setting("Course of the learning rate.", "identity", "cosine")
+    scheduler: Scheduler = setting(
+        "Course of the learning rate, by the names of transformers (`lr_scheduler_type`).",
+        "identity",
+        "cosine",
+    )
+    lr_scheduler_kwargs: ScheduleArguments = setting(
+        "Arguments of the course, such as `{min_lr: 1e-5}` for `cosine_with_min_lr`"
+        " (docs/training.md).",
+        "identity",
+        NONE_GIVEN,
+        allowed="a mapping from the course's arguments to their values",
     )
     warmup_ratio: PartFraction = setting(
-        "Share of the steps in which the learning rate rises; `constant` has none.",
+        "Share of the steps in which the learning rate rises; `constant`, `reduce_lr_on_plateau`"
+        " and `greedy` have none.",
         "identity",
         0.03,
+    )
+    warmup_steps: Count | None = setting(
+        "Steps in which the learning rate rises, in place of `warmup_ratio`.", "identity", None
+    )
+    optim: Annotated[OptimizerName, BeforeValidator(_usable)] = setting(
+        "Optimizer, by the names of transformers. Some need a package that is not installed with"
+        " the rest (docs/training.md).",
+        "identity",
+        "adamw_torch_fused",
+    )
+    optim_args: OptimizerArguments = setting(
+        "Arguments of the optimizer that have no key of their own, such as `{momentum: 0.9}` for"
+        " `sgd`.",
+        "identity",
+        NONE_GIVEN,
+        allowed="a mapping from the optimizer's arguments to their values",
+    )
+    adam_beta1: PartFraction = setting(
+        "Decay of the mean of gradients, of Adam and its kin.",
+        "identity",
+        ADAM_DEFAULTS["adam_beta1"],
+    )
+    adam_beta2: PartFraction = setting(
+        "Decay of the mean of squared gradients, of Adam and its kin.",
+        "identity",
+        ADAM_DEFAULTS["adam_beta2"],
+    )
+    adam_epsilon: PositiveNumber = setting(
+        "Least divisor of Adam and its kin.", "identity", ADAM_DEFAULTS["adam_epsilon"]
     )
     weight_decay: Number = setting("Weight decay.", "identity", 0.0)
     max_grad_norm: Number = setting("Clip gradients to this norm; 0 is never.", "identity", 1.0)
@@ -52,3 +153,13 @@ class Training(Settings):
         "identity",
         "bfloat16",
     )
+
+    def watching(self) -> list[str]:
+        """Return the settings that follow the loss on held-out rows."""
+        return needs_held_out(vars(self))
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
+            raise refusal("and warmup_steps say the same in two ways; keep one", "warmup_ratio")
+        return self

@@ -14,6 +14,7 @@ from scripts.lib.artifacts.store import Store
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.faults import batch_fault, missing_package
+from scripts.lib.train.optimization import missing_optimizer_package
 
 HUB_TOKEN = "HF_TOKEN"
 
@@ -56,6 +57,7 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
             nodes_fault(processes, given.get("nodes", 1)),
             batch_fault(size, micro_batch, processes),
             missing_package(spec["quantization"]),
+            missing_optimizer_package(spec["training"]["optim"]),
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
     return said

@@ -98,7 +98,7 @@ def _wanted_splits(config: Config, dataset: str) -> set[str]:
         if (held_out := benchmark.held_out_split()) and held_out[0] == dataset
     }
     runs = [run for run in config.runs.values() if run.dataset == dataset]
-    watched = any(run.training.early_stopping_patience is not None for run in runs)
+    watched = any(run.training.watching() for run in runs)
     # Formatting refuses what leaves nothing to train on, whoever reads it.
     trained = {"train"} if asked or runs else set()
     return asked | trained | ({"valid"} if watched else set())

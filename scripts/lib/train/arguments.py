@@ -1,13 +1,25 @@
 """How long, how fast and on what is trained, in the terms of TRL's trainer."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trl import SFTConfig
 
 from scripts.lib.device import compute_device
 from scripts.lib.train.micro_batch import world_size
+from scripts.lib.train.optimization import warmup_of
 from scripts.lib.train.spec import LoopSpec
+
+
+def count_steps(loop: LoopSpec, train_rows: int) -> int:
+    """Return the optimiser steps of a whole run over *train_rows* sequences."""
+    return loop.max_steps or math.ceil(loop.epochs * _steps_per_epoch(loop, train_rows))
+
+
+def _steps_per_epoch(loop: LoopSpec, train_rows: int) -> int:
+    return math.ceil(train_rows / loop.batch_size)
 
 
 def training_arguments(
@@ -32,15 +44,20 @@ def training_arguments(
         autocast: Whether weights of float32 are computed with in bfloat16.
     """
     device = compute_device()
-    per_epoch = math.ceil(train_rows / loop.batch_size)
+    steps = count_steps(loop, train_rows)
     return SFTConfig(
         output_dir=str(out),
         num_train_epochs=loop.epochs,
         max_steps=loop.max_steps or -1,
         learning_rate=loop.learning_rate,
         lr_scheduler_type=loop.scheduler,
-        # transformers reads a number below 1 as the part of all steps.
-        warmup_steps=loop.warmup_ratio,
+        lr_scheduler_kwargs=dict(loop.lr_scheduler_kwargs) or None,
+        warmup_steps=warmup_of(steps, loop.warmup_steps, loop.warmup_ratio),
+        optim=loop.optim,
+        optim_args=_written(loop.optim_args),
+        adam_beta1=loop.adam_beta1,
+        adam_beta2=loop.adam_beta2,
+        adam_epsilon=loop.adam_epsilon,
         weight_decay=loop.weight_decay,
         max_grad_norm=loop.max_grad_norm,
         per_device_train_batch_size=micro_batch,
@@ -54,7 +71,7 @@ def training_arguments(
         eval_strategy="steps" if evaluated else "no",
         # Evaluations belong to steps, epochs' ends too: one after a checkpoint at the same step
         # would be lost by a resume.
-        eval_steps=loop.eval_every_steps or per_epoch,
+        eval_steps=loop.eval_every_steps or _steps_per_epoch(loop, train_rows),
         eval_on_start=evaluated and not resumed,
         save_strategy="no",
         save_total_limit=2,
@@ -69,3 +86,17 @@ def training_arguments(
         report_to=[],
         disable_tqdm=True,
     )
+
+
+def _written(arguments: Mapping[str, Any]) -> str | None:
+    """Return an optimizer's arguments in the one text that transformers reads.
+
+    False is what it does without the argument. Where it has a third way for that (`kahan_sum`), it
+    takes any text for true, and only the empty one for false.
+    """
+    texts = {
+        name: ("true" if value else "") if isinstance(value, bool) else str(value)
+        for name, value in arguments.items()
+        if value is not False or name == "kahan_sum"
+    }
+    return ",".join(f"{name}={text}" for name, text in texts.items()) or None

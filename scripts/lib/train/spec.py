@@ -11,6 +11,7 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.lora import INITS, Bias, Init
 from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.micro_batch import world_size
+from scripts.lib.train.optimization import OptimizerName, Scheduler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,16 @@ class LoopSpec:
         epochs: Passes over the train split; may be a fraction.
         max_steps: Optimiser steps; when given, it overrides epochs.
         learning_rate: Peak of the schedule.
-        scheduler: A name that transformers knows: cosine, linear, constant, ...
+        scheduler: Course of the rate.
+        lr_scheduler_kwargs: Its arguments.
         warmup_ratio: Part of the steps over which the rate rises, 0-1.
-        weight_decay: Of AdamW.
+        warmup_steps: The same in steps; when given, it overrides warmup_ratio.
+        optim: Optimizer.
+        optim_args: Its arguments.
+        adam_beta1: Decay of the mean of gradients.
+        adam_beta2: Decay of the mean of squared gradients.
+        adam_epsilon: Least divisor of Adam.
+        weight_decay: Of weights that are no biases or norms.
         max_grad_norm: Where gradients are clipped.
         batch_size: Sequences (packed rows) per optimiser step, over all processes.
         packing: Lay conversations end to end in rows of max_length_tokens, isolated.
@@ -52,8 +60,15 @@ class LoopSpec:
     epochs: float
     max_steps: int | None
     learning_rate: float
-    scheduler: str
+    scheduler: Scheduler
+    lr_scheduler_kwargs: Mapping[str, Any]
     warmup_ratio: float
+    warmup_steps: int | None
+    optim: OptimizerName
+    optim_args: Mapping[str, Any]
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
     weight_decay: float
     max_grad_norm: float
     batch_size: int

@@ -60,6 +60,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         training = self.model.training
         self.model.eval()
+        if self.optimizer is not None:  # some weigh weights otherwise than they train them
+            self.optimizer.eval()
         for turn in range(math.ceil(len(starts) / world)):
             # Each process takes part in each turn: sharded models wait for one another.
             index = turn * world + rank
@@ -77,7 +79,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         self.log(metrics)
         # The handler changes the control in place.
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        # Schedules that follow the loss ask for it by this name.
+        return {**metrics, "eval_loss": metrics["valid_loss"]}
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: checkpoints are not for people."""

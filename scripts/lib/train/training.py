@@ -29,7 +29,7 @@ from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.out_of_memory import until_it_fits
-from scripts.lib.train.arguments import training_arguments
+from scripts.lib.train.arguments import count_steps, training_arguments
 from scripts.lib.train.callbacks import (
     BestKeeper,
     Keeper,
@@ -47,6 +47,13 @@ from scripts.lib.train.micro_batch import (
     smaller_micro_batch,
     threads_of_each,
     world_size,
+)
+from scripts.lib.train.optimization import (
+    NO_WARMUP,
+    missing_optimizer_package,
+    needs_held_out,
+    optimization_faults,
+    warmup_of,
 )
 from scripts.lib.train.output import thin
 from scripts.lib.train.shards import (
@@ -156,10 +163,11 @@ def _load_data(loop: LoopSpec, model: Path, shards: Path, scratch: Path) -> _Dat
     if new_tokens:
         told = ", ".join(f"{token} {id_}" for token, id_ in new_tokens.items())
         say(f"new to the model, whose embedding has {rows} rows: {told}; their rows are trained")
-    if loop.early_stopping_patience is not None and not valid_files:
+    watching = needs_held_out(vars(loop))
+    if watching and not valid_files:
         raise TrainingError(
-            f"{shards} has no valid split, which early_stopping_patience watches. Set"
-            " valid_fraction for the dataset, or early_stopping_patience: null."
+            f"{shards} has no valid split, which {watching[0]} watches. Set valid_fraction for the"
+            f" dataset, or do without {watching[0]}."
         )
     cache = scratch / "datasets"
     with PartialState().main_process_first():
@@ -167,10 +175,25 @@ def _load_data(loop: LoopSpec, model: Path, shards: Path, scratch: Path) -> _Dat
         valid = load_shards(valid_files, cache) if valid_files else None
         if loop.packing:
             train = pack(train, loop.max_length_tokens)
+    _check_steps(loop, count_steps(loop, len(train)))
     prompts = read_prompts(valid_files or train_files)
     return _Data(
         train=train, valid=valid or None, facts=facts, prompts=prompts, new_tokens=new_tokens
     )
+
+
+def _check_steps(loop: LoopSpec, steps: int) -> None:
+    """Refuse an optimizer that is not there, and a course of the rate that does not fit.
+
+    Raises:
+        TrainingError: If it does not.
+    """
+    fault = next(optimization_faults(vars(loop), steps), None)
+    if text := f"{fault.key} {fault.text}" if fault else missing_optimizer_package(loop.optim):
+        raise TrainingError(f"{text}.")
+    warmup = warmup_of(steps, loop.warmup_steps, loop.warmup_ratio)
+    if warmup >= steps and loop.scheduler not in NO_WARMUP:
+        say(f"the learning rate rises in all of the {steps} steps: it never gets to its highest")
 
 
 def _fit(
@@ -220,6 +243,7 @@ def _fit(
         say(f"going on from {checkpoint.name}")
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.optimizer.eval()  # some weigh weights otherwise than they train them
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if stop.received and step < steps:
         raise TrainingError(

@@ -280,6 +280,48 @@ def test_early_stopping_needs_held_out_rows():
     assert load_config(mapping).runs["gentle"].training.early_stopping_patience == 2
 
 
+def test_a_schedule_that_follows_the_held_out_loss_needs_held_out_rows():
+    mapping = changed("datasets/orders/valid_fraction", 0)
+    mapping["runs"]["gentle"]["training"] = {"scheduler": "reduce_lr_on_plateau"}
+    (line,) = errors_of(mapping)
+    assert line.startswith("runs.gentle.training.scheduler: needs held-out rows")
+
+
+TRAINING = "runs/gentle/training"
+
+
+def test_arguments_are_numbers_however_they_are_written():
+    min_lr = {"scheduler": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": "1e-5"}}
+    training = load_config(changed(TRAINING, min_lr)).runs["gentle"].training
+    assert training.lr_scheduler_kwargs == {"min_lr": 1e-5}
+    for told in ({"momentum": 0.9, "nesterov": True}, "momentum=0.9, nesterov=True"):
+        sgd = {"optim": "sgd", "optim_args": told}
+        training = load_config(changed(TRAINING, sgd)).runs["gentle"].training
+        assert training.optim_args == {"momentum": 0.9, "nesterov": True}
+    nothing = {"lr_scheduler_kwargs": None, "optim_args": None}
+    assert load_config(changed(TRAINING, nothing)) == load_config(changed(TRAINING, {}))
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        ({"optim": "adamw"}, "optim: 'adamw' is refused;"),
+        ({"optim": "galore_adamw"}, "optim: 'galore_adamw' is of a package"),
+        ({"optim_args": {"momentum": 0.9}}, "optim_args.momentum: is no argument of optim"),
+        ({"optim_args": "momentum"}, "optim_args: 'momentum' is no mapping"),
+        ({"optim_args": {"betas": [0.9, 0.99]}}, "optim_args: {'betas': [0.9, 0.99]} holds betas"),
+        ({"scheduler": "cosin"}, "scheduler: 'cosin' is refused; did you mean 'cosine'?"),
+        ({"lr_scheduler_kwargs": {"min_lr": 1}}, "lr_scheduler_kwargs.min_lr: is no argument of"),
+        ({"warmup_ratio": 0.1, "warmup_steps": 5}, "warmup_ratio: 0.1 and warmup_steps say"),
+        ({"max_steps": 1}, "warmup_ratio: makes the learning rate 0 in the one step"),
+        ({"max_steps": 1, "warmup_steps": 1}, "warmup_steps: makes the learning rate 0"),
+    ],
+)
+def test_what_optimizer_and_schedule_cannot_be_told_is_refused(training, told):
+    line = the_error_of(TRAINING, training)
+    assert line.startswith(f"runs.gentle.training.{told}")
+
+
 def test_a_run_is_not_named_like_a_model():
     line = the_error_of("runs/folder", {"model": "folder", "dataset": "orders"})
     assert line == "runs.folder: 'folder' is the name of a model too; rename one"

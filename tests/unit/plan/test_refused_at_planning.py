@@ -134,10 +134,10 @@ def test_a_dataset_that_nothing_reads_need_not_have_a_row_to_train_on(home, name
 
 def test_a_split_that_stays_empty_is_refused_where_something_needs_it(home):  # noqa: F811
     write_rows(home / "train.jsonl", [{"prompt": "a", "completion": "b"}])
-    patient = RUN | {"training": {"early_stopping_patience": 2}}
     planned(home, {"b": PLAIN}, runs={"r": RUN}, model=HUB)
-    text = refusal(home, {"b": PLAIN}, runs={"r": patient}, model=HUB)
-    assert "none of 1 rows is held out as valid; raise valid_fraction, which is 0.05" in text
+    for watching in ({"early_stopping_patience": 2}, {"scheduler": "reduce_lr_on_plateau"}):
+        text = refusal(home, {"b": PLAIN}, runs={"r": RUN | {"training": watching}}, model=HUB)
+        assert "none of 1 rows is held out as valid; raise valid_fraction, which is 0.05" in text
     text = refusal(home, {"d": DOMAIN}, model=HUB)
     assert "none of 1 rows is held out as test; raise test_fraction, which is 0.1" in text
     judged = {"kind": "judged_pairs", "dataset": "orders", "judge": {"model": "base"}}
@@ -183,3 +183,12 @@ def test_a_package_that_a_training_lacks_is_asked_for_before_any_job(home, monke
     (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")
     (line,) = untrainable(Planned(graph), {adapter: {"gpu": 1}})
     assert line.startswith("runs.r: quantization: nf4 needs the package bitsandbytes")
+
+
+def test_an_optimizer_whose_package_is_missing_is_refused_before_any_job(home, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("scripts.lib.train.optimization.find_spec", lambda name: None)
+    run = RUN | {"training": {"optim": "adamw_8bit"}}
+    graph = planned(home, {"b": PLAIN}, runs={"r": run}, model=HUB)
+    (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")
+    (line,) = untrainable(Planned(graph), {adapter: {"gpu": 1}})
+    assert line.startswith("runs.r: optim: adamw_8bit needs the package bitsandbytes")
