@@ -100,6 +100,16 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         if patience is not None and len(points) - 1 - best >= patience:
             control.should_training_stop = True
 
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Remove what was the best once: a resume goes on from here and does not ask for it."""
+        points = held_out(state)
+        if points and state.is_world_process_zero:
+            best = self._file(min(points, key=lambda point: point[1])[0])
+            for older in set(self._scratch.glob("best-*.safetensors")) - {best}:
+                older.unlink()
+
     def restore(self, model: PreTrainedModel, state: TrainerState) -> int:
         """Put the best weights back into *model* and return their step."""
         step = min(held_out(state), key=lambda point: point[1])[0]

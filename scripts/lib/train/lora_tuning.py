@@ -99,8 +99,9 @@ class LoraTuning:
 
     def save(
         self, model: PreTrainedModel, base: Path, scratch: Path, out: Path, prompts: Sequence[Any]
-    ) -> None:
+    ) -> dict[str, Any]:
         """Write the adapter, and what its merge is proved on."""
         initial = scratch / "initial" if changes_base(self.spec.lora.init) else None
         save_adapter(model, base.name, out, initial)
         (out / PROMPTS_FILE).write_text(json.dumps(prompts) + "\n")
+        return {}

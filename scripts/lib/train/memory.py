@@ -136,3 +136,13 @@ def activation_bytes(
     if recomputed:
         return layer + (layers + LAST) * tokens * hidden_size * size
     return layers * layer + 2 * tokens * vocabulary * FLOAT32
+
+
+def checkpoint_bytes(trainable: int, optimizer: int = OPTIMIZER_BYTES["adamw"]) -> int:
+    """Return what one checkpoint takes on a disk: trained weights and the optimizer's state.
+
+    Args:
+        trainable: Parameters that are trained.
+        optimizer: Bytes of the optimizer's state for each of them.
+    """
+    return trainable * (FLOAT32 + optimizer)

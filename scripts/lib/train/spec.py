@@ -117,8 +117,20 @@ def check_spec(spec: TrainSpec) -> None:
         raise TrainingError(f"{fault.key} {fault.text}.")
     if lacking := missing_package(spec.quantization):
         raise TrainingError(f"{lacking}.")
+    check_one_gpu("train_adapter")
+
+
+def check_one_gpu(rule: str) -> None:
+    """Refuse several GPUs that one process sees: TRL would have to share them out in threads.
+
+    Args:
+        rule: Whose resources say how many there are.
+
+    Raises:
+        TrainingError: If there are.
+    """
     if world_size() == 1 and compute_device() == "cuda" and torch.cuda.device_count() > 1:
         raise TrainingError(
             f"{torch.cuda.device_count()} GPUs are visible to one process. Ask for as many"
-            " (--set-resources train_adapter:gpu=N), or let CUDA_VISIBLE_DEVICES show one."
+            f" (--set-resources {rule}:gpu=N), or let CUDA_VISIBLE_DEVICES show one."
         )

@@ -91,6 +91,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         if self.is_world_process_zero():
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             (folder / COMPLETE).touch()
+            # One that is whole is enough, and of a whole model each takes much of a disk.
+            for older in set(folder.parent.glob("checkpoint-*")) - {folder}:
+                shutil.rmtree(older, ignore_errors=True)
 
 
 def last_checkpoint(scratch: Path) -> Path | None:

@@ -267,9 +267,11 @@ def _write(
     kept_step = state.global_step
     if tuning.loop.early_stopping_patience is not None and held_out(state):
         kept_step = BestKeeper(scratch, tuning).restore(trainer.model, state)
+    trainable = trainer.model.num_parameters(only_trainable=True)
+    saved: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         copy_files(files_below(shards / "tokenizer"), out)
-        tuning.save(trainer.model, model, scratch, out, data.prompts)
+        saved = tuning.save(trainer.model, model, scratch, out, data.prompts)
     history = thin(state.log_history)
     # An early stop keeps an earlier model: what came after it says nothing about it.
     verdict = assess_losses([event for event in history if event["step"] <= kept_step])
@@ -281,7 +283,7 @@ def _write(
     return {
         "history": history,
         "verdict": verdict,
-        "trainable_parameters": trainer.model.num_parameters(only_trainable=True),
+        "trainable_parameters": trainable,
         "steps": state.global_step,
         "kept_step": kept_step,
         "train_rows": data.facts.rows,
@@ -290,4 +292,5 @@ def _write(
         "train_tokens": data.facts.tokens,
         "trained_tokens": data.facts.trained_tokens,
         "arithmetic": tuning.arithmetic,
+        **saved,
     }

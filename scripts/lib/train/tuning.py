@@ -76,8 +76,8 @@ class Tuning(Protocol):
 
     def save(
         self, model: PreTrainedModel, base: Path, scratch: Path, out: Path, prompts: Sequence[Any]
-    ) -> None:
-        """Write the result to *out*; the tokenizer is there already.
+    ) -> dict[str, Any]:
+        """Write the result to *out*, where the tokenizer is already, and return facts of it.
 
         Args:
             model: The trained model.

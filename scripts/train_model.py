@@ -1,0 +1,49 @@
+"""Fine-tune all weights of a model on rendered shards.
+
+Reads   models/<model>, shards/<shards>
+Writes  <artifact>/  a complete Hugging Face model with the shards' tokenizer and template, and a
+        generation config that stops where scoring stops
+        <artifact>/history.jsonl   losses by step
+        <artifact>/verdict.json    what the loss curves say, in words
+
+Try it  python -m scripts.train_model --help
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.device import check_gpus
+from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.train.full_tuning import FullSpec, train_model
+from scripts.lib.train.launch import slurm_ranks
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Fill the artifact's folder and return its facts."""
+    check_gpus(job.options.gpus)
+    return train_model(
+        FullSpec.from_json(job.spec),
+        job.folder("model"),
+        job.folder("shards"),
+        job.out,
+        scratch=job.scratch,
+        threads=job.options.threads,
+        micro_batch=job.options.micro_batch or None,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse *argv* and make the artifact."""
+    os.environ.update(slurm_ranks(os.environ))
+    run_job(
+        "train_model",
+        work,
+        argv,
+        inputs=("model", "shards"),
+        options={"threads": 1, "micro_batch": 0, "gpus": 0},
+    )
+
+
+if __name__ == "__main__":
+    main()
