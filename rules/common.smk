@@ -140,11 +140,12 @@ READING = contextlib.ExitStack()
 
 
 def trainings():
-    """Return the adapters that are about to be trained, with the resources of their jobs."""
+    """Return what is about to be trained, with the resources of the jobs."""
+    stages = {"train_adapter": "adapters", "train_model": "trained"}
     return {
-        f"adapters/{job.wildcards.artifact}": dict(job.resources.items())
+        f"{stages[job.rule.name]}/{job.wildcards.artifact}": dict(job.resources.items())
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name == "train_adapter"
+        if job.rule.name in stages
     }
 
 
@@ -202,8 +203,8 @@ def target():
 
 
 def published():
-    """Return what publishing waits for: the report, and each model with its proof."""
-    places = [item[edge] for item in PLAN["publish"] for edge in ("merged", "proof")]
+    """Return what publishing waits for: the report, and each model with what it rests on."""
+    places = [place for item in PLAN["publish"] for place in item["places"].values()]
     return [target(), *(f"{spot(*place)}.json" for place in places)]
 
 

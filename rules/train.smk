@@ -1,7 +1,7 @@
 """Fine-tune.
 
 in   results/{models,shards}/
-out  results/adapters/
+out  results/{adapters,trained}/
 """
 
 
@@ -28,6 +28,33 @@ rule train_adapter:
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
         "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_adapter --plan {PLAN_FILE}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model} --shards {input.shards}"
+        " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"
+        " >{log} 2>&1"
+
+
+rule train_model:
+    """Fine-tune all weights of a model on rendered shards."""
+    input:
+        unpack(inputs("trained", "model", "shards")),
+    output:
+        artifact=directory("results/trained/{artifact}"),
+        manifest="results/trained/{artifact}.json",
+    log:
+        "logs/train_model/{artifact}.log",
+    threads: 8
+    resources:
+        gpu=1,
+        micro_batch=0,
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        launcher=lambda wildcards, resources: launcher(
+            resources.gpu, resources.get("tasks", 1)
+        ),
+        gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
+    shell:
+        "OMP_NUM_THREADS={threads} exec {params.launcher} -m scripts.train_model --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"

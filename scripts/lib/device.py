@@ -9,6 +9,9 @@ from scripts.lib import cuda_driver
 from scripts.lib.cuda_driver import DEVICE_VARIABLE
 from scripts.lib.errors import DeviceError
 
+NO_GPUS = "train_adapter:gpu=0 train_model:gpu=0 score_benchmark:gpu=0 judge_pairs:gpu=0"
+"""What to add to --set-resources on a cluster without GPUs: every rule that asks for one."""
+
 VISIBLE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
@@ -67,7 +70,7 @@ def check_gpus(asked: int) -> None:
         raise DeviceError(
             f"the rule asked Slurm for {asked} GPU(s), and {visible} are visible in the job: look"
             " at `scontrol show job` and the site's gres.conf. On a cluster without GPUs add"
-            " --set-resources train_adapter:gpu=0 score_benchmark:gpu=0 judge_pairs:gpu=0"
+            f" --set-resources {NO_GPUS}"
         )
     if compute_device() == "cuda" and torch.cuda.device_count() != asked:
         raise DeviceError(

@@ -11,6 +11,7 @@ INPUTS = {
     "render_shards": ("chat", "model"),
     "show_examples": ("raw", "chat", "shards"),
     "train_adapter": ("model", "shards"),
+    "train_model": ("model", "shards"),
     "combine_adapters": ("model",),
     "merge_adapter": ("model", "adapter"),
     "prove_merge": ("model", "adapter", "merged"),

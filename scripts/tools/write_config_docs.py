@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from scripts.lib.config.expansion import leaf_keys
+from scripts.lib.config.expansion import inner_group, leaf_keys
 from scripts.lib.config.fields import KINDS
 from scripts.lib.config.load import ConfigFile
 from scripts.lib.config.problems import Schema, allowed, entry_schema, resolve
@@ -212,7 +212,16 @@ def _table(properties: Mapping[str, Schema], schema: Schema) -> Iterator[str]:
             leaf["kind"],
             leaf["description"],
         ]
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield _row(cells)
+    for key, raw in properties.items():
+        node = resolve(raw, schema)
+        if inner_group(node, schema) is not node:
+            told = ["a group of settings, or null", "`{}`", "identity", node["description"]]
+            yield _row([f"`{key}`", *told])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(leaf: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from tests.identity.world import World
 from tests.identity.worlds import (
     make_blend_world,
     make_choice_world,
+    make_full_world,
     make_held_out_world,
     make_hub_world,
     make_local_world,
@@ -51,10 +52,11 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     local, hub = make_local_world(folder / "local"), make_hub_world(folder / "hub")
     blend = make_blend_world(folder / "blend")
     choice = make_choice_world(folder / "choice")
+    full = make_full_world(folder / "full")
     held_out = make_held_out_world(folder / "held_out")
     tasks = make_task_world(folder / "tasks")
     pairs = make_pairs_world(folder / "pairs")
-    for world in (local, hub, blend, choice, held_out, tasks, pairs):
+    for world in (local, hub, blend, choice, full, held_out, tasks, pairs):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -62,6 +64,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "hub": hub,
         "blend": blend,
         "choice": choice,
+        "full": full,
         "held_out": held_out,
         "tasks": tasks,
         "pairs": pairs,

@@ -16,6 +16,7 @@ from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
+from tests.identity.rows_full import FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
@@ -26,6 +27,7 @@ ROWS = [
     *CONFIG_ROWS,
     *BLEND_ROWS,
     *CHOICE_ROWS,
+    *FULL_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
     *PAIRS_ROWS,
@@ -39,6 +41,9 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("examples", "edge", "raw"): (("chat", "edge", "raw"),),
     ("examples", "edge", "chat"): (("shards", "edge", "chat"),),
     ("examples", "pins", ""): (("shards", "pins", ""),),
+    # The same for a model that is trained as a whole.
+    ("trained", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
+    ("trained", "edge", "model"): (("shards", "edge", "model"),),
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
     # What a model card says is in the keys of what it speaks of.

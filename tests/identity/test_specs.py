@@ -14,6 +14,7 @@ from tests.identity.rows_lm_eval import make_task_world
 from tests.identity.worlds import (
     make_blend_world,
     make_choice_world,
+    make_full_world,
     make_held_out_world,
     make_hub_world,
     make_local_world,
@@ -24,6 +25,7 @@ SPECS = {
     "chat": ("data.formatting", "FormatSpec", None),
     "shards": ("data.rendering", "RenderSpec", None),
     "adapters": ("train.spec", "TrainSpec", "from_json"),
+    "trained": ("train.full_tuning", "FullSpec", "from_json"),
     "combined": ("merge.combining", "CombineSpec", "from_json"),
     "merged": ("report.card", "CardSpec", None),
     "scores": ("score.scoring", "ScoreSpec", None),
@@ -41,6 +43,7 @@ WORLDS = (
     make_hub_world,
     make_blend_world,
     make_choice_world,
+    make_full_world,
     make_held_out_world,
     make_task_world,
     make_pairs_world,
@@ -87,6 +90,7 @@ def test_a_spec_is_frozen(stage, specs):
         "chat",
         "shards",
         "adapters",
+        "trained",
         "combined",
         "scores",
         "judgements",
@@ -102,7 +106,7 @@ def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
             del built["template"]  # a model without one keeps the keys that it had
         fields = {name for name, _ in leaves(built)}
         assert {name.split(".")[0] for name in fields} == set(spec)
-        if stage == "adapters":
+        if stage in ("adapters", "trained"):
             assert fields == {name for name, _ in leaves(spec)}
 
 

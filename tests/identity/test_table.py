@@ -6,6 +6,7 @@ from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
+from tests.identity.rows_full import FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
@@ -16,6 +17,7 @@ ROWS = [
     *CONFIG_ROWS,
     *BLEND_ROWS,
     *CHOICE_ROWS,
+    *FULL_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
     *PAIRS_ROWS,

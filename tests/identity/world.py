@@ -32,6 +32,7 @@ from scripts.tools.frozen_commands import INPUTS
 
 OPTIONS = {
     "train_adapter": {"threads": 1, "micro_batch": 0},
+    "train_model": {"threads": 1, "micro_batch": 0},
     "score_benchmark": {"threads": 1, "score_batch": 8},
 }
 """Rule -> its execution arguments."""
@@ -44,6 +45,7 @@ FACTS = {
         "tokens": {"conversations": 2, "kept": 2, "dropped": {}, "growth": 1.0},
     },
     "adapters": {"verdict": {"verdict": "healthy", "evidence": "", "remedy": ""}},
+    "trained": {"verdict": {"verdict": "healthy", "evidence": "", "remedy": ""}},
     "proofs": {"proof": {"passed": True, "checks": []}},
 }
 """Stage -> findings that let the next steps start."""

@@ -183,6 +183,19 @@ def make_blend_world(base: Path) -> World:
     return world
 
 
+def make_full_world(base: Path) -> World:
+    """Make the world of a run that trains all weights, beside one that trains an adapter."""
+    world = make_local_world(base)
+    gentle = world.config["runs"]["gentle"]
+    training = {"seed": 1, "max_length_tokens": 256}
+    world.config["runs"] = {
+        "gentle": gentle,
+        "whole": {**gentle, "lora": None, "training": training},
+    }
+    del world.config["datasets"]["chats"], world.config["benchmarks"]["exact"]
+    return world
+
+
 def make_pairs_world(base: Path) -> World:
     """Make the world of judged pairs: one run, two bases, a local judge and one behind a service.
 

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "render_shards": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
     "show_examples": (PLAIN | STATISTICS) - {"tokenizers"},
     "train_adapter": BESIDE_A_MODEL | {"wandb", "tensorboard", "lm_eval"},
+    "train_model": BESIDE_A_MODEL | {"wandb", "tensorboard", "lm_eval"},
     "combine_adapters": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
     "merge_adapter": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
     "prove_merge": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},

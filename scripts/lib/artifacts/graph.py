@@ -121,7 +121,8 @@ class Candidate:
         categories: Benchmark -> id of its categories.
         judgements: Benchmark -> id of the judgements on its answers beside its base's.
         keep_merged: Whether the merged model stays when nothing needs it any more.
-        publish: Repository, privacy and branch of the hub for the merged model, or nothing.
+        publish: Repository, privacy and branch of the hub for its model, or nothing.
+        card: What its model card says, where the model's own spec does not.
         group: Name for the runs that differ from it in their seed alone, or None.
     """
 
@@ -134,12 +135,13 @@ class Candidate:
     judgements: Mapping[str, str] = field(default_factory=dict)
     keep_merged: bool = True
     publish: Mapping[str, Any] | None = None
+    card: Mapping[str, Any] | None = None
     group: str | None = None
 
     @property
     def unmerged(self) -> bool:
         """Whether it is scored as model and adapter side by side."""
-        return self.kind != "base" and "merged" not in self.artifacts
+        return self.kind != "base" and not {"merged", "trained"} & self.artifacts.keys()
 
 
 class Graph:

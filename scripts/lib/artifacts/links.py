@@ -22,6 +22,7 @@ LINKS = {
     "merged": "model",
     "proofs": "proof",
     "shards": "shards",
+    "trained": "model",
 }
 """Stage -> the name of its link in a run's folder."""
 

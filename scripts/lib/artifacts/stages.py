@@ -80,6 +80,15 @@ STAGES = {
             "train_adapter",
             ("accelerate", "datasets", "peft", "safetensors", "torch", "transformers", "trl"),
         ),
+        Stage(
+            "trained",
+            "train_model",
+            (
+                *("accelerate", "datasets", "jinja2", "peft", "safetensors", "tokenizers"),
+                *("torch", "transformers", "trl"),
+            ),
+            publishing="manifest",
+        ),
         Stage("combined", "combine_adapters", ("peft", "safetensors", "torch", "transformers")),
         Stage(
             "merged",

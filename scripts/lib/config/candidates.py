@@ -175,7 +175,8 @@ def combination_problems(
                 )
         if not combination.needs_equal_ranks:
             continue
-        ranks = {run: saved_rank(runs[run].lora) for run in combination.combine}
+        shapes = {run: runs[run].lora for run in combination.combine}
+        ranks = {run: saved_rank(lora) for run, lora in shapes.items() if lora is not None}
         if len(set(ranks.values())) > 1:
             told = ", ".join(f"{run} {rank}" for run, rank in ranks.items())
             yield Problem(
@@ -185,8 +186,13 @@ def combination_problems(
             )
 
 
-def _kind_problems(lora: Lora) -> Iterator[str]:
+def _kind_problems(lora: Lora | None) -> Iterator[str]:
     """Yield why an adapter of this kind cannot be combined at all."""
+    if lora is None:
+        yield (
+            "trains all weights (lora: null) and has no adapter to combine; combine runs with one"
+        )
+        return
     if lora.use_dora:
         yield "trains DoRA magnitudes, which have no weighted sum; combine runs without use_dora"
     if lora.bias != "none":

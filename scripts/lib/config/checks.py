@@ -110,15 +110,17 @@ def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
     """Yield the settings that contradict each other, of every run that a sweep makes."""
     seen = set()
     for entry in runs:
-        lora = entry.run.lora
-        faults = lora_faults(
-            init=lora.init,
-            target_modules=lora.target_modules,
-            use_dora=lora.use_dora,
-            quantization=entry.run.quantization,
-        )
-        training = entry.run.training
-        faults = chain(faults, optimization_faults(vars(training), training.max_steps))
+        lora, training = entry.run.lora, entry.run.training
+        settings = {**vars(training), "learning_rate": entry.run.learning_rate}
+        faults = optimization_faults(settings, training.max_steps)
+        if lora is not None:
+            shape = lora_faults(
+                init=lora.init,
+                target_modules=lora.target_modules,
+                use_dora=lora.use_dora,
+                quantization=entry.run.quantization,
+            )
+            faults = chain(shape, faults)
         of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
         for fault in faults:
             if (entry.source, fault) in seen:  # one of a sweep tells of all

@@ -39,12 +39,20 @@ def leaf_keys(schema: Schema) -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for key, node in schema.get("properties", {}).items():
         node = resolve(node, schema)
-        if "properties" in node:
-            below = {**node, "$defs": schema.get("$defs", {})}
+        if "properties" in (inner := inner_group(node, schema)):
+            below = {**inner, "$defs": schema.get("$defs", {})}
             found |= {f"{key}.{leaf}": inner for leaf, inner in leaf_keys(below).items()}
         else:
             found[key] = node
     return found
+
+
+def inner_group(node: Schema, schema: Schema) -> Schema:
+    """Return the group that *node* is, or that it is unless it is null; else *node* itself."""
+    groups = [resolve(variant, schema) for variant in node.get("anyOf", ())]
+    named = [group for group in groups if "properties" in group]
+    null = [group for group in groups if group.get("type") == "null"]
+    return named[0] if len(named) == len(null) == 1 and len(groups) == 2 else node
 
 
 SEED = "training.seed"
@@ -145,9 +153,16 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
     sweep = raw.get("sweep")
     leaves = leaf_keys(run_schema())
     for key in sweep if isinstance(sweep, Mapping) else ():
-        if key in sweep_keys():
-            continue
         path = ("runs", source, "sweep", key)
+        group, _, leaf = str(key).rpartition(".")
+        if key in sweep_keys():
+            if group and group in raw and raw[group] is None:
+                yield Problem(
+                    path,
+                    f"has no meaning beside {group}: null, which leaves nothing with a {leaf}; take"
+                    " one of them out",
+                )
+            continue
         below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         ending = [leaf for leaf in sweep_keys() if leaf.endswith(f".{key}")]
         if key in leaves:

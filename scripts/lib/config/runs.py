@@ -1,9 +1,9 @@
 """The runs that a configuration can ask for: one fine-tune each, or a grid of them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scripts.lib.config.fields import (
     TEMPLATES,
@@ -15,10 +15,11 @@ from scripts.lib.config.fields import (
     TemplateChoice,
     Text,
     group,
+    refusal,
     setting,
 )
 from scripts.lib.config.lora import Lora
-from scripts.lib.config.training import Training
+from scripts.lib.config.training import FULL_LEARNING_RATE, LORA_LEARNING_RATE, Training
 from scripts.lib.data.conversation import PlainAnswers, TrainOn, Turns
 
 
@@ -81,11 +82,13 @@ class Run(Settings):
     on_too_long: Literal["drop", "truncate"] = setting(
         "What happens to sequences of more than `max_length_tokens`.", "identity", "drop"
     )
-    lora: Lora = group("The shape of the adapter.", Lora)
+    lora: Lora | None = group(
+        "The shape of the adapter; null trains all weights instead (docs/training.md).", Lora
+    )
     quantization: Literal["nf4"] | None = setting(
         "Quantise the base model while training (QLoRA).", "identity", None
     )
-    training: Training = group("How the adapter is trained.", Training)
+    training: Training = group("How the adapter, or the whole model, is trained.", Training)
     on_verdict: Literal["report", "stop"] = setting(
         "What follows when the loss curve looks unhealthy: go on and report it, or do not merge.",
         "gate",
@@ -101,6 +104,38 @@ class Run(Settings):
         "Keep the merged model after its proof and scores are there.", "execution", True
     )
     publish: Publish = group("Where the merged model is published.", Publish)
+
+    @model_validator(mode="after")
+    def _settings_have_an_adapter(self) -> Self:
+        """Refuse what is about an adapter where there is none."""
+        if self.lora is not None:
+            return self
+        if self.quantization is not None:
+            raise refusal(
+                "quantises frozen weights, and lora: null trains all of them; write quantization:"
+                " null, or leave lora: null out",
+                "quantization",
+            )
+        if not self.merge:
+            raise refusal(
+                "scores model and adapter side by side, and with lora: null there is no adapter:"
+                " the trained model is scored as it is; leave it out",
+                "merge",
+            )
+        if not self.keep_merged:
+            raise refusal(
+                "removes a model that a merge could make again, and with lora: null only training"
+                " could; leave it out, and delete results/trained/... yourself when its scores are"
+                " there",
+                "keep_merged",
+            )
+        return self
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest learning rate: as it is given, or what is usual for what is trained."""
+        given = self.training.learning_rate
+        return given or (FULL_LEARNING_RATE if self.lora is None else LORA_LEARNING_RATE)
 
 
 Scalar = (

@@ -19,6 +19,7 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
+from scripts.lib.config.sweep import value_text
 from scripts.lib.train.optimization import (
     ADAM_DEFAULTS,
     OPTIMIZERS,
@@ -75,15 +76,26 @@ ScheduleArguments = Annotated[JsonMapping, BeforeValidator(_arguments)]
 OptimizerArguments = Annotated[JsonMapping, BeforeValidator(_written_arguments)]
 NONE_GIVEN = JsonMapping()
 
+LORA_LEARNING_RATE = 2e-4
+"""Highest rate of an adapter where none is given (QLoRA, https://arxiv.org/abs/2305.14314)."""
+
+FULL_LEARNING_RATE = 2e-5
+"""Highest rate of a full fine-tune where none is given: TRL's for SFT, and that of Zephyr's."""
+
 
 class Training(Settings):
-    """How the adapter is trained."""
+    """How the adapter, or the whole model, is trained."""
 
     epochs: PositiveNumber = setting("Passes over the training rows.", "identity", 1.0)
     max_steps: Positive | None = setting(
         "Stop after so many optimiser steps, whatever `epochs` says.", "identity", None
     )
-    learning_rate: PositiveNumber = setting("Highest learning rate.", "identity", 2e-4)
+    learning_rate: PositiveNumber | None = setting(
+        f"Highest learning rate; null is {value_text(LORA_LEARNING_RATE)} for an adapter, and"
+        f" {value_text(FULL_LEARNING_RATE)} where `lora: null` trains all weights.",
+        "identity",
+        None,
+    )
     scheduler: Scheduler = setting(
         "Course of the learning rate, by the names of transformers (`lr_scheduler_type`).",
         "identity",

@@ -155,6 +155,7 @@ _UNSAID = (
 # Rule -> what a new start does not do again; all others begin anew.
 _GOES_ON = {
     "train_adapter": "training goes on from its last checkpoint, if it has one",
+    "train_model": "training goes on from its last checkpoint, if it has one",
     "score_benchmark": "scoring keeps finished subjects and goes on from its journal of answers",
     "judge_pairs": "judging goes on from its journal",
     "ask_judge": "judging goes on from the replies that it has",

@@ -1,4 +1,4 @@
-"""Push a merged model to the hub: proved, with its results in the card, and once.
+"""Push a model to the hub: proved where it was merged, with its results in the card, and once.
 
 The token comes from the environment and goes to the hub's client, nowhere else.
 """
@@ -20,40 +20,47 @@ from scripts.lib.canonical import digest
 from scripts.lib.errors import PublishError
 from scripts.lib.files import is_hidden, read_json, write_json
 from scripts.lib.jobs.checks import check_gate
-from scripts.lib.report.card import CARD, CardSpec, base_licence, card_text
+from scripts.lib.report.card import CARD, Card, CardSpec, base_licence, card_text
 from scripts.lib.report.card_results import results
 
 PUBLISHED = "published"
+KEPT_BACK = (CARD, "history.jsonl", "verdict.json")
+"""What lies in a model's folder and is not pushed as it is: the card is written anew."""
 REFUSED = (401, 403, 404)  # what the hub says of a token or a name that will not do
 
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """One merged model and where it goes.
+    """One model and where it goes.
 
     Attributes:
         name: The candidate's name, as the comparison has it.
         repo_id: Repository on the hub.
         private: Whether to make it private, where it is new.
         revision: Branch, or None for the main one.
-        merged: Id and folder of the merged model.
-        proof: Id and folder of its proof.
-        comparison: Folder of the comparison.
+        card: What its card says.
+        model: Id and folder of the model: merged, or trained as a whole.
+        proof: Id and folder of the proof of a merged model; None for any other.
+        base: Id and folder of the base, which tells the licence; None where the model's own card
+            does.
+        comparison: Id and folder of the comparison.
     """
 
     name: str
     repo_id: str
     private: bool
     revision: str | None
-    merged: tuple[str, Path]
-    proof: tuple[str, Path]
-    comparison: Path
+    card: Card
+    model: tuple[str, Path]
+    proof: tuple[str, Path] | None = None
+    base: tuple[str, Path] | None = None
+    comparison: tuple[str, Path]
 
     @classmethod
     def from_plan(cls, item: Mapping[str, Any]) -> "Publication":
         """Build it from the entry of a frozen plan."""
-        places = {key: (item[key][0], Path(item[key][1])) for key in ("merged", "proof")}
-        return cls(**{**item, **places, "comparison": Path(item["comparison"][1])})
+        places = {role: (id, Path(place)) for role, (id, place) in item["places"].items()}
+        return cls(**{**{key: item[key] for key in item if key != "places"}, **places})
 
 
 def publish_model(wanted: Publication, store: Store, *, token: str) -> str:
@@ -72,15 +79,16 @@ def publish_model(wanted: Publication, store: Store, *, token: str) -> str:
         PublishError: There is no token, or the hub refuses.
         StoreError: The model's files are not what their manifest says.
     """
-    manifest = _manifest(wanted.merged[1])
-    check_gate("proof", wanted.proof[0], _manifest(wanted.proof[1])["facts"], None)
+    id, folder = wanted.model
+    manifest = _manifest(folder)
+    if wanted.proof:
+        check_gate("proof", wanted.proof[0], _manifest(wanted.proof[1])["facts"], None)
     if not token:
         raise PublishError(
             "HF_TOKEN is not set: export a token of the hub that may write to"
             f" {wanted.repo_id}; it is read from the environment only"
         )
-    folder = wanted.merged[1]
-    store.verify(Found(wanted.merged[0], folder, _manifest_path(folder), manifest))
+    store.verify(Found(id, folder, _manifest_path(folder), manifest))
     card = _card(wanted, manifest)
     endpoint = os.environ.get("HF_ENDPOINT")
     pushed = digest([endpoint, wanted.repo_id, wanted.revision, manifest["content"], card])
@@ -98,7 +106,7 @@ def publish_model(wanted: Publication, store: Store, *, token: str) -> str:
             "repo_id": wanted.repo_id,
             "revision": wanted.revision,
             "commit": commit,
-            "merged": manifest["id"],
+            "model": manifest["id"],
             "content": manifest["content"],
             "pushed": pushed,
         },
@@ -110,8 +118,8 @@ def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfAp
     """Make the repository where it is missing, commit all files at once, return the commit."""
     disable_progress_bars()
     paths = (entry["path"] for entry in manifest["files"])
-    files = [path for path in paths if path != CARD and not is_hidden(path)]
-    operations = [CommitOperationAdd(path, str(wanted.merged[1] / path)) for path in files] + [
+    files = [path for path in paths if path not in KEPT_BACK and not is_hidden(path)]
+    operations = [CommitOperationAdd(path, str(wanted.model[1] / path)) for path in files] + [
         CommitOperationAdd(CARD, card.encode())
     ]
     try:
@@ -121,7 +129,7 @@ def _push(wanted: Publication, manifest: Mapping[str, Any], card: str, api: HfAp
         done = api.create_commit(
             wanted.repo_id,
             operations,
-            commit_message="Publish a merged model",
+            commit_message=f"Publish a {'merged' if wanted.proof else 'fine-tuned'} model",
             revision=wanted.revision,
         )
     except (HTTPError, OSError, ValueError) as error:
@@ -144,11 +152,11 @@ def _remedy(error: Exception, endpoint: str) -> str:
 
 def _card(wanted: Publication, manifest: Mapping[str, Any]) -> str:
     """Return the model card with what was measured."""
-    licence = base_licence(wanted.merged[1])
-    document = read_json(wanted.comparison / "comparison.json")
+    licence = base_licence((wanted.base or wanted.model)[1])
+    document = read_json(wanted.comparison[1] / "comparison.json")
     found = "\n\n".join(results(document, wanted.name))
     stops = manifest["facts"].get("stops")
-    return card_text(CardSpec(**manifest["spec"]), licence, stops, found)
+    return card_text(CardSpec(card=wanted.card), licence, stops, found)
 
 
 def _manifest_path(folder: Path) -> Path:

@@ -45,18 +45,19 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
 
     Args:
         plan: The plan of this invocation.
-        resources: Adapters that are about to be trained -> the resources of their jobs.
+        resources: What is about to be trained -> the resources of their jobs.
     """
     said = []
     for id, given in resources.items():
         spec = plan.graph.artifacts[id].spec
         processes = process_count(given.get("gpu", 1), given.get("tasks", 1))
         size, micro_batch = spec["training"]["batch_size"], given.get("micro_batch", 0)
-        names = (c.name for c in plan.graph.candidates if c.artifacts.get("adapters") == id)
+        names = (c.name for c in plan.graph.candidates if id in c.artifacts.values())
+        quantization = spec.get("quantization")  # all weights are trained where none is said
         faults = (
             nodes_fault(processes, given.get("nodes", 1)),
             batch_fault(size, micro_batch, processes),
-            missing_package(spec["quantization"]),
+            missing_package(quantization),
             missing_optimizer_package(spec["training"]["optim"]),
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]

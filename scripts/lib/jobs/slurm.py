@@ -178,8 +178,8 @@ def check_gpus(site: Site, partitions: Sequence[Partition]) -> Finding:
         return Finding(
             "GPUs",
             "warning",
-            "no partition has any: add --set-resources train_adapter:gpu=0 score_benchmark:gpu=0"
-            " judge_pairs:gpu=0",
+            "no partition has any: add --set-resources train_adapter:gpu=0 train_model:gpu=0"
+            " score_benchmark:gpu=0 judge_pairs:gpu=0",
         )
     target = site.gpu_partition or site.partition or _default(partitions)
     place = next((partition for partition in with_gpus if partition.name == target), None)

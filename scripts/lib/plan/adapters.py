@@ -1,4 +1,4 @@
-"""The middle of the graph: adapters, trained or combined, and what they are merged into."""
+"""The middle of the graph: adapters, what they are merged into, and models trained as a whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +39,25 @@ class Adapter:
     combination: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class TunedModel:
+    """A model all of whose weights were trained, on its way to the scores.
+
+    Attributes:
+        id: Its artifact, a complete model.
+        slug: Words for it and for what is made of it.
+        artifacts: Stage -> id of what it was made of, itself included.
+        gates: Findings that may forbid to use it.
+        card: What it was made of, for the model card.
+    """
+
+    id: str
+    slug: str
+    artifacts: Mapping[str, str]
+    gates: tuple[Gate, ...]
+    card: Mapping[str, Any]
+
+
 def tune(
     graph: Graph,
     config: Config,
@@ -47,8 +66,8 @@ def tune(
     model: Place,
     raw: Place,
     gates: Sequence[Gate],
-) -> Adapter:
-    """Add what one run makes, up to its adapter.
+) -> Adapter | TunedModel:
+    """Add what one run makes, up to its adapter or its model.
 
     Args:
         graph: Where to add it.
@@ -82,11 +101,15 @@ def tune(
         {},
         reads={"raw": raw.id, "chat": chat, "shards": shards},
     )
-    slug = f"{model.slug}-{raw.slug}-r{run.lora.r}"
-    adapter = graph.add(
-        "adapters",
+    stage = "trained" if run.lora is None else "adapters"
+    size = "full" if run.lora is None else f"r{run.lora.r}"
+    slug = f"{model.slug}-{raw.slug}-{size}"
+    spec = run.model_dump(mode="json", include=TUNING[stage])
+    spec["training"]["learning_rate"] = run.learning_rate
+    id = graph.add(
+        stage,
         slug,
-        run.model_dump(mode="json", include={"lora", "quantization", "training"}),
+        spec,
         reads={"model": model.id, "shards": shards},
         gates=[
             Gate("contract", shards),
@@ -100,28 +123,51 @@ def tune(
         "chat": chat,
         "shards": shards,
         "examples": examples,
-        "adapters": adapter,
+        stage: id,
         "models": model.id,
     }
-    later = (Gate("verdict", adapter),) if run.on_verdict == "stop" else ()
+    later = (Gate("verdict", id),) if run.on_verdict == "stop" else ()
     part = {
         "weight": None,
         "data": graph.artifacts[raw.id].spec,
         "template": template if isinstance(template, str) else template["name"],
         "train_on": run.train_on,
-        **graph.artifacts[adapter].spec,
+        **spec,
     }
-    return Adapter(adapter, model, slug, artifacts, later, (part,))
+    if run.lora is None:
+        # The card is no file of the model: what a card says must not train a model again.
+        card = _card(graph, model, (part,))
+        return TunedModel(id, slug, artifacts, later, card)
+    return Adapter(id, model, slug, artifacts, later, (part,))
+
+
+TUNING = {"adapters": {"lora", "quantization", "training"}, "trained": {"training"}}
+"""Stage of a run -> the settings of the run that decide its bytes, beside its inputs."""
+
+
+def _card(
+    graph: Graph,
+    model: Place,
+    parts: Sequence[Mapping[str, Any]],
+    combination: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what the card of a model says that was made of *model*."""
+    return {
+        "base": graph.artifacts[model.id].spec,
+        "parts": parts,
+        "combination": combination,
+    }
 
 
 def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
-    """Yield what is to be merged into a local model whose weights are quantised."""
+    """Yield what is to be merged into, or trained as, a local model with quantised weights."""
     how = {
         name: quantisation(sources.locate(model.path))
         for name, model in config.models.items()
         if isinstance(model, LocalModel)
     }
-    merged = {f"runs.{name}": run.model for name, run in config.runs.items() if run.merge}
+    runs = {name: run for name, run in config.runs.items() if run.lora is not None}
+    merged = {f"runs.{name}": run.model for name, run in runs.items() if run.merge}
     for name, one in config.candidates.items():
         if one.merge:
             merged[f"candidates.{name}"] = config.runs[next(iter(one.combine))].model
@@ -130,6 +176,12 @@ def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
             yield (
                 f"{place}.merge: models.{model} is quantised ({how[model]}), so a merge would round"
                 " the adapter away; name the unquantised model, or write merge: false"
+            )
+    for name, run in config.runs.items():
+        if run.lora is None and (quantised := how.get(run.model)):
+            yield (
+                f"runs.{name}.lora: models.{run.model} is quantised ({quantised}), and such weights"
+                " cannot be trained; name the unquantised model, or train an adapter"
             )
 
 
@@ -175,11 +227,7 @@ def merge(graph: Graph, adapter: Adapter) -> dict[str, str]:
     """Add the merged model and its proof; return their ids by stage."""
     reads = {"model": adapter.model.id, "adapter": adapter.id}
     # The model card is among the files, so what it says is identity.
-    card = {
-        "base": graph.artifacts[adapter.model.id].spec,
-        "parts": adapter.parts,
-        "combination": adapter.combination,
-    }
+    card = _card(graph, adapter.model, adapter.parts, adapter.combination)
     merged = graph.add("merged", adapter.slug, {"card": card}, reads=reads, gates=adapter.gates)
     proof = graph.add("proofs", adapter.slug, {}, reads={**reads, "merged": merged})
     return {"merged": merged, "proofs": proof}

@@ -11,7 +11,7 @@ from scripts.lib.artifacts.graph import CodeOf, Graph
 from scripts.lib.config.load import Config
 from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
-from scripts.lib.plan.adapters import combine, merge_problems, tune
+from scripts.lib.plan.adapters import Adapter, combine, merge_problems, tune
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import Candidates, add_report, only_judges
@@ -67,7 +67,7 @@ def build_graph(
         if not only_judges(name, config):
             candidates.add_base(name, model)
     gates = tuple(gate for name, m in models.items() for gate in template_gates(name, m.id, config))
-    adapters = {
+    tuned = {
         name: tune(
             graph,
             config,
@@ -81,7 +81,8 @@ def build_graph(
     }
     groups = {run: name for name, members in config.replicates.items() for run in members}
     for name, run in config.runs.items():
-        candidates.add_tuned(name, "run", run.model, adapters[name], run, group=groups.get(name))
+        candidates.add_tuned(name, "run", run.model, tuned[name], run, group=groups.get(name))
+    adapters = {name: one for name, one in tuned.items() if isinstance(one, Adapter)}
     for name, combination in config.candidates.items():
         base = config.runs[next(iter(combination.combine))].model
         combined = combine(graph, combination, adapters)

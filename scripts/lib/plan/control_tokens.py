@@ -53,9 +53,8 @@ def _wanted(name: str, run: Run, config: Config) -> Iterator[tuple[str, str, str
                 "no method combines such rows",
                 f"take {name} out",
             )
-    if any(
-        re.search(rf"\b{one}\b", t) for one in EMBEDDINGS for t in _listed(run.lora.target_modules)
-    ):
+    targets = _listed(run.lora.target_modules) if run.lora else []
+    if any(re.search(rf"\b{one}\b", t) for one in EMBEDDINGS for t in targets):
         key = f"runs.{name}.lora.target_modules"
         yield key, "LoRA on the embedding cannot be trained beside them", "leave the embedding out"
     by_vllm = [b for b, one in config.benchmarks.items() if getattr(one, "backend", "") == "vllm"]

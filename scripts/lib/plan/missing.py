@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scripts.lib.artifacts.batches import DEFAULT, Batching, batches_of
-from scripts.lib.artifacts.graph import Artifact, Graph
+from scripts.lib.artifacts.graph import Artifact, Candidate, Graph
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Found
 from scripts.lib.canonical import digest_of_text
@@ -134,7 +134,7 @@ def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
             pending += [id for id, artifact in graph.artifacts.items() if artifact.stage == name]
         elif found := [c for c in graph.candidates if name in (c.name, c.group)]:
             for candidate in found:
-                trained = ("adapters", "combined")
+                trained = ("adapters", "combined", "trained")
                 own = [candidate.artifacts[s] for s in trained if s in candidate.artifacts]
                 pending += own or [id for ids in candidate.scores.values() for id in ids]
         else:
@@ -206,30 +206,48 @@ def freeze(
 
 
 def publish_targets(graph: Graph) -> list[str]:
-    """Return what publishing needs beside the report: merged models, proofs, the comparison."""
-    wanted = [candidate for candidate in graph.candidates if candidate.publish]
-    needed = [c.artifacts[stage] for c in wanted for stage in ("merged", "proofs")]
+    """Return what publishing needs beside the report: models, their proofs, the comparison."""
+    needed = [
+        id
+        for candidate in graph.candidates
+        if candidate.publish
+        for id in _published(candidate).values()
+    ]
     return [*needed, *graph.artifacts[graph.report].reads["comparison"]] if needed else []
 
 
+def _published(candidate: Candidate) -> dict[str, str]:
+    """Return what of a candidate is published, and what that rests on: role -> id."""
+    made = candidate.artifacts
+    if "merged" in made:
+        return {"model": made["merged"], "proof": made["proofs"]}
+    # Its base tells the licence.
+    return {"model": made["trained"], "base": made["models"]}
+
+
 def _publications(plan: Plan, made: frozenset[str], results: str) -> list[dict[str, Any]]:
-    """Return for each merged model to publish where it goes and what its card is made of."""
+    """Return for each model to publish where it goes and what its card is made of."""
     (comparison,) = plan.graph.artifacts[plan.graph.report].reads["comparison"]
 
     def place(id: str) -> list[str]:
         return [id, _place(plan, id, made, results)]
 
-    return [
-        {
-            "name": candidate.name,
-            **candidate.publish,
-            "merged": place(candidate.artifacts["merged"]),
-            "proof": place(candidate.artifacts["proofs"]),
-            "comparison": place(comparison),
-        }
-        for candidate in plan.graph.candidates
-        if candidate.publish
-    ]
+    found = []
+    for candidate in plan.graph.candidates:
+        if not candidate.publish:
+            continue
+        parts = _published(candidate)
+        card = candidate.card or plan.graph.artifacts[parts["model"]].spec["card"]
+        found.append(
+            {
+                "name": candidate.name,
+                **candidate.publish,
+                "card": card,
+                "places": {role: place(id) for role, id in parts.items()}
+                | {"comparison": place(comparison)},
+            }
+        )
+    return found
 
 
 def _plain(value: Any) -> Any:

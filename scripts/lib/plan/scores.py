@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from scripts.lib.artifacts.graph import Candidate, CandidateKind, Gate, Graph, slugify
 from scripts.lib.benchmarks.held_out.options import HeldOut
@@ -12,7 +12,7 @@ from scripts.lib.config.candidates import Combination
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
-from scripts.lib.plan.adapters import Adapter, merge
+from scripts.lib.plan.adapters import Adapter, TunedModel, merge
 from scripts.lib.plan.sources import Place, subjects_of
 
 
@@ -67,21 +67,31 @@ class Candidates:
         name: str,
         kind: CandidateKind,
         base: str,
-        adapter: Adapter,
+        tuned: Adapter | TunedModel,
         settings: Run | Combination,
         *,
         group: str | None = None,
     ) -> None:
-        """Add an adapter as a candidate, merged and proved unless the *settings* say otherwise."""
-        artifacts = dict(adapter.artifacts)
-        if settings.merge:
-            artifacts |= merge(self.graph, adapter)
-            reads = {"model": artifacts["merged"]}
-            gates: tuple[Gate, ...] = (Gate("proof", artifacts["proofs"]),)
-        else:
-            reads, gates = {"model": adapter.model.id, "adapter": adapter.id}, adapter.gates
-        scores = self._score(adapter.slug, reads, gates)
-        judgements = self._judge(adapter.slug, base, scores)
+        """Add a tuned model as a candidate.
+
+        An adapter is merged and proved unless the *settings* say otherwise; what was trained as a
+        whole is a model already.
+        """
+        artifacts = dict(tuned.artifacts)
+        card = None
+        match tuned:
+            case TunedModel():
+                reads, gates, card = {"model": tuned.id}, tuned.gates, tuned.card
+            case Adapter() if settings.merge:
+                artifacts |= merge(self.graph, tuned)
+                reads = {"model": artifacts["merged"]}
+                gates = (Gate("proof", artifacts["proofs"]),)
+            case Adapter():
+                reads, gates = {"model": tuned.model.id, "adapter": tuned.id}, tuned.gates
+            case _:
+                assert_never(tuned)
+        scores = self._score(tuned.slug, reads, gates)
+        judgements = self._judge(tuned.slug, base, scores)
         self.graph.candidates.append(
             Candidate(
                 name,
@@ -89,10 +99,11 @@ class Candidates:
                 base,
                 artifacts=artifacts,
                 scores=scores,
-                categories=self._sum_up(adapter.slug, scores, judgements),
+                categories=self._sum_up(tuned.slug, scores, judgements),
                 judgements=judgements,
                 keep_merged=settings.keep_merged,
                 publish=settings.publish.model_dump() if settings.publish.repo_id else None,
+                card=card,
                 group=group,
             )
         )

@@ -1,4 +1,4 @@
-"""The model card of a merged model: README.md as the hub reads it.
+"""The model card of a merged or a fully fine-tuned model: README.md as the hub reads it.
 
 A card says what the model was made of: base, data, settings, method. The one in the artifact says
 no more, since its bytes must follow from what it was made of; the scores come later, and are in the
@@ -53,19 +53,22 @@ class HubData(TypedDict):
 
 
 class CardPart(TypedDict):
-    """One adapter: its weight in a combination, its data, and all that it was trained with."""
+    """One fine-tune: its weight in a combination, its data, and all that it was trained with.
+
+    Where all weights were trained nothing is said of an adapter, nor of how a base was quantised.
+    """
 
     weight: float | None
     data: HubData | LocalFiles
-    lora: Settings
-    quantization: str | None
+    lora: NotRequired[Settings]
+    quantization: NotRequired[str | None]
     training: Settings
     template: object
     train_on: str
 
 
 class Card(TypedDict):
-    """What a merged model was made of."""
+    """What a model was made of."""
 
     base: HubModel | GgufModel | LocalFiles
     parts: Sequence[CardPart]
@@ -128,10 +131,10 @@ def card_text(
     blocks = [
         "---\n" + "".join(_front_matter(card, licence)) + "---",
         "# " + _title(card["base"]),
-        f"A merged model: {_base(card['base'])}, {_what(card)}.",
+        f"{_what(card)}.",
         *_combination(card),
         *(block for part in card["parts"] for block in _part(part)),
-        _merge(card),
+        _weights(card),
         *([f"## Where it stops\n\n{stop_words(stops)}"] if stops else []),
         *([scores] if scores else []),
         "Made with Tunesmith.",
@@ -147,7 +150,8 @@ def _front_matter(card: Card, licence: Mapping[str, str]) -> Iterator[str]:
     data = {part["data"]["hub"] for part in card["parts"] if part["data"]["source"] == "hub"}
     if data:
         values["datasets"] = sorted(data)
-    values["tags"] = ["tunesmith", "lora", "sft", *(["merge"] if card["combination"] else [])]
+    kinds = ["sft"] if is_full(card) else ["lora", "sft"]
+    values["tags"] = ["tunesmith", *kinds, *(["merge"] if card["combination"] else [])]
     for key, value in {**licence, **values}.items():
         yield f"{key}: {json.dumps(value, ensure_ascii=False)}\n"
 
@@ -166,10 +170,18 @@ def _base(base: HubModel | GgufModel | LocalFiles) -> str:
     return f"a local model ({_hashes(base['files'])})"
 
 
+def is_full(card: Card) -> bool:
+    """Tell whether all weights were trained, and no adapter merged."""
+    return not any("lora" in part for part in card["parts"])
+
+
 def _what(card: Card) -> str:
+    base = _base(card["base"])
+    if is_full(card):
+        return f"A full fine-tune of {base}: all of its weights were trained"
     if card["combination"]:
-        return f"and a combination of {len(card['parts'])} LoRA adapters"
-    return "and a LoRA adapter"
+        return f"A merged model: {base}, and a combination of {len(card['parts'])} LoRA adapters"
+    return f"A merged model: {base}, and a LoRA adapter"
 
 
 def _combination(card: Card) -> Iterator[str]:
@@ -182,12 +194,17 @@ def _combination(card: Card) -> Iterator[str]:
     yield "## Combination\n\n" + _table(rows)
 
 
-def _merge(card: Card) -> str:
-    lengths = any(part["lora"]["use_dora"] for part in card["parts"])
-    rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
+def _weights(card: Card) -> str:
     # TRL's templates are for training alone: what is shipped is the base's own.
     of_base = all(part["template"] == TRL for part in card["parts"])
     whose = "the base" if of_base else "the training data"
+    if is_full(card):
+        return (
+            "## Weights\n\nTrained in float32 and rounded once to the precision of the base."
+            f" Tokenizer and chat template are those of {whose}."
+        )
+    lengths = any(part["lora"]["use_dora"] for part in card["parts"])
+    rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
     return (
         f"## Merge\n\nEach weight is W + scale · B·A{rows}, added in float32 and rounded once to"
         f" the precision of the base. Tokenizer and chat template are those of {whose}."
@@ -195,10 +212,12 @@ def _merge(card: Card) -> str:
 
 
 def _part(part: CardPart) -> Iterator[str]:
-    """Yield the sections on one adapter."""
+    """Yield the sections on one fine-tune."""
     weighted = "" if part["weight"] is None else f", weight {part['weight']:g}"
-    rows: dict[str, object] = {f"lora.{key}": value for key, value in part["lora"].items()}
-    rows |= {"quantization": part["quantization"] or "none"}
+    rows: dict[str, object] = {}
+    if "lora" in part:
+        rows |= {f"lora.{key}": value for key, value in part["lora"].items()}
+        rows |= {"quantization": part.get("quantization") or "none"}
     rows |= {f"training.{key}": value for key, value in part["training"].items()}
     rows |= {"template": part["template"], "train_on": part["train_on"]}
     yield f"## Training{weighted}\n\nData: {_data(part['data'])}.\n\n{_table(rows)}"

@@ -27,6 +27,7 @@ _STAGES = {
     "chat": "Format",
     "shards": "Render",
     "adapters": "Train",
+    "trained": "Train",
     "combined": "Combine",
     "merged": "Merge",
     "proofs": "Prove",
@@ -39,7 +40,7 @@ _FAILED: Mark = {"word": "failed", "sign": "✗", "css": "failed"}
 
 
 class TrainingView(TypedDict):
-    """One adapter: how its training went."""
+    """One adapter or model: how its training went."""
 
     who: str
     verdict: Mark
@@ -104,9 +105,10 @@ class CostView(TypedDict):
 
 
 def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
-    """Return loss curve, verdict and settings of each adapter."""
+    """Return loss curve, verdict and settings of each adapter, and of each model as a whole."""
     views: list[TrainingView] = []
-    for id_, who in users_of(candidates, "adapters"):
+    stages = ("adapters", "trained")
+    for id_, who in (user for stage in stages for user in users_of(candidates, stage)):
         facts = facts_of(manifests, id_)
         if "verdict" not in facts:
             continue
@@ -263,8 +265,12 @@ def _training_mark(verdict: str) -> Mark:
 
 
 def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
-    lora, training = spec["lora"], spec["training"]
-    yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    training = spec["training"]
+    if "lora" in spec:
+        lora = spec["lora"]
+        yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    else:
+        yield "Full fine-tune", f"saved in {facts['saved_dtype']}"
     yield "Parameters", f"{facts['trainable_parameters']:,} trained"
     yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
     kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"

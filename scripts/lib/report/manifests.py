@@ -101,6 +101,8 @@ class Facts(TypedDict, total=False):
     train_rows: int
     trained_tokens: int
     arithmetic: str
+    # train_model
+    saved_dtype: str
     # format_chat
     summary: RowSummary
     # render_shards

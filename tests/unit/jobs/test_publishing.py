@@ -85,9 +85,12 @@ class Folder:
                 "repo_id": "me/model",
                 "private": True,
                 "revision": None,
-                "merged": ["merged/model-x", "results/merged/model-x"],
-                "proof": ["proofs/model-x", "results/proofs/model-x"],
-                "comparison": ["comparisons/x", "comparison"],
+                "card": spec["card"],
+                "places": {
+                    "model": ["merged/model-x", "results/merged/model-x"],
+                    "proof": ["proofs/model-x", "results/proofs/model-x"],
+                    "comparison": ["comparisons/x", "comparison"],
+                },
             }
         ]
 

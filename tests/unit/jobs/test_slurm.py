@@ -132,7 +132,8 @@ def test_who_has_no_gpus_is_told_every_rule_that_asks_for_one():
         if re.search(r"(?m)^ +gpu=1,", block)
     }
     assert asking >= {"train_adapter", "score_benchmark"}
-    told = " ".join(f"{rule}:gpu=0" for rule in ("train_adapter", "score_benchmark", "judge_pairs"))
+    rules = ("train_adapter", "train_model", "score_benchmark", "judge_pairs")
+    told = " ".join(f"{rule}:gpu=0" for rule in rules)
     assert set(re.findall(r"(\w+):gpu=0", told)) == asking
     assert told in check_gpus(Site(), PARTITIONS[:1]).text
     for place in ("profiles/slurm/README.md", "scripts/lib/device.py"):
