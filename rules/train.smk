@@ -50,11 +50,11 @@ rule train_model:
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         launcher=lambda wildcards, resources: launcher(
-            resources.gpu, resources.get("tasks", 1)
+            resources.gpu, resources.get("tasks", 1), resources.get("nodes", 1)
         ),
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} exec {params.launcher} -m scripts.train_model --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_model --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"

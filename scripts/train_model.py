@@ -9,14 +9,12 @@ Writes  <artifact>/  a complete Hugging Face model with the shards' tokenizer an
 Try it  python -m scripts.train_model --help
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
 from scripts.lib.train.full_tuning import FullSpec, train_model
-from scripts.lib.train.launch import slurm_ranks
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -30,18 +28,18 @@ def work(job: Job) -> dict[str, Any]:
         scratch=job.scratch,
         threads=job.options.threads,
         micro_batch=job.options.micro_batch or None,
+        halved=job.options.halved,
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    os.environ.update(slurm_ranks(os.environ))
     run_job(
         "train_model",
         work,
         argv,
         inputs=("model", "shards"),
-        options={"threads": 1, "micro_batch": 0, "gpus": 0},
+        options={"threads": 1, "micro_batch": 0, "halved": 0, "gpus": 0},
     )
 
 
