@@ -54,7 +54,7 @@ def the_error_of(path: str, value: object) -> str:
 def test_defaults_stand_in_for_what_is_left_out():
     config = load_config(VALID)
     run = config.runs["gentle"]
-    assert (config.template_of(run), run.train_on, run.lora.r, run.training.learning_rate) == (
+    assert (config.template_of(run), run.train_on, run.lora.r, run.learning_rate) == (
         "tokenizer",
         "assistant",
         16,
@@ -524,3 +524,40 @@ def test_a_point_of_a_sweep_that_cannot_be_trained_is_told_once_with_its_name():
     (line,) = errors_of(mapping)
     assert line.startswith("runs.gentle.lora.init: 'pissa'")
     assert line.endswith("(in the run gentle-init_pissa-r2)")
+
+
+FULL = VALID["runs"]["gentle"] | {"lora": None}
+
+
+def test_without_an_adapter_all_weights_are_trained_at_a_rate_of_their_own():
+    run = load_config(changed("runs/gentle", FULL)).runs["gentle"]
+    assert run.lora is None
+    unsaid = {key: value for key, value in VALID["runs"]["gentle"].items() if key != "training"}
+    rates = {
+        name: load_config(changed("runs/gentle", unsaid | settings)).runs["gentle"].learning_rate
+        for name, settings in {"adapter": {}, "full": {"lora": None}}.items()
+    }
+    assert rates == {"adapter": 2e-4, "full": 2e-5}
+    given = load_config(changed("runs/gentle", FULL | {"training": {"learning_rate": 1e-5}}))
+    assert given.runs["gentle"].learning_rate == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "start", "instead"),
+    [
+        ({"quantization": "nf4"}, "quantization: 'nf4' quantises", "write quantization: null"),
+        ({"merge": False}, "merge: False scores model and adapter side by side", "leave it out"),
+        ({"keep_merged": False}, "keep_merged: False removes a model", "results/trained/"),
+        ({"sweep": {"lora.r": [4, 8]}}, "sweep.lora.r: has no meaning beside lora: null", "take"),
+        ({"sweep": {"quantization": [None, "nf4"]}}, "sweep.quantization[1]: ", "lora: null"),
+    ],
+)
+def test_what_is_about_an_adapter_is_refused_where_there_is_none(settings, start, instead):
+    line = the_error_of("runs/gentle", FULL | settings)
+    assert line.startswith(f"runs.gentle.{start}"), line
+    assert instead in line
+
+
+def test_rates_and_seeds_of_a_full_fine_tune_can_be_swept():
+    sweep = {"sweep": {"training.learning_rate": [1e-5, 2e-5], "training.seed": [1, 2]}}
+    assert len(load_config(changed("runs/gentle", FULL | sweep)).runs) == 4

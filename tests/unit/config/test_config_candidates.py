@@ -83,6 +83,7 @@ def test_a_combination_that_cannot_be_made_is_refused_with_the_reason(combinatio
         ({"template": "chatml"}, "combine.c", "chat template chatml, and a has tokenizer"),
         ({"lora": {"use_dora": True}}, "combine.c", "combine runs without use_dora"),
         ({"lora": {"bias": "all"}}, "combine.c", "combine runs with bias: none"),
+        ({"lora": None}, "combine.c", "trains all weights (lora: null) and has no adapter"),
         ({"lora": {"r": 4}}, "method", "these have: a 16, c 4"),
         ({"lora": {"init": "pissa"}}, "method", "these have: a 16, c 32"),
     ],

@@ -119,12 +119,10 @@ TABLE: dict[str, list[Reason]] = {
     "TemplateError render_shards": [CODE],
     "TemplateError find_stops": [TOKENIZER],
     # Training.
-    "TrainingError check_spec": [
-        NEVER,
-        planned("training_problems"),
-        planned("untrainable"),
-        MACHINE,
-    ],
+    "TrainingError check_spec": [NEVER, planned("training_problems"), planned("untrainable")],
+    "TrainingError check_one_gpu": [MACHINE],
+    "TrainingError FullTuning.check": [hub("merge_problems")],
+    "TrainingError _check_room": [MACHINE],
     "TrainingError check_batch": [planned("untrainable")],
     "TrainingError smaller_micro_batch": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
