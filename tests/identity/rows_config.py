@@ -68,6 +68,12 @@ def _momentum(world: World) -> None:
     put("runs/gentle/training/optim_args", {"momentum": 0.9})(world)
 
 
+def _embedding_rate(world: World) -> None:
+    """Train with LoRA+, adapters of embeddings at a rate of their own."""
+    put("runs/gentle/training/loraplus_lr_ratio", 4.0)(world)
+    put("runs/gentle/training/loraplus_lr_embedding", 1e-5)(world)
+
+
 def _say_defaults(world: World) -> None:
     """Write out what the schema says anyway."""
     run = world.config["runs"]["gentle"]
@@ -137,6 +143,9 @@ TRAINING = {
     "adam_beta1": 0.8,
     "adam_beta2": 0.99,
     "adam_epsilon": 1e-6,
+    "loraplus_lr_ratio": 16.0,
+    "neftune_noise_alpha": 5.0,
+    "label_smoothing_factor": 0.1,
     "weight_decay": 0.01,
     "max_grad_norm": 0.5,
     "batch_size": 4,
@@ -155,6 +164,7 @@ RUN_ROWS = [
         for k, v in TRAINING.items()
     ),
     Row("training.optim_args", _momentum, TUNE_GENTLE),
+    Row("training.loraplus_lr_embedding", _embedding_rate, TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
     Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),
     Row(

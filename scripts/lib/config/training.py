@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, model_validator
 
 from scripts.lib.config.fields import (
     Count,
+    Factor,
     Flag,
     JsonMapping,
     Number,
@@ -22,6 +23,7 @@ from scripts.lib.config.fields import (
 from scripts.lib.config.sweep import value_text
 from scripts.lib.train.optimization import (
     ADAM_DEFAULTS,
+    LORAPLUS_LR_EMBEDDING,
     OPTIMIZERS,
     UNUSABLE,
     OptimizerName,
@@ -144,6 +146,24 @@ class Training(Settings):
         "Least divisor of Adam and its kin.", "identity", ADAM_DEFAULTS["adam_epsilon"]
     )
     weight_decay: Number = setting("Weight decay.", "identity", 0.0)
+    loraplus_lr_ratio: Factor | None = setting(
+        "LoRA+: the matrices B learn at so many times `learning_rate`.", "identity", None
+    )
+    loraplus_lr_embedding: PositiveNumber = setting(
+        "LoRA+: the learning rate of adapters of embeddings.", "identity", LORAPLUS_LR_EMBEDDING
+    )
+    neftune_noise_alpha: PositiveNumber | None = setting(
+        "NEFTune: noise on the embeddings while training, scaled by the length of each"
+        " conversation; 5 is usual.",
+        "identity",
+        None,
+    )
+    label_smoothing_factor: PartFraction = setting(
+        "Share of the target that is spread over the whole vocabulary while training; held-out"
+        " losses are measured without.",
+        "identity",
+        0.0,
+    )
     max_grad_norm: Number = setting("Clip gradients to this norm; 0 is never.", "identity", 1.0)
     batch_size: Positive = setting(
         "Sequences in an optimiser step, over all devices together.", "identity", 8

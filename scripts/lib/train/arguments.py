@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,25 @@ from trl import SFTConfig
 
 from scripts.lib.device import compute_device
 from scripts.lib.train.micro_batch import world_size
-from scripts.lib.train.optimization import warmup_of
+from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING, warmup_of
 from scripts.lib.train.spec import LoopSpec
+
+
+@dataclass
+class Arguments(SFTConfig):  # type: ignore[misc]  # TRL has no types
+    """What TRL's trainer is told, and what ours does in its own way.
+
+    Args:
+        loraplus_lr_ratio: How much faster than the rest the matrices B learn.
+        loraplus_lr_embedding: Rate of adapters of embeddings where that is given.
+        noise_alpha: Noise on the embeddings (NEFTune), by the length of each conversation.
+        smoothing: Share of the target that is spread over the vocabulary while training.
+    """
+
+    loraplus_lr_ratio: float | None = None
+    loraplus_lr_embedding: float = LORAPLUS_LR_EMBEDDING
+    noise_alpha: float | None = None
+    smoothing: float = 0.0
 
 
 def count_steps(loop: LoopSpec, train_rows: int) -> int:
@@ -31,7 +49,7 @@ def training_arguments(
     evaluated: bool,
     resumed: bool,
     autocast: bool,
-) -> SFTConfig:
+) -> Arguments:
     """Return what TRL's trainer is told.
 
     Args:
@@ -45,7 +63,7 @@ def training_arguments(
     """
     device = compute_device()
     steps = count_steps(loop, train_rows)
-    return SFTConfig(
+    return Arguments(
         output_dir=str(out),
         num_train_epochs=loop.epochs,
         max_steps=loop.max_steps or -1,
@@ -59,6 +77,10 @@ def training_arguments(
         adam_beta2=loop.adam_beta2,
         adam_epsilon=loop.adam_epsilon,
         weight_decay=loop.weight_decay,
+        loraplus_lr_ratio=loop.loraplus_lr_ratio,
+        loraplus_lr_embedding=loop.loraplus_lr_embedding,
+        noise_alpha=loop.neftune_noise_alpha,
+        smoothing=loop.label_smoothing_factor,
         max_grad_norm=loop.max_grad_norm,
         per_device_train_batch_size=micro_batch,
         per_device_eval_batch_size=micro_batch,

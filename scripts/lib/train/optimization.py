@@ -77,6 +77,9 @@ ADAM_DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8}
 )
 
+LORAPLUS_LR_EMBEDDING = 1e-6
+"""PEFT's rate for adapters of embeddings with LoRA+."""
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -291,6 +294,11 @@ def optimization_faults(settings: Mapping[str, Any], steps: int | None) -> Itera
         warmup_ratio=settings["warmup_ratio"],
         steps=steps,
     )
+    embedding = settings["loraplus_lr_embedding"]
+    if settings["loraplus_lr_ratio"] is None and embedding != LORAPLUS_LR_EMBEDDING:
+        yield SettingFault(
+            "training.loraplus_lr_embedding", "is for LoRA+; give loraplus_lr_ratio, too"
+        )
 
 
 def optimizer_faults(

@@ -46,6 +46,10 @@ class LoopSpec:
         adam_beta2: Decay of the mean of squared gradients.
         adam_epsilon: Least divisor of Adam.
         weight_decay: Of weights that are no biases or norms.
+        loraplus_lr_ratio: How much faster than the rest the matrices B learn.
+        loraplus_lr_embedding: Rate of adapters of embeddings where that is given.
+        neftune_noise_alpha: Noise on the embeddings.
+        label_smoothing_factor: Share of the target that is spread over the vocabulary.
         max_grad_norm: Where gradients are clipped.
         batch_size: Sequences (packed rows) per optimiser step, over all processes.
         packing: Lay conversations end to end in rows of max_length_tokens, isolated.
@@ -70,6 +74,10 @@ class LoopSpec:
     adam_beta2: float
     adam_epsilon: float
     weight_decay: float
+    loraplus_lr_ratio: float | None
+    loraplus_lr_embedding: float
+    neftune_noise_alpha: float | None
+    label_smoothing_factor: float
     max_grad_norm: float
     batch_size: int
     packing: bool

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.optimizers import create_loraplus_optimizer
 from torch.nn import functional
 from trl import SFTTrainer
 
+from scripts.lib.errors import TrainingError
 from scripts.lib.train.shards import IGNORED
 
 COMPLETE = "complete"  # written last into a checkpoint; one without it was cut short
@@ -17,6 +19,52 @@ COMPLETE = "complete"  # written last into a checkpoint; one without it was cut 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     """SFTTrainer with a cheaper loss on a CPU and a held-out loss that no batching changes."""
+
+    optimizer: Any  # None until training begins
+
+    def __init__(self, **options: Any) -> None:
+        """Make the trainer, and the hook that puts noise on embeddings where that is wished."""
+        super().__init__(**options)
+        if self.args.smoothing and self.aux_loss_enabled:
+            raise TrainingError(
+                "label_smoothing_factor cannot be had with the loss of a mixture's router, which"
+                " this model's config.json asks for (output_router_logits). Leave one of them out."
+            )
+        self._lengths: torch.Tensor | None = None
+        if self.args.noise_alpha is not None:
+            self.model.get_input_embeddings().register_forward_hook(self._add_noise)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer; with LoRA+, its groups of weights learn at rates of their own."""
+        if self.optimizer is None and self.args.loraplus_lr_ratio is not None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = create_loraplus_optimizer(
+                model or self.model,
+                kind,
+                loraplus_lr_ratio=self.args.loraplus_lr_ratio,
+                loraplus_lr_embedding=self.args.loraplus_lr_embedding,
+                loraplus_weight_decay=self.args.weight_decay,
+                **options,
+            )
+        made: torch.optim.Optimizer = super().create_optimizer(model)
+        return made
+
+    def _add_noise(
+        self, module: torch.nn.Module, _: Any, embedded: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Add noise to embeddings (rows, tokens, size) while training.
+
+        It is uniform within alpha / sqrt(length x size), with the length of each conversation, as
+        in the paper and its code. transformers takes the length of the row, so that packing and the
+        micro batch would change how strong it is.
+
+        Source: NEFTune, https://arxiv.org/abs/2310.05914
+        """
+        if self._lengths is None or not self.model.training:
+            return None
+        noise = torch.empty_like(embedded, dtype=torch.float32).uniform_(-1, 1)
+        bound = self.args.noise_alpha / (self._lengths * embedded.shape[-1]).sqrt()
+        return embedded + (noise * bound[..., None]).to(embedded.dtype)
 
     def compute_loss(
         self,
@@ -30,7 +78,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         TRL's fused head is written for GPUs: its fallback scores every position. On a CPU only
         the positions with a label meet the vocabulary, and the cross entropy is in float32.
         """
-        if self.model.device.type != "cpu" or return_outputs or self.aux_loss_enabled:
+        if self.args.noise_alpha is not None:
+            self._lengths = conversation_lengths(inputs)
+        smoothed = self.args.smoothing > 0 and self.model.training
+        stock = self.model.device.type != "cpu" and not smoothed
+        if stock or return_outputs or self.aux_loss_enabled:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         total, count = self._summed_loss(model, inputs)
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
@@ -40,13 +92,24 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     def _summed_loss(
         self, model: torch.nn.Module, inputs: Mapping[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the summed negative log-likelihood of one flat row and its trained tokens."""
-        targets = inputs["labels"][0, 1:]
-        kept = (targets != IGNORED).nonzero().flatten()
+        """Return the summed loss of some rows, on a CPU one flat one, and their trained tokens.
+
+        That is the negative log-likelihood, while training smoothed as transformers' LabelSmoother
+        does: over all words of the vocabulary, the right one among them.
+        """
+        targets = inputs["labels"][:, 1:]
+        kept = (targets != IGNORED).any(0).nonzero().flatten()
         rest = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**rest, use_cache=False, logits_to_keep=kept).logits[0]
-        total = functional.cross_entropy(logits.float(), targets[kept], reduction="sum")
-        return total, torch.tensor(len(kept))
+        logits = model(**rest, use_cache=False, logits_to_keep=kept).logits.flatten(0, 1)
+        wanted = targets[:, kept].flatten()
+        total = functional.cross_entropy(
+            logits.float(),
+            wanted,
+            reduction="sum",
+            ignore_index=IGNORED,
+            label_smoothing=self.args.smoothing if self.model.training else 0.0,
+        )
+        return total, (wanted != IGNORED).sum()
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return and log the mean loss per trained token of the held-out rows.
@@ -94,6 +157,21 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
             # One that is whole is enough, and of a whole model each takes much of a disk.
             for older in set(folder.parent.glob("checkpoint-*")) - {folder}:
                 shutil.rmtree(older, ignore_errors=True)
+
+
+def conversation_lengths(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Return for each token of a batch the length of its conversation: (rows, tokens), float32.
+
+    Args:
+        inputs: A batch of the collator: with `attention_mask` padded rows of one conversation, else
+            rows of several, whose positions begin anew with each.
+    """
+    if "attention_mask" in inputs:
+        mask: torch.Tensor = inputs["attention_mask"]
+        return mask.sum(1, keepdim=True).float().expand(mask.shape)
+    positions: torch.Tensor = inputs["position_ids"]
+    flat = (positions == 0).flatten().cumsum(0) - 1
+    return flat.bincount()[flat].reshape(positions.shape).float()
 
 
 def last_checkpoint(scratch: Path) -> Path | None:

@@ -128,6 +128,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
     "TrainingError _load_data": [hub("check_usable_rows")],
     "TrainingError _check_steps": [TOKENIZER],
+    "TrainingError Trainer.__init__": [WEIGHTS],
     "TrainingError _fit": [MACHINE],
     "TrainingError _check": [hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.

@@ -225,6 +225,7 @@ def test_a_schedule_gets_its_arguments_and_a_run_of_one_step_a_rate_above_zero(n
         ({"optim": "sgd", "optim_args": {"nesterov": True}}, "momentum above 0"),
         ({"optim": "sgd", "optim_args": {"momentum": "much"}}, "must be a number"),
         ({"optim": "schedule_free_adamw"}, "write constant"),
+        ({"loraplus_lr_embedding": 1e-5}, "give loraplus_lr_ratio"),
     ],
 )
 def test_what_would_be_passed_over_or_fail_later_is_refused(changes, told):
