@@ -131,6 +131,11 @@ bench-start: env ## processor seconds that each program takes to start, beside P
 bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk)
 	$(BIN)/python -m scripts.tools.bench_merge --rounds $(or $(ROUNDS),3)
 
+.PHONY: bench-train
+bench-train: env ## training: ours, TRL as it comes, TRL packed (ROWS=96, ROUNDS=3, MODEL)
+	$(BIN)/python -m scripts.tools.bench_train --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),96) \
+	  $(if $(MODEL),--model $(MODEL))
+
 .PHONY: bench-score
 bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a subject, MODEL, SAMPLE)
 	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \
