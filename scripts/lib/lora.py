@@ -13,7 +13,7 @@ PROMPTS_FILE = "prompts.json"
 Bias = Literal["none", "all", "lora_only"]
 """Which biases are trained."""
 
-Init = Literal[True, "gaussian", "pissa", "olora"]
+Init = Literal[True, "gaussian", "pissa", "olora", "eva"]
 """How an adapter can start, in PEFT's words (`init_lora_weights`); true is PEFT's own choice."""
 
 INITS: tuple[Init, ...] = get_args(Init)
@@ -22,13 +22,16 @@ INITS: tuple[Init, ...] = get_args(Init)
 def changes_base(init: Init) -> bool:
     """Tell whether an adapter with this start takes weights out of its base."""
     match init:
-        case True | "gaussian":
+        case True | "gaussian" | "eva":
             return False
         case "pissa" | "olora":
             return True
         case _:
             assert_never(init)
 
+
+EVA_RHO = 2.0
+"""How many times its rank a layer may get from EVA, by PEFT's default."""
 
 REPEATABLE_INITS: tuple[str, ...] = tuple(
     init for init in INITS if isinstance(init, str) and changes_base(init)

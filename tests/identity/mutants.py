@@ -103,7 +103,10 @@ class Mutant:
         )
 
 
-WHOLE = ("files", "splits", "card", "columns", "tags", "placeholders")
+WHOLE = (
+    *("files", "splits", "card", "columns", "tags", "placeholders"),
+    *("rank_pattern", "alpha_pattern"),
+)
 """Mappings of a spec that count as one value."""
 
 

@@ -114,6 +114,11 @@ def _alike(world: World) -> None:
     world.config["runs"]["strong"] = world.config["runs"]["gentle"]
 
 
+def _start_by_eva(world: World) -> None:
+    """Let the rows say how the first run's adapter starts, and what ranks its layers have."""
+    world.config["runs"]["gentle"]["lora"] |= {"init": "eva", "eva_rho": 1.5}
+
+
 def _template(template: str, missing: frozenset[str], name: str) -> Row:
     return Row(name, put("runs/gentle/template", template), missing)
 
@@ -125,7 +130,12 @@ LORA = {
     "alpha": 32,
     "dropout": 0.2,
     "bias": "all",
+    "rank_pattern": {"k_proj": 2},
+    "alpha_pattern": {"k_proj": 2},
     "target_modules": ["k_proj"],
+    "exclude_modules": ["k_proj"],
+    "layers_to_transform": [1],
+    "modules_to_save": ["lm_head"],
     "use_rslora": True,
     "use_dora": True,
     "init": "gaussian",
@@ -165,6 +175,7 @@ RUN_ROWS = [
     ),
     Row("training.optim_args", _momentum, TUNE_GENTLE),
     Row("training.loraplus_lr_embedding", _embedding_rate, TUNE_GENTLE),
+    Row("lora.eva_rho", _start_by_eva, TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
     Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),
     Row(

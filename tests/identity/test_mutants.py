@@ -73,6 +73,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("benchmarks", "spec", "data"): (("benchmarks", "spec", "files"),),
     # A pattern goes with one metric only.
     ("categories", "spec", "metric.pattern"): (("categories", "spec", "metric.name"),),
+    # Ranks are shared out by one start only.
+    ("adapters", "spec", "lora.eva_rho"): (("adapters", "spec", "lora.init"),),
     # Both answers follow from the prompts, and the run's from the base that is tuned.
     ("judgements", "edge", "benchmark"): (
         ("judgements", "edge", "base"),

@@ -3,7 +3,7 @@
 from typing import get_args
 
 import pytest
-from peft import LoraConfig
+from peft import EvaConfig, LoraConfig
 from pydantic import TypeAdapter, ValidationError
 
 from scripts.lib.config.lora import Lora
@@ -20,7 +20,8 @@ def test_the_starts_that_change_the_base_are_those_that_can_be_repeated():
 
 @pytest.mark.parametrize("init", INITS)
 def test_peft_and_the_configuration_know_every_start(init):
-    assert LoraConfig(init_lora_weights=init).init_lora_weights == init
+    eva = EvaConfig() if init == "eva" else None
+    assert LoraConfig(init_lora_weights=init, eva_config=eva).init_lora_weights == init
     assert Lora(init=init).init == init
 
 

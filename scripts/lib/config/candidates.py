@@ -175,8 +175,15 @@ def combination_problems(
                 )
         if not combination.needs_equal_ranks:
             continue
-        shapes = {run: runs[run].lora for run in combination.combine}
-        ranks = {run: saved_rank(lora) for run, lora in shapes.items() if lora is not None}
+        shapes = {run: lora for run in combination.combine if (lora := runs[run].lora) is not None}
+        for run, lora in shapes.items():
+            if key := _unequal_ranks(lora):
+                yield Problem(
+                    ("candidates", name, "combine", run),
+                    f"has ranks by layer ({key}), and {combination.method} needs one rank; cat, svd"
+                    " and the methods ending in svd do not",
+                )
+        ranks = {run: saved_rank(lora) for run, lora in shapes.items()}
         if len(set(ranks.values())) > 1:
             told = ", ".join(f"{run} {rank}" for run, rank in ranks.items())
             yield Problem(
@@ -199,7 +206,14 @@ def _kind_problems(lora: Lora | None) -> Iterator[str]:
         yield f"trains biases ({lora.bias}), which no method combines; combine runs with bias: none"
 
 
+def _unequal_ranks(lora: Lora) -> str:
+    """Return the setting that gives layers ranks of their own, or nothing."""
+    if lora.rank_pattern:
+        return "rank_pattern"
+    return "init: eva, eva_rho above 1" if lora.init == "eva" and lora.eva_rho > 1 else ""
+
+
 def saved_rank(lora: Lora) -> int:
     """Return the rank of the adapter as training saves it."""
     # What moved weights out of the base is saved at twice its rank, for the base as it was.
-    return lora.r * (2 if changes_base(lora.init) else 1)
+    return max([lora.r, *lora.rank_pattern.values()]) * (2 if changes_base(lora.init) else 1)

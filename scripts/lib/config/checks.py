@@ -114,13 +114,7 @@ def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
         settings = {**vars(training), "learning_rate": entry.run.learning_rate}
         faults = optimization_faults(settings, training.max_steps)
         if lora is not None:
-            shape = lora_faults(
-                init=lora.init,
-                target_modules=lora.target_modules,
-                use_dora=lora.use_dora,
-                quantization=entry.run.quantization,
-            )
-            faults = chain(shape, faults)
+            faults = chain(lora_faults(lora, entry.run.quantization), faults)
         of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
         for fault in faults:
             if (entry.source, fault) in seen:  # one of a sweep tells of all

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -89,7 +90,8 @@ def combine_adapters(
         # The sums already hold each adapter's scale, so that of the result is 1.
         **{"r": rank, "lora_alpha": rank, "use_rslora": False},
         **{"rank_pattern": {}, "alpha_pattern": {}, "target_modules": modules},
-        **{"lora_dropout": 0.0, "init_lora_weights": True},
+        **{"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None},
+        **{"lora_dropout": 0.0, "init_lora_weights": True, "eva_config": None},
     }
     (out / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (out / PROMPTS_FILE).write_text(json.dumps(_prompts(adapters)) + "\n")
@@ -141,6 +143,7 @@ def _combined(
         )
         for name, folder in zip(names[1:], adapters[1:], strict=True):
             peft.load_adapter(folder, adapter_name=name, torch_device="cpu")
+        _name_modules(peft, names)
         torch.manual_seed(spec.seed or 0)
         peft.add_weighted_adapter(
             names,
@@ -163,6 +166,33 @@ def _combined(
     if least < rank:
         raise MergeError(f"Rank {rank} is more than a layer has; ask for {least} at most.")
     return tensors, rank, sorted(peft.peft_config[NAME].target_modules)
+
+
+def _name_modules(peft: PeftModel, names: Sequence[str]) -> None:
+    """Let each adapter's config list its modules one by one, if one says them otherwise.
+
+    PEFT would put the result where the first adapter's regular expressions and exclusions allow,
+    and leave out what the others have elsewhere.
+    """
+    configs = [peft.peft_config[name] for name in names]
+    other = ("exclude_modules", "layers_to_transform", "layers_pattern")
+    if not any(
+        isinstance(c.target_modules, str) or any(getattr(c, k) for k in other) for c in configs
+    ):
+        return
+    layers = {
+        name: layer
+        for name, layer in peft.get_base_model().named_modules()
+        if isinstance(layer, LoraLayer)
+    }
+    for name, config in zip(names, configs, strict=True):
+        config.target_modules = {
+            place
+            for place, layer in layers.items()
+            if name in layer.lora_A or name in layer.lora_embedding_A
+        }
+        for key in other:
+            setattr(config, key, None)
 
 
 def _weightless(model: Path) -> torch.nn.Module:

@@ -11,6 +11,7 @@ from scripts.lib.artifacts.graph import CodeOf, Graph
 from scripts.lib.config.load import Config
 from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
+from scripts.lib.plan.adapter_modules import module_problems
 from scripts.lib.plan.adapters import Adapter, combine, merge_problems, tune
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.local_files import LocalSources
@@ -56,6 +57,7 @@ def build_graph(
         problems += lacking(config, sources)
         problems += strange_to_trl(config, sources)
         problems += merge_problems(config, sources)
+        problems += module_problems(config, sources)
     if not problems:
         problems += unlike(config, sources, asked, trained)
         templates = {name: trained.get(name, asked[run.model]) for name, run in config.runs.items()}

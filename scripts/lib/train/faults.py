@@ -3,11 +3,13 @@
 Pure, without torch: the configuration asks it of what is written, training of what it is to do.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from scripts.lib.lora import Init, changes_base
+from scripts.lib.lora import EVA_RHO, Init, changes_base
+from scripts.lib.lora_modules import ALL_LINEAR, Shape
 
 OUTPUT_LAYER = "lm_head"
 
@@ -19,35 +21,56 @@ class SettingFault(NamedTuple):
     text: str
 
 
-def lora_faults(
-    *,
-    init: Init,
-    target_modules: str | Sequence[str],
-    use_dora: bool,
-    quantization: str | None,
-) -> Iterator[SettingFault]:
+class LoraSettings(Shape, Protocol):
+    """The shape of an adapter, in the configuration and in a spec."""
+
+    @property
+    def init(self) -> Init: ...  # noqa: D102
+
+    @property
+    def eva_rho(self) -> float: ...  # noqa: D102
+
+    @property
+    def use_dora(self) -> bool: ...  # noqa: D102
+
+
+def lora_faults(lora: LoraSettings, quantization: str | None) -> Iterator[SettingFault]:
     """Yield what contradicts itself in the shape of an adapter.
 
     Args:
-        init: First weights of the adapter.
-        target_modules: Layers that get one.
-        use_dora: Whether the magnitudes of the weights are trained, too.
+        lora: The shape.
         quantization: How the base is quantised while training.
     """
-    if changes_base(init):
-        yes = {"lora.use_dora": use_dora, "quantization": quantization}
+    if changes_base(lora.init):
+        yes = {"lora.use_dora": lora.use_dora, "quantization": quantization}
         for key in (key for key, given in yes.items() if given):
             off = "false" if key == "lora.use_dora" else "null"
             yield SettingFault(
                 "lora.init",
-                f"{init!r} moves weights of the base into the adapter, which {key} cannot undo when"
-                f" it is saved; write init: true, or {key}: {off}",
+                f"{lora.init!r} moves weights of the base into the adapter, which {key} cannot undo"
+                f" when it is saved; write init: true, or {key}: {off}",
             )
-    if OUTPUT_LAYER in target_modules:
+    targets = lora.target_modules
+    if re.fullmatch(targets, OUTPUT_LAYER) if isinstance(targets, str) else OUTPUT_LAYER in targets:
         yield SettingFault(
             "lora.target_modules",
             f"names {OUTPUT_LAYER}, which TRL cannot train; leave it out, or write all-linear,"
-            " which does",
+            f" which does; modules_to_save: [{OUTPUT_LAYER}] trains it whole",
+        )
+    if isinstance(targets, str) and targets != ALL_LINEAR and lora.layers_to_transform:
+        yield SettingFault(
+            "lora.layers_to_transform",
+            "cannot be combined with a regular expression as target_modules, by PEFT; let that say"
+            r" which layers (`.*\.layers\.[01]\..*_proj`), or name modules in a list",
+        )
+    if lora.eva_rho != EVA_RHO and lora.init != "eva":
+        yield SettingFault("lora.eva_rho", "is of use to init: eva only; leave it out")
+    listed = () if isinstance(targets, str) else targets
+    for name in sorted({*listed} & {*(lora.modules_to_save or ())}):
+        yield SettingFault(
+            "lora.modules_to_save",
+            f"names {name}, which target_modules names too; a module is trained whole, or by an"
+            " adapter: take it out of one",
         )
 
 

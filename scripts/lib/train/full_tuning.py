@@ -128,7 +128,9 @@ class FullTuning:
             start_rows(base, self.loop.seed, tokens, known)
         return None
 
-    def begin(self, model: PreTrainedModel, scratch: Path) -> None:
+    def begin(
+        self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Do nothing: what is needed is there."""
 
     def kept(self, model: PreTrainedModel) -> dict[str, torch.Tensor]:

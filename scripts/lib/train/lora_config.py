@@ -2,29 +2,69 @@
 
 from collections.abc import Mapping, Sequence
 
-from peft import LoraConfig
+import torch
+from peft import EvaConfig, LoraConfig
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from scripts.lib.train.spec import TrainSpec
+from scripts.lib.errors import TrainingError
+from scripts.lib.lora_modules import Modules, module_faults, reached
+from scripts.lib.train.spec import LoraSpec, TrainSpec
 
 
-def lora_config(spec: TrainSpec, rows: Mapping[str, Sequence[int]]) -> LoraConfig:
+def modules_of(model: PreTrainedModel) -> Modules:
+    """Return the names in a model that LoRA has to do with."""
+    head = model.get_output_embeddings()
+    named = dict(model.named_modules(remove_duplicate=False))
+    fit = [name for name, one in named.items() if isinstance(one, torch.nn.Linear | Conv1D)]
+    embeddings = [name for name, one in named.items() if isinstance(one, torch.nn.Embedding)]
+    output = [name for name in fit if named[name] is head]
+    return Modules(
+        linear=[name for name in fit if name not in output],
+        others=[*embeddings, *output],
+        all=list(named),
+    )
+
+
+def check_modules(lora: LoraSpec, model: PreTrainedModel) -> None:
+    """Refuse settings that name what *model* does not have.
+
+    Raises:
+        TrainingError: If there is one; it says what the model has.
+    """
+    if fault := next(module_faults(lora, modules_of(model)), None):
+        raise TrainingError(f"{fault[0]} {fault[1]}.")
+
+
+def lora_config(
+    spec: TrainSpec, rows: Mapping[str, Sequence[int]], model: PreTrainedModel
+) -> LoraConfig:
     """Return the adapter of *spec* in PEFT's terms.
 
     Args:
         spec: Its shape.
         rows: Layer -> rows that are trained as they are.
+        model: The base, whose layers it is for.
     """
     lora = spec.lora
-    modules = lora.target_modules
+    modules, excluded = lora.target_modules, lora.exclude_modules
+    if lora.layers_to_transform:
+        # PEFT takes numbers beside names only, and does not heed them where a name is whole.
+        modules = reached(lora, modules_of(model))
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
+        rank_pattern=dict(lora.rank_pattern),
+        alpha_pattern=dict(lora.alpha_pattern),
         lora_dropout=lora.dropout,
         bias=lora.bias,
         target_modules=modules if isinstance(modules, str) else list(modules),
+        exclude_modules=excluded if isinstance(excluded, str | None) else list(excluded),
+        modules_to_save=list(lora.modules_to_save) if lora.modules_to_save else None,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         init_lora_weights=lora.init,
+        eva_config=EvaConfig(rho=lora.eva_rho) if lora.init == "eva" else None,
         trainable_token_indices={name: list(ids) for name, ids in rows.items()} or None,
         task_type="CAUSAL_LM",
     )

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from scripts.lib.device import compute_device
 from scripts.lib.lora import PROMPTS_FILE, changes_base
-from scripts.lib.train.lora_config import lora_config
+from scripts.lib.train.eva import start_from_inputs
+from scripts.lib.train.lora_config import check_modules, lora_config
 from scripts.lib.train.model import arithmetic, load_base
 from scripts.lib.train.new_tokens import give_rows
 from scripts.lib.train.output import save_adapter
@@ -77,12 +78,17 @@ class LoraTuning:
 
     def adapter(self, base: PreTrainedModel, tokens: Sequence[int], known: int) -> LoraConfig:
         """Return the adapter; rows of new tokens are part of it."""
-        return lora_config(self.spec, give_rows(base, self.spec, tokens, known))
+        check_modules(self.spec.lora, base)
+        return lora_config(self.spec, give_rows(base, self.spec, tokens, known), base)
 
-    def begin(self, model: PreTrainedModel, scratch: Path) -> None:
-        """Keep the adapter as it starts, where its start changed the base's weights."""
+    def begin(
+        self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Start the adapter from the rows, or keep how it starts where that changed the base."""
         # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+        if self.spec.lora.init == "eva":
+            start_from_inputs(model, batches)
         if changes_base(self.spec.lora.init):
             model.save_pretrained(scratch / "initial")
 

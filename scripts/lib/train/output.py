@@ -32,9 +32,10 @@ def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | No
     file = out / ADAPTER_CONFIG
     config = json.loads(file.read_text())
     config["base_model_name_or_path"] = base_name
-    # PEFT holds the names in a set, whose order changes from process to process.
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
+    # PEFT holds the names in sets, whose order changes from process to process.
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config[key], list):
+            config[key].sort()
     if initial:
         config = _to_plain_lora(config, out / ADAPTER_WEIGHTS, initial / ADAPTER_WEIGHTS)
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -56,8 +57,13 @@ def _to_plain_lora(config: Mapping[str, Any], trained: Path, initial: Path) -> d
     save_file(after, trained, metadata={"format": "pt"})
     # The scale, alpha / r or alpha / sqrt(r), stays what it was.
     growth = math.sqrt(2) if config["use_rslora"] else 2
-    alpha = config["lora_alpha"] * growth
-    return {**config, "r": 2 * config["r"], "lora_alpha": alpha, "init_lora_weights": True}
+    ranks = {name: 2 * rank for name, rank in config["rank_pattern"].items()}
+    alphas = {name: growth * alpha for name, alpha in config["alpha_pattern"].items()}
+    return {
+        **config,
+        **{"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]},
+        **{"rank_pattern": ranks, "alpha_pattern": alphas, "init_lora_weights": True},
+    }
 
 
 def thin(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

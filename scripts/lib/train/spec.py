@@ -1,14 +1,14 @@
 """What a fine-tune is asked to do, and what of it is refused before a model is loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import torch
 
 from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora import INITS, Bias, Init
+from scripts.lib.lora import EVA_RHO, INITS, Bias, Init
 from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.optimization import OptimizerName, Scheduler
@@ -20,12 +20,18 @@ class LoraSpec:
 
     r: int
     alpha: float
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     dropout: float
     bias: Bias
     target_modules: str | Sequence[str]
+    exclude_modules: str | Sequence[str] | None = None
+    layers_to_transform: Sequence[int] | None = None
+    modules_to_save: Sequence[str] | None = None
     use_rslora: bool
     use_dora: bool
     init: Init
+    eva_rho: float = EVA_RHO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +121,7 @@ def check_spec(spec: TrainSpec) -> None:
     init = spec.lora.init
     if init not in INITS:
         raise TrainingError(f"lora.init {init!r} is not known; allowed: {INITS}")
-    faults = lora_faults(
-        init=init,
-        target_modules=spec.lora.target_modules,
-        use_dora=spec.lora.use_dora,
-        quantization=spec.quantization,
-    )
+    faults = lora_faults(spec.lora, spec.quantization)
     if fault := next(faults, None):
         raise TrainingError(f"{fault.key} {fault.text}.")
     if lacking := missing_package(spec.quantization):

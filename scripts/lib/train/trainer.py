@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,27 @@ def conversation_lengths(inputs: Mapping[str, Any]) -> torch.Tensor:
     positions: torch.Tensor = inputs["position_ids"]
     flat = (positions == 0).flatten().cumsum(0) - 1
     return flat.bincount()[flat].reshape(positions.shape).float()
+
+
+class Batches(Sequence[Mapping[str, Any]]):
+    """The training rows of a trainer in their own order, collated when they are asked for.
+
+    How many are in a batch does not depend on the micro batch, which differs between machines.
+    """
+
+    def __init__(self, trainer: Trainer, size: int) -> None:
+        """Take note of the trainer and of the rows in a batch."""
+        self._trainer, self._size = trainer, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._trainer.train_dataset) / self._size)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows, start = self._trainer.train_dataset, index * self._size
+        if not 0 <= start < len(rows):
+            raise IndexError(index)
+        batch = [rows[place] for place in range(start, min(start + self._size, len(rows)))]
+        return self._trainer._prepare_inputs(self._trainer.data_collator(batch))
 
 
 def last_checkpoint(scratch: Path) -> Path | None:

@@ -67,7 +67,7 @@ from scripts.lib.train.shards import (
     shard_files,
 )
 from scripts.lib.train.spec import LoopSpec
-from scripts.lib.train.trainer import Trainer, last_checkpoint
+from scripts.lib.train.trainer import Batches, Trainer, last_checkpoint
 from scripts.lib.train.tuning import Tuning
 
 CHECKPOINT_SECONDS = 300.0  # what a killed job loses at most
@@ -238,7 +238,7 @@ def _fit(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    tuning.begin(trainer.model, scratch)
+    tuning.begin(trainer.model, scratch, Batches(trainer, tuning.loop.batch_size))
     if checkpoint:
         say(f"going on from {checkpoint.name}")
     with stop.listening():

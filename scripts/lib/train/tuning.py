@@ -62,8 +62,16 @@ class Tuning(Protocol):
         """
         ...
 
-    def begin(self, model: PreTrainedModel, scratch: Path) -> None:
-        """Prepare the model that the trainer trains, before its first step."""
+    def begin(
+        self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Prepare the model that the trainer trains, before its first step.
+
+        Args:
+            model: The model.
+            scratch: Where to leave what `save` needs.
+            batches: The training rows, collated as they are asked for: the same in each process.
+        """
         ...
 
     def kept(self, model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -505,6 +505,21 @@ CONTRADICTIONS = [
         "lora.target_modules: names lm_head",
         "all-",
     ),
+    (
+        {"lora": {"target_modules": r"(lm_head|.*\.q_proj)"}},
+        "lora.target_modules: names lm_head",
+        "modules_to_save: [lm_head]",
+    ),
+    (
+        {"lora": {"target_modules": r".*\.q_proj", "layers_to_transform": [0]}},
+        "lora.layers_to_transform: cannot be combined with a regular expression",
+        "name modules in a list",
+    ),
+    (
+        {"lora": {"target_modules": ["q_proj", "k_proj"], "modules_to_save": ["q_proj"]}},
+        "lora.modules_to_save: names q_proj",
+        "take it out of one",
+    ),
 ]
 
 
@@ -515,6 +530,38 @@ def test_settings_that_cannot_be_trained_together_are_refused_with_what_to_write
     line = the_error_of("runs/gentle", VALID["runs"]["gentle"] | settings)
     assert line.startswith(f"runs.gentle.{place}")
     assert instead in line
+
+
+@pytest.mark.parametrize(
+    ("lora", "told"),
+    [
+        ({"target_modules": "q_proj"}, "or a list of names: [q_proj]"),
+        ({"target_modules": "q_proj,v_proj"}, "or a list of names: [q_proj, v_proj]"),
+        ({"target_modules": "all"}, "write all-linear, or a list"),
+        ({"target_modules": ".*(q_proj"}, "is no regular expression (missing ), unterminated"),
+        ({"exclude_modules": "["}, "is no regular expression"),
+        ({"rank_pattern": {"(": 4}}, "is no regular expression"),
+        ({"rank_pattern": {"q_proj": 0}}, "at least 1"),
+        ({"layers_to_transform": [-1]}, "at least 0"),
+        ({"modules_to_save": "lm_head"}, "a list of module names, or null"),
+    ],
+)
+def test_names_of_modules_that_mean_nothing_are_refused_with_what_to_write(lora, told):
+    ((key, _),) = lora.items()
+    line = the_error_of("runs/gentle/lora", lora)
+    assert line.startswith(f"runs.gentle.lora.{key}") and told in line
+
+
+def test_the_order_of_names_is_no_part_of_an_adapter():
+    def lora(**options):
+        return load_config(changed("runs/gentle/lora", options)).runs["gentle"].lora
+
+    one = lora(target_modules=["b", "a"], exclude_modules=["d", "c"], layers_to_transform=[1, 0])
+    assert one == lora(
+        target_modules=["a", "b", "a"], exclude_modules=["c", "d"], layers_to_transform=[0, 1]
+    )
+    none = {"exclude_modules": [], "layers_to_transform": [], "modules_to_save": []}
+    assert lora(**none) == lora()
 
 
 def test_a_point_of_a_sweep_that_cannot_be_trained_is_told_once_with_its_name():

@@ -79,9 +79,12 @@ def updates(adapter):
     """Return layer -> what an adapter adds to its weight, by its own files."""
     tensors = load_file(adapter / "adapter_model.safetensors")
     config = json.loads((adapter / "adapter_config.json").read_text())
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
+    power = 0.5 if config["use_rslora"] else 1
     return {
-        name.replace(".lora_A.weight", ""): scale * tensors[name.replace("lora_A", "lora_B")] @ part
+        name.replace(".lora_A.weight", ""): config["lora_alpha"]
+        / len(part) ** power  # some layers have ranks of their own
+        * tensors[name.replace("lora_A", "lora_B")]
+        @ part
         for name, part in tensors.items()
         if ".lora_A." in name
     }
@@ -117,6 +120,32 @@ def test_the_scale_of_rslora_other_ranks_and_missing_layers_are_summed_rightly(
     assert combine(tmp_path / "out", model, adapters, spec(weights=(2.0, 0.5)))["rank"] == 6
     expected = weighted_sum(adapters, (2.0, 0.5))
     assert largest_gap(updates(tmp_path / "out"), expected) < 1e-4
+
+
+SHAPED = {
+    "a regular expression": {"target_modules": r".*\.1\..*_proj"},
+    "an exclusion": {"exclude_modules": ["q_proj", "down_proj"]},
+    "an excluding regular expression": {"exclude_modules": r".*\.mlp\..*"},
+    "numbered layers": {"target_modules": ["v_proj", "up_proj"], "layers_to_transform": [1]},
+    "ranks by layer": {"rank_pattern": {"q_proj": 2, "up_proj": 7}},
+}
+
+
+@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize("options", SHAPED.values(), ids=SHAPED)
+@pytest.mark.parametrize("first", [True, False])
+def test_parts_of_other_shapes_are_summed_whole_whichever_comes_first(
+    tmp_path, model, parts, options, method, first
+):
+    shaped = make_part(tmp_path / "shaped", model, seed=4, prompts=[[9]], **options)
+    adapters = [shaped, parts[0]] if first else [parts[0], shaped]
+    asked = spec(method, weights=(2.0, 0.5), rank=11 if method == "svd" else None)
+    combine(tmp_path / "out", model, adapters, asked)
+    expected = weighted_sum(adapters, (2.0, 0.5))
+    assert largest_gap(updates(tmp_path / "out"), expected) < 1e-4
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    left = PeftModel.from_pretrained(base, tmp_path / "out")  # warns of what has no place
+    assert sum(".lora_A." in name for name, _ in left.named_parameters()) == len(expected)
 
 
 def test_one_adapter_can_be_scaled(tmp_path, model, narrow):

@@ -123,6 +123,8 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_one_gpu": [MACHINE],
     "TrainingError FullTuning.check": [hub("merge_problems")],
     "TrainingError _check_room": [MACHINE],
+    "TrainingError check_modules": [hub("module_problems")],
+    "TrainingError start_from_inputs": [WEIGHTS],
     "TrainingError check_batch": [planned("untrainable")],
     "TrainingError smaller_micro_batch": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],

@@ -132,7 +132,7 @@ def test_new_rows_learn_and_are_put_on_a_base_again_whatever_the_architecture(
     rows = net.config.vocab_size
     new = [rows, rows + 1]
     spec = make_spec(target_modules="all-linear")
-    tuned = get_peft_model(net, lora_config(spec, give_rows(net, spec, new, rows + 2))).eval()
+    tuned = get_peft_model(net, lora_config(spec, give_rows(net, spec, new, rows + 2), net)).eval()
     asked = torch.tensor([[5, rows, 7, rows + 1, 9]])
     tuned(input_ids=asked, labels=asked).loss.backward()
     deltas = {n: p for n, p in tuned.named_parameters() if "trainable_tokens_delta" in n}

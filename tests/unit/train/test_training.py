@@ -22,7 +22,7 @@ from scripts.lib.train import training
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.micro_batch import smaller_micro_batch
 from scripts.lib.train.output import thin
-from scripts.lib.train.spec import TrainSpec
+from scripts.lib.train.spec import LoraSpec, TrainSpec
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
 
@@ -68,7 +68,8 @@ LOOP = {
 
 def make_spec(**changes):
     """The spec of a short run; *changes* go where they belong."""
-    lora = {key: changes.pop(key, value) for key, value in LORA.items()}
+    shape = {field.name for field in dataclasses.fields(LoraSpec)}
+    lora = LORA | {key: changes.pop(key) for key in shape & changes.keys()}
     quantization = changes.pop("quantization", None)
     loop = LOOP | changes
     return TrainSpec.from_json({"lora": lora, "quantization": quantization, "training": loop})
