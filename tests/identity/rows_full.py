@@ -33,8 +33,9 @@ def _an_adapter(world: World) -> None:
 
 FULL_ROWS = [
     *(
-        _row(f"training.{k}", put(f"runs/whole/training/{k}", v), WHOLE)
-        for k, v in TRAINING.items()
+        _row(f"training.{key}", put(f"runs/whole/training/{key}", value), WHOLE)
+        for key, value in TRAINING.items()
+        if not key.startswith("loraplus")  # which is refused
     ),
     _row(
         "training.max_length_tokens",

@@ -116,6 +116,12 @@ class Run(Settings):
                 " null, or leave lora: null out",
                 "quantization",
             )
+        if self.training.loraplus_lr_ratio is not None:
+            raise refusal(
+                "sets a rate for the matrices of an adapter, and with lora: null there is none;"
+                " leave it out",
+                "training.loraplus_lr_ratio",
+            )
         if not self.merge:
             raise refusal(
                 "scores model and adapter side by side, and with lora: null there is no adapter:"

@@ -30,7 +30,8 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.model_files import quantisation_of
 from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.callbacks import say
-from scripts.lib.train.memory import checkpoint_bytes
+from scripts.lib.train.loss_verdict import LossVerdict
+from scripts.lib.train.memory import OPTIMIZER_BYTES, checkpoint_bytes
 from scripts.lib.train.new_tokens import start_rows
 from scripts.lib.train.spec import LoopSpec, check_one_gpu
 from scripts.lib.train.training import fine_tune
@@ -38,6 +39,18 @@ from scripts.lib.train.training import fine_tune
 CONFIG = "config.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Name in a safetensors file -> dtype, of weights that can be trained."""
+
+REMEDIES: Mapping[LossVerdict, str] = {
+    "memorising": "Train for fewer epochs, lower learning_rate, add rows, or train an adapter"
+    " (leave out lora: null); remove duplicate rows.",
+    "overfitting": "Train for fewer epochs or set early_stopping_patience; lower learning_rate, add"
+    " rows, or train an adapter (leave out lora: null).",
+    "no_learning": "Raise learning_rate (1e-5 to 5e-5 is usual for a full fine-tune), train longer,"
+    " and check in the shards that the answers are trained on.",
+    "underfitting": "Train for more epochs or steps, or raise learning_rate: the scores would gain"
+    " by what the loss has yet to fall.",
+}
+"""What to do about a verdict, where other words are right than for an adapter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +119,7 @@ class FullTuning:
                 f"{model.name} is quantised ({how}), and weights that are must not be trained. Name"
                 " the model that is not, or train an adapter on it (leave out lora: null)."
             )
-        _check_room(model, scratch)
+        _check_room(model, scratch, OPTIMIZER_BYTES[self.loop.optim])
 
     def load(self, model: Path) -> PreTrainedModel:
         """Load the base in float32, exactly."""
@@ -127,6 +140,11 @@ class FullTuning:
         if tokens:
             start_rows(base, self.loop.seed, tokens, known)
         return None
+
+    @property
+    def remedies(self) -> Mapping[LossVerdict, str]:
+        """What to do where there is no adapter to change."""
+        return REMEDIES
 
     def begin(
         self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]
@@ -200,17 +218,22 @@ def _config(base: Path, model: PreTrainedModel) -> bytes:
     return text if config == json.loads(text) else (json.dumps(config, indent=2) + "\n").encode()
 
 
-def _check_room(model: Path, scratch: Path) -> None:
+def _check_room(model: Path, scratch: Path, optimizer: int) -> None:
     """Refuse a disk that does not hold what a training of this model leaves on the way.
 
     These are two checkpoints, of which one is whole while the other is written. An earlier start
     may have left some of that.
 
+    Args:
+        model: Folder of the base.
+        scratch: Folder for checkpoints.
+        optimizer: Bytes of the optimizer's state for each parameter.
+
     Raises:
         TrainingError: If there is no room.
     """
     parameters = sum(weight.numbers for weight in _stored(model))
-    needed = 2 * checkpoint_bytes(parameters)
+    needed = 2 * checkpoint_bytes(parameters, optimizer)
     place = next(folder for folder in (scratch, *scratch.parents) if folder.exists())
     left = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
     room = shutil.disk_usage(place).free + left
@@ -221,7 +244,8 @@ def _check_room(model: Path, scratch: Path) -> None:
     if needed > room:
         raise TrainingError(
             f"{scratch} has no room for the checkpoints of a full fine-tune: two, of which one is"
-            f" written while the other is whole, take {needed / 2**30:.1f} GiB (12 bytes for each"
-            f" of {parameters:,} parameters each), and {room / 2**30:.1f} GiB are free. Make room,"
-            " name another folder in TUNESMITH_SCRATCH, or train an adapter."
+            f" written while the other is whole, take {needed / 2**30:.1f} GiB (for each of"
+            f" {parameters:,} parameters 4 bytes and {optimizer} of the optimizer, twice), and"
+            f" {room / 2**30:.1f} GiB are free. Make room, name another folder in"
+            " TUNESMITH_SCRATCH, or train an adapter."
         )

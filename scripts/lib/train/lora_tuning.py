@@ -18,6 +18,7 @@ from scripts.lib.device import compute_device
 from scripts.lib.lora import PROMPTS_FILE, changes_base
 from scripts.lib.train.eva import start_from_inputs
 from scripts.lib.train.lora_config import check_modules, lora_config
+from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.model import arithmetic, load_base
 from scripts.lib.train.new_tokens import give_rows
 from scripts.lib.train.output import save_adapter
@@ -80,6 +81,11 @@ class LoraTuning:
         """Return the adapter; rows of new tokens are part of it."""
         check_modules(self.spec.lora, base)
         return lora_config(self.spec, give_rows(base, self.spec, tokens, known), base)
+
+    @property
+    def remedies(self) -> Mapping[LossVerdict, str]:
+        """Those that there are."""
+        return {}
 
     def begin(
         self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]

@@ -8,8 +8,12 @@ parameters and is what a run cannot do without; `activations` is a rough figure 
 the micro batch, which training halves by itself when memory runs out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
+
+from scripts.lib.train.optimization import OptimizerName
 
 FLOAT32 = 4
 ITEM_BYTES = {"float32": FLOAT32, "bfloat16": 2, "float16": 2}
@@ -17,10 +21,44 @@ ITEM_BYTES = {"float32": FLOAT32, "bfloat16": 2, "float16": 2}
 NF4_BITS = 4.127
 """Of a weight in nf4, quantised doubly (QLoRA, https://arxiv.org/abs/2305.14314, section 3)."""
 
-OPTIMIZER_BYTES = {"adamw": 2 * FLOAT32, "sgd": 0, "adamw_8bit": 2}
-"""Of the optimizer's state for each trained parameter: AdamW has two moments.
+ADAMW_BYTES = 2 * FLOAT32
+"""Of AdamW's two moments of a parameter (ZeRO, https://arxiv.org/abs/1910.02054, section 3.1)."""
 
-Sources: ZeRO (https://arxiv.org/abs/1910.02054, section 3.1), 8-bit optimizers
+OPTIMIZER_BYTES: Mapping[OptimizerName, int] = MappingProxyType(
+    {
+        "adamw_torch_fused": ADAMW_BYTES,
+        "adamw_torch": ADAMW_BYTES,
+        "adafactor": 0,  # a number for each row and column
+        "sgd": 0,  # FLOAT32 with momentum
+        "adagrad": FLOAT32,
+        "rmsprop": FLOAT32,
+        "adamw_torch_4bit": 1,
+        "adamw_torch_8bit": 2,
+        "adamw_bnb_8bit": 2,
+        "adamw_8bit": 2,
+        "ademamix": 3 * FLOAT32,
+        "ademamix_8bit": 3,
+        "lion_32bit": FLOAT32,
+        "lion_8bit": 1,
+        "paged_adamw_32bit": 0,
+        "paged_adamw_8bit": 0,
+        "paged_ademamix_32bit": 0,
+        "paged_ademamix_8bit": 0,
+        "paged_lion_32bit": 0,
+        "paged_lion_8bit": 0,
+        "rmsprop_bnb": FLOAT32,
+        "rmsprop_bnb_8bit": 1,
+        "rmsprop_bnb_32bit": FLOAT32,
+        "schedule_free_adamw": ADAMW_BYTES,
+        "schedule_free_radam": ADAMW_BYTES,
+        "schedule_free_sgd": FLOAT32,
+        "stable_adamw": ADAMW_BYTES,
+        "grokadamw": 3 * FLOAT32,
+    }
+)
+"""What an optimizer keeps on the device of each trained parameter, at least.
+
+What is paged can leave the device. Of 8 bits the scale of each block is not counted
 (https://arxiv.org/abs/2110.02861).
 """
 
@@ -67,7 +105,7 @@ def training_bytes(
     dtype: str,
     quantization: Literal["nf4"] | None = None,
     unquantized: int = 0,
-    optimizer: int = OPTIMIZER_BYTES["adamw"],
+    optimizer: int = ADAMW_BYTES,
     activations: int = 0,
     shares: int = 1,
 ) -> TrainingBytes:
@@ -138,7 +176,7 @@ def activation_bytes(
     return layers * layer + 2 * tokens * vocabulary * FLOAT32
 
 
-def checkpoint_bytes(trainable: int, optimizer: int = OPTIMIZER_BYTES["adamw"]) -> int:
+def checkpoint_bytes(trainable: int, optimizer: int = ADAMW_BYTES) -> int:
     """Return what one checkpoint takes on a disk: trained weights and the optimizer's state.
 
     Args:

@@ -275,6 +275,7 @@ def _write(
     history = thin(state.log_history)
     # An early stop keeps an earlier model: what came after it says nothing about it.
     verdict = assess_losses([event for event in history if event["step"] <= kept_step])
+    verdict["remedy"] = tuning.remedies.get(verdict["verdict"], verdict["remedy"])
     if trainer.is_world_process_zero():
         lines = [json.dumps(event, allow_nan=False) for event in history]
         (out / "history.jsonl").write_text("\n".join(lines) + "\n")

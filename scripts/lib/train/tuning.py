@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel
 
+from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.spec import LoopSpec
 
 
@@ -32,6 +33,11 @@ class Tuning(Protocol):
     @property
     def autocast(self) -> bool:
         """Whether weights are cast to `arithmetic` pass by pass, and kept in float32."""
+        ...
+
+    @property
+    def remedies(self) -> Mapping[LossVerdict, str]:
+        """What to do about a verdict, where it is not what is usual."""
         ...
 
     def check(self, model: Path, scratch: Path) -> None:

@@ -593,6 +593,11 @@ def test_without_an_adapter_all_weights_are_trained_at_a_rate_of_their_own():
     ("settings", "start", "instead"),
     [
         ({"quantization": "nf4"}, "quantization: 'nf4' quantises", "write quantization: null"),
+        (
+            {"training": {"loraplus_lr_ratio": 16}},
+            "training.loraplus_lr_ratio: 16",
+            "with lora: null there is none",
+        ),
         ({"merge": False}, "merge: false scores model and adapter side by side", "leave it out"),
         ({"keep_merged": False}, "keep_merged: false removes a model", "results/trained/"),
         ({"sweep": {"lora.r": [4, 8]}}, "sweep.lora.r: has no meaning beside lora: null", "take"),

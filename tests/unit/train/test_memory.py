@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from scripts.lib.train.memory import activation_bytes, training_bytes
+from scripts.lib.train.memory import OPTIMIZER_BYTES, activation_bytes, training_bytes
+from scripts.lib.train.optimization import OPTIMIZERS
 
 SHAPE = {"hidden_size": 128, "intermediate_size": 384}
 LAYERS, VOCABULARY, TOKENS = 4, 512, 256
@@ -80,3 +81,23 @@ def test_activations_are_told_to_within_a_third(recomputed):
     else:
         told -= 2 * TOKENS * VOCABULARY * 4
     assert sum(kept.values()) == pytest.approx(told, rel=1 / 3)
+
+
+def test_the_state_of_every_optimizer_is_known():
+    assert set(OPTIMIZER_BYTES) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", ["adafactor", "sgd", "adagrad", "rmsprop"])
+def test_states_of_what_torch_has_are_as_large_as_told(name):
+    weight = torch.nn.Parameter(torch.randn(256, 256))
+    kinds = {
+        "adafactor": torch.optim.Adafactor,
+        "sgd": torch.optim.SGD,
+        "adagrad": torch.optim.Adagrad,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    optimizer = kinds[name]([weight])
+    weight.sum().backward()
+    optimizer.step()
+    kept = bytes_of(value for value in optimizer.state[weight].values() if torch.is_tensor(value))
+    assert kept == pytest.approx(weight.numel() * OPTIMIZER_BYTES[name], abs=0.02 * weight.nbytes)
