@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
@@ -95,7 +96,7 @@ class LoraTuning:
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
         if self.spec.lora.init == "eva":
             start_from_inputs(model, batches)
-        if changes_base(self.spec.lora.init):
+        if changes_base(self.spec.lora.init) and PartialState().is_main_process:
             model.save_pretrained(scratch / "initial")
 
     def kept(self, model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -3,22 +3,36 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from peft.optimizers import create_loraplus_optimizer
 from torch.nn import functional
 from trl import SFTTrainer
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.train.callbacks import StopRequest, say
+from scripts.lib.train.checkpoints import Made, could_not_write, seal
 from scripts.lib.train.shards import IGNORED
 
-COMPLETE = "complete"  # written last into a checkpoint; one without it was cut short
+
+class EvaluationEnded(Exception):
+    """The job was told to end while it evaluated."""
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
-    """SFTTrainer with a cheaper loss on a CPU and a held-out loss that no batching changes."""
+    """SFTTrainer with a cheaper loss on a CPU and a held-out loss that no batching changes.
+
+    Attributes:
+        stop: Whether the job was told to end.
+        made: How checkpoints are made, for whoever goes on from them.
+    """
+
+    stop = StopRequest()
+    made = Made(processes=1, micro_batch=1)
 
     optimizer: Any  # None until training begins
 
@@ -116,6 +130,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
 
         Sums and counts are added up over all batches, so that neither the micro batch nor the
         number of processes changes the figure beyond rounding.
+
+        Raises:
+            EvaluationEnded: If the job is told to end meanwhile.
         """
         rows, size = self.eval_dataset, self.args.per_device_eval_batch_size
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -126,6 +143,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         if self.optimizer is not None:  # some weigh weights otherwise than they train them
             self.optimizer.eval()
         for turn in range(math.ceil(len(starts) / world)):
+            if broadcast_object_list([self.stop.received])[0]:
+                self.model.train(training)
+                raise EvaluationEnded
             # Each process takes part in each turn: sharded models wait for one another.
             index = turn * world + rank
             start = starts[min(index, len(starts) - 1)]
@@ -148,15 +168,47 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: checkpoints are not for people."""
 
+    def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
+        """Do what is due after a step; an evaluation that was told to end is due again later."""
+        try:
+            super()._maybe_log_save_evaluate(*arguments, **named)
+        except EvaluationEnded:
+            if self.state.global_step >= self.state.max_steps:
+                raise  # transformers cannot go on from behind the last step
+            self.made = replace(self.made, evaluation_due=True)
+            self._save_checkpoint(self.model, None)
+            self.control.should_evaluate = self.control.should_save = False
+            self.control.should_training_stop = True
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
+        """Save a checkpoint, or say why there is none; older ones stay."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        error: BaseException | None = None
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception as caught:
+            # Processes that share the model wait for one another while they save it.
+            if self.made.sharded or not could_not_write(caught):
+                raise
+            error = caught
+        if not any(gather_object([error is not None])) and self.is_world_process_zero():
+            try:
+                seal(folder, self.made)
+            except OSError as caught:
+                error = caught
+        failed = any(gather_object([error is not None]))
         if self.is_world_process_zero():
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            (folder / COMPLETE).touch()
-            # One that is whole is enough, and of a whole model each takes much of a disk.
-            for older in set(folder.parent.glob("checkpoint-*")) - {folder}:
-                shutil.rmtree(older, ignore_errors=True)
+            # Of a whole model each takes much of a disk, and one that is whole is enough.
+            spare = [] if hasattr(self.model, "peft_config") else folder.parent.glob("checkpoint-*")
+            for one in [folder] if failed else set(spare) - {folder}:
+                shutil.rmtree(one, ignore_errors=True)
+        if error is not None and self.stop.received:
+            raise error  # nothing comes after it
+        if error is not None:
+            say(
+                f"{folder.name} could not be written ({error}). Make room; training goes on, and"
+                " tries again later. Older checkpoints are kept"
+            )
 
 
 def conversation_lengths(inputs: Mapping[str, Any]) -> torch.Tensor:
@@ -193,14 +245,3 @@ class Batches(Sequence[Mapping[str, Any]]):
             raise IndexError(index)
         batch = [rows[place] for place in range(start, min(start + self._size, len(rows)))]
         return self._trainer._prepare_inputs(self._trainer.data_collator(batch))
-
-
-def last_checkpoint(scratch: Path) -> Path | None:
-    """Return the newest complete checkpoint in *scratch*; remove those that were cut short."""
-    found: dict[int, Path] = {}
-    for folder in scratch.glob("checkpoint-*"):
-        if (folder / COMPLETE).is_file():
-            found[int(folder.name.rpartition("-")[2])] = folder
-        else:
-            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it
-    return found[max(found)] if found else None

@@ -8,6 +8,7 @@ within each conversation as well 155.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from scripts.lib.train.callbacks import (
     held_out,
     say,
 )
+from scripts.lib.train.checkpoints import Made, last_checkpoint
 from scripts.lib.train.loss_verdict import assess_losses
 from scripts.lib.train.micro_batch import (
     check_batch,
@@ -67,10 +69,12 @@ from scripts.lib.train.shards import (
     shard_files,
 )
 from scripts.lib.train.spec import LoopSpec
-from scripts.lib.train.trainer import Batches, Trainer, last_checkpoint
+from scripts.lib.train.trainer import Batches, EvaluationEnded, Trainer
 from scripts.lib.train.tuning import Tuning
 
 CHECKPOINT_SECONDS = 300.0  # what a killed job loses at most
+
+_OTHERS_GONE = re.compile(r"gloo/|NCCL|Connection (reset|closed) by peer")
 
 
 def fine_tune(
@@ -210,14 +214,15 @@ def _fit(
     Raises:
         TrainingError: If the job was told to end; a checkpoint is then in *scratch*.
     """
-    checkpoint = last_checkpoint(scratch)
+    made = Made(processes=world_size(), micro_batch=micro_batch)
+    checkpoint = last_checkpoint(scratch, made)
     arguments = training_arguments(
         tuning.loop,
         scratch,
         micro_batch,
         train_rows=len(data.train),
         evaluated=data.valid is not None,
-        resumed=checkpoint is not None,
+        resumed=checkpoint is not None and not checkpoint.made.evaluation_due,
         autocast=tuning.autocast,
     )
     stop = StopRequest()
@@ -239,16 +244,30 @@ def _fit(
     )
     trainer.remove_callback(PrinterCallback)
     tuning.begin(trainer.model, scratch, Batches(trainer, tuning.loop.batch_size))
+    trainer.stop, trainer.made = stop, made
     if checkpoint:
-        say(f"going on from {checkpoint.name}")
+        say(f"going on from {checkpoint.folder.name}")
+    ended = False
     with stop.listening():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+        except EvaluationEnded:
+            ended = True
+        except RuntimeError as error:
+            if world_size() == 1 or not _OTHERS_GONE.search(str(error)):
+                raise
+            raise TrainingError(
+                "another process of this training is gone, and this one cannot go on alone"
+            ) from error
     trainer.optimizer.eval()  # some weigh weights otherwise than they train them
     step, steps = trainer.state.global_step, trainer.state.max_steps
-    if stop.received and step < steps:
+    if ended or (stop.received and step < steps):
+        kept = last_checkpoint(scratch, made)
+        found = f"{kept.folder.name} is in {scratch}" if kept else "There is no checkpoint yet"
+        then = "goes on from there" if kept else "begins anew"
         raise TrainingError(
-            f"the job was told to end (SIGTERM) and stopped after step {step} of {steps}. Its"
-            f" checkpoint is in {scratch}; the next start goes on from there."
+            f"the job was told to end (SIGTERM) and stopped after step {step} of {steps}. {found};"
+            f" the next start {then}."
         )
     return trainer
 

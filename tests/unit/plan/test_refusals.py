@@ -131,7 +131,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError _load_data": [hub("check_usable_rows")],
     "TrainingError _check_steps": [TOKENIZER],
     "TrainingError Trainer.__init__": [WEIGHTS],
-    "TrainingError _fit": [MACHINE],
+    "TrainingError _fit": [MACHINE] * 2,
     "TrainingError _check": [hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
