@@ -165,6 +165,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         # Schedules that follow the loss ask for it by this name.
         return {**metrics, "eval_loss": metrics["valid_loss"]}
 
+    def _evaluate(self, trial: Any, ignored: Any, skip_scheduler: bool = False) -> Any:
+        """Evaluate; one at the start that an earlier start owed counts like any other."""
+        skip = skip_scheduler and self.state.global_step == 0
+        return super()._evaluate(trial, ignored, skip_scheduler=skip)
+
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: checkpoints are not for people."""
 
