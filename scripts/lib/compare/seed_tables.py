@@ -24,19 +24,16 @@ def effect_words(effect: SeedEffect, unit: str) -> str:
         effect: The mean effect.
         unit: From `unit_words`.
 
-    Example: `three trainings with other seeds: +2.1 points on average (95 % interval +0.9 to +3.3);
-    seeds alone moved it by 0.8 (from +1.3 to +2.9)`.
+    Example: `+2.1 points on average (95 % interval +0.9 to +3.3), seeds alone moved it by 0.8 (from
+    +1.3 to +2.9)`.
     """
     low, high = (number(end, effect) for end in effect["seed_range"])
     spread = f"{effect['seed_sd']:.{_DECIMALS[effect['unit']]}f}"
     moved = f"seeds alone moved it by {spread} (from {low} to {high})"
-    if low == high:
+    if not effect["seed_sd"]:
         moved = "all seeds gave the same"
-    return (
-        f"{counted(effect['seeds'])} trainings with other seeds:"
-        f" {number(effect['difference'], effect)} {unit} on average{interval_words(effect)};"
-        f" {moved}"
-    )
+    mean = f"{number(effect['difference'], effect)} {unit} on average"
+    return f"{mean}{interval_words(effect)}, {moved}"
 
 
 def pair_words(pair: SeedPair, unit: str) -> str:
@@ -49,6 +46,8 @@ def pair_words(pair: SeedPair, unit: str) -> str:
     one, other = pair["one"], pair["other"]
     decimals = _DECIMALS[pair["unit"]]
     apart, limit = (f"{abs(pair[key]):.{decimals}f}" for key in ("difference", "limit"))
+    if not pair["difference"]:
+        return f"{one} and {other} do not differ on average."
     if pair["within_seeds"]:
         said = f"The {apart} {unit} between {one} and {other} are within what another seed gives"
         said += f" (up to {limit})."

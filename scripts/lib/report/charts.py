@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, final
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -51,11 +51,20 @@ class TrainingEvent(TypedDict):
     valid_loss: NotRequired[float | None]
 
 
+@final
 class Measured(TypedDict):
     """A difference and its standard error, in one unit."""
 
     difference: float
     stderr: float | None
+
+
+@final
+class Averaged(TypedDict):
+    """A mean difference over seeds and its interval, in one unit."""
+
+    difference: float
+    interval: list[float] | None
 
 
 def loss_chart(history: Sequence[TrainingEvent], *, label: str) -> str | None:
@@ -94,7 +103,7 @@ def loss_chart(history: Sequence[TrainingEvent], *, label: str) -> str | None:
 
 
 def difference_chart(
-    differences: Mapping[str, Mapping[str, Measured]],
+    differences: Mapping[str, Mapping[str, Measured | Averaged]],
     categories: Sequence[str],
     *,
     label: str,
@@ -102,7 +111,7 @@ def difference_chart(
     """Draw each run's difference from its base per category, with its 95 % interval.
 
     Args:
-        differences: Run -> category -> `difference` and `stderr` in percentage points.
+        differences: Run -> category -> `difference` and its error in percentage points.
         categories: From top to bottom.
         label: Text for readers who do not see the picture.
 
@@ -137,8 +146,11 @@ def difference_chart(
         return _svg(figure, label)
 
 
-def _half_interval(change: Measured) -> float:
-    return INTERVAL_STDERRS * float(change["stderr"] or 0)
+def _half_interval(change: Measured | Averaged) -> float:
+    if "stderr" in change:
+        return INTERVAL_STDERRS * float(change["stderr"] or 0)
+    low, high = change["interval"] or (0.0, 0.0)
+    return (high - low) / 2
 
 
 def _points(

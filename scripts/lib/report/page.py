@@ -22,9 +22,11 @@ from scripts.lib.report.evidence import (
     total_time,
     trainings,
 )
+from scripts.lib.report.folded import Folded
 from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import Manifest, ReportedCandidate
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
+from scripts.lib.report.seeds import seed_answers, seeds_view
 from scripts.lib.report.trained_on import trained_on
 from scripts.lib.score.statistics import SIGNIFICANCE
 
@@ -138,6 +140,7 @@ def render_page(
     """
     found = sections(document)
     parts = parts_of("write_report", found)
+    folded = Folded.of(document)
     made = comparisons(document) + sum(parts[name].comparisons(found[name]) for name in parts)
     view: dict[str, object] = {
         "title": spec.title,
@@ -146,8 +149,13 @@ def render_page(
         ),
         "significance": SIGNIFICANCE,
         "answers": [
+            *seed_answers(document),
             *answers(document),
-            *(answer for name, part in parts.items() for answer in part.answers(found[name])),
+            *(
+                answer
+                for name, part in parts.items()
+                for answer in part.answers(found[name], folded)
+            ),
         ],
         "notes": [
             *notes(document),
@@ -156,7 +164,11 @@ def render_page(
         "comparisons": count_words(made),
         "benchmarks": benchmark_views(document),
         **{name: [] for name in SECTIONS},
-        **{name: part.views(found[name], document["candidates"]) for name, part in parts.items()},
+        **{
+            name: part.views(found[name], document["candidates"], folded)
+            for name, part in parts.items()
+        },
+        "seeds": seeds_view(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "trained_on": trained_on(spec.candidates, examples),
@@ -185,6 +197,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "held-out": ("Domain", view["held_out"]),
         "scores": ("Scores", view["benchmarks"]),
         "judged": ("Judged pairs", view["judged"]),
+        "seeds": ("Several seeds", view["seeds"]),
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
         "trained-on": ("What was trained on", view["trained_on"]),

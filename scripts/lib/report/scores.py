@@ -1,14 +1,21 @@
 """What the report says about scores: the answer in words, the tables, the chart."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import NotRequired, TypedDict
 
 from markupsafe import Markup
 
-from scripts.lib.compare.document import BenchmarkResult, Comparison, ListedCandidate
+from scripts.lib.compare.document import (
+    BenchmarkResult,
+    Comparison,
+    ListedCandidate,
+    SeedGroup,
+)
 from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.report.charts import difference_chart
+from scripts.lib.report.charts import Averaged, Measured, difference_chart
+from scripts.lib.report.folded import Effects, Folded, spread_words, with_interval
 from scripts.lib.score.documents import ChangeVerdict
 
 
@@ -52,14 +59,26 @@ class RowView(TypedDict):
     cells: list[Cell]
 
 
-class BenchmarkView(TypedDict):
+class TableView(TypedDict):
+    """Candidates beside each other, category by category."""
+
+    columns: list[Column]
+    rows: list[RowView]
+
+
+class FoldedView(TableView):
+    """The trainings of a run with seeds beside their base."""
+
+    title: str
+
+
+class BenchmarkView(TableView):
     """The table and the chart of one benchmark."""
 
     name: str
     protocol: str
     notes: list[str]
-    columns: list[Column]
-    rows: list[RowView]
+    folded: list[FoldedView]
     chart: Markup | None
 
 
@@ -86,11 +105,15 @@ def verdict_mark(word: ChangeVerdict) -> Mark:
 def answers(document: Comparison) -> list[Answer]:
     """Return for each compared run one sentence in words and one in numbers, on the averages.
 
+    Those of a run with seeds are summed up elsewhere: no single one of them is an answer.
+
     Args:
         document: The parsed `comparison.json`.
     """
     result: list[Answer] = []
     for candidate in document["candidates"]:
+        if candidate["group"] is not None:
+            continue
         name = candidate["name"]
         found = {
             benchmark: (view["candidates"][name][AVERAGE], view["differences"][name][AVERAGE])
@@ -101,7 +124,7 @@ def answers(document: Comparison) -> list[Answer]:
             verdicts = {benchmark: change["verdict"] for benchmark, (_, change) in found.items()}
             result.append(
                 {
-                    "words": f"{name} {_clauses(verdicts, str(candidate['base']))}.",
+                    "words": f"{name} {clauses(verdicts, str(candidate['base']))}.",
                     "numbers": "; ".join(_numbers(document, name, b) for b in found) + ".",
                 }
             )
@@ -115,12 +138,10 @@ def notes(document: Comparison) -> Iterator[str]:
 
 
 def comparisons(document: Comparison) -> int:
-    """Return how many differences were tested."""
-    return sum(
-        len(categories)
-        for benchmark in document["benchmarks"].values()
-        for categories in benchmark["differences"].values()
-    )
+    """Return how many differences were tested: of runs, and of means over seeds."""
+    single = [len(c) for v in document["benchmarks"].values() for c in v["differences"].values()]
+    means = [len(effects) for s in document["seeds"].values() for effects in s["effects"].values()]
+    return sum(single) + sum(means)
 
 
 def count_words(made: int) -> str:
@@ -135,17 +156,24 @@ def count_words(made: int) -> str:
 
 def benchmark_views(document: Comparison) -> list[BenchmarkView]:
     """Return the table and the chart of each benchmark."""
-    return [_benchmark(document, name) for name in document["benchmarks"]]
+    folded = Folded.of(document)
+    return [_benchmark(document, name, folded) for name in document["benchmarks"]]
 
 
-def _clauses(verdicts: Mapping[str, ChangeVerdict], base: str) -> str:
-    clauses = []
+def clauses(verdicts: Mapping[str, ChangeVerdict], base: str) -> str:
+    """Say on which benchmarks somebody is better or worse than a base.
+
+    Args:
+        verdicts: Benchmark -> what a test says.
+        base: Name of the base.
+    """
+    found = []
     for verdict, clause in _CLAUSES.items():
-        names = [name for name, found in verdicts.items() if found == verdict]
+        names = [name for name, one in verdicts.items() if one == verdict]
         if names:
-            clauses.append(clause.format(base="{base}", names=listed(names)))
+            found.append(clause.format(base="{base}", names=listed(names)))
     # The base is named once; after that "it" cannot be mistaken.
-    first, *rest = clauses
+    first, *rest = found
     return listed([_name(first, base), *(_name(clause, "it") for clause in rest)], comma=True)
 
 
@@ -173,13 +201,15 @@ def _numbers(document: Comparison, run: str, benchmark: str) -> str:
     )
 
 
-def _benchmark(document: Comparison, name: str) -> BenchmarkView:
-    view = document["benchmarks"][name]
-    shown = [c for c in document["candidates"] if c["name"] in view["candidates"]]
+def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView:
+    view, effects = document["benchmarks"][name], folded.on(name)
+    there = [c for c in document["candidates"] if c["name"] in view["candidates"]]
+    lines = folded.lines(name, there)
     chart = None
     if len(view["categories"]) > 1:
+        drawn: dict[str, Mapping[str, Measured | Averaged]] = {**view["differences"], **effects}
         chart = difference_chart(
-            view["differences"],
+            {c["name"]: drawn[c["name"]] for c in lines if c["name"] in drawn},
             view["categories"],
             label=f"{name}: differences from the base by category; the table has the numbers",
         )
@@ -188,21 +218,56 @@ def _benchmark(document: Comparison, name: str) -> BenchmarkView:
         "protocol": f"{_sentence(protocol_words(view['protocol']))}; "
         f"{map_words(view['category_map'])}. Averages are over questions.",
         "notes": [note["text"] for note in view["notes"]],
-        "columns": [{"name": c["name"], "role": role(c)} for c in shown],
-        "rows": list(_rows(view, [c["name"] for c in shown])),
+        **_table(view, lines, folded, effects),
+        "folded": [
+            {
+                "title": folded.title(group),
+                **_table(view, folded.below(group, there), folded, {}),
+            }
+            for group in effects
+        ],
         # The chart is finished markup: matplotlib has escaped the names in it.
         "chart": Markup(chart) if chart else None,
     }
 
 
-def _rows(view: BenchmarkResult, names: Sequence[str]) -> Iterator[RowView]:
-    for category in view["categories"]:
-        n = view["candidates"][names[0]][category]["n"]
-        yield {
-            "category": category,
-            "questions": f"{n:,} questions",
-            "cells": [_cell(view, name, category) for name in names],
-        }
+def _table(
+    view: BenchmarkResult,
+    lines: Sequence[ListedCandidate],
+    folded: Folded,
+    effects: Mapping[str, Effects],
+) -> TableView:
+    counts = {c: score["n"] for c, score in next(iter(view["candidates"].values())).items()}
+    return {
+        "columns": [
+            {"name": c["name"], "role": folded.role(c["name"], role(c), effects)} for c in lines
+        ],
+        "rows": [
+            {
+                "category": category,
+                "questions": f"{counts[category]:,} questions",
+                "cells": [
+                    _group_cell(view, folded.groups[c["name"]], category, effects[c["name"]])
+                    if c["name"] in effects
+                    else _cell(view, c["name"], category)
+                    for c in lines
+                ],
+            }
+            for category in view["categories"]
+        ],
+    }
+
+
+def _group_cell(view: BenchmarkResult, group: SeedGroup, category: str, effects: Effects) -> Cell:
+    members = [view["candidates"][name][category]["accuracy"] for name in group["members"]]
+    effect = effects[category]
+    return {
+        "score": percent(fmean(members)),
+        "error": "",
+        "change": with_interval(effect),
+        "verdict": verdict_mark(effect["verdict"]),
+        "flips": spread_words(effect),
+    }
 
 
 def _cell(view: BenchmarkResult, name: str, category: str) -> Cell:

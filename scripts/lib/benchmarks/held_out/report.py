@@ -1,13 +1,16 @@
 """What the report says about a dataset's held-out conversations: the domain itself."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NotRequired, TypedDict
 
 from scripts.lib.benchmarks.held_out import tables
 from scripts.lib.benchmarks.held_out.document import ADHERENCE, HeldOutSection
-from scripts.lib.compare.document import ListedCandidate
-from scripts.lib.compare.wording import plus_minus
+from scripts.lib.compare.document import ListedCandidate, SeedGroup
+from scripts.lib.compare.wording import percent, plus_minus
+from scripts.lib.report.folded import Effects, Folded, spread_words, with_interval
 from scripts.lib.report.scores import Answer, Column, Mark, p_words, role, verdict_mark
 
 
@@ -29,15 +32,27 @@ class RowView(TypedDict):
     cells: list[Cell]
 
 
-class View(TypedDict):
+class TableView(TypedDict):
+    """Candidates beside each other, measure by measure."""
+
+    columns: list[Column]
+    rows: list[RowView]
+
+
+class FoldedView(TableView):
+    """The trainings of a run with seeds beside their base."""
+
+    title: str
+
+
+class View(TableView):
     """The table of one benchmark and what is said with it."""
 
     name: str
     sentences: list[str]
     about: str
     notes: list[str]
-    columns: list[Column]
-    rows: list[RowView]
+    folded: list[FoldedView]
 
 
 def template() -> str:
@@ -45,14 +60,17 @@ def template() -> str:
     return Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
 
 
-def answers(section: Mapping[str, HeldOutSection]) -> Iterator[Answer]:
+def answers(section: Mapping[str, HeldOutSection], folded: Folded) -> Iterator[Answer]:
     """Yield for each fine-tune what became of it on the domain, in words and in numbers.
 
     Args:
         section: Benchmark -> its results.
+        folded: Who is summed up elsewhere.
     """
     for name, view in section.items():
         for run, change in view["differences"].items():
+            if run in folded.members(name):
+                continue
             base, own = view["candidates"][change["base"]], view["candidates"][run]
             before, after = (tables.number(c["perplexity"]) for c in (base, own))
             loss = change["loss"]
@@ -81,31 +99,86 @@ def comparisons(section: Mapping[str, HeldOutSection]) -> int:
 
 
 def views(
-    section: Mapping[str, HeldOutSection], candidates: Sequence[ListedCandidate]
+    section: Mapping[str, HeldOutSection],
+    candidates: Sequence[ListedCandidate],
+    folded: Folded,
 ) -> list[View]:
-    """Return the table of each held-out benchmark."""
-    return [
-        {
-            "name": name,
-            "sentences": [tables.sentence(view, run) for run in view["differences"]],
-            "about": tables.about(view),
-            "notes": [note["text"] for note in view["notes"]],
-            "columns": [
-                {"name": c["name"], "role": role(c)} for c in tables.compared(candidates, view)
-            ],
-            "rows": [
-                {
-                    "label": tables.label(row),
-                    "counted": _counted(view, row),
-                    "cells": [
-                        _cell(view, c["name"], row) for c in tables.compared(candidates, view)
-                    ],
-                }
-                for row in tables.rows(view)
-            ],
-        }
-        for name, view in section.items()
-    ]
+    """Return the table of each held-out benchmark.
+
+    Args:
+        section: Benchmark -> its results.
+        candidates: All candidates, in the order of tables.
+        folded: Who stands in one line.
+    """
+    result: list[View] = []
+    for name, view in section.items():
+        there, effects = tables.compared(candidates, view), folded.on(name)
+        single = [run for run in view["differences"] if run not in folded.members(name)]
+        result.append(
+            {
+                "name": name,
+                "sentences": [tables.sentence(view, run) for run in single],
+                "about": tables.about(view),
+                "notes": [note["text"] for note in view["notes"]],
+                **_table(view, folded.lines(name, there), folded, effects),
+                "folded": [
+                    {
+                        "title": folded.title(group),
+                        **_table(view, folded.below(group, there), folded, {}),
+                    }
+                    for group in effects
+                ],
+            }
+        )
+    return result
+
+
+def _table(
+    view: HeldOutSection,
+    lines: Sequence[ListedCandidate],
+    folded: Folded,
+    effects: Mapping[str, Effects],
+) -> TableView:
+    return {
+        "columns": [
+            {"name": c["name"], "role": folded.role(c["name"], role(c), effects)} for c in lines
+        ],
+        "rows": [
+            {
+                "label": tables.label(row),
+                "counted": _counted(view, row),
+                "cells": [
+                    _group_cell(view, folded.groups[c["name"]], row, effects[c["name"]])
+                    if c["name"] in effects
+                    else _cell(view, c["name"], row)
+                    for c in lines
+                ],
+            }
+            for row in tables.rows(view)
+        ],
+    }
+
+
+def _group_cell(view: HeldOutSection, group: SeedGroup, row: tables.Row, effects: Effects) -> Cell:
+    """Return the cell of a run with seeds: the means over these, of perplexity that of the loss."""
+    found = [view["candidates"][name] for name in group["members"]]
+    match row:
+        case "bits_per_byte":
+            value = tables.number(fmean(one["bits_per_byte"] for one in found))
+            return {"value": value, "error": "", "change": ""}
+        case "perplexity":
+            value = tables.number(math.exp(fmean(one["loss"] for one in found)))
+            effect = effects["loss"]
+        case _:
+            value = percent(fmean(tables.rate_of(one, row)["rate"] for one in found))
+            effect = effects[row]
+    return {
+        "value": value,
+        "error": "",
+        "change": with_interval(effect),
+        "verdict": verdict_mark(effect["verdict"]),
+        "moved": spread_words(effect),
+    }
 
 
 def _counted(view: HeldOutSection, row: tables.Row) -> str:

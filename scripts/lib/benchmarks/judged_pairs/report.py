@@ -1,6 +1,6 @@
 """What the report says of judged pairs: who was preferred, how sure that is, and a few examples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypedDict
 
@@ -12,6 +12,7 @@ from scripts.lib.benchmarks.judged_pairs.document import (
 )
 from scripts.lib.compare.document import ListedCandidate
 from scripts.lib.compare.wording import percent, template_words
+from scripts.lib.report.folded import Effects, Folded, spread_words
 from scripts.lib.report.scores import Answer, Mark, listed, p_words, verdict_mark
 
 EXAMPLE_CHARACTERS = 1200
@@ -51,13 +52,33 @@ class ExampleView(TypedDict):
     texts: list[tuple[str, str]]
 
 
+class MeanView(TypedDict):
+    """The win rate of a run with seeds, over all of these."""
+
+    who: str
+    prompts: str
+    rate: str
+    interval: str
+    spread: str
+    verdict: Mark
+
+
+class FoldedView(TypedDict):
+    """The trainings of a run with seeds."""
+
+    title: str
+    rows: list[RowView]
+
+
 class View(TypedDict):
     """The table and the examples of one benchmark."""
 
     name: str
     protocol: str
     notes: list[str]
+    means: list[MeanView]
     rows: list[RowView]
+    folded: list[FoldedView]
     examples: list[ExampleView]
 
 
@@ -74,11 +95,12 @@ def template() -> str:
     return Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
 
 
-def answers(section: Mapping[str, JudgedSection]) -> list[Answer]:
+def answers(section: Mapping[str, JudgedSection], folded: Folded) -> list[Answer]:
     """Return for each judged run one sentence in words and one in numbers.
 
     Args:
         section: Benchmark -> its results.
+        folded: Who is summed up elsewhere.
     """
     return [
         {
@@ -89,6 +111,7 @@ def answers(section: Mapping[str, JudgedSection]) -> list[Answer]:
         }
         for name, benchmark in section.items()
         for run, found in benchmark["candidates"].items()
+        if run not in folded.members(name)
     ]
 
 
@@ -117,15 +140,37 @@ def _notes(benchmark: JudgedSection) -> list[str]:
 
 
 def views(
-    section: Mapping[str, JudgedSection], candidates: Sequence[ListedCandidate]
+    section: Mapping[str, JudgedSection],
+    candidates: Sequence[ListedCandidate],
+    folded: Folded,
 ) -> list[View]:
-    """Return the table and the examples of each benchmark on which somebody was judged."""
+    """Return the table and the examples of each benchmark on which somebody was judged.
+
+    Args:
+        section: Benchmark -> its results.
+        candidates: All candidates; the section names those that were judged.
+        folded: Who stands in one line.
+    """
     return [
         {
             "name": name,
             "protocol": protocol_sentence(benchmark),
             "notes": _notes(benchmark),
-            "rows": list(_rows(benchmark)),
+            "rows": list(_rows(benchmark, folded.members(name))),
+            "means": [
+                _mean_row(group, folded.groups[group]["base"], effects)
+                for group, effects in folded.on(name).items()
+            ],
+            "folded": [
+                {
+                    "title": folded.title(group),
+                    "rows": list(
+                        _rows(benchmark, benchmark["candidates"].keys() - {*found["members"]})
+                    ),
+                }
+                for group, found in folded.groups.items()
+                if group in folded.on(name)
+            ],
             "examples": list(_examples(benchmark)),
         }
         for name, benchmark in section.items()
@@ -152,8 +197,24 @@ def protocol_sentence(benchmark: JudgedSection) -> str:
     )
 
 
-def _rows(benchmark: JudgedSection) -> Iterator[RowView]:
+def _mean_row(group: str, base: str, effects: Effects) -> MeanView:
+    """Return the line of a run with seeds: its win rate over all of them."""
+    effect = next(iter(effects.values()))
+    rates = effect["interval"]
+    return {
+        "who": f"{group} against {base}, mean of {effect['seeds']} seeds",
+        "prompts": f"{effect['n']:,} prompts",
+        "rate": f"{50 + effect['difference']:.2f}",
+        "interval": "" if rates is None else f"{50 + rates[0]:.2f} to {50 + rates[1]:.2f}",
+        "spread": spread_words(effect),
+        "verdict": verdict_mark(effect["verdict"]),
+    }
+
+
+def _rows(benchmark: JudgedSection, without: Set[str]) -> Iterator[RowView]:
     for run, found in benchmark["candidates"].items():
+        if run in without:
+            continue
         yield _row(f"{run} against {found['base']}", found, total=True)
         for category, part in found["categories"].items():
             yield _row(category, part, total=False)
