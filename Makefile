@@ -115,6 +115,11 @@ cache-gc: env ## list a shared cache (CACHE=dir, OLDER_THAN=30d, LARGER_THAN=1G,
 doctor: env ## look at this Slurm site, and say what to write into profiles/slurm/site.yaml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scripts.tools.doctor
 
+.PHONY: forecast
+forecast: env ## what is to be trained: tokens, steps, memory, hours (CONFIG=file, GPU=a100, GPUS=1)
+	@$(BIN)/python -m scripts.tools.forecast $(if $(CONFIG),--configfile $(CONFIG)) \
+	  $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS))
+
 .PHONY: bench-demo
 bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 	$(BIN)/python -m scripts.tools.bench_demo

@@ -74,18 +74,26 @@ def publishes():
     return "publish" in sys.argv
 
 
+def set_resources(rule):
+    """Return the resources of a rule as profile or command line set them, each as its text.
+
+    What is an expression has no number yet.
+    """
+    rules = workflow.resource_settings.overwrite_resources
+    given = rules[rule] if rule in rules else {}
+    return {name: str(getattr(one, "raw", one)) for name, one in given.items()}
+
+
 def batching():
     """Return how many subjects a job scores, as profile or command line set it for its rule."""
-    rules = workflow.resource_settings.overwrite_resources
-    given = rules["score_benchmark"] if "score_benchmark" in rules else {}
-    # What is an expression has no number yet: its text is shown.
+    given = set_resources("score_benchmark")
     words = {
-        name: getattr(given[name], "raw", given[name])
+        name: given[name]
         for name in ("subjects_per_job", "jobs_per_benchmark")
         if name in given
     }
     try:
-        return Batching(**{name: int(str(word)) for name, word in words.items()})
+        return Batching(**{name: int(word) for name, word in words.items()})
     except ValueError:
         said = ", ".join(f"{name}={word}" for name, word in words.items())
         raise WorkflowError(
@@ -166,9 +174,10 @@ def start_workflow():
             raise WorkflowError(unused)
     if lacking := remarks.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
-    if unfit := remarks.untrainable(plan, trainings()):
+    wanted = trainings()
+    if unfit := remarks.untrainable(plan, wanted) + remarks.too_large(plan, wanted):
         raise WorkflowError("\n".join(unfit))
-    for line in remarks.before(store):
+    for line in [*remarks.to_train(plan), *remarks.before(store)]:
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
     uuid = getattr(workflow.scheduler._executor, "run_uuid", None)
@@ -253,6 +262,19 @@ def entry(stage, wildcards):
         )
     return entries[id]
 
+
+def tell_before():
+    """Say in a dry run what is to be trained, and what will not fit the GPU that is asked for."""
+    plan = INVOCATION.plan
+    asked = {"gpu": 1, **set_resources("train_adapter")}
+    for line in remarks.to_train(plan):
+        print(f"note: {line}", file=sys.stderr)
+    for line in remarks.too_large(plan, dict.fromkeys(plan.missing, asked)):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+if INVOCATION is not None and is_dry_run():
+    tell_before()
 
 if INVOCATION is not None and not PLAN["artifacts"]:
     links.refresh(INVOCATION.plan.graph, INVOCATION.store)

@@ -212,10 +212,11 @@ class _Artifact:
     def work(self, facts: Iterator[dict[str, Any]], began: float) -> None:
         """Have the files written, and finish the artifact, on which time goes since *began*."""
         build = build_facts(self.artifact.pins)
+        resumed = {"resumed": True} if any(self.job().scratch.glob("checkpoint-*")) else {}
         found = next(facts)
         threads = getattr(self._invocation.arguments, "threads", 1)
         execution = execution_facts(began, threads, build)
-        self._finish(found, {**execution, "plan": self._invocation.plan.stem})
+        self._finish(found, {**execution, **resumed, "plan": self._invocation.plan.stem})
 
     def _finish(self, facts: Mapping[str, Any], execution: Mapping[str, Any]) -> None:
         """Write the manifest and move all into place."""

@@ -9,6 +9,7 @@ import platform
 import re
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,9 +77,22 @@ def execution_facts(began: float, threads: int, build: Mapping[str, str]) -> dic
         "peak_gib": round(peak_kib / 2**20, 3),
         "threads": threads,
         "machine": platform.machine(),
+        "device": device_name(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "python": platform.python_version(),
         **build,
     }
+
+
+def device_name() -> str:
+    """Return what this process computed on: a GPU if it used one, else the processor."""
+    torch = sys.modules.get("torch")  # loading it to ask would take longer than most jobs
+    if torch is not None and torch.cuda.is_initialized():
+        return str(torch.cuda.get_device_name())
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line for line in lines if line.startswith("model name")]
+    return named[0].partition(":")[2].strip() if named else platform.processor() or "cpu"
 
 
 def finish(

@@ -8,9 +8,19 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
+from scripts.lib.jobs.forecast import (
+    amount_of,
+    least_bytes,
+    memory_of,
+    number_of,
+    there,
+    trainings,
+)
+from scripts.lib.jobs.gpu_memory import asked_gpu
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.faults import batch_fault, missing_package
@@ -62,6 +72,70 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
     return said
+
+
+def too_large(plan: Plan, resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return which fine-tunes cannot fit the GPUs that their jobs ask for, and what to change.
+
+    What is certain to be needed is held against the largest GPU of the name: weights, gradients and
+    the optimizer's states, whatever the micro batch. A job on a processor, or on a GPU whose name
+    tells nothing, is left alone.
+
+    Args:
+        plan: The plan of this invocation.
+        resources: Fine-tunes that are about to be done -> the resources of their jobs.
+    """
+    said = []
+    for id, names in trainings(plan).items():
+        if (given := resources.get(id)) is None:
+            continue
+        gpu = asked_gpu(given) if number_of(given, "gpu", 1) else None
+        need, micro_batch = memory_of(plan, id, given) if gpu else (None, None)
+        if gpu is None or need is None or micro_batch is None:
+            continue
+        room, least = gpu.gib * 2**30, least_bytes(need, micro_batch)
+        if need.fixed <= room:
+            continue
+        said.append(
+            f"runs.{names[0]}: {need.fixed / 2**30:.1f} GiB for weights, gradients and optimizer"
+            f" alone ({least / 2**30:.1f} with one sequence in a pass) do not fit the GPU that the"
+            f" job asks for, {gpu}. {_remedy(plan.graph.artifacts[id].spec)}"
+        )
+    return said
+
+
+def _remedy(spec: Mapping[str, Any]) -> str:
+    """Return what makes a fine-tune smaller."""
+    if not spec.get("lora"):
+        return "Train an adapter (a `lora` group), or name a larger GPU"
+    ways = ["name a larger GPU, or a smaller model"]
+    if spec["training"]["dtype"] == "float32" and not spec.get("quantization"):
+        ways.insert(0, "write training.dtype: bfloat16")
+    if not spec.get("quantization"):
+        ways.insert(0, "write quantization: nf4")
+    return f"{', or '.join(ways)}".capitalize()
+
+
+def to_train(plan: Plan) -> list[str]:
+    """Return one line about what is to be trained, where some of its shards exist; else none."""
+    wanted = trainings(plan)
+    known = [id for id in wanted if there(plan, plan.graph.artifacts[id].reads["shards"][0])]
+    if not known:
+        return []
+    tokens = sum(_tokens(plan, id) for id in known)
+    unknown = len(wanted) - len(known)
+    rest = f"; {unknown} more have no shards yet" if unknown else ""
+    return [
+        f"{len(known)} to train on shards that are there, {tokens:,.0f} tokens over all passes"
+        f"{rest} (steps, memory and hours of each: make forecast)"
+    ]
+
+
+def _tokens(plan: Plan, id: str) -> float:
+    """Return the tokens that a fine-tune sees, by the epochs that it asks for."""
+    artifact = plan.graph.artifacts[id]
+    amount = amount_of(there(plan, artifact.reads["shards"][0]), packed_into=None)
+    return amount.tokens * float(artifact.spec["training"]["epochs"]) if amount else 0.0
 
 
 def _needed(plan: Plan, rules: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,281 @@
+"""What fine-tunes will take, told before they are queued: tokens, steps, memory, hours.
+
+Tokens and steps come from the shards, where they exist; memory from the base's files, where they
+are here; hours from recorded jobs of the same stage on the same model, and from nothing else. What
+is not known is None.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.artifacts.store import Found, Store
+from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
+from scripts.lib.jobs.launch import process_count
+from scripts.lib.jobs.model_size import ModelSize, lora_parameters, size_of
+from scripts.lib.jobs.recorded import fitting_hours, recorded_rates
+from scripts.lib.plan.missing import Plan
+from scripts.lib.train.memory import (
+    DEVICE_BYTES,
+    OPTIMIZER_BYTES,
+    TrainingBytes,
+    activation_bytes,
+    training_bytes,
+)
+from scripts.lib.train.micro_batch import default_micro_batch
+
+TRAINED_STAGES = ("adapters", "trained")
+"""Stages whose jobs train."""
+
+PACKED_TOGETHER = 1000
+"""Rows among which TRL looks for what goes into one sequence (`datasets.map`'s batch)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """What a run trains on.
+
+    Attributes:
+        rows: Conversations, or turns that are sequences of their own.
+        sequences: What they are laid into; None where that was not counted.
+        tokens: Of one pass.
+        trained_tokens: Those of them that the loss looks at.
+        longest: Tokens of the longest row.
+    """
+
+    rows: int
+    sequences: int | None
+    tokens: int
+    trained_tokens: int
+    longest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What one fine-tune will take; None is unknown.
+
+    Attributes:
+        names: The runs that share it.
+        amount: What it is trained on.
+        steps: Optimizer steps.
+        passes: Passes over the rows.
+        micro_batch: Sequences in one pass of one process.
+        memory: Of one process on a GPU.
+        gpu: The GPU that the profile names.
+        hours: Device -> hours, from recorded jobs.
+    """
+
+    names: tuple[str, ...]
+    amount: Amount | None = None
+    steps: int | None = None
+    passes: float | None = None
+    micro_batch: int | None = None
+    memory: TrainingBytes | None = None
+    gpu: Gpu | None = None
+    hours: Mapping[str, float] = field(default_factory=dict)
+
+
+def trainings(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the fine-tunes that are to be done, each with the names of its runs."""
+    wanted: dict[str, list[str]] = {
+        id: [] for id in plan.missing if plan.graph.artifacts[id].stage in TRAINED_STAGES
+    }
+    for candidate in plan.graph.candidates:
+        for stage in TRAINED_STAGES:
+            if (id := candidate.artifacts.get(stage)) in wanted:
+                wanted[id].append(candidate.name)
+    return {id: tuple(names) or (id,) for id, names in wanted.items()}
+
+
+def forecast(
+    plan: Plan, store: Store, id: str, names: Sequence[str], resources: Mapping[str, Any]
+) -> Forecast:
+    """Return all that can be known of one fine-tune.
+
+    Args:
+        plan: The plan.
+        store: Results and caches.
+        id: Its artifact.
+        names: Its runs.
+        resources: Of its job: `gpu` (or `tasks`), `micro_batch`, and what names a GPU.
+    """
+    artifact = plan.graph.artifacts[id]
+    loop = artifact.spec["training"]
+    shards = there(plan, artifact.reads["shards"][0])
+    amount = amount_of(shards, packed_into=loop["max_length_tokens"] if loop["packing"] else None)
+    memory, micro_batch = memory_of(plan, id, resources, amount)
+    gpu = asked_gpu(resources)
+    known = Forecast(
+        names=tuple(names), amount=amount, memory=memory, micro_batch=micro_batch, gpu=gpu
+    )
+    if amount is None or amount.sequences is None:
+        return known
+    per_pass = math.ceil(amount.sequences / loop["batch_size"])
+    steps = loop["max_steps"] or math.ceil(loop["epochs"] * per_pass)
+    passes = steps / per_pass
+    model = there(plan, artifact.reads["model"][0])
+    rates = recorded_rates(store, artifact.stage, model, processes(resources))
+    hours = {device: amount.tokens * passes / rate / 3600 for device, rate in rates.items()}
+    return replace(known, steps=steps, passes=passes, hours=fitting_hours(hours, gpu))
+
+
+def there(plan: Plan, id: str) -> Found | None:
+    """Return an artifact that is present with its files, and not about to be made again."""
+    found = plan.found.get(id)
+    return found if found and found.folder and id not in plan.missing else None
+
+
+def amount_of(
+    shards: Found | None, *, packed_into: int | None, count: bool = True
+) -> Amount | None:
+    """Return what shards hold to train on.
+
+    Args:
+        shards: The shards, or None where they do not exist yet.
+        packed_into: Tokens of a sequence that takes several rows; None where each is one.
+        count: Read the rows to count packed sequences; else they stay unknown.
+    """
+    if shards is None or shards.folder is None:
+        return None
+    counts = shards.manifest["facts"]["tokens"]["splits"].get("train")
+    if not counts or not counts["trained_tokens"]:
+        return None
+    sequences: int | None = counts["rows"]
+    if packed_into is not None:
+        lengths = _lengths(shards.folder) if count else None
+        sequences = packed_sequences(lengths, packed_into) if lengths is not None else None
+    return Amount(
+        rows=counts["rows"],
+        sequences=sequences,
+        tokens=counts["tokens"],
+        trained_tokens=counts["trained_tokens"],
+        longest=counts["longest_tokens"],
+    )
+
+
+@cache
+def _lengths(shards: Path) -> list[int]:
+    """Return the tokens of each row of the train split, in order."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: list[int] = []
+    for file in sorted(shards.glob("train-*.parquet")):
+        column = pq.read_table(file, columns=["input_ids"])["input_ids"]
+        found += pc.list_value_length(column).to_pylist()
+    return found
+
+
+def packed_sequences(lengths: Sequence[int], size: int) -> int:
+    """Return how many sequences of *size* tokens hold rows of some lengths, packed as TRL does.
+
+    Best fit, longest first, among PACKED_TOGETHER neighbours: each row goes where least room is
+    left (trl.data_utils, strategy `bfd`).
+    """
+    count = 0
+    for start in range(0, len(lengths), PACKED_TOGETHER):
+        room: list[int] = []  # of sequences that are begun, sorted
+        for length in sorted(lengths[start : start + PACKED_TOGETHER], reverse=True):
+            place = bisect_left(room, length)
+            if place < len(room):
+                left = room.pop(place) - length
+            else:
+                count, left = count + 1, size - length
+            if left > 0:
+                insort(room, left)
+    return count
+
+
+def memory_of(
+    plan: Plan, id: str, resources: Mapping[str, Any], amount: Amount | None = None
+) -> tuple[TrainingBytes | None, int | None]:
+    """Return the memory of one process of a fine-tune on a GPU, and its micro batch.
+
+    Args:
+        plan: The plan.
+        id: The artifact that training makes.
+        resources: Of its job.
+        amount: What it is trained on, where that is known: no sequence is longer than the longest
+            row then.
+
+    Returns:
+        Two times None where the base's files are not here, or tell nothing.
+    """
+    artifact = plan.graph.artifacts[id]
+    size = model_size(plan, artifact.reads["model"][0])
+    if size is None:
+        return None, None
+    spec, loop = artifact.spec, artifact.spec["training"]
+    tokens = loop["max_length_tokens"]
+    if amount and not loop["packing"]:
+        tokens = min(tokens, amount.longest)
+    per_process = max(1, loop["batch_size"] // processes(resources))
+    micro_batch = number_of(resources, "micro_batch", 0) or default_micro_batch(
+        loop["max_length_tokens"], per_process, "cuda"
+    )
+    trained = lora_parameters(spec["lora"], size) if spec.get("lora") else size.parameters
+    need = training_bytes(
+        trainable=trained,
+        frozen=size.parameters if spec.get("lora") else 0,
+        dtype=loop["dtype"],
+        quantization=spec.get("quantization"),
+        unquantized=size.embedded,
+        optimizer=optimizer_bytes(loop.get("optim", "adamw")),
+        activations=_activations(size, micro_batch * tokens, loop["dtype"]),
+    )
+    return need, micro_batch
+
+
+def least_bytes(need: TrainingBytes, micro_batch: int) -> int:
+    """Return what a fine-tune takes with one sequence in a pass, and the device for itself."""
+    return need.fixed + need.activations // micro_batch + DEVICE_BYTES
+
+
+def processes(resources: Mapping[str, Any]) -> int:
+    """Return the processes of a job that trains."""
+    return process_count(number_of(resources, "gpu", 1), number_of(resources, "tasks", 1))
+
+
+def number_of(resources: Mapping[str, Any], name: str, default: int) -> int:
+    """Return a resource that is a number, or its text; the default where it is an expression."""
+    try:
+        return int(str(resources.get(name, default)))
+    except ValueError:
+        return default
+
+
+def optimizer_bytes(name: str) -> int:
+    """Return the bytes of an optimizer's state for a trained parameter; 0 where not known."""
+    known = name.replace("paged_", "")
+    if "8bit" in known:
+        return OPTIMIZER_BYTES["adamw_8bit"]
+    return OPTIMIZER_BYTES["adamw"] if known.startswith("adamw") else 0
+
+
+def _activations(size: ModelSize, tokens: int, dtype: str) -> int:
+    config = size.config
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+    if not all(isinstance(config.get(name), int) for name in names):
+        return 0
+    hidden, inner, layers, vocabulary = (config[name] for name in names)
+    return activation_bytes(
+        tokens,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        layers=layers,
+        vocabulary=vocabulary,
+        dtype=dtype,
+        recomputed=True,
+    )
+
+
+def model_size(plan: Plan, id: str) -> ModelSize | None:
+    """Return what the files of a model tell: those of its artifact, or the local ones behind it."""
+    if found := there(plan, id):
+        assert found.folder is not None
+        return size_of(tuple(sorted(str(path) for path in found.folder.iterdir())))
+    return size_of(tuple(plan.graph.artifacts[id].sources))
