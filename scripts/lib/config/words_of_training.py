@@ -40,11 +40,43 @@ LOOP = (
     ),
     to(
         "runs",
-        "training.warmup_ratio",
-        "a share of all steps; for a number of steps divide it by them",
-        hf="warmup_ratio warmup_steps",
-        axolotl="warmup_ratio warmup_steps",
+        "training.lr_scheduler_kwargs",
+        "by transformers' names, such as `{min_lr_rate: 0.1}`",
+        hf="lr_scheduler_kwargs",
+        axolotl="lr_scheduler_kwargs cosine_min_lr_ratio",
     ),
+    to(
+        "runs",
+        "training.warmup_ratio",
+        "a share of all steps",
+        hf="warmup_ratio",
+        axolotl="warmup_ratio",
+    ),
+    to(
+        "runs",
+        "training.warmup_steps",
+        "a number of steps; a share of them is `warmup_ratio`",
+        hf="warmup_steps",
+        axolotl="warmup_steps",
+    ),
+    to(
+        "runs",
+        "training.optim",
+        "by the names of transformers",
+        hf="optim",
+        llamafactory="use_galore use_apollo use_badam use_adam_mini use_muon",
+        axolotl="optimizer",
+    ),
+    to(
+        "runs",
+        "training.optim_args",
+        "what an optimizer has no key of its own for",
+        hf="optim_args",
+        axolotl="optim_args",
+    ),
+    to("runs", "training.adam_beta1", hf="adam_beta1", axolotl="adam_beta1"),
+    to("runs", "training.adam_beta2", hf="adam_beta2", axolotl="adam_beta2"),
+    to("runs", "training.adam_epsilon", hf="adam_epsilon", axolotl="adam_epsilon"),
     to(
         "runs",
         "training.weight_decay",
@@ -90,12 +122,9 @@ LOOP = (
     ),
     no(
         "runs",
-        "the optimizer is AdamW as transformers sets it up",
-        hf="optim optim_args adam_beta1 adam_beta2 adam_epsilon optim_target_modules"
-        " lr_scheduler_kwargs",
-        llamafactory="use_galore use_apollo use_badam use_adam_mini use_muon",
-        axolotl="optimizer optim_args optim_target_modules adam_beta1 adam_beta2 adam_epsilon"
-        " lr_scheduler_kwargs cosine_min_lr_ratio",
+        "optimizers of low rank are not offered, and every trained weight has the same one",
+        hf="optim_target_modules",
+        axolotl="optim_target_modules lr_groups",
     ),
     no(
         "runs",

@@ -224,7 +224,7 @@ def memory_of(
         dtype=loop["dtype"],
         quantization=spec.get("quantization"),
         unquantized=size.embedded,
-        optimizer=optimizer_bytes(loop.get("optim", "adamw")),
+        optimizer=OPTIMIZER_BYTES.get(loop.get("optim", "adamw"), 0),
         activations=_activations(size, micro_batch * tokens, loop["dtype"]),
     )
     return need, micro_batch
@@ -246,14 +246,6 @@ def number_of(resources: Mapping[str, Any], name: str, default: int) -> int:
         return int(str(resources.get(name, default)))
     except ValueError:
         return default
-
-
-def optimizer_bytes(name: str) -> int:
-    """Return the bytes of an optimizer's state for a trained parameter; 0 where not known."""
-    known = name.replace("paged_", "")
-    if "8bit" in known:
-        return OPTIMIZER_BYTES["adamw_8bit"]
-    return OPTIMIZER_BYTES["adamw"] if known.startswith("adamw") else 0
 
 
 def _activations(size: ModelSize, tokens: int, dtype: str) -> int:

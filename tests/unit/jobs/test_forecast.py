@@ -4,6 +4,7 @@ import json
 import struct
 from contextlib import chdir
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -19,7 +20,6 @@ from scripts.lib.jobs import remarks
 from scripts.lib.jobs.forecast import (
     forecast,
     memory_of,
-    optimizer_bytes,
     packed_sequences,
     trainings,
 )
@@ -27,7 +27,8 @@ from scripts.lib.jobs.gpu_memory import asked_gpu, gpu_of
 from scripts.lib.jobs.model_size import lora_parameters, size_of
 from scripts.lib.plan.invocation import graph_of, open_store, plan_invocation, read_configs
 from scripts.lib.plan.missing import Plan, make_plan
-from scripts.lib.train.memory import training_bytes
+from scripts.lib.train.memory import OPTIMIZER_BYTES, training_bytes
+from scripts.lib.train.optimization import OptimizerName
 from scripts.lib.train.shards import pack
 from scripts.tools.forecast import main, site_gpu
 from tests.programs import make, make_all
@@ -284,16 +285,6 @@ def test_files_that_tell_nothing_leave_memory_unknown(tmp_path, damage):
     assert size_of(tuple(str(path) for path in sorted(model.iterdir()))) is None
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("adamw_torch_fused", 8),
-        ("adamw_bnb_8bit", 2),
-        ("paged_adamw_8bit", 2),
-        ("paged_adamw", 8),
-        ("sgd", 0),
-        ("of_tomorrow", 0),
-    ],
-)
-def test_an_optimizer_that_is_not_known_counts_nothing(name, size):
-    assert optimizer_bytes(name) == size
+def test_the_state_of_each_optimizer_that_can_be_chosen_is_counted():
+    stay = {name for name in get_args(OptimizerName) if not name.startswith("paged_")}
+    assert stay <= {*OPTIMIZER_BYTES}
