@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from scripts.lib import files
+from scripts.lib.lora_modules import Modules, fits_pattern, reached
 from scripts.lib.model_files import quantisation_of
 
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")
@@ -21,32 +23,68 @@ class ModelSize:
     """A base, as its files tell.
 
     Attributes:
-        parameters: All of them; tied ones once.
-        linear: Linear layers without the output layer -> (out, in).
-        embedded: Parameters of embeddings, output layer, norms and biases.
+        tensors: Tensor -> its shape; tied ones stand once.
         config: Its config.json, of the text model.
     """
 
-    parameters: int
-    linear: Mapping[str, tuple[int, int]]
-    embedded: int
+    tensors: Mapping[str, tuple[int, ...]]
     config: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return sum(map(math.prod, self.tensors.values()))
+
+    @property
+    def embedded(self) -> int:
+        """Those of embeddings, output layer, norms and biases."""
+        linear = self.layers(inner=True).values()
+        return self.parameters - sum(outer * inner for outer, inner in linear)
+
+    def layers(self, *, inner: bool) -> dict[str, tuple[int, int]]:
+        """Return the shapes of linear layers inside the model, or of embeddings and output layer.
+
+        Experts of a mixture are none: in memory they are fused, and no module's name reaches them.
+        """
+        found = {
+            name.removesuffix(".weight"): (shape[0], shape[1])
+            for name, shape in self.tensors.items()
+            if name.endswith(".weight") and len(shape) == 2 and ".experts." not in name
+        }
+        return {
+            name: shape
+            for name, shape in found.items()
+            if (name.rpartition(".")[2] not in (*EMBEDDINGS, *OUTPUTS)) == inner
+        }
 
 
 def lora_parameters(lora: Mapping[str, Any], size: ModelSize) -> int:
-    """Return the parameters of an adapter on the linear layers of a base: r x (in + out) of each.
+    """Return the parameters that an adapter trains: r x (in + out) of each layer that it reaches.
+
+    Of DoRA a magnitude for each output, and whole modules, come on top. What is put on a mixture's
+    experts, biases and the rows of new tokens are not counted.
 
     Args:
         lora: Its shape, as a run's spec holds it.
         size: The base.
     """
-    wanted = lora["target_modules"]
-    extra = 1 if lora["use_dora"] else 0  # a magnitude for each output
-    return sum(
-        lora["r"] * (inner + outer) + extra * outer
-        for name, (outer, inner) in size.linear.items()
-        if wanted == "all-linear" or any(f".{name}".endswith(f".{one}") for one in wanted)
-    )
+    shape, layers = SimpleNamespace(**lora), size.layers(inner=True)
+    others = size.layers(inner=False)
+    count = 0
+    for name in reached(shape, Modules(linear=list(layers), others=others)):
+        outer, inner = (layers | others)[name]
+        ranks = [rank for at, rank in lora["rank_pattern"].items() if fits_pattern(at, name)]
+        count += (ranks[0] if ranks else lora["r"]) * (inner + outer)
+        count += outer if lora["use_dora"] else 0
+    for saved in lora["modules_to_save"] or ():
+        whole = [
+            math.prod(one)
+            for name, one in size.tensors.items()
+            if f".{name.rpartition('.')[0]}.".find(f".{saved}.") >= 0
+        ]
+        tied = [outer * inner for outer, inner in others.values()] if saved in OUTPUTS else []
+        count += sum(whole) or sum(tied[:1])
+    return count
 
 
 @cache
@@ -62,21 +100,7 @@ def size_of(paths: tuple[str, ...]) -> ModelSize | None:
     config = files.read_json(by_name["config.json"])
     if quantisation_of(config):
         return None
-    linear = {
-        name.removesuffix(".weight"): (shape[0], shape[1])
-        for name, shape in shapes.items()
-        if name.endswith(".weight")
-        and len(shape) == 2
-        and name.split(".")[-2] not in (*EMBEDDINGS, *OUTPUTS)
-    }
-    parameters = sum(map(math.prod, shapes.values()))
-    inside = sum(outer * inner for outer, inner in linear.values())
-    return ModelSize(
-        parameters=parameters,
-        linear=linear,
-        embedded=parameters - inside,
-        config=config.get("text_config", config),
-    )
+    return ModelSize(tensors=shapes, config=config.get("text_config", config))
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:

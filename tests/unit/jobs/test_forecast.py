@@ -16,6 +16,7 @@ from scripts import train_adapter
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.config.lora import Lora
 from scripts.lib.jobs import remarks
 from scripts.lib.jobs.forecast import (
     forecast,
@@ -114,8 +115,9 @@ def test_the_command_tells_every_run_on_a_line(workspace, capsys):
     with chdir(workspace):
         main(["--gpu", "t4"])
     printed = capsys.readouterr().out
-    (line,) = [line for line in printed.splitlines() if line.split()[:1] == ["next"]]
-    assert "GiB (micro batch" in line and "passes)" in line
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
+    for run in read_config(workspace)["runs"]:
+        assert "GiB (micro batch" in lines[run] and "passes)" in lines[run]
 
 
 def test_a_dry_run_says_in_one_line_what_is_to_be_trained(workspace):
@@ -214,7 +216,7 @@ def write_header(folder: Path, *, layers: int, hidden: int, inner: int, vocabula
     return folder
 
 
-LORA = {"r": 16, "target_modules": "all-linear", "use_dora": False}
+LORA = Lora().model_dump(mode="json")
 LOOP = {"batch_size": 8, "dtype": "bfloat16", "max_length_tokens": 1024, "packing": True}
 SHAPE = {"layers": 32, "hidden": 4096, "inner": 11008, "vocabulary": 32000}
 BILLIONS = 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 4096) + 2 * 32000 * 4096
@@ -276,6 +278,10 @@ def test_only_what_an_adapter_is_put_on_counts_as_trained(tmp_path):
     assert lora_parameters(LORA | {"target_modules": ["q_proj"]}, size) == 2 * 16 * 16
     dora = LORA | {"target_modules": ["down_proj"], "use_dora": True}
     assert lora_parameters(dora, size) == 2 * (16 * 24 + 8)
+    ranks = LORA | {"target_modules": r".*\.q_proj", "rank_pattern": {r"1\..*q_proj": 4}}
+    assert lora_parameters(ranks, size) == (16 + 4) * 16
+    whole = LORA | {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    assert lora_parameters(whole, size) == 2 * 16 * 16 + 32 * 8
 
 
 @pytest.mark.parametrize("damage", [b"", b"1234567", struct.pack("<Q", 10**6) + b"{}"])
