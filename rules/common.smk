@@ -147,9 +147,12 @@ wildcard_constraints:
 READING = contextlib.ExitStack()
 
 
+TRAINING = {"adapters": "train_adapter", "trained": "train_model"}
+
+
 def trainings():
     """Return what is about to be trained, with the resources of the jobs."""
-    stages = {"train_adapter": "adapters", "train_model": "trained"}
+    stages = {rule: stage for stage, rule in TRAINING.items()}
     return {
         f"{stages[job.rule.name]}/{job.wildcards.artifact}": dict(job.resources.items())
         for job in workflow.dag.needrun_jobs()
@@ -266,10 +269,13 @@ def entry(stage, wildcards):
 def tell_before():
     """Say in a dry run what is to be trained, and what will not fit the GPU that is asked for."""
     plan = INVOCATION.plan
-    asked = {"gpu": 1, **set_resources("train_adapter")}
+    asked = {stage: {"gpu": 1, **set_resources(TRAINING[stage])} for stage in TRAINING}
+    wanted = {
+        id: asked[stage] for id in plan.missing if (stage := id.split("/")[0]) in asked
+    }
     for line in remarks.to_train(plan):
         print(f"note: {line}", file=sys.stderr)
-    for line in remarks.too_large(plan, dict.fromkeys(plan.missing, asked)):
+    for line in remarks.too_large(plan, wanted):
         print(f"warning: {line}", file=sys.stderr)
 
 

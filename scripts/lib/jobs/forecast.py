@@ -224,7 +224,7 @@ def memory_of(
         dtype=loop["dtype"],
         quantization=spec.get("quantization"),
         unquantized=size.embedded,
-        optimizer=OPTIMIZER_BYTES.get(loop.get("optim", "adamw"), 0),
+        optimizer=OPTIMIZER_BYTES[loop["optim"]],
         activations=_activations(size, micro_batch * tokens, loop["dtype"]),
     )
     return need, micro_batch

@@ -4,7 +4,6 @@ import json
 import struct
 from contextlib import chdir
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.config.lora import Lora
+from scripts.lib.config.training import Training
 from scripts.lib.jobs import remarks
 from scripts.lib.jobs.forecast import (
     forecast,
@@ -28,8 +28,7 @@ from scripts.lib.jobs.gpu_memory import asked_gpu, gpu_of
 from scripts.lib.jobs.model_size import lora_parameters, size_of
 from scripts.lib.plan.invocation import graph_of, open_store, plan_invocation, read_configs
 from scripts.lib.plan.missing import Plan, make_plan
-from scripts.lib.train.memory import OPTIMIZER_BYTES, training_bytes
-from scripts.lib.train.optimization import OptimizerName
+from scripts.lib.train.memory import training_bytes
 from scripts.lib.train.shards import pack
 from scripts.tools.forecast import main, site_gpu
 from tests.programs import make, make_all
@@ -217,7 +216,7 @@ def write_header(folder: Path, *, layers: int, hidden: int, inner: int, vocabula
 
 
 LORA = Lora().model_dump(mode="json")
-LOOP = {"batch_size": 8, "dtype": "bfloat16", "max_length_tokens": 1024, "packing": True}
+LOOP = Training().model_dump(mode="json")
 SHAPE = {"layers": 32, "hidden": 4096, "inner": 11008, "vocabulary": 32000}
 BILLIONS = 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 4096) + 2 * 32000 * 4096
 
@@ -289,8 +288,3 @@ def test_files_that_tell_nothing_leave_memory_unknown(tmp_path, damage):
     model = write_header(tmp_path / "model", layers=1, hidden=8, inner=16, vocabulary=32)
     (model / "model.safetensors").write_bytes(damage)
     assert size_of(tuple(str(path) for path in sorted(model.iterdir()))) is None
-
-
-def test_the_state_of_each_optimizer_that_can_be_chosen_is_counted():
-    stay = {name for name in get_args(OptimizerName) if not name.startswith("paged_")}
-    assert stay <= {*OPTIMIZER_BYTES}
