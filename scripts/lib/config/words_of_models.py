@@ -71,7 +71,7 @@ ADAPTERS = (
     to(
         "runs",
         "lora",
-        "every run trains a LoRA adapter; what `qlora` means is `quantization: nf4`",
+        "null trains all weights (`full`); what `qlora` means is `quantization: nf4`",
         trl="use_peft",
         llamafactory="finetuning_type",
         axolotl="adapter",

@@ -126,14 +126,37 @@ LOOP = (
         hf="optim_target_modules",
         axolotl="optim_target_modules lr_groups",
     ),
+    to(
+        "runs",
+        "training.loraplus_lr_ratio",
+        llamafactory="loraplus_lr_ratio",
+        axolotl="loraplus_lr_ratio",
+    ),
+    to(
+        "runs",
+        "training.loraplus_lr_embedding",
+        llamafactory="loraplus_lr_embedding",
+        axolotl="loraplus_lr_embedding",
+    ),
+    to(
+        "runs",
+        "training.neftune_noise_alpha",
+        hf="neftune_noise_alpha",
+        axolotl="neftune_noise_alpha noisy_embedding_alpha",
+    ),
+    to(
+        "runs",
+        "training.label_smoothing_factor",
+        hf="label_smoothing_factor",
+        axolotl="label_smoothing_factor",
+    ),
     no(
         "runs",
-        "the loss is the mean negative log-likelihood of the trained tokens",
-        hf="label_smoothing_factor neftune_noise_alpha average_tokens_across_devices",
+        "the loss is the mean negative log-likelihood of the trained tokens of a step",
+        hf="average_tokens_across_devices",
         trl="loss_type",
-        llamafactory="loraplus_lr_ratio loraplus_lr_embedding ignore_pad_token_for_loss"
-        " use_dft_loss",
-        axolotl="neftune_noise_alpha loraplus_lr_ratio loraplus_lr_embedding",
+        llamafactory="ignore_pad_token_for_loss use_dft_loss use_asft_loss use_eaft_loss",
+        axolotl="use_eaft chunked_cross_entropy",
     ),
 )
 

@@ -82,10 +82,16 @@ def test_every_key_that_is_named_exists():
     assert {(one.section, one.key) for one in MEANINGS if one.key} - OUR_KEYS == set()
 
 
+def test_no_word_that_is_a_key_of_ours_is_said_to_have_none():
+    ours = {(section, key.rpartition(".")[2]) for section, key in OUR_KEYS}
+    said = {(one.section, word) for one in MEANINGS if not one.key for word in one.all_words}
+    assert said & ours == set(), "tell its key in config/words_of_*.py, then make docs"
+
+
 # What texts name beside keys: our values, and words of the tools themselves.
 NAMED = listed(
     "nf4 bfloat16 float32 all assistant last_assistant drop truncate micro_batch publish qlora"
-    " llama3 pissa_init lora_target_linear"
+    " llama3 pissa_init lora_target_linear full"
 )
 
 
