@@ -1,7 +1,7 @@
-"""Bring models, datasets and benchmarks in: the only rules that use a network.
+"""Bring models, adapters, datasets and benchmarks in: the only rules that use a network.
 
 in   hub repositories at a commit, local files and folders
-out  results/{models,raw,benchmarks}/
+out  results/{models,given_adapters,raw,benchmarks}/
 """
 
 
@@ -18,6 +18,23 @@ rule fetch_model:
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
+        " >{log} 2>&1"
+
+
+rule fetch_adapter:
+    """Bring one adapter that exists already into results/."""
+    input:
+        unpack(inputs("given_adapters", "model")),
+    output:
+        artifact=directory("results/given_adapters/{artifact}"),
+        manifest="results/given_adapters/{artifact}.json",
+    log:
+        "logs/fetch_adapter/{artifact}.log",
+    localrule: True
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_adapter --plan {PLAN_FILE}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model}"
         " >{log} 2>&1"
 
 

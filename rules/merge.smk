@@ -1,7 +1,7 @@
-"""Combine adapters, merge adapters into their bases, and prove the result.
+"""Combine adapters, merge adapters into their bases, prove the result; look at finished checkpoints.
 
 in   results/{models,adapters}/
-out  results/{combined,merged,proofs}/
+out  results/{combined,merged,proofs,changes}/
 """
 
 
@@ -55,5 +55,23 @@ rule prove_merge:
         "OMP_NUM_THREADS={threads} python -m scripts.prove_merge --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --adapter {input.adapter} --merged {input.merged}"
+        " --threads {threads}"
+        " >{log} 2>&1"
+
+
+rule compare_weights:
+    """Say how a finished checkpoint differs from its base."""
+    input:
+        unpack(inputs("changes", "model", "checkpoint")),
+    output:
+        artifact=directory("results/changes/{artifact}"),
+        manifest="results/changes/{artifact}.json",
+    log:
+        "logs/compare_weights/{artifact}.log",
+    threads: 2
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.compare_weights --plan {PLAN_FILE}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " --model {input.model} --checkpoint {input.checkpoint}"
         " --threads {threads}"
         " >{log} 2>&1"

@@ -1,6 +1,7 @@
 """Fine-tune one LoRA adapter on rendered shards.
 
-Reads   models/<model>, shards/<shards>
+Reads   models/<model>, shards/<shards>; given_adapters/<...> (from the plan) of a run that goes on
+        from one
 Writes  <artifact>/adapter_model.safetensors  with adapter_config.json and the tokenizer's files
         <artifact>/history.jsonl   losses by step
         <artifact>/verdict.json    what the loss curves say, in words
@@ -9,10 +10,12 @@ Try it  python -m scripts.train_adapter --help
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
 
@@ -20,8 +23,10 @@ from scripts.lib.train.spec import TrainSpec
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     check_gpus(job.options.gpus)
-    return train_adapter(
-        TrainSpec.from_json(job.spec),
+    start = next(iter(job.named("start").values()), None)
+    spec = TrainSpec.from_json(with_shape_of(job.spec, start) if start else job.spec)
+    facts = train_adapter(
+        spec,
         job.folder("model"),
         job.folder("shards"),
         job.out,
@@ -29,7 +34,10 @@ def work(job: Job) -> dict[str, Any]:
         threads=job.options.threads,
         micro_batch=job.options.micro_batch or None,
         halved=job.options.halved,
+        start=start,
     )
+    # What the spec leaves to the adapter that was gone on from is told here.
+    return {**facts, "lora": asdict(spec.lora)} if start else facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -213,11 +213,20 @@ def _table(properties: Mapping[str, Schema], schema: Schema) -> Iterator[str]:
             leaf["description"],
         ]
         yield _row(cells)
+        for form in _forms(leaf, schema):
+            inner = {f"{key}.{name}": node for name, node in form["properties"].items()}
+            yield from list(_table(inner, schema))[2:]
     for key, raw in properties.items():
         node = resolve(raw, schema)
         if inner_group(node, schema) is not node:
             told = ["a group of settings, or null", "`{}`", "identity", node["description"]]
             yield _row([f"`{key}`", *told])
+
+
+def _forms(leaf: Schema, schema: Schema) -> list[Schema]:
+    """Return the groups of settings that a value can be instead of a plain one."""
+    listed = [form for one in leaf.get("anyOf", ()) for form in one.get("oneOf", ())]
+    return [resolve(form, schema) for form in listed]
 
 
 def _row(cells: Sequence[str]) -> str:

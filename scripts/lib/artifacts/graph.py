@@ -19,7 +19,7 @@ from scripts.lib.canonical import digest
 CodeOf = Callable[[str, tuple[str, ...]], str]
 """Rule and benchmark kinds -> digest of the program."""
 
-CandidateKind = Literal["base", "run", "combination"]
+CandidateKind = Literal["base", "run", "combination", "checkpoint", "adapter"]
 GateKind = Literal[
     "ledger",
     "rendering",
@@ -30,6 +30,7 @@ GateKind = Literal[
     "unsafe_code",
     "metric",
     "chat_template",
+    "quantised",
 ]
 
 
@@ -110,11 +111,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base model, a run or a combination of runs, and the artifacts that belong to it.
+    """A base model or what is compared with one, and the artifacts that belong to it.
 
     Attributes:
         name: The config's name.
-        kind: Base, run or combination.
+        kind: A base, a run, a combination of adapters, or a checkpoint or an adapter that was there
+            already.
         base: Name of the base model that it is compared with, if it is none itself.
         artifacts: Stage -> id, for the stages that have one artifact for each candidate.
         scores: Benchmark -> ids of its scoring jobs.
@@ -141,7 +143,9 @@ class Candidate:
     @property
     def unmerged(self) -> bool:
         """Whether it is scored as model and adapter side by side."""
-        return self.kind != "base" and not {"merged", "trained"} & self.artifacts.keys()
+        if self.kind in ("base", "checkpoint"):
+            return False
+        return not {"merged", "trained"} & self.artifacts.keys()
 
 
 class Graph:

@@ -19,6 +19,7 @@ LINKS = {
     "chat": "chat",
     "combined": "adapter",
     "examples": "examples",
+    "given_adapters": "adapter",
     "merged": "model",
     "proofs": "proof",
     "shards": "shards",

@@ -76,6 +76,11 @@ STAGES = {
             ("jinja2", "markupsafe", "pyarrow", "tokenizers", "transformers"),
         ),
         Stage(
+            "given_adapters",
+            "fetch_adapter",
+            ("jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+        ),
+        Stage(
             "adapters",
             "train_adapter",
             ("accelerate", "datasets", "peft", "safetensors", "torch", "transformers", "trl"),
@@ -101,6 +106,7 @@ STAGES = {
             "prove_merge",
             ("jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers"),
         ),
+        Stage("changes", "compare_weights", ("torch",)),
         Stage(
             "scores",
             "score_benchmark",

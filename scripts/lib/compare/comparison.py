@@ -20,7 +20,13 @@ from scripts.lib.compare.document import (
     SeedResult,
     parts_of,
 )
-from scripts.lib.compare.notes import control_text_note, differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.notes import (
+    control_text_note,
+    differing_note,
+    marker_notes,
+    other_prompts_note,
+    unmerged_note,
+)
 from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_result
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
@@ -95,7 +101,8 @@ def compare_runs(
         `{"rows"}`, the lines of the CSV.
 
     Raises:
-        ScoreError: A run and its base were not asked the same prompts.
+        ScoreError: A run and its base were not asked the same prompts. A checkpoint that brings a
+            chat template of its own may have been; a note then says so.
         StoreError: An artifact was made from other bytes than its input has now.
     """
     check_chain(manifests)
@@ -207,8 +214,8 @@ def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, 
 
 
 def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Difference]:
-    other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
-    if other:
+    other = _other_prompts(base, run)
+    if other and not run.candidate.brings_template:
         raise ScoreError(
             f"{run.candidate.name!r} and its base {base.candidate.name!r} were not asked the same "
             f"prompts of {benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is "
@@ -222,6 +229,11 @@ def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Diffe
         }
         for category in run.categories
     }
+
+
+def _other_prompts(base: _Scored, run: _Scored) -> list[str]:
+    """Return the questions that a candidate was asked in other words than its base."""
+    return sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
 
 
 def _scores(answers: Sequence[ScoredAnswer]) -> list[float]:
@@ -268,14 +280,18 @@ def _notes(
     )
     for name, run in scored.items():
         if base := scored.get(run.candidate.base or ""):
-            differing = other_tokens(base.tokens, run.tokens)
+            other = _other_prompts(base, run)
+            same = {id_: read for id_, read in run.tokens.items() if id_ not in set(other)}
+            differing = other_tokens(base.tokens, same)
             yield from differing_note(base.candidate.name, name, differing, len(run.tokens))
+            yield from other_prompts_note(base.candidate.name, name, len(other), len(run.tokens))
     yield from unmerged_note([name for name, found in scored.items() if found.candidate.unmerged])
     if len({found.shortened for found in scored.values()}) > 1:
         counts = ", ".join(f"{name} {found.shortened:,}" for name, found in scored.items())
         text = f"Questions asked with fewer examples, being too long for the model: {counts}."
         yield {"code": "fewer_shots_differ", "text": text}
-    if len({prompt_set(candidate.answers) for candidate in scored.values()}) > 1:
+    of_bases = [one.answers for one in scored.values() if not one.candidate.brings_template]
+    if len({prompt_set(answers) for answers in of_bases}) > 1:
         text = (
             "The prompts of the base models differ, as their chat templates or the lengths of "
             "their contexts do: compare a run with its own base only."

@@ -53,8 +53,9 @@ class ListedCandidate(TypedDict):
 
     name: str
     """Its name in the configuration."""
-    kind: Literal["base", "run", "combination"]
-    """A model as it was found, one that was fine-tuned, or a combination of such."""
+    kind: Literal["base", "run", "combination", "checkpoint", "adapter"]
+    """A model as it was found, one that was fine-tuned, a combination of such, or a checkpoint or
+    an adapter that was finished elsewhere."""
     base: str | None
     """Name of the candidate that it is compared with."""
     unmerged: bool

@@ -57,6 +57,24 @@ def differing_note(base: str, run: str, differing: int, asked: int) -> Iterator[
         yield {"code": "tokens_differ", "text": text}
 
 
+def other_prompts_note(base: str, other: str, differing: int, asked: int) -> Iterator[Note]:
+    """Yield a note where a candidate was asked through another chat template than its base.
+
+    Args:
+        base: Name of the base.
+        other: Name of the candidate.
+        differing: How many prompts its template writes otherwise.
+        asked: How many it was asked.
+    """
+    if differing:
+        text = (
+            f"{other} and its base {base} were each asked through a chat template of its own, and"
+            f" {differing:,} of {asked:,} prompts differ: the difference is that of model and"
+            " template together. `template` of both decides."
+        )
+        yield {"code": "prompts_differ", "text": text}
+
+
 def unmerged_note(names: Sequence[str]) -> Iterator[Note]:
     """Yield a note on the candidates whose model and adapter were scored side by side."""
     if names:

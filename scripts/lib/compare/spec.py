@@ -11,7 +11,8 @@ class ComparedCandidate:
 
     Attributes:
         name: Its name in the config.
-        kind: `base`, `run`, or `combination` of several runs.
+        kind: `base`, `run`, `combination` of adapters, or a `checkpoint` or an `adapter` that was
+            there already.
         base: Name of the candidate that it is compared with, or None.
         unmerged: Whether model and adapter were scored side by side.
         scores: Artifact ids of the scoring jobs, per benchmark; their manifests say of judged pairs
@@ -23,7 +24,7 @@ class ComparedCandidate:
     """
 
     name: str
-    kind: Literal["base", "run", "combination"]
+    kind: Literal["base", "run", "combination", "checkpoint", "adapter"]
     base: str | None
     unmerged: bool
     scores: Mapping[str, tuple[str, ...]]
@@ -31,6 +32,11 @@ class ComparedCandidate:
     judgements: Mapping[str, str]
     group: str | None = None
     trained_on: str | None = None
+
+    @property
+    def brings_template(self) -> bool:
+        """Whether it came with a chat template, which may not be that of its base."""
+        return self.kind in ("checkpoint", "adapter")
 
 
 class ManifestFile(TypedDict):

@@ -1,11 +1,12 @@
-"""Combinations: candidates that a configuration makes of several runs, and what cannot be."""
+"""Candidates beside models and runs: combinations of adapters, and what exists already."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import model_validator
+from pydantic import Discriminator, Tag, model_validator
 
 from scripts.lib.config.checks import entries
+from scripts.lib.config.existing import Checkpoint, GivenAdapter
 from scripts.lib.config.expansion import NamedRun, swept
 from scripts.lib.config.fields import (
     Flag,
@@ -22,6 +23,7 @@ from scripts.lib.config.fields import (
 from scripts.lib.config.lora import Lora
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish, Run
+from scripts.lib.config.sources import given_keys
 from scripts.lib.lora import changes_base
 
 Method = Literal[
@@ -46,9 +48,11 @@ class Combination(Settings):
     """One adapter made of those of several runs on the same model."""
 
     combine: NamedNotEmpty[Weight] = setting(
-        "Runs and the weight of each; a negative weight takes away what a run has learnt.",
+        "Runs, or adapters that exist already, and the weight of each; a negative weight takes away"
+        " what one has learnt.",
         "identity",
-        allowed="a mapping from names under `runs` to numbers other than 0",
+        allowed="a mapping from names under `runs`, or of adapters under `candidates`, to numbers"
+        " other than 0",
     )
     method: Method = setting(
         "How PEFT combines them. `cat` is the exact weighted sum, of rank the sum of the ranks;"
@@ -115,6 +119,29 @@ class Combination(Settings):
         return self
 
 
+def _form(value: object) -> str | None:
+    """Tell by its keys which kind of candidate *value* is meant to be."""
+    keys = given_keys(value)
+    if "adapter" in keys:
+        return "GivenAdapter"
+    if "model" in keys:
+        return "Checkpoint"
+    return None if "base" in keys or not isinstance(value, Mapping | Settings) else "Combination"
+
+
+Candidate: TypeAlias = Annotated[
+    Annotated[Combination, Tag("Combination")]
+    | Annotated[Checkpoint, Tag("Checkpoint")]
+    | Annotated[GivenAdapter, Tag("GivenAdapter")],
+    Discriminator(
+        _form,
+        custom_error_type="form_of_candidate",
+        custom_error_message="is no candidate; allowed: the key combine, or model and"
+        " base, or adapter and base",
+    ),
+]
+
+
 def unknown_run_problems(raw: Mapping[str, Any], runs: Sequence[NamedRun]) -> Iterator[Problem]:
     """Yield what combinations name and no run is called.
 
@@ -123,7 +150,8 @@ def unknown_run_problems(raw: Mapping[str, Any], runs: Sequence[NamedRun]) -> It
         runs: Its runs, sweeps expanded; one with an error of its own is not among them.
     """
     whole = [str(name) for name, run in entries(raw, "runs") if not swept(run)]
-    known = list(dict.fromkeys([*whole, *(run.name for run in runs)]))
+    adapters = [n for n, e in entries(raw, "candidates") if "adapter" in given_keys(e)]
+    known = list(dict.fromkeys([*whole, *(run.name for run in runs), *adapters]))
     for name, entry in entries(raw, "candidates"):
         combined = entry.get("combine") if isinstance(entry, Mapping) else None
         for run in combined if isinstance(combined, Mapping) else ():
@@ -134,7 +162,10 @@ def unknown_run_problems(raw: Mapping[str, Any], runs: Sequence[NamedRun]) -> It
 def _unknown(
     run: str, raw: Mapping[str, Any], runs: Sequence[NamedRun], known: Sequence[str]
 ) -> str:
-    if any(run == name for name, _ in entries(raw, "candidates")):
+    candidates = dict(entries(raw, "candidates"))
+    if "model" in given_keys(candidates.get(run)):
+        return "is a finished model, and adapters are combined; name runs"
+    if run in candidates:
         return "is a combination itself; name the runs that it is made of"
     if points := [entry for entry in runs if entry.source == run]:
         what = "has seeds" if points[0].group == run else "is a sweep"
@@ -147,26 +178,38 @@ def _unknown(
 def combination_problems(
     combinations: Mapping[str, Combination],
     runs: Mapping[str, Run],
+    given: Mapping[str, GivenAdapter],
     templates: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield why the adapters of some runs cannot be combined as asked.
+    """Yield why some adapters cannot be combined as asked.
+
+    What the files of a given adapter say is the business of the job.
 
     Args:
         combinations: What to combine.
         runs: All runs, sweeps expanded.
+        given: The adapters that exist already.
         templates: Run -> its chat template: its own, else its model's.
     """
+    bases = {run: one.model for run, one in runs.items()}
+    bases |= {adapter: one.base for adapter, one in given.items()}
     for name, combination in combinations.items():
         (first, *_) = combination.combine
+        # What goes on from an adapter has its shape, which its files tell.
+        own = [m for m in combination.combine if m in runs and runs[m].continue_from is None]
         for run in combination.combine:
             path = ("candidates", name, "combine", run)
-            yield from (Problem(path, text) for text in _kind_problems(runs[run].lora))
-            if runs[run].model != runs[first].model:
+            if run in own:
+                yield from (Problem(path, text) for text in _kind_problems(runs[run].lora))
+            if bases[run] != bases[first]:
                 yield Problem(
                     path,
-                    f"tunes {runs[run].model}, and {first} tunes {runs[first].model}; combine runs"
-                    " on one model",
+                    f"tunes {bases[run]}, and {first} tunes {bases[first]}; combine runs on one"
+                    " model",
                 )
+        first = own[0] if own else first
+        for run in own:
+            path = ("candidates", name, "combine", run)
             if templates[run] != templates[first]:
                 yield Problem(
                     path,
@@ -175,7 +218,7 @@ def combination_problems(
                 )
         if not combination.needs_equal_ranks:
             continue
-        shapes = {run: lora for run in combination.combine if (lora := runs[run].lora) is not None}
+        shapes = {run: lora for run in own if (lora := runs[run].lora) is not None}
         for run, lora in shapes.items():
             if key := _unequal_ranks(lora):
                 yield Problem(

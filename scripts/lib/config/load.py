@@ -20,7 +20,12 @@ from scripts.lib.config.benchmarks import (
     missing_split_problems,
     unknown_dataset_problems,
 )
-from scripts.lib.config.candidates import Combination, combination_problems, unknown_run_problems
+from scripts.lib.config.candidates import (
+    Candidate,
+    Combination,
+    combination_problems,
+    unknown_run_problems,
+)
 from scripts.lib.config.checks import (
     benchmark_problems,
     candidate_problems,
@@ -28,6 +33,12 @@ from scripts.lib.config.checks import (
     publish_problems,
     reference_problems,
     training_problems,
+)
+from scripts.lib.config.existing import (
+    Checkpoint,
+    GivenAdapter,
+    base_problems,
+    continue_problems,
 )
 from scripts.lib.config.expansion import NamedRun, expand_run, first_point, replicates, swept
 from scripts.lib.config.fields import (
@@ -76,8 +87,11 @@ class Sections(Settings):
         {}, validate_default=True, description="Instruction datasets, by name."
     )
     runs: Named[Run] = Field({}, validate_default=True, description="Fine-tunes, by name.")
-    candidates: Named[Combination] = Field(
-        {}, validate_default=True, description="Combinations of several runs' adapters, by name."
+    candidates: Named[Candidate] = Field(
+        {},
+        validate_default=True,
+        description="What is compared beside runs, by name: combinations of several runs' adapters,"
+        " and models that exist already.",
     )
     benchmarks: NamedNotEmpty[Benchmark] = Field(
         description="Benchmarks that every candidate is scored on, by name."
@@ -109,6 +123,32 @@ class Config(Sections):
     def template_of(self, run: Run) -> str:
         """Return the chat template of a run: its own, else its model's."""
         return run.template or self.models[run.model].template
+
+    @property
+    def combinations(self) -> dict[str, Combination]:
+        """The candidates that are made of several runs."""
+        return {n: one for n, one in self.candidates.items() if isinstance(one, Combination)}
+
+    @property
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """The candidates that were finished elsewhere."""
+        return {n: one for n, one in self.candidates.items() if isinstance(one, Checkpoint)}
+
+    @property
+    def adapters(self) -> dict[str, GivenAdapter]:
+        """The candidates that are adapters which no run trained."""
+        return {n: one for n, one in self.candidates.items() if isinstance(one, GivenAdapter)}
+
+    def base_of(self, name: str) -> str:
+        """Return the model that a run or a given adapter changes."""
+        return self.runs[name].model if name in self.runs else self.adapters[name].base
+
+    @property
+    def bases(self) -> set[str]:
+        """The models that something is compared with."""
+        given = {one.base for one in self.checkpoints.values()}
+        given |= {one.base for one in self.adapters.values()}
+        return given | {run.model for run in self.runs.values()}
 
 
 class ConfigFile(Sections):
@@ -146,6 +186,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     file = _checked_file(mapping, problems)
     problems += reference_problems(mapping)
     problems += unknown_run_problems(mapping, runs)
+    problems += base_problems(mapping)
     problems += unknown_dataset_problems(mapping)
     problems += candidate_problems(mapping, runs)
     problems += benchmark_problems(mapping)
@@ -159,10 +200,13 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     problems += _held_out_problems(config, runs)
     problems += missing_split_problems(config.benchmarks, config.datasets)
     problems += combination_problems(
-        config.candidates,
+        config.combinations,
         config.runs,
+        config.adapters,
         {name: config.template_of(run) for name, run in config.runs.items()},
     )
+    written = {entry.name: entry.source for entry in runs}
+    problems += continue_problems(config.runs, config.adapters, written)
     problems += _publish_problems(config, runs)
     problems += _legacy_problems(config)
     if problems:
@@ -221,8 +265,9 @@ def _publish_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]
     taken: dict[str, str] = {}
     tuned = {entry.name: (entry.source, entry.run.publish, entry.run.merge) for entry in runs}
     yield from publish_problems("runs", tuned, taken)
-    combined = {name: (name, c.publish, c.merge) for name, c in config.candidates.items()}
-    yield from publish_problems("candidates", combined, taken)
+    of_candidates = {n: (n, c.publish, c.merge) for n, c in config.combinations.items()}
+    of_candidates |= {n: (n, a.publish, a.merge) for n, a in config.adapters.items()}
+    yield from publish_problems("candidates", of_candidates, taken)
 
 
 def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:

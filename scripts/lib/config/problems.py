@@ -140,7 +140,8 @@ def _form_problem(
     """Return the problem of an entry that fits none of the forms of its section."""
     if not isinstance(value, Mapping):
         return Problem(path, f"{shown(value)} {message}")
-    forms = [resolve(form, schema)["properties"] for form in node["oneOf"]]
+    (listed,) = [one["oneOf"] for one in (node, *node.get("anyOf", ())) if "oneOf" in one]
+    forms = [resolve(form, schema)["properties"] for form in listed]
     kinds = sorted({form["kind"]["const"] for form in forms if "kind" in form})
     if kinds and "kind" in value and value["kind"] not in kinds:
         kind = value["kind"]

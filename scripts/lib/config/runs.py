@@ -82,6 +82,13 @@ class Run(Settings):
     on_too_long: Literal["drop", "truncate"] = setting(
         "What happens to sequences of more than `max_length_tokens`.", "identity", "drop"
     )
+    continue_from: Text | None = setting(
+        "Adapter that training goes on from; its shape is then its own, and keys of `lora` other"
+        " than `dropout` are left out, or say the same.",
+        "identity",
+        None,
+        allowed="a name of an adapter under `candidates`, or null",
+    )
     lora: Lora | None = group(
         "The shape of the adapter; null trains all weights instead (docs/training.md).", Lora
     )

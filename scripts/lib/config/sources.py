@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from scripts.lib.config.columns import Columns, Tags, check_layout
 from scripts.lib.config.fields import (
@@ -45,7 +45,7 @@ class ModelOptions(Settings):
     )
 
 
-class HubModel(ModelOptions):
+class HubSource(Settings):
     """A model of the Hugging Face hub, pinned."""
 
     hub: HubName = setting("Repository of the model.", "identity", allowed="OWNER/NAME")
@@ -57,13 +57,13 @@ class HubModel(ModelOptions):
     )
 
 
-class LocalModel(ModelOptions):
+class FolderSource(Settings):
     """A model in Hugging Face's format in a local folder."""
 
     path: Text = setting("Folder of the model.", "location")
 
 
-class PackageGguf(ModelOptions):
+class PackageGgufSource(Settings):
     """A GGUF file inside an installed Python package; it becomes a bfloat16 model."""
 
     package: Text = setting("Name of the installed package.", "location")
@@ -74,13 +74,33 @@ class PackageGguf(ModelOptions):
     )
 
 
-class LocalGguf(ModelOptions):
+class FolderGgufSource(Settings):
     """A GGUF file in a local folder; it becomes a bfloat16 model."""
 
     path: Text = setting("Folder of the file.", "location")
     gguf: InnerFile = setting(
         "File inside the folder.", "location", allowed="a relative path without `..`"
     )
+
+
+ModelSource: TypeAlias = HubSource | FolderSource | PackageGgufSource | FolderGgufSource
+"""Where a model comes from, however it is asked."""
+
+
+class HubModel(HubSource, ModelOptions):
+    """A model of the Hugging Face hub, pinned."""
+
+
+class LocalModel(FolderSource, ModelOptions):
+    """A model in Hugging Face's format in a local folder."""
+
+
+class PackageGguf(PackageGgufSource, ModelOptions):
+    """A GGUF file inside an installed Python package; it becomes a bfloat16 model."""
+
+
+class LocalGguf(FolderGgufSource, ModelOptions):
+    """A GGUF file in a local folder; it becomes a bfloat16 model."""
 
 
 def _model_form(value: object) -> str | None:
@@ -114,6 +134,45 @@ Model: TypeAlias = Annotated[
         " and gguf, or path and gguf",
     ),
 ]
+
+
+def _source_form(value: object) -> str | None:
+    """Tell by its keys which form of source of a model *value* is meant to be."""
+    forms = {
+        "HubModel": "HubSource",
+        "LocalModel": "FolderSource",
+        "PackageGguf": "PackageGgufSource",
+        "LocalGguf": "FolderGgufSource",
+    }
+    return forms.get(str(_model_form(value)))
+
+
+def folder_as_source(value: object) -> object:
+    """Return a plain text, which names a folder, as the source that it is short for."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+_AnySource: TypeAlias = Annotated[
+    Annotated[HubSource, Tag("HubSource")]
+    | Annotated[FolderSource, Tag("FolderSource")]
+    | Annotated[PackageGgufSource, Tag("PackageGgufSource")]
+    | Annotated[FolderGgufSource, Tag("FolderGgufSource")],
+    Discriminator(
+        _source_form,
+        custom_error_type="form_of_model",
+        custom_error_message="is no model; allowed: a folder, or the keys hub and revision, or"
+        " path, or package and gguf, or path and gguf",
+    ),
+]
+GivenModel: TypeAlias = Annotated[
+    _AnySource, BeforeValidator(folder_as_source, json_schema_input_type=Text | _AnySource)
+]
+"""A model of one's own, whose folder alone is enough to say."""
+
+
+def folder_of(source: Settings) -> str | None:
+    """Return the local folder that holds a model or an adapter as it is, or None."""
+    return source.path if isinstance(source, FolderSource) else None
 
 
 Paths: TypeAlias = Text | Annotated[tuple[Text, ...], Field(min_length=1)]

@@ -166,9 +166,10 @@ ADAPTERS = (
         axolotl="lora_modules_to_save lora_target_parameters lora_rank_pattern lora_alpha_pattern"
         " peft_layers_to_transform peft_layers_pattern peft_layer_replication",
     ),
-    no(
+    to(
         "runs",
-        "a run starts a new adapter; merge one that it is to go on from into its model",
+        "continue_from",
+        "the name of a candidate that is an adapter; its folder or repository stands there",
         llamafactory="adapter_name_or_path adapter_folder",
         axolotl="lora_model_dir",
     ),

@@ -1,7 +1,6 @@
 """Render conversations with a chat template into tokens and loss masks, once for all runs."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,10 +27,10 @@ from scripts.lib.data.templates import (
     load_fast_tokenizer,
     resolve_template,
 )
+from scripts.lib.data.tokenizer_files import copy_tokenizer
 from scripts.lib.data.training_templates import other_templates, training_template
 from scripts.lib.errors import TemplateError
-from scripts.lib.files import copy_files, files_below
-from scripts.lib.model_files import CONTROL_TOKENS_FILE, TEMPLATE_FILE, TOKENIZER_FILES
+from scripts.lib.model_files import CONTROL_TOKENS_FILE
 
 BATCH_ROWS = 256
 ROWS_PER_SHARD = 50_000
@@ -44,7 +43,6 @@ SHARD_SCHEMA = pa.schema(
         ("loss_mask", pa.list_(pa.int8())),
     ]
 )
-TEMPLATE_FOLDER = "additional_chat_templates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,29 +201,6 @@ def told(tokens: Mapping[str, Any]) -> str:
 def _counted(lost: Mapping[str, int]) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
     return f"{sum(lost.values()):,}{f' ({reasons})' if reasons else ''}"
-
-
-def copy_tokenizer(model: Path, target: Path, template: str | None) -> None:
-    """Copy a tokenizer byte for byte, with another chat template if one is given.
-
-    Args:
-        model: Folder that holds the tokenizer.
-        target: Folder to make.
-        template: Text of the new template, or None to keep the tokenizer's own.
-    """
-    target.mkdir()
-    for name in (*TOKENIZER_FILES, *([TEMPLATE_FILE] if template is None else [])):
-        if (model / name).is_file():
-            shutil.copyfile(model / name, target / name)
-    if template is None:
-        copy_files(files_below(model / TEMPLATE_FOLDER), target / TEMPLATE_FOLDER)
-        return
-    (target / TEMPLATE_FILE).write_bytes(template.encode())
-    settings_file = target / "tokenizer_config.json"
-    if settings_file.is_file():
-        settings = json.loads(settings_file.read_text(encoding="utf-8"))
-        if settings.pop("chat_template", None) is not None:
-            _write_json(settings_file, settings)
 
 
 class _Stage:

@@ -15,8 +15,9 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.artifacts.pins import check_installed
 from scripts.lib.artifacts.store import Found, Store
-from scripts.lib.data.chat_template_files import has_chat_template
+from scripts.lib.data.chat_template_files import has_chat_template, read_settings
 from scripts.lib.errors import GateError, StaleError, StoreError
+from scripts.lib.model_files import quantisation_of
 
 
 def planned_artifact(entry: Mapping[str, Any]) -> Artifact:
@@ -78,6 +79,9 @@ def check_gates(entry: Mapping[str, Any]) -> None:
             # Found in the files, so that no model has to be fetched anew to know it; where they are
             # gone, whoever wants them looks when they are back.
             facts = {kind: not Path(place).is_dir() or has_chat_template(Path(place))}
+        if kind == "quantised":
+            config = Path(place) / "config.json"
+            facts = {kind: quantisation_of(read_settings(config)) if config.is_file() else None}
         check_gate(kind, artifact, facts, limit)
 
 
@@ -150,11 +154,12 @@ def check_gate(
 
     Args:
         kind: `ledger`, `rendering`, `growth`, `contract`, `verdict`, `proof`, `unsafe_code`,
-            `metric` or `chat_template`.
+            `metric`, `chat_template` or `quantised`.
         artifact: Id of the artifact that holds the finding.
-        facts: The facts in its manifest, or whether its files hold a `chat_template`.
+        facts: The facts in its manifest, whether its files hold a `chat_template`, or how they are
+            `quantised`.
         limit: Largest share of dropped rows or conversations, or growth of tokens; the metric that
-            is asked for; or the key of the config that gives a model a template.
+            is asked for; or the key of the config that gives a model, or its template.
 
     Raises:
         GateError: with the evidence and what to do.
@@ -219,6 +224,12 @@ def check_gate(
             raise GateError(
                 f"{artifact}: the model's tokenizer has no chat template, and it is to be asked, or"
                 f" trained, through one. Set `{limit}`: chatml, or the path of a .jinja file"
+            )
+    elif kind == "quantised":
+        if how := facts["quantised"]:
+            raise GateError(
+                f"{limit}: {artifact} is quantised ({how}), so that its scores would tell of that"
+                " rounding as much as of the training; give the checkpoint as it was before"
             )
     else:
         raise GateError(f"{artifact}: there is no gate {kind!r}")

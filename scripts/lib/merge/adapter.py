@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.adapter_files import UNREPEATABLE_INITS
 from scripts.lib.errors import MergeError
 from scripts.lib.files import files_below
 from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE, REPEATABLE_INITS
@@ -38,7 +39,7 @@ TRAINING_OPTIONS = frozenset(
 )
 # What the names of all starts begin with that take weights out of the base. PEFT can do again what
 # REPEATABLE_INITS did; the others draw random numbers or look at data.
-BASE_CHANGING_INITS = (*REPEATABLE_INITS, "corda", "loftq", "lora_ga", "lora-ga", "mica")
+BASE_CHANGING_INITS = (*REPEATABLE_INITS, *UNREPEATABLE_INITS)
 # Models whose linear layers store their weights as (inputs, outputs): Conv1D of transformers.
 TRANSPOSED_MODELS = frozenset({"gpt2", "openai-gpt"})
 _PART = re.compile(

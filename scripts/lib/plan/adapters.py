@@ -66,6 +66,7 @@ def tune(
     model: Place,
     raw: Place,
     gates: Sequence[Gate],
+    start: Adapter | None = None,
 ) -> Adapter | TunedModel:
     """Add what one run makes, up to its adapter or its model.
 
@@ -77,6 +78,7 @@ def tune(
         model: What it tunes.
         raw: What it is tuned on.
         gates: Findings about the models of the config that may forbid to tune any.
+        start: The adapter that it goes on from, or None.
     """
     dataset = config.datasets[run.dataset]
     chat = add_chat(graph, dataset, raw)
@@ -106,11 +108,17 @@ def tune(
     slug = f"{model.slug}-{raw.slug}-{size}"
     spec = run.model_dump(mode="json", include=TUNING[stage])
     spec["training"]["learning_rate"] = run.learning_rate
+    reads = {"model": model.id, "shards": shards}
+    if start:
+        slug = f"{start.slug}-{raw.slug}"
+        # The rest of its shape is the adapter's, which may lie on the hub.
+        spec["lora"] = given_shape(run)
+        reads["start"] = start.id
     id = graph.add(
         stage,
         slug,
         spec,
-        reads={"model": model.id, "shards": shards},
+        reads=reads,
         gates=[
             Gate("contract", shards),
             Gate("rendering", shards, dataset.max_dropped_fraction),
@@ -125,6 +133,7 @@ def tune(
         "examples": examples,
         stage: id,
         "models": model.id,
+        **({"given_adapters": start.id} if start else {}),
     }
     later = (Gate("verdict", id),) if run.on_verdict == "stop" else ()
     part = {
@@ -133,6 +142,7 @@ def tune(
         "template": template if isinstance(template, str) else template["name"],
         "train_on": run.train_on,
         **spec,
+        **({"start": start.parts[0]["adapter"]} if start else {}),
     }
     if run.lora is None:
         # The card is no file of the model: what a card says must not train a model again.
@@ -159,6 +169,11 @@ def _card(
     }
 
 
+def given_shape(run: Run) -> dict[str, Any]:
+    """Return what a run says itself of the shape of its adapter."""
+    return run.lora.model_dump(mode="json", exclude_unset=True) if run.lora else {}
+
+
 def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
     """Yield what is to be merged into, or trained as, a local model with quantised weights."""
     how = {
@@ -168,9 +183,11 @@ def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
     }
     runs = {name: run for name, run in config.runs.items() if run.lora is not None}
     merged = {f"runs.{name}": run.model for name, run in runs.items() if run.merge}
-    for name, one in config.candidates.items():
+    for name, one in config.combinations.items():
         if one.merge:
-            merged[f"candidates.{name}"] = config.runs[next(iter(one.combine))].model
+            merged[f"candidates.{name}"] = config.base_of(next(iter(one.combine)))
+    given = config.adapters.items()
+    merged |= {f"candidates.{name}": one.base for name, one in given if one.merge}
     for place, model in merged.items():
         if how.get(model):
             yield (
@@ -186,12 +203,12 @@ def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:
 
 
 def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapter]) -> Adapter:
-    """Add the adapter that is combined from those of several runs.
+    """Add the adapter that is combined from those of several runs, or from given ones.
 
     Args:
         graph: Holds the adapters.
         combination: What to make of them.
-        adapters: Run -> its adapter.
+        adapters: Run or given adapter -> it.
     """
 
     def place(member: tuple[str, float]) -> tuple[str, float, str]:

@@ -8,17 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from scripts.lib.artifacts.graph import CodeOf, Graph
+from scripts.lib.config.existing import Checkpoint, GivenAdapter
 from scripts.lib.config.load import Config
+from scripts.lib.config.sources import folder_of
 from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapter_modules import module_problems
 from scripts.lib.plan.adapters import Adapter, combine, merge_problems, tune
 from scripts.lib.plan.control_tokens import impossible_rows
+from scripts.lib.plan.given_adapters import add_adapter, check_adapter, start_problems
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.scores import Candidates, add_report, only_judges
-from scripts.lib.plan.sources import add_model, add_questions, add_raw
+from scripts.lib.plan.sources import add_checkpoint, add_model, add_questions, add_raw
 from scripts.lib.plan.templates import (
+    checkpoint_gates,
     lacking,
+    lacking_in_checkpoints,
     strange_to_trl,
     template_gates,
     template_text,
@@ -49,12 +54,33 @@ def build_graph(
     benchmarks = _each(
         "benchmarks", config.benchmarks, problems, lambda b: add_questions(graph, sources, b, rows)
     )
+    checkpoints = _each(
+        "candidates",
+        config.checkpoints,
+        problems,
+        lambda c: (add_checkpoint(graph, sources, c), template_text(sources, c.template)),
+    )
+    _each(
+        "candidates",
+        config.adapters,
+        problems,
+        lambda one: check_adapter(
+            sources, one, folder_of(config.models[one.base]) if one.base in models else None
+        ),
+    )
+    if not problems:
+        problems += start_problems(config, sources)
+    own_templates = {name: one for name, one in config.adapters.items() if one.template}
+    of_adapters = _each(
+        "candidates", own_templates, problems, lambda one: template_text(sources, one.template)
+    )
     given = _each("models", config.models, problems, lambda m: template_text(sources, m.template))
     asked = {name: asked_through(template) for name, template in given.items()}
     own = {name: run for name, run in config.runs.items() if run.template}
     trained = _each("runs", own, problems, lambda r: template_text(sources, r.template))
     if not problems:
         problems += lacking(config, sources)
+        problems += lacking_in_checkpoints(config, sources)
         problems += strange_to_trl(config, sources)
         problems += merge_problems(config, sources)
         problems += module_problems(config, sources)
@@ -69,6 +95,12 @@ def build_graph(
         if not only_judges(name, config):
             candidates.add_base(name, model)
     gates = tuple(gate for name, m in models.items() for gate in template_gates(name, m.id, config))
+    given_adapters = {
+        name: add_adapter(
+            graph, sources, one, models[one.base], of_adapters.get(name), asked[one.base]
+        )
+        for name, one in config.adapters.items()
+    }
     tuned = {
         name: tune(
             graph,
@@ -78,6 +110,7 @@ def build_graph(
             models[run.model],
             datasets[run.dataset],
             gates,
+            given_adapters.get(run.continue_from or ""),
         )
         for name, run in config.runs.items()
     }
@@ -85,10 +118,18 @@ def build_graph(
     for name, run in config.runs.items():
         candidates.add_tuned(name, "run", run.model, tuned[name], run, group=groups.get(name))
     adapters = {name: one for name, one in tuned.items() if isinstance(one, Adapter)}
-    for name, combination in config.candidates.items():
-        base = config.runs[next(iter(combination.combine))].model
-        combined = combine(graph, combination, adapters)
-        candidates.add_tuned(name, "combination", base, combined, combination)
+    adapters |= given_adapters
+    for name, one in config.candidates.items():
+        if isinstance(one, Checkpoint):
+            model, template = checkpoints[name]
+            stop = checkpoint_gates(name, model.id, config)
+            candidates.add_checkpoint(name, one.base, model, template, stop)
+        elif isinstance(one, GivenAdapter):
+            candidates.add_tuned(name, "adapter", one.base, adapters[name], one)
+        else:
+            base = config.base_of(next(iter(one.combine)))
+            combined = combine(graph, one, adapters)
+            candidates.add_tuned(name, "combination", base, combined, one)
     graph.report = add_report(graph, config)
     return graph
 

@@ -46,7 +46,7 @@ def impossible_rows(
 
 def _wanted(name: str, run: Run, config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield what of a run would not go with new rows: its key, the reason, and the remedy."""
-    for label, one in config.candidates.items():
+    for label, one in config.combinations.items():
         if name in one.combine:
             yield (
                 f"candidates.{label}.combine",

@@ -118,7 +118,8 @@ def _graph(config: Config, root: Path) -> Graph:
 def checking_modules(root: Path) -> list[Path]:
     """Return the modules that, with all they import, decide what remembered checks find."""
     kinds = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
-    return [*kinds, *(root / "scripts/lib/plan" / name for name in ("prompts.py", "row_files.py"))]
+    names = ("plan/prompts.py", "plan/row_files.py", "adapter_files.py")
+    return [*kinds, *(root / "scripts/lib" / name for name in names)]
 
 
 def open_store() -> Store:

@@ -173,6 +173,18 @@ def quantisation(folder: Path) -> str | None:
     return quantisation_of(read_settings(folder / "config.json"))
 
 
+def quantised_words(how: str) -> str:
+    """Say what is wrong with a finished checkpoint whose weights are quantised.
+
+    Args:
+        how: By which method.
+    """
+    return (
+        f"is quantised ({how}), so that its scores would tell of that rounding as much as of the"
+        " training; give the checkpoint as it was before"
+    )
+
+
 def _config_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
     if "config.json" not in names:
         yield f"{folder} has no config.json: {_what_instead(folder)}"
@@ -186,7 +198,10 @@ def _config_faults(folder: Path, names: Collection[str]) -> Iterator[str]:
 def _what_instead(folder: Path) -> str:
     """Say what a folder is that is no model, and what to do."""
     if (folder / "adapter_config.json").is_file():
-        return "it is an adapter; name the model that it was made from, or merge it first"
+        return (
+            "it is an adapter; name the model that it was made from, and write the adapter under"
+            " `candidates`"
+        )
     if ggufs := sorted(file.name for file in folder.glob("*.gguf")):
         return f"give one of its GGUF files as `gguf`: {', '.join(ggufs)}"
     if inner := sorted(file.parent.name for file in folder.glob("*/config.json")):

@@ -134,7 +134,7 @@ def _redo(graph: Graph, names: Iterable[str]) -> frozenset[str]:
             pending += [id for id, artifact in graph.artifacts.items() if artifact.stage == name]
         elif found := [c for c in graph.candidates if name in (c.name, c.group)]:
             for candidate in found:
-                trained = ("adapters", "combined", "trained")
+                trained = ("adapters", "combined", "trained", "given_adapters")
                 own = [candidate.artifacts[s] for s in trained if s in candidate.artifacts]
                 pending += own or [id for ids in candidate.scores.values() for id in ids]
         else:

@@ -9,6 +9,7 @@ from scripts.lib.benchmarks.held_out.options import HeldOut
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.benchmarks.mmlu.options import MmluOptions
 from scripts.lib.config.candidates import Combination
+from scripts.lib.config.existing import GivenAdapter
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
@@ -26,8 +27,7 @@ def only_judges(name: str, config: Config) -> bool:
         for benchmark in config.benchmarks.values()
         if isinstance(benchmark, JudgedPairs) and benchmark.judge.endpoint is None
     }
-    bases = {run.model for run in config.runs.values()}
-    return bool(bases) and name in judges - bases
+    return bool(config.bases) and name in judges - config.bases
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Candidates:
     def add_base(self, name: str, model: Place) -> None:
         """Add a base model as a candidate."""
         # Answers to be judged are of no use where nothing stands beside them.
-        compared = any(run.model == name for run in self.config.runs.values())
+        compared = name in self.config.bases
         scores = self._score(
             model.slug,
             {"model": model.id},
@@ -62,13 +62,45 @@ class Candidates:
             )
         )
 
+    def add_checkpoint(
+        self, name: str, base: str, model: Place, template: TemplateSpec, gates: tuple[Gate, ...]
+    ) -> None:
+        """Add a finished checkpoint as a candidate, with what tells it from its base.
+
+        Args:
+            name: Its name.
+            base: The model that it is compared with.
+            model: The checkpoint.
+            template: What it is asked through.
+            gates: Findings that may forbid to ask it.
+        """
+        changes = self.graph.add(
+            "changes",
+            model.slug,
+            {},
+            reads={"model": self.models[base].id, "checkpoint": model.id},
+        )
+        scores = self._score(model.slug, {"model": model.id}, gates, template=template)
+        judgements = self._judge(model.slug, base, scores)
+        self.graph.candidates.append(
+            Candidate(
+                name,
+                "checkpoint",
+                base,
+                artifacts={"models": model.id, "changes": changes},
+                scores=scores,
+                categories=self._sum_up(model.slug, scores, judgements),
+                judgements=judgements,
+            )
+        )
+
     def add_tuned(
         self,
         name: str,
         kind: CandidateKind,
         base: str,
         tuned: Adapter | TunedModel,
-        settings: Run | Combination,
+        settings: Run | Combination | GivenAdapter,
         *,
         group: str | None = None,
     ) -> None:
@@ -124,7 +156,8 @@ class Candidates:
             reads: The model, and the adapter to put on it.
             gates: Findings that may forbid to ask it.
             judged: Whether its answers are compared with others.
-            template: What a base is asked through; what was tuned carries its template with it.
+            template: What a base or a checkpoint is asked through; what was tuned here carries its
+                template with it.
         """
         scores: dict[str, tuple[str, ...]] = {}
         for label, benchmark in self.config.benchmarks.items():

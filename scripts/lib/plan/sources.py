@@ -9,19 +9,22 @@ from typing import Any, assert_never
 from scripts.lib.artifacts.graph import Graph, slug_of_path, slugify
 from scripts.lib.benchmarks import kinds
 from scripts.lib.config.benchmarks import Benchmark
+from scripts.lib.config.existing import Checkpoint
 from scripts.lib.config.sources import (
     Dataset,
+    FolderGgufSource,
+    FolderSource,
     HubDataset,
-    HubModel,
+    HubSource,
     LocalDataset,
-    LocalGguf,
-    LocalModel,
     LocalSplitDataset,
-    Model,
-    PackageGguf,
+    ModelSource,
+    PackageGgufSource,
+    folder_of,
 )
 from scripts.lib.data.packed_files import suffix_of
 from scripts.lib.errors import ConfigError
+from scripts.lib.plan.local_faults import quantisation, quantised_words
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.questions import Questions
 from scripts.lib.plan.row_files import check_apart, row_files
@@ -46,10 +49,10 @@ class Place:
     backend: Mapping[str, str] = field(default_factory=dict)
 
 
-def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
-    """Add the artifact of one base model."""
+def add_model(graph: Graph, sources: LocalSources, model: ModelSource) -> Place:
+    """Add the artifact of one model."""
     local: tuple[str, ...]
-    if isinstance(model, HubModel):
+    if isinstance(model, HubSource):
         slug = slugify(model.hub.split("/")[-1])
         spec: dict[str, Any] = {
             "source": "hub",
@@ -58,15 +61,15 @@ def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
             "trust_remote_code": model.trust_remote_code,
         }
         local = ()
-    elif isinstance(model, LocalModel):
+    elif isinstance(model, FolderSource):
         folder = sources.locate(model.path)
         slug = slugify(folder.resolve().name)
         spec = {"source": "path", "files": sources.model_files(model.path)}
         local = tuple(str(folder / name) for name in spec["files"])
-    elif isinstance(model, PackageGguf | LocalGguf):
+    elif isinstance(model, PackageGgufSource | FolderGgufSource):
         file = (
             sources.package_file(model.package, model.gguf)
-            if isinstance(model, PackageGguf)
+            if isinstance(model, PackageGgufSource)
             else sources.locate(str(Path(model.path) / model.gguf))
         )
         slug = slugify(file.name.split(".")[0])
@@ -75,6 +78,19 @@ def add_model(graph: Graph, sources: LocalSources, model: Model) -> Place:
     else:
         assert_never(model)
     return Place(graph.add("models", slug, spec, sources=local), slug)
+
+
+def add_checkpoint(graph: Graph, sources: LocalSources, one: Checkpoint) -> Place:
+    """Add the artifact of a finished checkpoint.
+
+    Raises:
+        ConfigError: when a local one is quantised, or no complete model.
+    """
+    place = add_model(graph, sources, one.model)
+    folder = folder_of(one.model)
+    if folder is not None and (how := quantisation(sources.locate(folder))):
+        raise ConfigError(f"{sources.locate(folder)} {quantised_words(how)}")
+    return place
 
 
 def add_raw(

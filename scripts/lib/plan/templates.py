@@ -10,8 +10,9 @@ import jinja2
 from scripts.lib.artifacts.graph import Gate
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.config.benchmarks import Benchmark
+from scripts.lib.config.existing import Checkpoint
 from scripts.lib.config.load import Config
-from scripts.lib.config.sources import LocalModel
+from scripts.lib.config.sources import LocalModel, folder_of
 from scripts.lib.data.chat_template_files import chat_template_of, has_chat_template
 from scripts.lib.data.templates import OWN, TRL, TemplateSpec, is_named, named_text
 from scripts.lib.data.training_templates import unknown_to_trl
@@ -61,6 +62,48 @@ def lacking(config: Config, sources: LocalSources) -> Iterator[str]:
             )
         for run in told:
             yield f"runs.{run}.template: {there}; choose another `template`"
+
+
+def lacking_in_checkpoints(config: Config, sources: LocalSources) -> Iterator[str]:
+    """Yield which local checkpoints bring no chat template and are to be asked through one."""
+    for name, one in config.checkpoints.items():
+        folder = folder_of(one.model)
+        if folder is None or not (asking := _asking_checkpoint(one, config)):
+            continue
+        place = sources.locate(folder)
+        if not has_chat_template(place):
+            yield (
+                f"candidates.{name}.template: {place} has no chat template, neither as a file nor"
+                f" in tokenizer_config.json, and {', '.join(asking)} need one; name the one that it"
+                " was trained with: `template: chatml`, or the path of a .jinja file"
+            )
+
+
+def checkpoint_gates(name: str, model: str, config: Config) -> tuple[Gate, ...]:
+    """Return what may hold up the scores of a checkpoint that is not here yet.
+
+    It may bring no chat template, or be quantised.
+
+    Args:
+        name: The candidate's name.
+        model: Its artifact.
+        config: The configuration.
+    """
+    one = config.checkpoints[name]
+    if folder_of(one.model) is not None:
+        return ()
+    unquantised = Gate("quantised", model, f"candidates.{name}.model")
+    if not _asking_checkpoint(one, config):
+        return (unquantised,)
+    return (unquantised, Gate("chat_template", model, f"candidates.{name}.template"))
+
+
+def _asking_checkpoint(one: Checkpoint, config: Config) -> list[str]:
+    """Return the keys of what asks a checkpoint through the template of its own tokenizer."""
+    if one.template != OWN:
+        return []
+    asked = config.benchmarks.items()
+    return [f"benchmarks.{label}" for label, b in asked if b.protocol()["chat_template"]]
 
 
 def strange_to_trl(config: Config, sources: LocalSources) -> Iterator[str]:
@@ -167,8 +210,7 @@ def _asked(name: str, benchmark: Benchmark, config: Config) -> bool:
     """Tell whether a benchmark asks a base model through a chat template."""
     if not benchmark.protocol()["chat_template"] or only_judges(name, config):
         return False
-    compared = any(run.model == name for run in config.runs.values())
-    return compared or not isinstance(benchmark, JudgedPairs)
+    return name in config.bases or not isinstance(benchmark, JudgedPairs)
 
 
 def _judged_by(name: str, benchmark: Benchmark) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, TypeGuard, cast
 
 CARD = "README.md"
 TRL = "trl"
@@ -65,13 +65,22 @@ class CardPart(TypedDict):
     training: Settings
     template: object
     train_on: str
+    start: NotRequired[HubModel | LocalFiles]
+
+
+class GivenPart(TypedDict):
+    """One adapter that was there already: its weight in a combination, and where it is from."""
+
+    weight: float | None
+    adapter: HubModel | LocalFiles
+    template: object
 
 
 class Card(TypedDict):
     """What a model was made of."""
 
     base: HubModel | GgufModel | LocalFiles
-    parts: Sequence[CardPart]
+    parts: Sequence[CardPart | GivenPart]
     combination: Settings | None
 
 
@@ -142,12 +151,18 @@ def card_text(
     return "\n\n".join(blocks) + "\n"
 
 
+def _is_trained(part: CardPart | GivenPart) -> TypeGuard[CardPart]:
+    """Tell whether an adapter was trained here."""
+    return "training" in part
+
+
 def _front_matter(card: Card, licence: Mapping[str, str]) -> Iterator[str]:
     """Yield lines of YAML; values are JSON, which is YAML whatever stands in them."""
     values: dict[str, object] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if card["base"]["source"] == "hub":
         values |= {"base_model": card["base"]["hub"], "base_model_relation": "finetune"}
-    data = {part["data"]["hub"] for part in card["parts"] if part["data"]["source"] == "hub"}
+    sources = [part["data"] for part in card["parts"] if _is_trained(part)]
+    data = {source["hub"] for source in sources if source["source"] == "hub"}
     if data:
         values["datasets"] = sorted(data)
     kinds = ["sft"] if is_full(card) else ["lora", "sft"]
@@ -172,7 +187,7 @@ def _base(base: HubModel | GgufModel | LocalFiles) -> str:
 
 def is_full(card: Card) -> bool:
     """Tell whether all weights were trained, and no adapter merged."""
-    return not any("lora" in part for part in card["parts"])
+    return not any("lora" in part or "adapter" in part for part in card["parts"])
 
 
 def _what(card: Card) -> str:
@@ -195,15 +210,16 @@ def _combination(card: Card) -> Iterator[str]:
 
 
 def _weights(card: Card) -> str:
+    trained = [part for part in card["parts"] if _is_trained(part)]
     # TRL's templates are for training alone: what is shipped is the base's own.
     of_base = all(part["template"] == TRL for part in card["parts"])
-    whose = "the base" if of_base else "the training data"
+    whose = "the base" if of_base else "the training data" if trained else "the adapter"
     if is_full(card):
         return (
             "## Weights\n\nTrained in float32 and rounded once to the precision of the base."
             f" Tokenizer and chat template are those of {whose}."
         )
-    lengths = any(part["lora"]["use_dora"] for part in card["parts"])
+    lengths = any(part["lora"].get("use_dora") for part in trained)
     rows = ", its rows brought to the lengths that DoRA trained" if lengths else ""
     return (
         f"## Merge\n\nEach weight is W + scale · B·A{rows}, added in float32 and rounded once to"
@@ -211,16 +227,32 @@ def _weights(card: Card) -> str:
     )
 
 
-def _part(part: CardPart) -> Iterator[str]:
-    """Yield the sections on one fine-tune."""
+def _part(part: CardPart | GivenPart) -> Iterator[str]:
+    """Yield the sections on one fine-tune, or on an adapter that was there already."""
     weighted = "" if part["weight"] is None else f", weight {part['weight']:g}"
+    if not _is_trained(part):
+        yield f"## Adapter{weighted}\n\n{_adapter(cast(GivenPart, part))}"
+        return
     rows: dict[str, object] = {}
     if "lora" in part:
         rows |= {f"lora.{key}": value for key, value in part["lora"].items()}
         rows |= {"quantization": part.get("quantization") or "none"}
     rows |= {f"training.{key}": value for key, value in part["training"].items()}
     rows |= {"template": part["template"], "train_on": part["train_on"]}
-    yield f"## Training{weighted}\n\nData: {_data(part['data'])}.\n\n{_table(rows)}"
+    start = f" It went on from an adapter: {_source(part['start'])}." if "start" in part else ""
+    yield f"## Training{weighted}\n\nData: {_data(part['data'])}.{start}\n\n{_table(rows)}"
+
+
+def _adapter(part: GivenPart) -> str:
+    """Say where an adapter is from that was there already."""
+    place = _source(part["adapter"])
+    return f"{place[:1].upper()}{place[1:]}. It was trained elsewhere; how, its files do not say."
+
+
+def _source(source: HubModel | LocalFiles) -> str:
+    return (
+        _base(source) if source["source"] == "hub" else f"local files ({_hashes(source['files'])})"
+    )
 
 
 def _data(data: HubData | LocalFiles) -> str:

@@ -15,6 +15,7 @@ from scripts.lib.report.manifests import (
     Manifests,
     ReportedCandidate,
     Spec,
+    WeightChanges,
     facts_of,
     users_of,
 )
@@ -26,11 +27,13 @@ _STAGES = {
     "benchmarks": "Fetch benchmark",
     "chat": "Format",
     "shards": "Render",
+    "given_adapters": "Fetch adapter",
     "adapters": "Train",
     "trained": "Train",
     "combined": "Combine",
     "merged": "Merge",
     "proofs": "Prove",
+    "changes": "Compare weights",
     "scores": "Score",
     "judgements": "Judge",
     "remote_judgements": "Judge",
@@ -138,6 +141,39 @@ def merge_proofs(
 ) -> list[FindingView]:
     """Return the checks of each merged model."""
     return _findings(candidates, manifests, stage="proofs", fact="proof")
+
+
+def checkpoints(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[str]:
+    """Say of each finished checkpoint what its files tell of how it differs from its base."""
+    return [
+        f"{candidate.name}, against {candidate.base}: {_changes_words(facts['changes'])}"
+        for candidate in candidates
+        if "changes" in (facts := facts_of(manifests, candidate.artifacts.get("changes", "")))
+    ]
+
+
+def _changes_words(changes: WeightChanges) -> str:
+    (base, own), (rows, own_rows) = changes["architecture"], changes["vocabulary"]
+    if base != own:
+        return f"the architecture {own} instead of {base}, so no weight has its like."
+    words = [f"the same architecture ({own})"]
+    words += [f"the same vocabulary of {rows:,} rows"] if rows == own_rows else []
+    words += [f"{own_rows:,} rows of vocabulary instead of {rows:,}"] if rows != own_rows else []
+    if odd := changes["only_in_one"]:
+        words.append(f"{len(odd)} tensors that only one has or that differ in shape ({odd[0]} ...)")
+    text = ", ".join(words)
+    total, changed = changes["weights"], changes["weights_changed"]
+    if not total:
+        return f"{text}; no weight can be compared."
+    if not changed:
+        return f"{text}; all of {total:,} weights are those of the base: it is the same model."
+    before, after = changes["dtypes"]
+    stored = "" if before == after else f" (stored as {after} instead of {before})"
+    return (
+        f"{text}; {changed / total:.1%} of {total:,} weights differ{stored}, in"
+        f" {changes['tensors_changed']:,} of {changes['tensors']:,} tensors, by"
+        f" {changes['relative_change']:.2%} of their length."
+    )
 
 
 def provenance(
@@ -267,7 +303,7 @@ def _training_mark(verdict: str) -> Mark:
 def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
     training = spec["training"]
     if "lora" in spec:
-        lora = spec["lora"]
+        lora = facts.get("lora", spec["lora"])
         yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
     else:
         yield "Full fine-tune", f"saved in {facts['saved_dtype']}"
@@ -288,6 +324,8 @@ def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
 def _role(candidate: ReportedCandidate) -> str:
     if candidate.kind == "base":
         return "base"
+    if candidate.kind == "checkpoint":
+        return f"checkpoint against {candidate.base}"
     return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
 
 

@@ -13,7 +13,8 @@ class ReportedCandidate:
 
     Attributes:
         name: Its name in the config.
-        kind: `base`, `run`, or `combination` of several runs.
+        kind: `base`, `run`, `combination` of adapters, or a `checkpoint` or an `adapter` that was
+            there already.
         base: Name of the candidate that it is compared with, or None.
         unmerged: Whether model and adapter were scored side by side.
         artifacts: Stage -> artifact id.
@@ -22,7 +23,7 @@ class ReportedCandidate:
     """
 
     name: str
-    kind: Literal["base", "run", "combination"]
+    kind: Literal["base", "run", "combination", "checkpoint", "adapter"]
     base: str | None
     unmerged: bool
     artifacts: Mapping[str, str]
@@ -89,6 +90,28 @@ class Finding(TypedDict):
     checks: list[Check]
 
 
+class WeightChanges(TypedDict):
+    """What tells a checkpoint from its base."""
+
+    architecture: list[str]
+    vocabulary: list[int]
+    dtypes: list[str]
+    tensors: int
+    tensors_changed: int
+    only_in_one: list[str]
+    weights: int
+    weights_changed: int
+    relative_change: float
+
+
+class LoraSpec(TypedDict):
+    """The adapter's settings that are shown."""
+
+    r: int
+    alpha: int
+    dropout: float
+
+
 class Facts(TypedDict, total=False):
     """What stages say of their work: each has its own keys, and most have none of these."""
 
@@ -103,6 +126,7 @@ class Facts(TypedDict, total=False):
     arithmetic: str
     # train_model
     saved_dtype: str
+    lora: LoraSpec  # of an adapter that went on from another
     # format_chat
     summary: RowSummary
     # render_shards
@@ -110,14 +134,8 @@ class Facts(TypedDict, total=False):
     contract: Finding
     # prove_merge
     proof: Finding
-
-
-class LoraSpec(TypedDict):
-    """The adapter's settings that are shown."""
-
-    r: int
-    alpha: int
-    dropout: float
+    # compare_weights
+    changes: WeightChanges
 
 
 class TrainingSpec(TypedDict):

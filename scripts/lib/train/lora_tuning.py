@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from scripts.lib.device import compute_device
 from scripts.lib.lora import PROMPTS_FILE, changes_base
+from scripts.lib.train.continuing import load_start, started_config
 from scripts.lib.train.eva import start_from_inputs
 from scripts.lib.train.lora_config import check_modules, lora_config
 from scripts.lib.train.loss_verdict import LossVerdict
@@ -28,7 +29,13 @@ from scripts.lib.train.training import fine_tune
 
 
 def train_adapter(
-    spec: TrainSpec, model: Path, shards: Path, out: Path, **execution: Any
+    spec: TrainSpec,
+    model: Path,
+    shards: Path,
+    out: Path,
+    *,
+    start: Path | None = None,
+    **execution: Any,
 ) -> dict[str, Any]:
     """Train one adapter and write it, its history and its verdict to *out*; see `fine_tune`.
 
@@ -37,6 +44,7 @@ def train_adapter(
         model: Folder of the base model.
         shards: Folder of rendered shards, with `tokenizer/`.
         out: Empty folder for the results.
+        start: Folder of an adapter to go on from, whose shape *spec* has; None for a new one.
         **execution: Keyword arguments of `fine_tune`.
 
     Returns:
@@ -46,7 +54,7 @@ def train_adapter(
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
             was told to end.
     """
-    return fine_tune(LoraTuning(spec), model, shards, out, **execution)
+    return fine_tune(LoraTuning(spec, start), model, shards, out, **execution)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class LoraTuning:
     """An adapter is trained, and the base is not; see `Tuning`."""
 
     spec: TrainSpec
+    start: Path | None = None
 
     @property
     def loop(self) -> LoopSpec:
@@ -80,6 +89,8 @@ class LoraTuning:
 
     def adapter(self, base: PreTrainedModel, tokens: Sequence[int], known: int) -> LoraConfig:
         """Return the adapter; rows of new tokens are part of it."""
+        if self.start:
+            return started_config(self.spec, self.start, tokens)
         check_modules(self.spec.lora, base)
         return lora_config(self.spec, give_rows(base, self.spec, tokens, known), base)
 
@@ -91,9 +102,12 @@ class LoraTuning:
     def begin(
         self, model: PreTrainedModel, scratch: Path, batches: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Start the adapter from the rows, or keep how it starts where that changed the base."""
+        """Start from another adapter or from the rows, or keep a start that changed the base."""
         # Left to itself, PEFT would put the whole of an embedding that grew into each checkpoint.
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+        if self.start:
+            load_start(model, self.start)
+            return
         if self.spec.lora.init == "eva":
             start_from_inputs(model, batches)
         if changes_base(self.spec.lora.init) and PartialState().is_main_process:
@@ -114,7 +128,8 @@ class LoraTuning:
         self, model: PreTrainedModel, base: Path, scratch: Path, out: Path, prompts: Sequence[Any]
     ) -> dict[str, Any]:
         """Write the adapter, and what its merge is proved on."""
-        initial = scratch / "initial" if changes_base(self.spec.lora.init) else None
+        changed = not self.start and changes_base(self.spec.lora.init)
+        initial = scratch / "initial" if changed else None
         save_adapter(model, base.name, out, initial)
         (out / PROMPTS_FILE).write_text(json.dumps(prompts) + "\n")
         return {}

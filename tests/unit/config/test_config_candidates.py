@@ -141,3 +141,54 @@ def test_what_cannot_be_published_or_would_overwrite_is_refused(runs, combinatio
 def test_one_repository_takes_several_models_on_branches_of_their_own():
     other = {"publish": {"repo_id": "me/model", "revision": "second"}}
     load_config(mapping({"combine": {"a": 1}} | PLACE, c=RUN | other))
+
+
+def checkpoint_errors(candidate, **changes):
+    config = copy.deepcopy(VALID) | {"candidates": {"mine": candidate}} | changes
+    return errors_of(config)
+
+
+@pytest.mark.parametrize("form", ["sft", {"path": "sft"}])
+def test_a_folder_is_a_checkpoint_by_its_path_alone(form):
+    config = copy.deepcopy(VALID) | {"candidates": {"mine": {"model": form, "base": "folder"}}}
+    (mine,) = load_config(config).checkpoints.values()
+    assert (mine.model.path, mine.base, mine.template) == ("sft", "folder", "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "text"),
+    [
+        ({"model": "sft"}, "candidates.mine.base: is missing"),
+        ({"base": "folder"}, "is no candidate; allowed: the key combine, or model and base"),
+        ("sft", "candidates.mine: 'sft' is no candidate; allowed: the key combine"),
+        ({"model": "sft", "base": "fodler"}, "'fodler' is no model; did you mean 'folder'?"),
+        ({"model": "sft", "base": "gentle"}, "candidates.mine.base: 'gentle' is no model"),
+        ({"model": 3, "base": "folder"}, "candidates.mine.model: 3 is no model; allowed: a folder"),
+        ({"model": {"pth": "x"}, "base": "folder"}, "unknown key 'pth': did you mean 'path'?"),
+        ({"model": "folder", "base": "folder"}, "'folder' is the name of a model, which is a"),
+        ({"model": "sft", "base": "folder", "merge": True}, "candidates.mine.merge: unknown key"),
+        ({"model": "sft", "base": "folder", "template": "trl"}, "'trl' is for training"),
+        (
+            {"model": {"hub": "o/n", "revision": "main"}, "base": "folder"},
+            "candidates.mine.model.revision: 'main' can move to other files",
+        ),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_is_refused_with_the_reason(candidate, text):
+    (line,) = checkpoint_errors(candidate)
+    assert text in line
+
+
+def test_a_checkpoint_shares_no_name_with_a_model_or_a_run():
+    for name in ("folder", "gentle"):
+        config = copy.deepcopy(VALID) | {"candidates": {name: {"model": "sft", "base": "folder"}}}
+        (line,) = errors_of(config)
+        assert f"{name!r} is the name of a" in line
+
+
+def test_a_checkpoint_is_no_part_of_a_combination():
+    mine = {"model": "sft", "base": "smollm2"}
+    blend = {"combine": {"gentle": 0.5, "mine": 0.5}}
+    config = copy.deepcopy(VALID) | {"candidates": {"mine": mine, "blend": blend}}
+    (line,) = errors_of(config)
+    assert line.startswith("candidates.blend.combine.mine: is a finished model")

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.lib.artifacts.store import Store
 from scripts.lib.compare.comparison import check_chain
-from scripts.lib.data.rendering import TEMPLATE_FOLDER, copy_tokenizer
+from scripts.lib.data.tokenizer_files import TEMPLATE_FOLDER, copy_tokenizer
 from scripts.lib.errors import StoreError
 from scripts.lib.fetch.models import fetch_model
 from scripts.lib.files import (

@@ -69,7 +69,7 @@ NEVER, HUB, DEEP, TOKENIZER, WEIGHTS, MODEL, CODE, SERVICE, MACHINE, CHANGED = (
 TABLE: dict[str, list[Reason]] = {
     # Fetching.
     "ConfigError _check_complete": [hub("model_faults")] * 3,
-    "ConfigError _download": [HUB] * 2,
+    "ConfigError _download": [HUB] * 3,
     "ConfigError _download_model": [HUB],
     "ConfigError load_split": [HUB] * 2,
     "ConfigError _check": [CHANGED],
@@ -102,6 +102,7 @@ TABLE: dict[str, list[Reason]] = {
     "ConfigError _rows_of_folder": [CODE],
     "ConfigError _rows_of_library": [HUB] * 2,
     "ConfigError keep_data": [MACHINE] * 2,
+    "ConfigError fetch_adapter": [hub("adapter_faults")],
     # Datasets.
     "RecordError source_files": [NEVER] * 2,
     "RecordError read_numbered_rows": [DEEP] * 2,
@@ -132,16 +133,19 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError _check_steps": [TOKENIZER],
     "TrainingError Trainer.__init__": [WEIGHTS],
     "TrainingError _fit": [MACHINE] * 2,
+    "TrainingError with_shape_of": [hub("start_problems")],
+    "TrainingError started_config": [TOKENIZER],
+    "TrainingError load_start": [hub("adapter_faults")],
     "TrainingError _check": [hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
     "MergeError _read_config": [
-        *(CHANGED, NEVER, NEVER, NEVER),
+        *(CHANGED, hub("adapter_faults"), hub("adapter_faults"), hub("adapter_faults")),
         *(NEVER, hub("impossible_rows")),
     ],
     "MergeError read_adapter": [CHANGED],
     "MergeError _scale": [CHANGED],
-    "MergeError _check_tokenizers": [planned("combination_problems")],
+    "MergeError _check_tokenizers": [hub("combination_problems")],
     "MergeError _combined": [WEIGHTS] * 2,
     "MergeError read_base_config": [CHANGED, hub("merge_problems")],
     "MergeError weight_files": [hub("model_faults")] * 2,

@@ -19,7 +19,12 @@ from scripts.lib.benchmarks.held_out.document import (
 from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
-from scripts.lib.compare.notes import differing_note, marker_notes, unmerged_note
+from scripts.lib.compare.notes import (
+    differing_note,
+    marker_notes,
+    other_prompts_note,
+    unmerged_note,
+)
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, shared_protocol
@@ -37,6 +42,7 @@ class HeldOutScore:
         name: The candidate.
         base: Name of the candidate that it is compared with, or None.
         unmerged: Whether model and adapter were scored side by side.
+        brings_template: Whether it came with a chat template, which may not be that of its base.
         document: Parsed `{benchmark}.held_out.json`.
         kept: The lines of `{benchmark}.held_out.jsonl`, by question.
     """
@@ -44,12 +50,20 @@ class HeldOutScore:
     name: str
     base: str | None
     unmerged: bool
+    brings_template: bool = False
     document: HeldOutScoreFile
     kept: Mapping[str, Kept]
 
     @classmethod
     def read(
-        cls, folder: Path, benchmark: str, *, name: str, base: str | None, unmerged: bool
+        cls,
+        folder: Path,
+        benchmark: str,
+        *,
+        name: str,
+        base: str | None,
+        unmerged: bool,
+        brings_template: bool = False,
     ) -> "HeldOutScore":
         """Read the two files of a candidate."""
         document = json.loads((folder / f"{benchmark}.held_out.json").read_text(encoding="utf-8"))
@@ -59,6 +73,7 @@ class HeldOutScore:
             name=name,
             base=base,
             unmerged=unmerged,
+            brings_template=brings_template,
             document=document,
             kept={one["question_id"]: one for one in kept},
         )
@@ -146,6 +161,7 @@ def _read(
             name=c.name,
             base=c.base,
             unmerged=c.unmerged,
+            brings_template=c.brings_template,
         )
         for c in beside_base(candidates)
         if benchmark in c.categories
@@ -197,8 +213,8 @@ def _check_same_protocol(benchmark: str, first: HeldOutScore, other: HeldOutScor
 
 
 def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> HeldOutDifference:
-    other = sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
-    if other:
+    other = _other_prompts(base, run)
+    if other and not run.brings_template:
         raise ScoreError(
             f"{run.name!r} and its base {base.name!r} were not asked the same prompts of "
             f"{benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is {other[0]}),"
@@ -217,6 +233,11 @@ def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> HeldOu
         "format": rates["format"],
         "language": rates["language"],
     }
+
+
+def _other_prompts(base: HeldOutScore, run: HeldOutScore) -> list[str]:
+    """Return the conversations that a candidate was asked in other words than its base."""
+    return sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
 
 
 def _loss(before: Sequence[Kept], after: Sequence[Kept]) -> LossDifference:
@@ -262,10 +283,14 @@ def _notes(scores: Sequence[HeldOutScore]) -> Iterator[Note]:
     bases = {score.name: score for score in scores}
     for score in scores:
         if base := bases.get(score.base or ""):
-            differing = other_tokens(base.tokens, score.tokens)
+            other = _other_prompts(base, score)
+            same = {id_: read for id_, read in score.tokens.items() if id_ not in set(other)}
+            differing = other_tokens(base.tokens, same)
             yield from differing_note(base.name, score.name, differing, len(score.tokens))
+            yield from other_prompts_note(base.name, score.name, len(other), len(score.tokens))
     yield from unmerged_note([score.name for score in scores if score.unmerged])
-    if len({score.document["prompt_set"] for score in scores}) > 1:
+    of_bases = [score for score in scores if not score.brings_template]
+    if len({score.document["prompt_set"] for score in of_bases}) > 1:
         text = (
             "The chat templates of the base models differ: compare a run with its own base only, "
             "and bases by bits per byte, not by perplexity."

@@ -1,0 +1,123 @@
+"""Models that exist already: what is refused of them before any job, and what is planned."""
+
+import json
+
+import pytest
+
+from scripts.lib.errors import ConfigError, GateError
+from scripts.lib.jobs.checks import check_gate
+from tests.unit.plan.test_base_templates import (
+    EXACT,
+    HUB,
+    PLAIN,
+    RUN,
+    TEXT,
+    home,  # noqa: F401  a fixture
+    planned,
+    write_folder,
+)
+
+OWN = {"chat_template.jinja": TEXT}
+
+
+def refusal(home, candidate, benchmark=PLAIN, **more) -> str:  # noqa: F811
+    with pytest.raises(ConfigError) as error:
+        planned(home, {"b": benchmark}, candidates={"mine": candidate}, **more)
+    return str(error.value)
+
+
+def gates_of(graph, kind):
+    return [g for one in graph.artifacts.values() for g in one.gates if g.kind == kind]
+
+
+def test_a_checkpoint_is_a_model_with_scores_and_nothing_is_trained_or_merged(home):  # noqa: F811
+    write_folder(home / "sft", OWN)
+    graph = planned(home, {"b": PLAIN}, candidates={"mine": {"model": "sft", "base": "base"}})
+    stages = [artifact.stage for artifact in graph.artifacts.values()]
+    assert stages.count("models") == 2
+    assert stages.count("scores") == 2
+    assert not {"adapters", "merged", "proofs"} & set(stages)
+    mine = graph.candidates[-1]
+    assert (mine.kind, mine.base, mine.unmerged) == ("checkpoint", "base", False)
+
+
+def test_a_checkpoint_shares_what_a_model_of_the_same_files_has(home):  # noqa: F811
+    write_folder(home / "sft", OWN)
+    more = {"others": {"twin": {"path": "sft"}}}
+    graph = planned(
+        home,
+        {"b": EXACT},
+        model={"path": "sft"},
+        candidates={"mine": {"model": "sft", "base": "base"}},
+        **more,
+    )
+    scores = [candidate.scores["b"] for candidate in graph.candidates]
+    assert len(set(scores)) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("nowhere", "candidates.mine: 'nowhere' does not exist"),
+        ({"path": "adapter"}, "it is an adapter; name the model that it was made from"),
+        ("bare", "has no *.safetensors: save the model with safetensors"),
+        ("mute", "has no tokenizer"),
+        ("packed", "packed is quantised (gptq)"),
+    ],
+)
+def test_a_local_checkpoint_that_will_not_do_is_refused_before_any_job(home, source, text):  # noqa: F811
+    (home / "adapter").mkdir()
+    (home / "adapter/adapter_config.json").write_text("{}")
+    (write_folder(home / "bare", OWN) / "model.safetensors").unlink()
+    (write_folder(home / "mute", OWN) / "tokenizer.json").unlink()
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}
+    (write_folder(home / "packed", OWN) / "config.json").write_text(json.dumps(config))
+    assert text in refusal(home, {"model": source, "base": "base"})
+
+
+def test_a_checkpoint_without_a_template_needs_one_where_it_is_asked_through_one(home):  # noqa: F811
+    write_folder(home / "sft", {})
+    model = {"path": "base", "template": "chatml"}
+    mine = {"model": "sft", "base": "base"}
+    text = refusal(home, mine, EXACT, model=model)
+    assert text.startswith("candidates.mine.template: ")
+    assert "benchmarks.b need one" in text
+    planned(home, {"b": PLAIN}, model=model, candidates={"mine": mine})
+    named = mine | {"template": "chatml"}
+    graph = planned(home, {"b": EXACT}, model=model, candidates={"mine": named})
+    specs = [one.spec for one in graph.artifacts.values() if one.stage == "scores"]
+    assert {spec["template"] for spec in specs} == {"chatml"}
+
+
+def test_a_checkpoint_of_the_hub_is_looked_at_when_it_is_here(home):  # noqa: F811
+    mine = {"model": {k: v for k, v in HUB.items()}, "base": "base"}
+    model = {"path": "base", "template": "chatml"}
+    graph = planned(home, {"b": EXACT}, model=model, candidates={"mine": mine})
+    (gate,) = gates_of(graph, "chat_template")
+    assert gate.limit == "candidates.mine.template"
+    (gate,) = gates_of(graph, "quantised")
+    with pytest.raises(GateError, match=r"candidates\.mine\.model: .* is quantised \(awq\)"):
+        check_gate(gate.kind, gate.artifact, {"quantised": "awq"}, gate.limit)
+    check_gate(gate.kind, gate.artifact, {"quantised": None}, gate.limit)
+
+
+def test_a_base_of_a_checkpoint_is_asked_even_where_it_judges(home):  # noqa: F811
+    write_folder(home / "sft", OWN)
+    judged = {"kind": "judged_pairs", "path": "q.jsonl", "judge": {"model": "base"}}
+    graph = planned(
+        home,
+        {"b": judged},
+        model={"path": "base", "template": "chatml"},
+        candidates={"mine": {"model": "sft", "base": "base"}},
+    )
+    assert [candidate.name for candidate in graph.candidates] == ["base", "mine"]
+    assert graph.candidates[-1].judgements
+
+
+def test_runs_and_checkpoints_stand_side_by_side(home):  # noqa: F811
+    write_folder(home / "sft", OWN)
+    mine = {"model": "sft", "base": "base"}
+    graph = planned(
+        home, {"b": PLAIN}, runs={"r": RUN | {"template": "chatml"}}, candidates={"mine": mine}
+    )
+    assert [c.kind for c in graph.candidates] == ["base", "run", "checkpoint"]
