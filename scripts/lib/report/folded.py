@@ -39,9 +39,10 @@ class Folded:
 
     def lines(self, benchmark: str, candidates: Sequence[ListedCandidate]) -> list[ListedCandidate]:
         """Return who has a line: runs of one group under the group's name, where the first was."""
+        members = self.members(benchmark)
         lines: dict[str, ListedCandidate] = {}
         for one in candidates:
-            name = one["group"] if one["name"] in self.members(benchmark) else None
+            name = one["group"] if one["name"] in members else None
             line: ListedCandidate = {**one, "name": name or one["name"]}
             lines.setdefault(line["name"], line)
         return list(lines.values())

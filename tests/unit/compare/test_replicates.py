@@ -8,6 +8,7 @@ import pytest
 from scripts.lib.benchmarks.held_out import comparison as held_out
 from scripts.lib.benchmarks.judged_pairs import comparison as judged
 from scripts.lib.compare.between_seeds import mean_effect, student
+from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.replicates import MOST_PAIRED
 from scripts.lib.compare.spec import ComparedCandidate
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, score
@@ -125,6 +126,15 @@ def test_csv_and_markdown_have_a_line_for_each_group_and_category(bench):
     assert all(row["seeds"] == "" for row in bench.rows if row["kind"] != "seeds")
     assert "gentle stands for gentle-seed3, gentle-seed5, gentle-seed9." in bench.markdown
     assert "| mmlu, Average | gentle | +" in bench.markdown
+
+
+def test_equal_seeds_give_equal_bytes(bench):
+    bench.compare()
+    again = bench.root / "again"
+    again.mkdir()
+    compare_runs(bench.spec(), bench.artifacts, {}, again)
+    for path in again.iterdir():
+        assert path.read_bytes() == (bench.root / "out" / path.name).read_bytes()
 
 
 def test_a_benchmark_that_a_base_was_not_asked_says_nothing_of_seeds(bench):

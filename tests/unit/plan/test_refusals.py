@@ -206,6 +206,7 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError compare_held_out": [NEVER],
     "ScoreError _check_same_questions": [NEVER],
     "ScoreError _check_same_protocol": [NEVER],
+    "ScoreError measures": [NEVER],
     "ScoreError _differences": [hub("unlike")],
     "ScoreError _difference": [hub("unlike")],
     "ScoreError _average": [CHANGED],

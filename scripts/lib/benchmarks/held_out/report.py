@@ -68,8 +68,9 @@ def answers(section: Mapping[str, HeldOutSection], folded: Folded) -> Iterator[A
         folded: Who is summed up elsewhere.
     """
     for name, view in section.items():
+        members = folded.members(name)
         for run, change in view["differences"].items():
-            if run in folded.members(name):
+            if run in members:
                 continue
             base, own = view["candidates"][change["base"]], view["candidates"][run]
             before, after = (tables.number(c["perplexity"]) for c in (base, own))
@@ -113,7 +114,8 @@ def views(
     result: list[View] = []
     for name, view in section.items():
         there, effects = tables.compared(candidates, view), folded.on(name)
-        single = [run for run in view["differences"] if run not in folded.members(name)]
+        members = folded.members(name)
+        single = [run for run in view["differences"] if run not in members]
         result.append(
             {
                 "name": name,

@@ -110,8 +110,9 @@ def answers(section: Mapping[str, JudgedSection], folded: Folded) -> list[Answer
             f" ({_interval(found['interval'])}).",
         }
         for name, benchmark in section.items()
+        for members in [folded.members(name)]
         for run, found in benchmark["candidates"].items()
-        if run not in folded.members(name)
+        if run not in members
     ]
 
 
