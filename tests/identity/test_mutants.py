@@ -133,8 +133,6 @@ TOLD_BY_OTHERS = {
     ("categories", "spec", "metric"): "the benchmark's kind tells whether there is one",
     ("categories", "spec", "subjects"): "the scores that are summed up are of these subjects",
     ("scores", "spec", "kind"): "the benchmark's key tells its kind",
-    ("trained", "spec", "training.loraplus_lr_ratio"): "is of adapters only",
-    ("trained", "spec", "training.loraplus_lr_embedding"): "is of adapters only",
 }
 """Fields that follow from others: no two specs differ in one of them alone."""
 

@@ -108,6 +108,8 @@ def tune(
     slug = f"{model.slug}-{raw.slug}-{size}"
     spec = run.model_dump(mode="json", include=TUNING[stage])
     spec["training"]["learning_rate"] = run.learning_rate
+    if run.lora is None:
+        spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}
     reads = {"model": model.id, "shards": shards}
     if start:
         slug = f"{start.slug}-{raw.slug}"
@@ -153,6 +155,9 @@ def tune(
 
 TUNING = {"adapters": {"lora", "quantization", "training"}, "trained": {"training"}}
 """Stage of a run -> the settings of the run that decide its bytes, beside its inputs."""
+
+OF_ADAPTERS = ("loraplus_lr_ratio", "loraplus_lr_embedding")
+"""Settings of a training that there are of adapters only."""
 
 
 def _card(

@@ -33,6 +33,7 @@ from scripts.lib.train.callbacks import say
 from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.memory import OPTIMIZER_BYTES, checkpoint_bytes
 from scripts.lib.train.new_tokens import start_rows
+from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
 from scripts.lib.train.spec import LoopSpec, check_one_gpu
 from scripts.lib.train.training import fine_tune
 
@@ -52,6 +53,12 @@ REMEDIES: Mapping[LossVerdict, str] = {
 }
 """What to do about a verdict, where other words are right than for an adapter."""
 
+WITHOUT_ADAPTER: Mapping[str, Any] = {
+    "loraplus_lr_ratio": None,
+    "loraplus_lr_embedding": LORAPLUS_LR_EMBEDDING,
+}
+"""What a training of adapters can be told and a full fine-tune has not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullSpec:
@@ -62,7 +69,7 @@ class FullSpec:
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Self:
         """Build the spec from nested JSON objects."""
-        return cls(training=LoopSpec(**mapping["training"]))
+        return cls(training=LoopSpec(**mapping["training"], **WITHOUT_ADAPTER))
 
 
 def train_model(

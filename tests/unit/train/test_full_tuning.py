@@ -21,7 +21,9 @@ WEIGHTS = "model.safetensors"
 
 
 def make_spec(**changes):
-    return FullSpec.from_json({"training": LOOP | {"learning_rate": 3e-3} | changes})
+    loop = LOOP | {"learning_rate": 3e-3} | changes
+    named = {key: value for key, value in loop.items() if key not in full_tuning.WITHOUT_ADAPTER}
+    return FullSpec.from_json({"training": named})
 
 
 @pytest.fixture(scope="module")
