@@ -103,12 +103,15 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Remove what was the best once: a resume goes on from here and does not ask for it."""
-        points = held_out(state)
-        if points and state.is_world_process_zero:
-            best = self._file(min(points, key=lambda point: point[1])[0])
-            for older in set(self._scratch.glob("best-*.safetensors")) - {best}:
-                older.unlink()
+        """Remove what was the best once, and is for no checkpoint that a start may go on from."""
+        if not state.is_world_process_zero:
+            return
+        saved = self._scratch.rglob("trainer_state.json")
+        states = [state, *(TrainerState.load_from_json(str(file)) for file in saved)]
+        histories = [points for one in states if (points := held_out(one))]
+        wanted = {self._file(min(points, key=lambda p: p[1])[0]) for points in histories}
+        for older in set(self._scratch.glob("best-*.safetensors")) - wanted:
+            older.unlink()
 
     def restore(self, model: PreTrainedModel, state: TrainerState) -> int:
         """Put the best weights back into *model* and return their step."""

@@ -5,11 +5,17 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    TrainerControl,
+    TrainerState,
+)
 
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import full_tuning
-from scripts.lib.train.callbacks import Keeper
+from scripts.lib.train.callbacks import BestKeeper, Keeper
 from scripts.lib.train.full_tuning import FullSpec, FullTuning, train_model
 from tests.base_model import make_base_model, make_base_shards
 from tests.tiny_architectures import make_architecture
@@ -197,3 +203,18 @@ def test_a_disk_without_room_for_checkpoints_is_told_before_the_first_step(
     with pytest.raises(TrainingError, match=r"no room for the checkpoints .* TUNESMITH_SCRATCH"):
         train(make_spec())
     assert not (tmp_path / "run-scratch").exists()
+
+
+def test_the_best_of_a_checkpoint_that_stays_is_not_removed(tmp_path):
+    keeper = BestKeeper(tmp_path, FullTuning(make_spec(early_stopping_patience=3)))
+    history = [{"step": step, "valid_loss": loss} for step, loss in ((2, 3.0), (4, 2.0), (6, 1.0))]
+    (tmp_path / "checkpoint-5").mkdir()
+    older = TrainerState(log_history=history[:2])
+    older.save_to_json(str(tmp_path / "checkpoint-5" / "trainer_state.json"))
+    for step in (2, 4, 6):
+        (tmp_path / f"best-{step}.safetensors").touch()
+    keeper.on_save(None, TrainerState(log_history=history), TrainerControl())
+    assert {file.name for file in tmp_path.glob("best-*")} == {
+        "best-4.safetensors",
+        "best-6.safetensors",
+    }
