@@ -108,6 +108,23 @@ def _qwen3_moe(common: dict[str, Any]):
     )
 
 
+def _gpt_oss(common: dict[str, Any]):
+    """gpt-oss stores its four experts fused and transposed, with biases of their own."""
+    from transformers import GptOssConfig
+
+    return GptOssConfig(
+        **DECODER,
+        **SPREAD,
+        **common,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        layer_types=["full_attention", "full_attention"],
+        tie_word_embeddings=False,
+    )
+
+
 CONFIGS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama_tied": _llama_tied,
     "llama_untied": _llama_untied,
@@ -119,6 +136,7 @@ CONFIGS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gemma3": _gemma3,
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
+    "gpt_oss": _gpt_oss,
 }
 KINDS = tuple(CONFIGS)
 

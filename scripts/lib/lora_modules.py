@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 ALL_LINEAR = "all-linear"
 
+EXPERTS = "experts"
+"""What `target_parameters` calls every parameter of a mixture's fused experts."""
+
 SHOWN = 12
 _LAYER = re.compile(r"(?:^|.*?\.)[^.]*\.(\d+)\.")  # the first number: later ones count experts
 
@@ -32,6 +35,9 @@ class Shape(Protocol):
     def modules_to_save(self) -> Sequence[str] | None: ...  # noqa: D102
 
     @property
+    def target_parameters(self) -> str | Sequence[str] | None: ...  # noqa: D102
+
+    @property
     def rank_pattern(self) -> Mapping[str, int]: ...  # noqa: D102
 
     @property
@@ -46,11 +52,18 @@ class Modules:
         linear: Linear layers without the output layer, in the model's order.
         others: Whatever else LoRA can be put on: embeddings, the output layer.
         all: All modules, these included.
+        parameters: Parameters that are of no such module: experts, routers.
+        experts: Those of them that hold all experts of a layer, in three dimensions.
+        unreached: Last parts of names that mean single experts, or that PEFT takes for them: in a
+            mixture no module can be aimed at by these.
     """
 
     linear: Sequence[str]
     others: Collection[str] = ()
     all: Collection[str] = ()
+    parameters: Sequence[str] = ()
+    experts: Sequence[str] = ()
+    unreached: Collection[str] = ()
 
     @property
     def layers(self) -> int:
@@ -71,11 +84,25 @@ def reached(shape: Shape, modules: Modules) -> list[str]:
     ]
 
 
+def reached_parameters(shape: Shape, modules: Modules) -> list[str]:
+    """Return the parameters that get an adapter of their own, in the model's order."""
+    wanted = shape.target_parameters or ()
+    names = modules.experts if wanted == EXPERTS else modules.parameters
+    return [
+        name
+        for name in names
+        if (wanted == EXPERTS or _named(name, wanted))
+        and not _named(name, shape.exclude_modules or ())
+        and _in_layers(name, shape.layers_to_transform or ())
+    ]
+
+
 def _targeted(shape: Shape, modules: Modules) -> list[str]:
     wanted = shape.target_modules
+    within = [name for name in modules.linear if name.rpartition(".")[2] not in modules.unreached]
     if wanted == ALL_LINEAR:
-        return list(modules.linear)
-    return [name for name in (*modules.linear, *modules.others) if _named(name, wanted)]
+        return within
+    return [name for name in (*within, *modules.others) if _named(name, wanted)]
 
 
 def _named(name: str, wanted: str | Sequence[str]) -> bool:
@@ -109,7 +136,9 @@ def module_faults(shape: Shape, modules: Modules) -> Iterator[tuple[str, str]]:
             yield "lora.target_modules", _no_match(wanted, candidates)
     else:
         for one in wanted:
-            if not any(_named(name, (one,)) for name in candidates):
+            if one.rpartition(".")[2] in modules.unreached:
+                yield "lora.target_modules", _is_expert(one)
+            elif not any(_named(name, (one,)) for name in candidates):
                 yield "lora.target_modules", _unknown(one, candidates)
     excluded = shape.exclude_modules or ()
     if isinstance(excluded, str):
@@ -129,7 +158,8 @@ def module_faults(shape: Shape, modules: Modules) -> Iterator[tuple[str, str]]:
     for one in shape.modules_to_save or ():
         if not any(_named(name, (one,)) for name in modules.all):
             yield "lora.modules_to_save", _unknown(one, modules.all)
-    names = reached(shape, modules)
+    yield from _parameter_faults(shape, modules)
+    names = [*reached(shape, modules), *reached_parameters(shape, modules)]
     if names:
         yield from _pattern_faults(shape, names)
     elif _targeted(shape, modules):
@@ -138,6 +168,18 @@ def module_faults(shape: Shape, modules: Modules) -> Iterator[tuple[str, str]]:
             "leaves no layer to train beside exclude_modules, modules_to_save and"
             " layers_to_transform; take something out of these",
         )
+
+
+def _parameter_faults(shape: Shape, modules: Modules) -> Iterator[tuple[str, str]]:
+    wanted = shape.target_parameters or ()
+    if wanted == EXPERTS and not modules.experts:
+        yield (
+            "lora.target_parameters",
+            f"asks for {EXPERTS}, and the model has none that are fused; leave it out",
+        )
+    for one in () if isinstance(wanted, str) else wanted:
+        if not any(_named(name, (one,)) for name in modules.parameters):
+            yield "lora.target_parameters", _unknown(one, modules.parameters, "parameter")
 
 
 def _pattern_faults(shape: Shape, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -178,6 +220,14 @@ def _unknown(name: str, known: Collection[str], what: str = "module") -> str:
     near = get_close_matches(name, endings, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"names {name!r}, and the model has no such {what}; {hint}it has {_endings(known)}"
+
+
+def _is_expert(name: str) -> str:
+    return (
+        f"names {name!r}, which in this mixture means its experts: Transformers keeps them fused in"
+        f" one parameter, where no layer can be aimed at; leave {name!r} out, and write"
+        f" target_parameters: {EXPERTS} with dropout: 0"
+    )
 
 
 def _endings(names: Collection[str]) -> str:

@@ -114,6 +114,16 @@ def _alike(world: World) -> None:
     world.config["runs"]["strong"] = world.config["runs"]["gentle"]
 
 
+def _tune_experts(world: World) -> None:
+    """Let the first run tune parameters, which goes without dropout only."""
+    world.config["runs"]["gentle"]["lora"] |= {"target_parameters": "experts", "dropout": 0.0}
+
+
+def _quantise_once(world: World) -> None:
+    """Quantise the first run's base, and not its scales."""
+    world.config["runs"]["gentle"] |= {"quantization": "nf4", "double_quantization": False}
+
+
 def _start_by_eva(world: World) -> None:
     """Let the rows say how the first run's adapter starts, and what ranks its layers have."""
     world.config["runs"]["gentle"]["lora"] |= {"init": "eva", "eva_rho": 1.5}
@@ -175,6 +185,8 @@ RUN_ROWS = [
     ),
     Row("training.optim_args", _momentum, TUNE_GENTLE),
     Row("training.loraplus_lr_embedding", _embedding_rate, TUNE_GENTLE),
+    Row("lora.target_parameters", _tune_experts, TUNE_GENTLE),
+    Row("double_quantization", _quantise_once, TUNE_GENTLE),
     Row("lora.eva_rho", _start_by_eva, TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
     Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),

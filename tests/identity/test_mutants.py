@@ -74,6 +74,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
     # A pattern goes with one metric only.
     ("categories", "spec", "metric.pattern"): (("categories", "spec", "metric.name"),),
     # Ranks are shared out by one start only.
+    ("adapters", "spec", "lora.target_parameters"): (("adapters", "spec", "lora.dropout"),),
+    ("adapters", "spec", "double_quantization"): (("adapters", "spec", "quantization"),),
     ("adapters", "spec", "lora.eva_rho"): (("adapters", "spec", "lora.init"),),
     # Both answers follow from the prompts, and the run's from the base that is tuned.
     ("judgements", "edge", "benchmark"): (

@@ -245,6 +245,13 @@ def _kind_problems(lora: Lora | None) -> Iterator[str]:
         return
     if lora.use_dora:
         yield "trains DoRA magnitudes, which have no weighted sum; combine runs without use_dora"
+    if lora.target_parameters:
+        yield "trains parameters (target_parameters), which no method of PEFT combines"
+    if lora.modules_to_save:
+        yield (
+            f"trains whole modules ({', '.join(lora.modules_to_save)}), which no method combines;"
+            " combine runs without modules_to_save"
+        )
     if lora.bias != "none":
         yield f"trains biases ({lora.bias}), which no method combines; combine runs with bias: none"
 

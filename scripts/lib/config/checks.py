@@ -114,7 +114,8 @@ def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
         settings = {**vars(training), "learning_rate": entry.run.learning_rate}
         faults = optimization_faults(settings, training.max_steps)
         if lora is not None:
-            faults = chain(lora_faults(lora, entry.run.quantization), faults)
+            quantised = entry.run.quantization, entry.run.double_quantization
+            faults = chain(lora_faults(lora, *quantised), faults)
         of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
         for fault in faults:
             if (entry.source, fault) in seen:  # one of a sweep tells of all

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from scripts.lib.config.fields import (
     Count,
@@ -20,7 +20,7 @@ from scripts.lib.config.fields import (
     setting,
 )
 from scripts.lib.lora import EVA_RHO, Bias, Init
-from scripts.lib.lora_modules import ALL_LINEAR
+from scripts.lib.lora_modules import ALL_LINEAR, EXPERTS
 
 T = TypeVar("T")
 
@@ -51,16 +51,31 @@ def _targets(value: str) -> str:
     )
 
 
+def _experts(value: str) -> str:
+    if value == EXPERTS:
+        return value
+    raise refusal(f"is refused; write {EXPERTS}, or a list of names: [{value}]")
+
+
 Regex = Annotated[Text, AfterValidator(_regex)]
 Names = Annotated[tuple[Text, ...], AfterValidator(_sorted)]
 NotEmpty = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_sorted)]
 Layers = Annotated[tuple[Count, ...], AfterValidator(_sorted)]
+TargetParameters = Annotated[Text, AfterValidator(_experts)] | Names | None
 Patterns = Annotated[Mapping[Regex, T], AfterValidator(JsonMapping), PlainSerializer(dict)]
 TargetModules = Annotated[Text, AfterValidator(_targets)] | NotEmpty
 
 
 class Lora(Settings):
     """The shape of the adapter."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_dropout(cls, given: Any) -> Any:
+        """Let the default go with parameters, where PEFT knows no dropout."""
+        if isinstance(given, Mapping) and given.get("target_parameters") and "dropout" not in given:
+            return {**given, "dropout": 0.0}
+        return given
 
     r: Positive = setting("Rank.", "identity", 16)
     alpha: Positive = setting("Scale; the update is multiplied by alpha / r.", "identity", 32)
@@ -102,6 +117,13 @@ class Lora(Settings):
         "identity",
         None,
         allowed="a list of module names, or null",
+    )
+    target_parameters: TargetParameters = setting(
+        "Parameters that get an adapter of their own; `experts` is those of a mixture, which are"
+        " fused and which no name of a module reaches. `dropout` is 0 with it.",
+        "identity",
+        None,
+        allowed=f"`{EXPERTS}`, or a list of names of parameters, or null",
     )
     use_rslora: Flag = setting("Scale by alpha / sqrt(r) instead (rsLoRA).", "identity", False)
     use_dora: Flag = setting("Train the magnitudes of the weights too (DoRA).", "identity", False)

@@ -95,6 +95,9 @@ class Run(Settings):
     quantization: Literal["nf4"] | None = setting(
         "Quantise the base model while training (QLoRA).", "identity", None
     )
+    double_quantization: Flag = setting(
+        "Quantise the scales of `nf4` too: 4.127 bits a weight instead of 4.5.", "identity", True
+    )
     training: Training = group("How the adapter, or the whole model, is trained.", Training)
     on_verdict: Literal["report", "stop"] = setting(
         "What follows when the loss curve looks unhealthy: go on and report it, or do not merge.",

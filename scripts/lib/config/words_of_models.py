@@ -130,10 +130,17 @@ ADAPTERS = (
     to(
         "runs",
         "quantization",
-        "4 bits are `nf4`, with double quantisation",
-        trl="load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage",
-        llamafactory="quantization_bit quantization_method quantization_type double_quantization",
+        "4 bits are `nf4`",
+        trl="load_in_4bit bnb_4bit_quant_type bnb_4bit_quant_storage",
+        llamafactory="quantization_bit quantization_method quantization_type",
         axolotl="load_in_4bit bnb_config_kwargs",
+    ),
+    to(
+        "runs",
+        "double_quantization",
+        "true is the default",
+        trl="use_bnb_nested_quant",
+        llamafactory="double_quantization",
     ),
     no(
         "runs",
@@ -156,15 +163,38 @@ ADAPTERS = (
         llamafactory="stage create_new_adapter",
         axolotl="rl lora_fan_in_fan_out",
     ),
+    to(
+        "runs",
+        "lora.modules_to_save",
+        trl="lora_modules_to_save",
+        peft="modules_to_save",
+        llamafactory="additional_target",
+        axolotl="lora_modules_to_save",
+    ),
+    to("runs", "lora.exclude_modules", peft="exclude_modules"),
+    to(
+        "runs",
+        "lora.layers_to_transform",
+        peft="layers_to_transform",
+        axolotl="peft_layers_to_transform",
+    ),
+    to("runs", "lora.rank_pattern", peft="rank_pattern", axolotl="lora_rank_pattern"),
+    to("runs", "lora.alpha_pattern", peft="alpha_pattern", axolotl="lora_alpha_pattern"),
+    to("runs", "lora.eva_rho", "EVA itself is `init: eva`", peft="eva_config"),
+    to(
+        "runs",
+        "lora.target_parameters",
+        "for the experts of a mixture, which Transformers keeps fused",
+        trl="lora_target_parameters",
+        peft="target_parameters",
+        axolotl="lora_target_parameters",
+    ),
     no(
         "runs",
-        "other layers than linear ones, whole modules and other shapes of adapters are not offered",
-        trl="lora_modules_to_save lora_target_parameters",
-        peft="modules_to_save exclude_modules layers_to_transform layers_pattern rank_pattern"
-        " alpha_pattern target_parameters layer_replication fan_in_fan_out",
-        llamafactory="additional_target",
-        axolotl="lora_modules_to_save lora_target_parameters lora_rank_pattern lora_alpha_pattern"
-        " peft_layers_to_transform peft_layers_pattern peft_layer_replication",
+        "layers are told by their numbers in the one stack that a language model has; none is used"
+        " twice, and how weights are stored is known",
+        peft="layers_pattern layer_replication fan_in_fan_out",
+        axolotl="peft_layers_pattern peft_layer_replication",
     ),
     to(
         "runs",
@@ -176,7 +206,7 @@ ADAPTERS = (
     no(
         "runs",
         "PEFT's other ways to start or extend LoRA are not offered",
-        peft="megatron_config megatron_core loftq_config eva_config corda_config lora_ga_config"
+        peft="megatron_config megatron_core loftq_config corda_config lora_ga_config"
         " velora_config alora_invocation_tokens use_qalora qalora_group_size monteclora_config"
         " runtime_config lora_bias use_bdlora arrow_config kasa_config",
         llamafactory="pissa_iter pissa_convert",

@@ -40,12 +40,34 @@ TRAINING_OPTIONS = frozenset(
 # What the names of all starts begin with that take weights out of the base. PEFT can do again what
 # REPEATABLE_INITS did; the others draw random numbers or look at data.
 BASE_CHANGING_INITS = (*REPEATABLE_INITS, *UNREPEATABLE_INITS)
+# Parameters that hold all experts of a layer, in the order of their module, and how many
+# projections each holds; and the models that keep them as (experts, inputs, outputs).
+FUSED = {"gate_up_proj": 2, "down_proj": 1}
+TRANSPOSED_EXPERTS = frozenset({"gpt_oss"})
 # Models whose linear layers store their weights as (inputs, outputs): Conv1D of transformers.
 TRANSPOSED_MODELS = frozenset({"gpt2", "openai-gpt"})
+_EXPERT = re.compile(
+    r"(?P<module>.+\.experts)(?P<depth>(?:\.base_layer)*)\.(?P<part>lora_[AB])\.weight"
+)
 _PART = re.compile(
     r"(?P<module>.+)\.(?:(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?"
     r"|(?P<other>lora_B\.bias|lora_embedding_A|lora_embedding_B|trainable_tokens_delta))"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertPart:
+    """What of LoRA on fused experts a tensor gets.
+
+    Attributes:
+        count: How many experts the adapter's tensors hold.
+        index: The expert that the tensor is of; None where it holds all of them.
+        half: Which half of the outputs the tensor is, of gate and up; None where it is both.
+    """
+
+    count: int
+    index: int | None = None
+    half: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +84,8 @@ class Update:
         tokens: Rows that trained values take the place of.
         token_values: Those values, (tokens, width).
         transposed: Whether the base stores (inputs, outputs): embeddings and Conv1D.
+        expert: For LoRA on the fused experts of a mixture, what of it this tensor gets; `down` and
+            `up` are (experts * r, inputs) and (outputs, r * experts) then.
     """
 
     whole: StoredTensor | None = None
@@ -73,6 +97,7 @@ class Update:
     tokens: tuple[int, ...] = ()
     token_values: StoredTensor | None = None
     transposed: bool = False
+    expert: ExpertPart | None = None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -82,7 +107,11 @@ class Update:
         if not self.down or not self.up:
             return None
         outputs, inputs = self.up.shape[0], self.down.shape[1]
-        return (inputs, outputs) if self.transposed else (outputs, inputs)
+        if self.expert and self.expert.half is not None:
+            outputs //= 2
+        shape = (inputs, outputs) if self.transposed else (outputs, inputs)
+        together = self.expert is not None and self.expert.index is None
+        return (self.expert.count, *shape) if self.expert and together else shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +211,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _reasons_for_peft(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return why PEFT has to merge an adapter with *config*."""
     known = MERGED_OPTIONS | TRAINING_OPTIONS
+    parameters = config.get("target_parameters") or ()
+    if all(name.rpartition(".")[2] in FUSED for name in parameters):
+        known |= {"target_parameters"}
     reasons = [f"it uses {name}" for name in sorted(config) if config[name] and name not in known]
     init = config.get("init_lora_weights", True)
     if isinstance(init, str) and init.lower() in REPEATABLE_INITS:
@@ -194,6 +226,10 @@ def _add(
 ) -> None:
     """Add what *tensor* of an adapter does to the update of the base's tensor that it is for."""
     name = tensor.name.removeprefix("base_model.model.")
+    expert = _EXPERT.fullmatch(name)
+    if expert and config.get("target_parameters"):
+        _add_experts(updates, tensor, expert, config, model_type)
+        return
     name = name.replace(".base_layer.", ".").replace(".token_adapter.", ".")
     found = _PART.fullmatch(name)
     if not found:
@@ -218,6 +254,40 @@ def _add(
         fields["transposed"] = True
     scale = _scale(config, module, tensor.shape[0] if part.endswith("_A") else None)
     updates[name] = replace(update, **fields, scale=scale)
+
+
+def _add_experts(
+    updates: dict[str, Update],
+    tensor: StoredTensor,
+    found: re.Match[str],
+    config: Mapping[str, Any],
+    model_type: str,
+) -> None:
+    """Add what *tensor* does to a parameter that holds all experts of a layer.
+
+    PEFT wraps a module once for each of its targeted parameters, in the order of the module: what
+    lies outside is for the last one.
+    """
+    names = [f"{found['module']}.{name}" for name in FUSED]
+    wanted = config["target_parameters"]
+    targeted = [name for name in names if any(f".{name}".endswith(f".{one}") for one in wanted)]
+    depth = found["depth"].count(".")
+    if depth >= len(targeted):
+        raise MergeError(f"{tensor.name} is of no parameter that {ADAPTER_CONFIG} names.")
+    name = targeted[-1 - depth]
+    update = updates.get(name, Update(transposed=model_type in TRANSPOSED_EXPERTS))
+    scale = _scale(config, name, None)
+    if found["part"] == "lora_B":
+        updates[name] = replace(update, up=tensor, scale=scale)
+        return
+    rank = _pattern(config.get("rank_pattern"), name, config["r"])
+    if tensor.shape[0] % rank:
+        raise MergeError(
+            f"{name} has {tensor.shape[0]} rows in the adapter, no multiple of its rank {rank} by"
+            f" {ADAPTER_CONFIG}. They are of different trainings: train the adapter again."
+        )
+    experts = ExpertPart(count=tensor.shape[0] // rank)
+    updates[name] = replace(update, down=tensor, scale=scale, expert=experts)
 
 
 def _tokens(config: Mapping[str, Any], module: str) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from scripts.lib.merge.embeddings import (
     output_name,
     settle_tie,
 )
+from scripts.lib.merge.experts import spread
 from scripts.lib.merge.safetensors_files import (
     FLOATS,
     ITEM_BYTES,
@@ -163,7 +164,7 @@ def _place(
     placed: dict[str, Update] = {}
     odd = []
     tied = not output_name(base)
-    for name, update in adapter.updates.items():
+    for name, update in spread(adapter.updates, base).items():
         stored = _stored_name(name, base)
         if stored is None and tied and name in OUTPUT_NAMES:
             stored = name

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -22,7 +23,7 @@ import torch
 
 from scripts.lib.errors import MergeError
 from scripts.lib.files import copy_files
-from scripts.lib.merge.adapter import carried_files, read_adapter
+from scripts.lib.merge.adapter import Update, carried_files, read_adapter
 from scripts.lib.merge.merged_model import (
     MergedFile,
     MergedModel,
@@ -42,6 +43,7 @@ from scripts.lib.model_files import WEIGHTS_INDEX
 
 BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
 COPY_BYTES = 1 << 26
+EXPERTS_NDIM = 3  # of a tensor that holds all experts of a layer
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -101,6 +103,7 @@ class _Task(NamedTuple):
 
 def _stream(planned: MergedModel, out: Path, threads: int) -> dict[str, Any]:
     """Write weights, index and config of *planned*, and return the facts."""
+    _shared.cache_clear()
     tasks: list[_Task] = []
     for file in planned.files:
         (out / file.name).write_bytes(file.header)
@@ -180,7 +183,7 @@ class UpdatedRows:
         assert slot.update is not None
         self._slot, self._update = slot, slot.update
         self._dtype = TORCH_DTYPES[slot.dtype]
-        self._down, self._up = _float(self._update.down), _float(self._update.up)
+        self._down, self._up = _factors(self._update)
         self._bias, self._magnitude = _float(self._update.bias), _float(self._update.magnitude)
         values = self._update.token_values
         self._tokens = {}
@@ -236,6 +239,12 @@ class UpdatedRows:
         if self._bias is not None:
             return rows + self._bias[first:last] * self._update.scale
         assert self._down is not None and self._up is not None
+        if rows.ndim == EXPERTS_NDIM:
+            to = "eio" if self._update.transposed else "eoi"
+            change = torch.einsum(
+                f"ore,eri->{to}", self._up[..., first:last], self._down[first:last]
+            )
+            return rows + change.mul_(self._update.scale)
         if not self._update.transposed:
             change = self._up[first:last] @ self._down
             merged = change.mul_(self._update.scale).add_(rows)
@@ -258,6 +267,25 @@ class UpdatedRows:
             if first <= token < last:
                 rows[token - first] = values
         return rows
+
+
+def _factors(update: Update) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return A and B in float32: (experts, r, inputs), (outputs, r, experts) of many experts."""
+    part = update.expert
+    if part is None or update.down is None or update.up is None:
+        return _float(update.down), _float(update.up)
+    down = _shared(update.down).view(part.count, -1, update.down.shape[1])
+    up = _shared(update.up).view(update.up.shape[0], -1, part.count)
+    if part.index is None:
+        return down, up
+    up = up if part.half is None else up.chunk(2)[part.half]
+    return down[part.index], up[..., part.index]
+
+
+@lru_cache(maxsize=8)
+def _shared(tensor: StoredTensor) -> torch.Tensor:
+    """Return a tensor of an adapter that is read for one expert after the other."""
+    return read_tensor(tensor).float()
 
 
 def _float(tensor: StoredTensor | None) -> torch.Tensor | None:

@@ -5,6 +5,7 @@ is told: files do not say which class a module is of, and leave out an output la
 """
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.lora_modules import Modules, module_faults
-from scripts.lib.plan.control_tokens import EMBEDDINGS
+from scripts.lib.plan.control_tokens import EMBEDDINGS, OUTPUTS
 from scripts.lib.plan.local_files import LocalSources
 
-OUTPUTS = ("lm_head", "embed_out")
 WRAPPERS = ("model", "transformer", "gpt_neox")
 """What models in memory call their inner part; old files were saved from that."""
 
+SURE_OF_MIXTURES = ("lora.layers_to_transform", "lora.target_modules")
+"""What the files of a mixture tell, whose experts and routers are called otherwise in memory."""
+
+_EXPERT = re.compile(r"\.experts\.\d+\.")
 HEADER_LIMIT = 100_000_000  # bytes; the format's own
 
 
@@ -34,7 +38,8 @@ def module_problems(config: Config, sources: LocalSources) -> Iterator[str]:
             known[run.model] = stored_modules(sources.locate(model.path))
         modules = known[run.model]
         for key, text in module_faults(run.lora, modules) if modules else ():
-            yield f"runs.{name}.{key}: {text} (models.{run.model})"
+            if not modules or not modules.experts or key in SURE_OF_MIXTURES:
+                yield f"runs.{name}.{key}: {text} (models.{run.model})"
 
 
 def stored_modules(folder: Path) -> Modules | None:
@@ -49,14 +54,19 @@ def stored_modules(folder: Path) -> Modules | None:
         for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) == 2
     ]
-    if not linear or any(".experts." in name for name in shapes):
-        return None  # a mixture: in memory its experts are called otherwise
+    if not linear:
+        return None
+    experts = {name for name in linear if _EXPERT.search(name)}
+    elsewhere = {name.rpartition(".")[2] for name in linear if name not in experts}
+    linear = [name for name in linear if name not in experts]
     bare = not any(name.startswith(f"{one}.") for name in shapes for one in WRAPPERS)
     prefixes = ("", *(f"{one}." for one in WRAPPERS)) if bare else ("",)
     others = {name for name in linear if name.rpartition(".")[2] in (*EMBEDDINGS, *OUTPUTS)}
     modules = {name.rpartition(".")[0] for name in shapes}
     above = {module.rsplit(".", up)[0] for module in modules for up in range(1, 6)}
     return Modules(
+        experts=[name for name in shapes if ".experts." in name],
+        unreached={name.rpartition(".")[2] for name in experts} - elsewhere,
         linear=[f"{prefix}{name}" for prefix in prefixes for name in linear if name not in others],
         others={*(f"{prefix}{name}" for prefix in prefixes for name in others), *OUTPUTS[:1]},
         all={f"{prefix}{name}" for prefix in prefixes for name in modules | above} | {*OUTPUTS[:1]},

@@ -153,7 +153,10 @@ def tune(
     return Adapter(id, model, slug, artifacts, later, (part,))
 
 
-TUNING = {"adapters": {"lora", "quantization", "training"}, "trained": {"training"}}
+TUNING = {
+    "adapters": {"lora", "quantization", "double_quantization", "training"},
+    "trained": {"training"},
+}
 """Stage of a run -> the settings of the run that decide its bytes, beside its inputs."""
 
 OF_ADAPTERS = ("loraplus_lr_ratio", "loraplus_lr_embedding")

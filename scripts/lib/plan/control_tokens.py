@@ -19,6 +19,7 @@ from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.prompts import special_tokens
 
 # Names of embeddings that LoRA can be asked for, as its authors call them.
+OUTPUTS = ("lm_head", "embed_out")
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
 
 
@@ -57,6 +58,13 @@ def _wanted(name: str, run: Run, config: Config) -> Iterator[tuple[str, str, str
     if any(re.search(rf"\b{one}\b", t) for one in EMBEDDINGS for t in targets):
         key = f"runs.{name}.lora.target_modules"
         yield key, "LoRA on the embedding cannot be trained beside them", "leave the embedding out"
+    saved = run.lora.modules_to_save if run.lora else None
+    if whole := {*(saved or ())} & {*EMBEDDINGS, *OUTPUTS}:
+        yield (
+            f"runs.{name}.lora.modules_to_save",
+            f"these are trained one by one and not beside the whole ({', '.join(sorted(whole))})",
+            "leave it out",
+        )
     by_vllm = [b for b, one in config.benchmarks.items() if getattr(one, "backend", "") == "vllm"]
     if not run.merge and by_vllm:
         yield (

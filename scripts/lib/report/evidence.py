@@ -308,6 +308,8 @@ def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
     else:
         yield "Full fine-tune", f"saved in {facts['saved_dtype']}"
     yield "Parameters", f"{facts['trainable_parameters']:,} trained"
+    if experts := facts.get("untrained_experts"):
+        yield "Experts", f"{experts:,} numbers not trained (lora.target_parameters: experts)"
     yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
     kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"
     yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"

@@ -119,6 +119,7 @@ class Facts(TypedDict, total=False):
     history: list[TrainingEvent]
     verdict: TrainingVerdict
     trainable_parameters: int
+    untrained_experts: int
     steps: int
     kept_step: int
     train_rows: int

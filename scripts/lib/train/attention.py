@@ -9,9 +9,18 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AttentionInterface, PretrainedConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AttentionInterface,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 SEGMENTS = "tunesmith_segments"
+
+STOCK = ("sdpa", "eager")
+PROBE = 8  # tokens of a conversation that is shown
+UNSEEN = 1e-3  # of the largest logit: more than rounding, and far less than another conversation
 
 # Families whose attention needs nothing beyond q, k, v and a scale; each is compared with the
 # stock attention by a test. Others (soft caps, sinks, chunks) take the stock way.
@@ -20,6 +29,8 @@ SEGMENT_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 
 def choose_attention(config: PretrainedConfig, device: str) -> str:
     """Return the attention to load a model with: ours on a CPU where it is exact, else "sdpa".
+
+    Models that have it not (gpt-oss, whose scores have sinks) are loaded with "eager".
 
     Args:
         config: The model's configuration.
@@ -30,9 +41,38 @@ def choose_attention(config: PretrainedConfig, device: str) -> str:
     sliding = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
     exact = text.model_type in SEGMENT_FAMILIES and layers == {"full_attention"} and not sliding
     if device != "cpu" or not exact:
-        return "sdpa"
+        known = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+        return "sdpa" if getattr(known, "_supports_sdpa", True) else "eager"
     AttentionInterface.register(SEGMENTS, segment_attention)
     return SEGMENTS
+
+
+def keeps_apart(model: PreTrainedModel) -> bool:
+    """Tell whether conversations that lie end to end in one row do not see each other.
+
+    Transformers tells them apart by positions that begin anew, and not in every family: gpt-oss and
+    those without rotary positions are not given these for their masks.
+
+    Args:
+        model: The base, loaded; its own attention is known to keep them apart.
+    """
+    empty = any(weight.is_meta for weight in model.parameters())  # sharded: another process looks
+    if model.config._attn_implementation not in STOCK or empty:
+        return True
+    size = model.config.get_text_config().vocab_size
+    first, other, last = torch.arange(3 * PROBE, device=model.device).remainder(size).split(PROBE)
+    positions = torch.arange(PROBE, device=model.device).repeat(2)[None]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        one, two = (
+            model(
+                input_ids=torch.cat([start, last])[None], position_ids=positions, use_cache=False
+            ).logits[0, PROBE:]
+            for start in (first, other)
+        )
+    model.train(training)
+    return bool((one - two).abs().max() <= UNSEEN * one.abs().max())
 
 
 def segment_attention(

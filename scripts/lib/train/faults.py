@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
-from scripts.lib.lora import EVA_RHO, Init, changes_base
+from scripts.lib.lora import EVA_RHO, Bias, Init, changes_base
 from scripts.lib.lora_modules import ALL_LINEAR, Shape
 
 OUTPUT_LAYER = "lm_head"
@@ -31,16 +31,28 @@ class LoraSettings(Shape, Protocol):
     def eva_rho(self) -> float: ...  # noqa: D102
 
     @property
+    def dropout(self) -> float: ...  # noqa: D102
+
+    @property
+    def bias(self) -> Bias: ...  # noqa: D102
+
+    @property
     def use_dora(self) -> bool: ...  # noqa: D102
 
 
-def lora_faults(lora: LoraSettings, quantization: str | None) -> Iterator[SettingFault]:
+def lora_faults(
+    lora: LoraSettings, quantization: str | None, double_quantization: bool
+) -> Iterator[SettingFault]:
     """Yield what contradicts itself in the shape of an adapter.
 
     Args:
         lora: The shape.
         quantization: How the base is quantised while training.
+        double_quantization: Whether its scales are, too.
     """
+    if not double_quantization and not quantization:
+        yield SettingFault("double_quantization", "is of use to quantization: nf4; leave it out")
+    yield from _parameter_faults(lora)
     if changes_base(lora.init):
         yes = {"lora.use_dora": lora.use_dora, "quantization": quantization}
         for key in (key for key, given in yes.items() if given):
@@ -71,6 +83,24 @@ def lora_faults(lora: LoraSettings, quantization: str | None) -> Iterator[Settin
             "lora.modules_to_save",
             f"names {name}, which target_modules names too; a module is trained whole, or by an"
             " adapter: take it out of one",
+        )
+
+
+def _parameter_faults(lora: LoraSettings) -> Iterator[SettingFault]:
+    """Yield what PEFT refuses, or leaves out, beside LoRA on parameters."""
+    if not lora.target_parameters:
+        return
+    wrong = {
+        "dropout: 0": lora.dropout > 0,
+        "use_dora: false": lora.use_dora,
+        "bias: none": lora.bias != "none",
+        "init: true": lora.init not in (True, "gaussian"),
+    }
+    for instead in (text for text, found in wrong.items() if found):
+        yield SettingFault(
+            f"lora.{instead.partition(':')[0]}",
+            "cannot be had beside target_parameters, where PEFT adds to the parameter itself"
+            f" and not to what a layer gives; write {instead}, or leave target_parameters out",
         )
 
 

@@ -1,14 +1,20 @@
 """The adapter that a fine-tune puts on its base, in PEFT's terms."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from peft import EvaConfig, LoraConfig
+from peft.utils.transformers_weight_conversion import (
+    _MODEL_TO_CONVERSION_PATTERN,
+    _MOE_TARGET_MODULE_MAPPING,
+)
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora_modules import Modules, module_faults, reached
+from scripts.lib.lora_modules import Modules, module_faults, reached, reached_parameters
+from scripts.lib.train.experts import fused_experts
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 
 
@@ -19,11 +25,30 @@ def modules_of(model: PreTrainedModel) -> Modules:
     fit = [name for name, one in named.items() if isinstance(one, torch.nn.Linear | Conv1D)]
     embeddings = [name for name, one in named.items() if isinstance(one, torch.nn.Embedding)]
     output = [name for name in fit if named[name] is head]
+    parameters = [
+        name
+        for name, weight in model.named_parameters()
+        if weight.ndim in (2, 3) and name.removesuffix(".weight") not in (*fit, *embeddings)
+    ]
+    experts = fused_experts(model)
     return Modules(
         linear=[name for name in fit if name not in output],
         others=[*embeddings, *output],
         all=list(named),
+        parameters=parameters,
+        experts=list(experts),
+        unreached=_taken_for_experts(model.config.model_type) if experts else (),
     )
+
+
+def _taken_for_experts(model_type: str) -> Collection[str]:
+    """Return the names of modules that PEFT takes for a mixture's experts and router.
+
+    Before Transformers 5 they were modules of these names; PEFT turns them into parameters, in a
+    new adapter and in one that it loads.
+    """
+    family = _MODEL_TO_CONVERSION_PATTERN.get(model_type, "")
+    return tuple(_MOE_TARGET_MODULE_MAPPING.get(family, ()))
 
 
 def check_modules(lora: LoraSpec, model: PreTrainedModel) -> None:
@@ -48,9 +73,16 @@ def lora_config(
     """
     lora = spec.lora
     modules, excluded = lora.target_modules, lora.exclude_modules
-    if lora.layers_to_transform:
-        # PEFT takes numbers beside names only, and does not heed them where a name is whole.
-        modules = reached(lora, modules_of(model))
+    names = modules_of(model)
+    # PEFT takes numbers beside names only, and does not heed them where a name is whole; in a
+    # mixture it takes expressions and all-linear apart, and aims at experts by itself.
+    if lora.layers_to_transform or names.unreached:
+        modules = reached(lora, names)
+    parameters = reached_parameters(lora, names)
+    if parameters:  # it is told so of patterns for parameters, which PEFT heeds all the same
+        warnings.filterwarnings(
+            "ignore", ".*keys did not match any targeted module", RuntimeWarning
+        )
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -60,6 +92,7 @@ def lora_config(
         bias=lora.bias,
         target_modules=modules if isinstance(modules, str) else list(modules),
         exclude_modules=excluded if isinstance(excluded, str | None) else list(excluded),
+        target_parameters=parameters or None,
         modules_to_save=list(lora.modules_to_save) if lora.modules_to_save else None,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,

@@ -100,6 +100,14 @@ def _check(
             " LoRA on it; leave it out, or choose a template made for this vocabulary"
         )
     head = model.get_output_embeddings()
+    names = [name for name, _ in layers] + ["lm_head"]
+    for whole in spec.lora.modules_to_save or ():
+        if any(name.endswith(whole) for name in names):
+            raise TrainingError(
+                f"lora.modules_to_save names {whole}, and {template}, which are trained one by one"
+                " and not beside the whole; leave it out, or choose a template made for this"
+                " vocabulary"
+            )
     tied, stated = len(layers) == 1, bool(getattr(model.config, "tie_word_embeddings", False))
     if head is None or head.bias is not None or tied != stated:
         raise TrainingError(

@@ -33,7 +33,7 @@ def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | No
     config = json.loads(file.read_text())
     config["base_model_name_or_path"] = base_name
     # PEFT holds the names in sets, whose order changes from process to process.
-    for key in ("target_modules", "exclude_modules"):
+    for key in ("target_modules", "exclude_modules", "target_parameters"):
         if isinstance(config[key], list):
             config[key].sort()
     if initial:

@@ -28,6 +28,7 @@ class LoraSpec:
     exclude_modules: str | Sequence[str] | None = None
     layers_to_transform: Sequence[int] | None = None
     modules_to_save: Sequence[str] | None = None
+    target_parameters: str | Sequence[str] | None = None
     use_rslora: bool
     use_dora: bool
     init: Init
@@ -101,6 +102,7 @@ class TrainSpec:
     lora: LoraSpec
     training: LoopSpec
     quantization: Literal["nf4"] | None = None
+    double_quantization: bool = True
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Self:
@@ -109,6 +111,7 @@ class TrainSpec:
             lora=LoraSpec(**mapping["lora"]),
             training=LoopSpec(**mapping["training"]),
             quantization=mapping.get("quantization"),
+            double_quantization=mapping.get("double_quantization", True),
         )
 
 
@@ -121,7 +124,7 @@ def check_spec(spec: TrainSpec) -> None:
     init = spec.lora.init
     if init not in INITS:
         raise TrainingError(f"lora.init {init!r} is not known; allowed: {INITS}")
-    faults = lora_faults(spec.lora, spec.quantization)
+    faults = lora_faults(spec.lora, spec.quantization, spec.double_quantization)
     if fault := next(faults, None):
         raise TrainingError(f"{fault.key} {fault.text}.")
     if lacking := missing_package(spec.quantization):

@@ -80,6 +80,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         bound = self.args.noise_alpha / (self._lengths * embedded.shape[-1]).sqrt()
         return embedded + (noise * bound[..., None]).to(embedded.dtype)
 
+    aux_loss_enabled: bool
+
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -138,8 +140,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         starts = list(range(0, len(rows), size))
         sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
-        training = self.model.training
+        training, balancing = self.model.training, self.aux_loss_enabled
         self.model.eval()
+        self.aux_loss_enabled = False  # how evenly a mixture's experts were chosen is no loss
         if self.optimizer is not None:  # some weigh weights otherwise than they train them
             self.optimizer.eval()
         for turn in range(math.ceil(len(starts) / world)):
@@ -158,6 +161,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
                 sums += torch.stack([mean.double() * count, count.double()])
         total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         self.model.train(training)
+        self.aux_loss_enabled = balancing
         metrics = {"valid_loss": total / tokens}
         self.log(metrics)
         # The handler changes the control in place.

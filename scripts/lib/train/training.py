@@ -22,6 +22,7 @@ from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    PreTrainedModel,
     PrinterCallback,
     TrainerCallback,
 )
@@ -31,6 +32,7 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.out_of_memory import until_it_fits
 from scripts.lib.train.arguments import count_steps, training_arguments
+from scripts.lib.train.attention import keeps_apart
 from scripts.lib.train.callbacks import (
     BestKeeper,
     Keeper,
@@ -40,6 +42,7 @@ from scripts.lib.train.callbacks import (
     say,
 )
 from scripts.lib.train.checkpoints import Made, last_checkpoint
+from scripts.lib.train.experts import untrained_experts
 from scripts.lib.train.loss_verdict import assess_losses
 from scripts.lib.train.micro_batch import (
     check_batch,
@@ -106,7 +109,8 @@ def fine_tune(
         checkpoint_seconds: Least time between two checkpoints.
 
     Returns:
-        Facts: history, verdict, trainable_parameters, steps, kept_step, train_rows, valid_rows,
+        Facts: history, verdict, trainable_parameters, untrained_experts (numbers of fused experts
+        that neither train nor have an adapter), steps, kept_step, train_rows, valid_rows,
         train_tokens, trained_tokens, arithmetic (the dtype that was computed in).
 
     Raises:
@@ -212,25 +216,29 @@ def _fit(
     """Train from the last checkpoint, or from the start, to the end.
 
     Raises:
-        TrainingError: If the job was told to end; a checkpoint is then in *scratch*.
+        TrainingError: If the job was told to end; a checkpoint is then in *scratch*. If the model
+            cannot be trained so.
     """
     made = Made(processes=world_size(), micro_batch=micro_batch)
     checkpoint = last_checkpoint(scratch, made)
-    arguments = training_arguments(
+    arguments_of = partial(
+        training_arguments,
         tuning.loop,
         scratch,
-        micro_batch,
         train_rows=len(data.train),
         evaluated=data.valid is not None,
         resumed=checkpoint is not None and not checkpoint.made.evaluation_due,
         autocast=tuning.autocast,
     )
+    arguments = arguments_of(micro_batch)
     stop = StopRequest()
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if tuning.loop.early_stopping_patience is not None:
         callbacks.append(BestKeeper(scratch, tuning))
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
     base = tuning.load(model)
+    if not keeps_apart(base):
+        arguments = arguments_of(_alone(tuning.loop, base, micro_batch))
     known = max(tokenizer.get_vocab().values()) + 1
     adapter = tuning.adapter(base, list(data.new_tokens.values()), known)
     trainer = Trainer(
@@ -245,6 +253,8 @@ def _fit(
     trainer.remove_callback(PrinterCallback)
     tuning.begin(trainer.model, scratch, Batches(trainer, tuning.loop.batch_size))
     trainer.stop, trainer.made = stop, made
+    if left := untrained_experts(trainer.model):
+        say(f"{left:,} numbers of fused experts are not trained (lora.target_parameters: experts)")
     if checkpoint:
         say(f"going on from {checkpoint.folder.name}")
     ended = False
@@ -270,6 +280,24 @@ def _fit(
             f" the next start {then}."
         )
     return trainer
+
+
+def _alone(loop: LoopSpec, model: PreTrainedModel, micro_batch: int) -> int:
+    """Return the micro batch in which conversations lie alone, for models that mix them in a row.
+
+    Raises:
+        TrainingError: If they are to be packed.
+    """
+    family = model.config.model_type
+    if loop.packing:
+        raise TrainingError(
+            "training.packing lays conversations end to end, and in this version of Transformers"
+            f" those of {family} would see each other; write training.packing: false."
+        )
+    if compute_device() != "cpu":
+        return micro_batch  # rows are padded there, one conversation in each
+    say(f"{family} would mix conversations in one row: each is trained in a pass of its own")
+    return 1
 
 
 def _write(
@@ -304,6 +332,7 @@ def _write(
         "history": history,
         "verdict": verdict,
         "trainable_parameters": trainable,
+        "untrained_experts": untrained_experts(trainer.model),
         "steps": state.global_step,
         "kept_step": kept_step,
         "train_rows": data.facts.rows,

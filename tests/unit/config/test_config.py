@@ -515,6 +515,26 @@ CONTRADICTIONS = [
         "lora.layers_to_transform: cannot be combined with a regular expression",
         "name modules in a list",
     ),
+    ({"lora": {"eva_rho": 1.5}}, "lora.eva_rho: is of use to init: eva only", "leave it out"),
+    (
+        {"double_quantization": False},
+        "double_quantization: is of use to quantization: nf4",
+        "leave it out",
+    ),
+    *(
+        (
+            {"lora": {"target_parameters": "experts"} | option},
+            f"lora.{next(iter(option))}: cannot be had beside target_parameters",
+            instead,
+        )
+        for option, instead in (
+            ({"dropout": 0.1}, "dropout: 0"),
+            ({"use_dora": True}, "use_dora: false"),
+            ({"bias": "all"}, "bias: none"),
+            ({"init": "pissa"}, "init: true"),
+            ({"init": "eva"}, "init: true"),
+        )
+    ),
     (
         {"lora": {"target_modules": ["q_proj", "k_proj"], "modules_to_save": ["q_proj"]}},
         "lora.modules_to_save: names q_proj",
@@ -550,6 +570,14 @@ def test_names_of_modules_that_mean_nothing_are_refused_with_what_to_write(lora,
     ((key, _),) = lora.items()
     line = the_error_of("runs/gentle/lora", lora)
     assert line.startswith(f"runs.gentle.lora.{key}") and told in line
+
+
+def test_dropout_is_0_by_default_where_experts_are_trained():
+    def lora(**options):
+        return load_config(changed("runs/gentle/lora", options)).runs["gentle"].lora
+
+    assert (lora().dropout, lora(target_parameters="experts").dropout) == (0.05, 0.0)
+    assert lora(target_parameters=None).dropout == 0.05
 
 
 def test_the_order_of_names_is_no_part_of_an_adapter():

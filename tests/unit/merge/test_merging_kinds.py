@@ -31,7 +31,7 @@ ARCHITECTURES = {
     "Mixtral": "mixtral",
 }
 # PEFT's own merge in the base's dtype is another one here; docs/merging.md says why.
-NOT_PEFTS = ("LoRA on the embedding",)
+NOT_PEFTS = ("LoRA on the embedding", "LoRA on experts")
 
 
 def read_table() -> dict[tuple[str, str], str]:

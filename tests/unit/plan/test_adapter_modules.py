@@ -20,7 +20,7 @@ from tests.unit.plan.test_refused_at_planning import refusal
 from tests.unit.train.test_lora_shapes import WRONG
 from tests.unit.train.test_training import make_spec
 
-MIXTURES = ("mixtral", "qwen3_moe")
+MIXTURES = ("mixtral", "qwen3_moe", "gpt_oss")
 BASE = {"path": "base", "template": "chatml"}
 
 
@@ -59,6 +59,31 @@ def test_files_and_memory_tell_the_same_modules(tmp_path, architecture):
         name for name in loaded.all if name.endswith(("norm", "embed_tokens", "lm_head", "wte"))
     }
     assert named <= set(stored.all)
+
+
+MIXTURE_FAULTS = [
+    ("mixtral", {"target_modules": ["q_proj", "w1"]}, "names 'w1', which in this mixture means"),
+    ("qwen3_moe", {"target_modules": ["up_proj"]}, "target_parameters: experts with dropout: 0"),
+    ("qwen3_moe", {"target_modules": ["q_prj"]}, "did you mean 'q_proj'?"),
+    ("gpt_oss", {"layers_to_transform": [7]}, "names layer 7, and the model has 2"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "lora", "told"), MIXTURE_FAULTS)
+def test_what_no_adapter_of_a_mixture_reaches_is_refused(home, architecture, lora, told):  # noqa: F811
+    shutil.rmtree(home / "base")
+    make_architecture(architecture, home / "base")
+    run = RUN | {"lora": lora}
+    assert told in refusal(home, {"b": PLAIN}, model=BASE, runs={"r": run})
+    model = AutoModelForCausalLM.from_pretrained(home / "base")
+    assert any(told in text for _, text in module_faults(make_spec(**lora).lora, modules_of(model)))
+    # What can be trained passes: experts, their single parameters, and their own ranks.
+    for good in (
+        {"target_parameters": "experts"},
+        {"target_parameters": ["experts.down_proj"], "rank_pattern": {"down_proj": 4}},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ):
+        planned(home, {"b": PLAIN}, model=BASE, runs={"r": RUN | {"lora": good}})
 
 
 def test_files_that_do_not_tell_refuse_nothing(home):  # noqa: F811

@@ -27,6 +27,8 @@ COMBINED = {"candidates": {"blend": {"combine": {"one": 0.5, "two": 0.5}}}}
         (TWO, COMBINED, "candidates.blend.combine: the template of runs.one adds <|im_start|>"),
         ({"r": RUN | {"lora": {"target_modules": ["q_proj", "embed_tokens"]}}}, {}, "runs.r.lora"),
         ({"r": RUN | {"lora": {"target_modules": [r"model.embed_tokens"]}}}, {}, "runs.r.lora"),
+        ({"r": RUN | {"lora": {"modules_to_save": ["embed_tokens"]}}}, {}, "runs.r.lora.modules"),
+        ({"r": RUN | {"lora": {"modules_to_save": ["lm_head"]}}}, {}, "runs.r.lora.modules"),
         ({"r": RUN | {"merge": False}}, {"backend": "vllm"}, "runs.r.merge: the template of"),
     ],
 )

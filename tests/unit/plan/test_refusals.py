@@ -136,7 +136,8 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError with_shape_of": [hub("start_problems")],
     "TrainingError started_config": [TOKENIZER],
     "TrainingError load_start": [hub("adapter_faults")],
-    "TrainingError _check": [hub("impossible_rows"), WEIGHTS],
+    "TrainingError _alone": [CODE],
+    "TrainingError _check": [hub("impossible_rows"), hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
     "MergeError _read_config": [
@@ -144,6 +145,7 @@ TABLE: dict[str, list[Reason]] = {
         *(NEVER, hub("impossible_rows")),
     ],
     "MergeError read_adapter": [CHANGED],
+    "MergeError _add_experts": [CHANGED] * 2,
     "MergeError _scale": [CHANGED],
     "MergeError _check_tokenizers": [hub("combination_problems")],
     "MergeError _combined": [WEIGHTS] * 2,

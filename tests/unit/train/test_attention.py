@@ -2,7 +2,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from scripts.lib.train.attention import SEGMENT_FAMILIES, SEGMENTS, choose_attention
+from scripts.lib.train.attention import (
+    SEGMENT_FAMILIES,
+    SEGMENTS,
+    choose_attention,
+    keeps_apart,
+)
+from tests.tiny_architectures import make_architecture
 
 LENGTHS = [5, 1, 9, 3]
 
@@ -51,6 +57,17 @@ def test_gradients_are_those_of_the_masked_attention():
         model(**packed()).logits.logsumexp(-1).sum().backward()
         found.append(model.model.layers[0].self_attn.k_proj.weight.grad)
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+
+
+APART = ("llama_tied", "gpt2", "gemma2", "gemma3", "gpt_neox", "mixtral", "qwen3_moe")
+
+
+@pytest.mark.parametrize("architecture", [*APART, "gpt_oss"])
+def test_what_would_mix_conversations_in_a_row_is_found_out(tmp_path, architecture):
+    folder = make_architecture(architecture, tmp_path)
+    attention = choose_attention(AutoConfig.from_pretrained(folder), "cuda")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention)
+    assert keeps_apart(model) == (architecture != "gpt_oss")
 
 
 @pytest.mark.parametrize(

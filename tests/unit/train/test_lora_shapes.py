@@ -135,6 +135,31 @@ SHAPES = {
         {"init": "eva", "eva_rho": 1.0, "use_dora": True, "target_modules": ["q_proj", "o_proj"]},
         lora("q_proj", "o_proj") + LAYERS * (32 + 32),
     ),
+    "experts of Mixtral, as a list of parameters": Shape(
+        {"target_parameters": ["experts.down_proj"], "rank_pattern": {"experts.down_proj": 3}},
+        lora(*ATTENTION) + LAYERS * 4 * 3 * (48 + 32),
+        {"rank_pattern": {"experts.down_proj": 3}},
+        architecture="mixtral",
+    ),
+    "experts of Qwen 3": Shape(
+        {"target_parameters": "experts"},
+        # Gate and up are one parameter, of twice the outputs.
+        lora(*ATTENTION) + LAYERS * 4 * R * ((32 + 2 * 16) + (16 + 32)),
+        architecture="qwen3_moe",
+    ),
+    "experts of gpt-oss in one layer": Shape(
+        {"target_parameters": "experts", "layers_to_transform": [1], "use_rslora": True},
+        lora(*ATTENTION, layers=1) + 4 * R * ((32 + 2 * 48) + (48 + 32)),
+        architecture="gpt_oss",
+    ),
+    "all linear layers of a mixture, with dropout": Shape(
+        {"dropout": 0.05}, lora(*ATTENTION), architecture="qwen3_moe"
+    ),
+    "a regular expression in a mixture": Shape(
+        {"target_modules": r".*\.1\.self_attn\.[qkvo]_proj"},
+        lora(*ATTENTION, layers=1),
+        architecture="mixtral",
+    ),
     "whole norms": Shape(
         {"modules_to_save": ["input_layernorm"]},
         lora() + LAYERS * WIDTH,
@@ -178,6 +203,22 @@ def train(base, folder: Path, architecture: str = "llama_tied", **options):
     return facts, out
 
 
+def merge_by_peft(shape: Shape, model: Path, adapter: Path, out: Path):
+    """Return the tensors of PEFT's own merge, as it saves them.
+
+    On the parameters of experts PEFT rounds the update before it adds it, unlike on layers; here it
+    is rounded once, as PEFT does in float32.
+    """
+    once = "target_parameters" in shape.options
+    net = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float32 if once else torch.bfloat16
+    )
+    merged = PeftModel.from_pretrained(net, adapter).merge_and_unload().to(torch.bfloat16)
+    merged.save_pretrained(out)
+    saved = load_file(out / "model.safetensors")
+    return merged.state_dict() | saved
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_an_option_is_trained_saved_loaded_merged_and_proved(base, tmp_path, shape):
     model, shards = base(shape.architecture)
@@ -199,8 +240,7 @@ def test_an_option_is_trained_saved_loaded_merged_and_proved(base, tmp_path, sha
     proof.mkdir()
     told = merge_adapter(model, adapter, merged)
     assert (told["method"], told["untied"]) == (shape.method, shape.untied)
-    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
-    theirs = PeftModel.from_pretrained(net, adapter).merge_and_unload().state_dict()
+    theirs = merge_by_peft(shape, model, adapter, tmp_path / "theirs")
     for name, tensor in load_file(merged / "model.safetensors").items():
         assert torch.equal(tensor, theirs[name]), name
     found = prove_merge(model, adapter, merged, proof)["proof"]
@@ -230,6 +270,14 @@ WRONG = {
     "patterns that disagree": (
         {"rank_pattern": {"q_proj": 8, ".*_proj": 2}},
         "let one pattern fit each layer",
+    ),
+    "experts that there are none of": (
+        {"target_parameters": "experts"},
+        "asks for experts, and the model has none",
+    ),
+    "an unknown parameter": (
+        {"target_parameters": ["experts.w1"]},
+        "the model has no such parameter",
     ),
     "an unknown whole module": (
         {"modules_to_save": ["score"]},
@@ -294,3 +342,8 @@ def test_eva_with_too_few_tokens_says_what_to_write(base, tmp_path, monkeypatch)
     monkeypatch.setattr("scripts.lib.train.eva.MOST_PASSES", 30)
     with pytest.raises(TrainingError, match=r"a larger training\.batch_size"):
         train(base, tmp_path, init="eva", r=24, batch_size=1)
+
+
+def test_a_model_that_mixes_conversations_is_not_packed(base, tmp_path):
+    with pytest.raises(TrainingError, match=r"write training\.packing: false"):
+        train(base, tmp_path, "gpt_oss", packing=True)

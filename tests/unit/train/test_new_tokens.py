@@ -111,6 +111,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, init, monkeypatch):
     assert contents(out)[weights] == contents(whole)[weights]
 
 
+@pytest.mark.parametrize("whole", ["embed_tokens", "lm_head"])
+def test_an_embedding_that_is_trained_whole_is_refused_beside_new_rows(tmp_path, whole):
+    base = make_base_model(tmp_path / "base")
+    with pytest.raises(TrainingError, match=f"modules_to_save names {whole}"):
+        train(base, tmp_path, modules_to_save=[whole])
+
+
 @pytest.mark.parametrize("targets", [["q_proj", "embed_tokens"], r".*embed_tokens|.*q_proj"])
 def test_lora_on_the_embedding_is_refused_beside_new_rows(tmp_path, targets):
     base = make_base_model(tmp_path / "base")
