@@ -76,7 +76,8 @@ def mean_effect(changes: Table, *, unit: Literal["points", "nats"]) -> SeedEffec
     means = [math.fsum(row) / n for row in changes]
     difference = math.fsum(means) / seeds
     spread = pooled_spread([means])
-    interval = interval_of(difference, changes.mean(axis=0), spread, 1 / seeds)
+    error = standard_error(changes.mean(axis=0).tolist())
+    interval = interval_of(difference, error, n, spread, 1 / seeds)
     return {
         "unit": unit,
         "difference": difference,
@@ -85,7 +86,7 @@ def mean_effect(changes: Table, *, unit: Literal["points", "nats"]) -> SeedEffec
         "seeds": seeds,
         "seed_sd": spread.sd,
         "seed_range": [min(means), max(means)],
-        "question_stderr": standard_error(changes.mean(axis=0).tolist()),
+        "question_stderr": error,
         "n": n,
     }
 
@@ -102,13 +103,14 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread:
 
 
 def interval_of(
-    center: float, questions: np.ndarray, spread: Spread, share: float
+    center: float, error: float | None, n: int, spread: Spread, share: float
 ) -> list[float] | None:
     """Return the interval that counts other questions and other seeds.
 
     Args:
-        center: What it is of: the mean of *questions*.
-        questions: A mean over seeds, or a difference of two, for each question.
+        center: A mean over seeds and questions, or a difference of two.
+        error: Its standard error over questions, each counted with its mean over seeds.
+        n: Number of questions.
         spread: The spread between seeds.
         share: What of the seeds' variance is in *center*: 1 / seeds, for a difference of two means
             the sum of both.
@@ -117,11 +119,10 @@ def interval_of(
         Low and high end; None where the questions do not differ, so that nothing tells how other
         questions would.
     """
-    error = standard_error(questions.tolist())
     if not error:
         return None
     seed_part = share * (student(spread.degrees) * spread.sd) ** 2
-    question_part = (student(len(questions) - 1) * error) ** 2
+    question_part = (student(n - 1) * error) ** 2
     half = math.sqrt(seed_part + question_part)
     return [center - half, center + half]
 

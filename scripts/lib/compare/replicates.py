@@ -14,6 +14,7 @@ from scripts.lib.compare.between_seeds import (
 )
 from scripts.lib.compare.document import SeedGroup, SeedPair, SeedResult
 from scripts.lib.compare.spec import ComparedCandidate
+from scripts.lib.score.standard_error import standard_error
 
 MOST_PAIRED = 16
 """Groups and runs on one base and data that are set side by side two by two: 120 pairs."""
@@ -110,7 +111,7 @@ def _pair(one: _Unit, other: _Unit, groups: Sequence[_Unit], measure: Measure) -
     sources = [unit for unit in (one, other) if unit.is_group] or groups
     spread = _spread(sources, measure)
     questions = measure.table(one.members).mean(axis=0) - measure.table(other.members).mean(axis=0)
-    difference = float(questions.mean())
+    difference, error = float(questions.mean()), standard_error(questions.tolist())
     share = 1 / len(one.members) + 1 / len(other.members)
     limit = seed_limit(spread, share)
     return {
@@ -118,7 +119,7 @@ def _pair(one: _Unit, other: _Unit, groups: Sequence[_Unit], measure: Measure) -
         "other": other.name,
         "unit": measure.unit,
         "difference": difference,
-        "interval": interval_of(difference, questions, spread, share),
+        "interval": interval_of(difference, error, len(questions), spread, share),
         "seed_sd": spread.sd,
         "spread_of": [unit.name for unit in sources],
         "limit": limit,

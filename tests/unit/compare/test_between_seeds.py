@@ -81,7 +81,9 @@ def test_the_interval_of_two_groups_holds_their_difference():
         ]
         spread = pooled_spread([group.mean(axis=1).tolist() for group in groups])
         apart = groups[0].mean(axis=0) - groups[1].mean(axis=0)
-        low, high = interval_of(float(apart.mean()), apart, spread, 1 / 3 + 1 / 2)
+        low, high = interval_of(
+            float(apart.mean()), apart.std(ddof=1) / math.sqrt(60), 60, spread, 1 / 3 + 1 / 2
+        )
         held += low <= 4 <= high
     assert held / worlds >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / worlds)
 
