@@ -64,6 +64,9 @@ FULL_ROWS = [
     _row("code of adapters", add_constant("scripts/lib/train/lora_tuning.py"), GENTLE | END),
     _row("code of merging", add_constant("scripts/lib/merge/merging.py"), MERGED | END),
     _row("trl moves", move_pin("trl"), GENTLE | WHOLE),
+]
+
+FULL_RESULT_ROWS = [
     _row("the model is evicted", evict("trained"), frozenset()),
     _row(
         "the model is evicted and asked otherwise",

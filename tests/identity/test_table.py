@@ -6,7 +6,7 @@ from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
-from tests.identity.rows_full import FULL_ROWS
+from tests.identity.rows_full import FULL_RESULT_ROWS, FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
@@ -18,6 +18,7 @@ ROWS = [
     *BLEND_ROWS,
     *CHOICE_ROWS,
     *FULL_ROWS,
+    *FULL_RESULT_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
     *PAIRS_ROWS,
