@@ -1,12 +1,12 @@
 """Push to the hub, and only when it is asked for: snakemake --profile local publish
 
-in   results/{merged,proofs,comparisons}/
+in   results/{merged,proofs,trained,comparisons}/
 out  a commit on the hub; results/published/ says which
 """
 
 
 rule publish:
-    """Push the merged models of the runs that declare `publish`. Never part of `all`."""
+    """Push the models of the runs that declare `publish`. Never part of `all`."""
     input:
         published(),
     log:

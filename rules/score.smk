@@ -1,6 +1,6 @@
 """Score every candidate on every benchmark.
 
-in   results/{models,adapters,combined,merged,benchmarks}/
+in   results/{models,adapters,combined,merged,trained,benchmarks}/
 out  results/scores/ by question, results/categories/ by category
 """
 

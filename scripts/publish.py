@@ -1,6 +1,7 @@
-"""Push the merged models that a plan lists to the hub, each with a model card that has its scores.
+"""Push the models that a plan lists to the hub, each with a model card that has its scores.
 
-Reads   merged/<model>, proofs/<...>, comparisons/<...>; HF_TOKEN and HF_ENDPOINT (environment)
+Reads   merged/<model> and proofs/<...>, or trained/<model> and models/<base>; comparisons/<...>;
+        HF_TOKEN and HF_ENDPOINT (environment)
 Writes  a commit on the hub, and results/published/<repository>.json, which says what was pushed
 
 Try it  python -m scripts.publish --help
