@@ -38,6 +38,11 @@ env: $(LOCK) ## make .venv, or bring it to the lock (BUILD=cpu, cu126... for ano
 	  cp $(LOCK) .venv/installed.lock; \
 	}
 
+.PHONY: trackers
+trackers: env ## add TensorBoard and Weights & Biases to .venv (config: tracking)
+	@$(NEED_UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group trackers
+
 define NEED_UV
 test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
 test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

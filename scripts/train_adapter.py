@@ -18,6 +18,7 @@ from scripts.lib.jobs.job import Job, run_job
 from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
+from scripts.lib.train.tracking import Tracking
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def work(job: Job) -> dict[str, Any]:
         micro_batch=job.options.micro_batch or None,
         halved=job.options.halved,
         start=start,
+        tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
     )
     # What the spec leaves to the adapter that was gone on from is told here.
     return {**facts, "lora": asdict(spec.lora)} if start else facts

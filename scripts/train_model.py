@@ -15,6 +15,7 @@ from typing import Any
 from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
 from scripts.lib.train.full_tuning import FullSpec, train_model
+from scripts.lib.train.tracking import Tracking
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def work(job: Job) -> dict[str, Any]:
         threads=job.options.threads,
         micro_batch=job.options.micro_batch or None,
         halved=job.options.halved,
+        tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
     )
 
 

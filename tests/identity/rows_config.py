@@ -207,6 +207,7 @@ RUN_ROWS = [
     Row("defaults are written out", _say_defaults, frozenset()),
     Row("keys in another order", _reverse_keys, frozenset()),
     Row("on_verdict", put("runs/gentle/on_verdict", "stop"), frozenset()),
+    Row("tracking", put("tracking", {"report_to": ["tensorboard"]}), frozenset()),
     Row("keep_merged", put("runs/gentle/keep_merged", False), frozenset()),
     Row("publish", put("runs/gentle/publish", {"repo_id": "me/gentle"}), frozenset()),
     Row("a run is added", _add_run("hasty", learning_rate=1e-2), tuned("hasty") | END),

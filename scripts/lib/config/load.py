@@ -56,6 +56,7 @@ from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
 from scripts.lib.config.sweep import at_point
 from scripts.lib.errors import ConfigError
+from scripts.lib.trackers import TRACKERS, TrackerName
 
 
 def _as_list(value: object) -> object:
@@ -79,6 +80,20 @@ class Report(Settings):
     )
 
 
+class Tracking(Settings):
+    """Where trainings report to, beside the report."""
+
+    report_to: tuple[TrackerName, ...] = setting(
+        "Experiment trackers that trainings report their losses to. One that fails is said in the"
+        " log and ends no training; what is trained does not depend on it.",
+        "execution",
+        (),
+        allowed=f"a list of {', '.join(f'`{name}`' for name in TRACKERS)}",
+    )
+    project: Text = setting("Project that trackers sort the runs under.", "execution", "tunesmith")
+    folder: Text = setting("Folder for what trackers write as files.", "execution", "logs/trackers")
+
+
 class Sections(Settings):
     """What a configuration says, as it is written and with its sweeps expanded."""
 
@@ -97,6 +112,7 @@ class Sections(Settings):
         description="Benchmarks that every candidate is scored on, by name."
     )
     report: Report = group("What the report shows.", Report)
+    tracking: Tracking = group("Where trainings report to, beside the report.", Tracking)
     redo: Names = setting(
         "Make these again, though nothing changed: names of runs or of stages. Meant for --config.",
         "execution",

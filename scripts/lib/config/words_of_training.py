@@ -173,7 +173,9 @@ LOGS = (
     ),
     no(
         "runs",
-        "training keeps its own history, which the report shows; trackers are not fed",
+        "the report shows what training logs; trackers are named at the top level, as tracking:"
+        " {report_to: [tensorboard]}, and told of servers and keys by their own variables"
+        " (docs/training.md)",
         hf="report_to run_name project trackio_space_id trackio_bucket_id"
         " trackio_static_space_id logging_dir",
         llamafactory="use_swanlab swanlab_project swanlab_run_name",

@@ -23,6 +23,7 @@ from scripts.lib.jobs.forecast import (
 from scripts.lib.jobs.gpu_memory import asked_gpu
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
+from scripts.lib.trackers import missing_tracker
 from scripts.lib.train.faults import batch_fault, missing_package
 from scripts.lib.train.optimization import missing_optimizer_package
 
@@ -64,10 +65,12 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
         size, micro_batch = spec["training"]["batch_size"], given.get("micro_batch", 0)
         names = (c.name for c in plan.graph.candidates if id in c.artifacts.values())
         quantization = spec.get("quantization")  # all weights are trained where none is said
+        told = plan.graph.artifacts[id].execution.get("tracking", {})
         faults = (
             nodes_fault(processes, given.get("nodes", 1)),
             batch_fault(size, micro_batch, processes),
             missing_package(quantization),
+            *map(missing_tracker, told.get("report_to", ())),
             missing_optimizer_package(spec["training"]["optim"]),
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]

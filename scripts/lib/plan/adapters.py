@@ -127,6 +127,7 @@ def tune(
             Gate("growth", shards, run.max_growth),
             *gates,
         ],
+        execution=_execution(config, run),
     )
     artifacts = {
         "raw": raw.id,
@@ -180,6 +181,14 @@ def _card(
 def given_shape(run: Run) -> dict[str, Any]:
     """Return what a run says itself of the shape of its adapter."""
     return run.lora.model_dump(mode="json", exclude_unset=True) if run.lora else {}
+
+
+def _execution(config: Config, run: Run) -> dict[str, Any]:
+    """Return how a training is to be done, where the config says so."""
+    if not config.tracking.report_to:
+        return {}
+    name = next(name for name, one in config.runs.items() if one is run)
+    return {"tracking": {**config.tracking.model_dump(mode="json"), "run": name}}
 
 
 def merge_problems(config: Config, sources: LocalSources) -> Iterator[str]:

@@ -72,6 +72,7 @@ from scripts.lib.train.shards import (
     shard_files,
 )
 from scripts.lib.train.spec import LoopSpec
+from scripts.lib.train.tracking import NO_TRACKING, Tracking, tracker_callbacks
 from scripts.lib.train.trainer import Batches, EvaluationEnded, Trainer
 from scripts.lib.train.tuning import Tuning
 
@@ -91,6 +92,7 @@ def fine_tune(
     micro_batch: int | None = None,
     halved: int = 0,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    tracking: Tracking = NO_TRACKING,
 ) -> dict[str, Any]:
     """Tune a model and write the result, its history and its verdict to *out*.
 
@@ -107,6 +109,7 @@ def fine_tune(
             memory runs out: one process does so by itself, of several the launcher starts all anew.
         halved: How many times that happened before.
         checkpoint_seconds: Least time between two checkpoints.
+        tracking: Trackers to report to.
 
     Returns:
         Facts: history, verdict, trainable_parameters, untrained_experts (numbers of fused experts
@@ -130,7 +133,9 @@ def fine_tune(
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
     data = _load_data(loop, model, shards, scratch)
     trainer, _ = until_it_fits(
-        lambda size: _fit(tuning, model, shards, data, scratch, size, checkpoint_seconds),
+        lambda size: _fit(
+            tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking)
+        ),
         size,
         partial(_smaller, per_process),
     )
@@ -211,7 +216,7 @@ def _fit(
     data: _Data,
     scratch: Path,
     micro_batch: int,
-    checkpoint_seconds: float,
+    watching: tuple[float, Tracking],
 ) -> Trainer:
     """Train from the last checkpoint, or from the start, to the end.
 
@@ -232,9 +237,13 @@ def _fit(
     )
     arguments = arguments_of(micro_batch)
     stop = StopRequest()
+    checkpoint_seconds, tracking = watching
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if tuning.loop.early_stopping_patience is not None:
         callbacks.append(BestKeeper(scratch, tuning))
+    if PartialState().is_main_process:
+        arguments.run_name = tracking.name or None
+        callbacks += tracker_callbacks(tracking)
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
     base = tuning.load(model)
     if not keeps_apart(base):

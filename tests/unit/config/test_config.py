@@ -102,7 +102,7 @@ def test_all_errors_come_at_once_in_the_order_of_the_file():
     mapping["runs"]["folder"] = {"model": "folder", "dataset": "nothing"}
     mapping["models"]["smollm2"]["revision"] = "main"
     mapping["benchmarks"]["mmlu.stem"] = {"kind": "mmul"}
-    mapping["tracking"] = {}
+    mapping["trackers"] = {}
     paths = [line.split(": ")[0] for line in errors_of(mapping)]
     assert paths == [
         "models.smollm2.revision",
@@ -114,7 +114,7 @@ def test_all_errors_come_at_once_in_the_order_of_the_file():
         "runs.folder",
         "benchmarks.mmlu.stem.kind",
         "benchmarks.mmlu.stem",
-        "tracking",
+        "trackers",
     ]
 
 

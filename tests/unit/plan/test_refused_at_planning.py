@@ -1,5 +1,6 @@
 """What a job would refuse for the configuration's or a local file's sake is refused by planning."""
 
+import dataclasses
 import json
 import re
 
@@ -174,6 +175,16 @@ def test_a_batch_that_the_gpus_cannot_share_ends_it_before_any_job(home, resourc
     (line,) = said
     assert line.startswith("runs.r: ")
     assert re.search(words, line)
+
+
+def test_a_tracker_that_is_not_installed_is_asked_for_before_any_job(home, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("scripts.lib.trackers.find_spec", lambda name: None)
+    graph = planned(home, {"b": PLAIN}, runs={"r": RUN}, model=HUB)
+    (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")
+    told = {"tracking": {"report_to": ["wandb"], "project": "p", "folder": "f", "run": "r"}}
+    graph.artifacts[adapter] = dataclasses.replace(graph.artifacts[adapter], execution=told)
+    (line,) = untrainable(Planned(graph), {adapter: {"gpu": 1}})
+    assert line.startswith("runs.r: tracking.report_to names wandb") and "make trackers" in line
 
 
 def test_a_package_that_a_training_lacks_is_asked_for_before_any_job(home, monkeypatch):  # noqa: F811
