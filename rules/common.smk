@@ -21,7 +21,7 @@ from scripts.lib import cuda_driver
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
-from scripts.lib.jobs import killed_workflows, remarks
+from scripts.lib.jobs import gpu_fit, killed_workflows, remarks
 from scripts.lib.jobs.launch import launcher
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
@@ -178,9 +178,10 @@ def start_workflow():
     if lacking := remarks.unset(plan, rules, os.environ):
         raise WorkflowError("\n".join(lacking))
     wanted = trainings()
-    if unfit := remarks.untrainable(plan, wanted) + remarks.too_large(plan, wanted):
+    if unfit := remarks.untrainable(plan, wanted) + gpu_fit.too_large(plan, wanted):
         raise WorkflowError("\n".join(unfit))
-    for line in [*remarks.to_train(plan), *remarks.before(store)]:
+    notes = [*remarks.to_train(plan), *gpu_fit.tight(plan, wanted)]
+    for line in [*notes, *remarks.before(store)]:
         print(f"note: {line}", file=sys.stderr)
     # The Slurm executor gives all jobs of one workflow one name.
     uuid = getattr(workflow.scheduler._executor, "run_uuid", None)
@@ -275,7 +276,7 @@ def tell_before():
     }
     for line in remarks.to_train(plan):
         print(f"note: {line}", file=sys.stderr)
-    for line in remarks.too_large(plan, wanted):
+    for line in gpu_fit.too_large(plan, wanted) + gpu_fit.tight(plan, wanted):
         print(f"warning: {line}", file=sys.stderr)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.lib.errors import PipelineError
-from scripts.lib.jobs import remarks, slurm
+from scripts.lib.jobs import gpu_fit, slurm
 from scripts.lib.jobs.forecast import Forecast, forecast, trainings
 from scripts.lib.plan.invocation import graph_of, merge_configs, open_store, read_configs
 from scripts.lib.plan.missing import make_plan
@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("Nothing is to be trained: every run is there.")
         return
     show(found)
-    if too_large := remarks.too_large(plan, dict.fromkeys(trainings(plan), resources)):
+    wanted = dict.fromkeys(trainings(plan), resources)
+    for line in gpu_fit.tight(plan, wanted):
+        print(f"note: {line}")
+    if too_large := gpu_fit.too_large(plan, wanted):
         sys.exit("\n".join(too_large))
 
 

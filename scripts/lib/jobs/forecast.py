@@ -191,7 +191,11 @@ def packed_sequences(lengths: Sequence[int], size: int) -> int:
 
 
 def memory_of(
-    plan: Plan, id: str, resources: Mapping[str, Any], amount: Amount | None = None
+    plan: Plan,
+    id: str,
+    resources: Mapping[str, Any],
+    amount: Amount | None = None,
+    change: Mapping[str, Any] | None = None,
 ) -> tuple[TrainingBytes | None, int | None]:
     """Return the memory of one process of a fine-tune on a GPU, and its micro batch.
 
@@ -201,6 +205,7 @@ def memory_of(
         resources: Of its job.
         amount: What it is trained on, where that is known: no sequence is longer than the longest
             row then.
+        change: What to put in place of parts of its spec.
 
     Returns:
         Two times None where the base's files are not here, or tell nothing.
@@ -209,7 +214,8 @@ def memory_of(
     size = model_size(plan, artifact.reads["model"][0])
     if size is None:
         return None, None
-    spec, loop = artifact.spec, artifact.spec["training"]
+    spec = {**artifact.spec, **(change or {})}
+    loop = spec["training"]
     tokens = loop["max_length_tokens"]
     if amount and not loop["packing"]:
         tokens = min(tokens, amount.longest)

@@ -8,19 +8,10 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
-from scripts.lib.jobs.forecast import (
-    amount_of,
-    least_bytes,
-    memory_of,
-    number_of,
-    there,
-    trainings,
-)
-from scripts.lib.jobs.gpu_memory import asked_gpu
+from scripts.lib.jobs.forecast import amount_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.trackers import missing_tracker
@@ -75,48 +66,6 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
     return said
-
-
-def too_large(plan: Plan, resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return which fine-tunes cannot fit the GPUs that their jobs ask for, and what to change.
-
-    What is certain to be needed is held against the largest GPU of the name: weights, gradients and
-    the optimizer's states, whatever the micro batch. A job on a processor, or on a GPU whose name
-    tells nothing, is left alone.
-
-    Args:
-        plan: The plan of this invocation.
-        resources: Fine-tunes that are about to be done -> the resources of their jobs.
-    """
-    said = []
-    for id, names in trainings(plan).items():
-        if (given := resources.get(id)) is None:
-            continue
-        gpu = asked_gpu(given) if number_of(given, "gpu", 1) else None
-        need, micro_batch = memory_of(plan, id, given) if gpu else (None, None)
-        if gpu is None or need is None or micro_batch is None:
-            continue
-        room, least = gpu.gib * 2**30, least_bytes(need, micro_batch)
-        if need.fixed <= room:
-            continue
-        said.append(
-            f"runs.{names[0]}: {need.fixed / 2**30:.1f} GiB for weights, gradients and optimizer"
-            f" alone ({least / 2**30:.1f} with one sequence in a pass) do not fit the GPU that the"
-            f" job asks for, {gpu}. {_remedy(plan.graph.artifacts[id].spec)}"
-        )
-    return said
-
-
-def _remedy(spec: Mapping[str, Any]) -> str:
-    """Return what makes a fine-tune smaller."""
-    if not spec.get("lora"):
-        return "Train an adapter (a `lora` group), or name a larger GPU"
-    ways = ["name a larger GPU, or a smaller model"]
-    if spec["training"]["dtype"] == "float32" and not spec.get("quantization"):
-        ways.insert(0, "write training.dtype: bfloat16")
-    if not spec.get("quantization"):
-        ways.insert(0, "write quantization: nf4")
-    return f"{', or '.join(ways)}".capitalize()
 
 
 def to_train(plan: Plan) -> list[str]:

@@ -17,7 +17,7 @@ from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.config.lora import Lora
 from scripts.lib.config.training import Training
-from scripts.lib.jobs import remarks
+from scripts.lib.jobs import gpu_fit, remarks
 from scripts.lib.jobs.forecast import (
     forecast,
     memory_of,
@@ -240,6 +240,7 @@ def large_plan(folder: Path, **spec) -> tuple[Plan, str]:
         ("2080ti", {}, ["quantization: nf4"]),
         ("2080ti", {"quantization": "nf4"}, None),
         ("l4", {"training": LOOP | {"dtype": "float32"}}, ["nf4", "dtype: bfloat16"]),
+        ("2080ti", {"training": LOOP | {"dtype": "float32"}}, ["nf4"]),
         ("a100", {"lora": None}, ["Train an adapter"]),
         ("b200", {"lora": None}, None),
         ("of-tomorrow", {"lora": None}, None),
@@ -249,15 +250,41 @@ def test_a_run_that_no_gpu_of_the_name_can_hold_is_told_what_to_change(
     tmp_path, gpu, spec, remedies
 ):
     plan, id = large_plan(tmp_path, **spec)
-    said = remarks.too_large(plan, {id: {"gpu": 1, "gpu_model": gpu}})
+    said = gpu_fit.too_large(plan, {id: {"gpu": 1, "gpu_model": gpu}})
     if remedies is None:
         assert said == []
         return
     (line,) = said
     assert gpu in line and "GiB" in line
     assert all(remedy in line for remedy in remedies)
+    others = {"quantization: nf4", "dtype: bfloat16", "Train an adapter"}
+    for other in others - {one for one in others if any(remedy in one for remedy in remedies)}:
+        assert other not in line, "it would not suffice"
     for none in (0, "0"):
-        assert remarks.too_large(plan, {id: {"gpu": none, "gpu_model": gpu}}) == [], "no GPU"
+        assert gpu_fit.too_large(plan, {id: {"gpu": none, "gpu_model": gpu}}) == [], "no GPU"
+
+
+def test_a_run_whose_longest_sequence_hardly_fits_is_told_so_and_not_refused(tmp_path):
+    plan, id = large_plan(tmp_path, training=LOOP | {"max_length_tokens": 16384})
+    wanted = {id: {"gpu": 1, "gpu_model": "t4"}}
+    assert gpu_fit.too_large(plan, wanted) == []
+    (line,) = gpu_fit.tight(plan, wanted)
+    assert "max_length_tokens" in line
+    assert gpu_fit.tight(plan, {id: {"gpu": 1, "gpu_model": "h100"}}) == []
+
+
+def test_a_thousand_runs_that_do_not_fit_are_told_in_a_few_lines(tmp_path):
+    plan, id = large_plan(tmp_path)
+    one = plan.graph.artifacts[id]
+    ids = [
+        plan.graph.add(
+            "adapters", "adapter", {**one.spec, "training": LOOP | {"seed": seed}}, reads=one.reads
+        )
+        for seed in range(20)
+    ]
+    plan = Plan(plan.graph, tuple(ids))
+    said = gpu_fit.too_large(plan, {one: {"gpu": 1, "gpu_model": "2080ti"} for one in ids})
+    assert len(said) == gpu_fit.SHOWN + 1 and "10 more runs" in said[-1]
 
 
 def test_memory_is_that_of_the_formula_over_what_the_files_hold(tmp_path):

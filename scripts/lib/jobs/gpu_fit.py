@@ -1,0 +1,96 @@
+"""Which fine-tunes do not fit the GPUs that their jobs ask for, and what to change."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib.jobs.forecast import least_bytes, memory_of, number_of, trainings
+from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
+from scripts.lib.plan.missing import Plan
+from scripts.lib.train.memory import TrainingBytes
+
+SHOWN = 10
+"""Lines about one thing; a thousand runs of one kind are told once, with their number."""
+
+Resources = Mapping[str, Mapping[str, Any]]
+"""Fine-tunes that are about to be done -> the resources of their jobs."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One fine-tune beside its GPU."""
+
+    name: str
+    id: str
+    need: TrainingBytes
+    micro_batch: int
+    gpu: Gpu
+    given: Mapping[str, Any]
+
+    @property
+    def room(self) -> int:
+        return self.gpu.gib * 2**30
+
+
+def too_large(plan: Plan, resources: Resources) -> list[str]:
+    """Return which fine-tunes cannot fit, whatever the micro batch.
+
+    What is certain to be needed is held against the largest GPU of the name: weights, gradients and
+    the optimizer's states. A job on a processor, or on a GPU whose name tells nothing, is left
+    alone.
+    """
+    return _shortened(
+        f"runs.{run.name}: {_gib(run.need.fixed)} for weights, gradients and optimizer alone do"
+        f" not fit the GPU that the job asks for, {run.gpu}. {_remedy(plan, run)}"
+        for run in _runs(plan, resources)
+        if run.need.fixed > run.room
+    )
+
+
+def tight(plan: Plan, resources: Resources) -> list[str]:
+    """Return which fine-tunes will hardly fit with one sequence in a pass, by a rough figure."""
+    return _shortened(
+        f"runs.{run.name}: about {_gib(least)} with one sequence in a pass will hardly fit the GPU"
+        f" that the job asks for, {run.gpu}. Lower training.max_length_tokens, or what else there"
+        f" is: {_remedy(plan, run)}"
+        for run in _runs(plan, resources)
+        if run.need.fixed <= run.room < (least := least_bytes(run.need, run.micro_batch))
+    )
+
+
+def _runs(plan: Plan, resources: Resources) -> Iterator[_Run]:
+    for id, names in trainings(plan).items():
+        given = resources.get(id, {})
+        gpu = asked_gpu(given) if given and number_of(given, "gpu", 1) else None
+        need, micro_batch = memory_of(plan, id, given) if gpu else (None, None)
+        if gpu and need and micro_batch:
+            yield _Run(names[0], id, need, micro_batch, gpu, given)
+
+
+def _remedy(plan: Plan, run: _Run) -> str:
+    """Return what to write so that it would fit: of the settings only those that suffice."""
+    spec = plan.graph.artifacts[run.id].spec
+    ways = []
+    if not spec.get("lora"):
+        ways.append("train an adapter (a group `lora`)")
+    for key, change in (
+        ("training.dtype: bfloat16", {"training": {**spec["training"], "dtype": "bfloat16"}}),
+        ("quantization: nf4", {"quantization": "nf4"}),
+    ):
+        if spec.get("lora") and any(spec.get(part) != value for part, value in change.items()):
+            need, micro_batch = memory_of(plan, run.id, run.given, change=change)
+            if need and micro_batch and least_bytes(need, micro_batch) <= run.room:
+                ways.append(f"write {key}")
+    ways.append("ask for a larger GPU, or name a smaller model")
+    text = ", or ".join(ways)
+    return text[0].upper() + text[1:]
+
+
+def _shortened(lines: Iterator[str]) -> list[str]:
+    found = list(lines)
+    more = [f"... and {len(found) - SHOWN} more runs like these"] if len(found) > SHOWN else []
+    return found[:SHOWN] + more
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
