@@ -37,6 +37,7 @@ def work(job: Job) -> dict[str, Any]:
         halved=job.options.halved,
         start=start,
         tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
+        evaluation=job.inputs.get("evaluation", ()),
     )
     # What the spec leaves to the adapter that was gone on from is told here.
     return {**facts, "lora": asdict(spec.lora)} if start else facts

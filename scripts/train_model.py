@@ -31,6 +31,7 @@ def work(job: Job) -> dict[str, Any]:
         micro_batch=job.options.micro_batch or None,
         halved=job.options.halved,
         tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
+        evaluation=job.inputs.get("evaluation", ()),
     )
 
 

@@ -152,7 +152,7 @@ def planned(
     raw = add_raw(graph, sources, config.datasets["data"])
     model = Place(graph.add("models", "model", {}), "model")
     template = template_text(sources, config.runs["run"].template or OWN)
-    made_of = tune(graph, config, config.runs["run"], template, model, raw, ()).artifacts
+    made_of = tune(graph, config, config.runs["run"], template, model, {"data": raw}, ()).artifacts
     specs = {stage: graph.artifacts[made_of[stage]].spec for stage in ("raw", "chat", "shards")}
     return specs, [Path(file) for file in graph.artifacts[raw.id].sources]
 

@@ -74,6 +74,19 @@ def _embedding_rate(world: World) -> None:
     put("runs/gentle/training/loraplus_lr_embedding", 1e-5)(world)
 
 
+def _measure_chats(world: World) -> None:
+    """Measure a run on rows that another dataset holds out."""
+    put("datasets/chats/valid_fraction", 0.5)(world)
+    put("runs/gentle/evaluate_on", {"talk": "chats"})(world)
+
+
+def _best_by_chats(world: World) -> None:
+    """Keep the weights that are the best on them."""
+    _measure_chats(world)
+    put("runs/gentle/training/keep", "best")(world)
+    put("runs/gentle/training/best_by", "talk")(world)
+
+
 def _say_defaults(world: World) -> None:
     """Write out what the schema says anyway."""
     run = world.config["runs"]["gentle"]
@@ -188,6 +201,9 @@ RUN_ROWS = [
     Row("lora.target_parameters", _tune_experts, TUNE_GENTLE),
     Row("double_quantization", _quantise_once, TUNE_GENTLE),
     Row("lora.eva_rho", _start_by_eva, TUNE_GENTLE),
+    Row("training.keep", put("runs/gentle/training/keep", "best"), TUNE_GENTLE),
+    Row("evaluate_on", _measure_chats, CHATS | tuned("chatty") | TUNE_GENTLE),
+    Row("training.best_by", _best_by_chats, CHATS | tuned("chatty") | TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),
     Row("quantization", put("runs/gentle/quantization", "nf4"), TUNE_GENTLE),
     Row(

@@ -107,6 +107,8 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("reports", "edge", "comparison"),
     ),
     ("reports", "edge", "examples"): (("reports", "spec", "candidates"),),
+    # The names of the sets that a run is measured on go with their shards.
+    ("adapters", "spec", "training.evaluate_on"): (("adapters", "edge", "evaluation"),),
     # What is written in the old layout is read from its scores.
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.

@@ -8,8 +8,8 @@ from typing import Any
 from scripts.lib.config.expansion import NamedRun, Raw, place_of, replicates, swept
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish
-from scripts.lib.train.faults import lora_faults
-from scripts.lib.train.optimization import optimization_faults
+from scripts.lib.train.faults import SettingFault, lora_faults
+from scripts.lib.train.optimization import OWN_SET, optimization_faults
 
 
 def reference_problems(raw: Raw) -> Iterator[Problem]:
@@ -21,6 +21,20 @@ def reference_problems(raw: Raw) -> Iterator[Problem]:
             for path, value in _values_of(name, run, key):
                 if isinstance(value, str) and value not in declared:
                     yield Problem(path, is_unknown(value, key, declared))
+        yield from _set_problems(name, run, [str(known) for known, _ in entries(raw, "datasets")])
+
+
+def _set_problems(name: str, run: object, declared: Sequence[str]) -> Iterator[Problem]:
+    """Yield the datasets that a run is to be measured on, and nobody declares or all know."""
+    sets = run.get("evaluate_on") if isinstance(run, Mapping) else None
+    pairs = sets.items() if isinstance(sets, Mapping) else enumerate(sets or ())
+    for place, value in pairs if isinstance(sets, Mapping | list | tuple) else ():
+        path = ("runs", name, "evaluate_on", place)
+        if isinstance(value, str) and value not in declared:
+            yield Problem(path, is_unknown(value, "dataset", declared))
+        elif isinstance(run, Mapping) and value == run.get("dataset"):
+            text = f"is the dataset of the run, whose held-out rows are measured as {OWN_SET}"
+            yield Problem(path, f"{value!r} {text}; leave it out")
 
 
 def _judge_problems(raw: Raw) -> Iterator[Problem]:
@@ -116,6 +130,10 @@ def training_problems(runs: Sequence[NamedRun]) -> Iterator[Problem]:
         if lora is not None:
             quantised = entry.run.quantization, entry.run.double_quantization
             faults = chain(lora_faults(lora, *quantised), faults)
+        if training.best_by not in (OWN_SET, *entry.run.evaluate_on):
+            named = ", ".join((OWN_SET, *entry.run.evaluate_on))
+            text = f"names no set that the run is measured on; allowed: {named} (evaluate_on)"
+            faults = chain(faults, [SettingFault("training.best_by", text)])
         of_sweep = "" if entry.name == entry.source else f" (in the run {entry.name})"
         for fault in faults:
             if (entry.source, fault) in seen:  # one of a sweep tells of all

@@ -37,6 +37,11 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 NAME_LIMIT = 60  # characters; a name is one part of a path, and sweeps make names longer
+NAMES = (
+    "lower-case letters, digits and . _ - (no '..'), beginning with a letter or digit, at most"
+    f" {NAME_LIMIT} characters"
+)
+"""The values of a Name, in words."""
 REFUSED = "refused_setting"
 HIDDEN = "hidden_setting"
 
@@ -104,12 +109,15 @@ def check_name(value: str) -> str:
     Raises:
         PydanticCustomError: If it is not.
     """
-    if not re.fullmatch(NAME_PATTERN, value) or ".." in value or len(value) > NAME_LIMIT:
-        raise refusal(
-            "is no usable name; allowed: lower-case letters, digits and . _ - (no '..'),"
-            f" beginning with a letter or digit, at most {NAME_LIMIT} characters"
-        )
+    if not is_name(value):
+        raise refusal(f"is no usable name; allowed: {NAMES}")
     return value
+
+
+def is_name(value: str) -> bool:
+    """Tell whether *value* is fit to be a name."""
+    fits = re.fullmatch(NAME_PATTERN, value) and ".." not in value and len(value) <= NAME_LIMIT
+    return bool(fits)
 
 
 def _inner_file(value: str) -> str:

@@ -288,12 +288,24 @@ def _publish_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]
 
 def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem]:
     """Yield the settings that need held-out rows where a dataset holds none out."""
+
+    def lacks(name: str) -> bool:
+        dataset = config.datasets[name]
+        return dataset.valid_fraction == 0 and not dataset.has_valid_split
+
     for entry in runs:
-        dataset = config.datasets[entry.run.dataset]
-        if dataset.valid_fraction > 0 or dataset.has_valid_split:
+        for name, dataset in entry.run.evaluate_on.items():
+            if lacks(dataset):
+                yield Problem(
+                    ("runs", entry.source, "evaluate_on", name),
+                    f"measures held-out rows, and datasets.{dataset} has none; give it a valid"
+                    " split, or a valid_fraction above 0",
+                )
+        if not lacks(entry.run.dataset):
             continue
         training = entry.run.training
-        measured = ["eval_every_steps"] * (training.eval_every_steps is not None)
+        others = bool(entry.run.evaluate_on)
+        measured = ["eval_every_steps"] * (training.eval_every_steps is not None and not others)
         for key in (*measured, *training.watching()):
             yield Problem(
                 ("runs", entry.source, "training", key),

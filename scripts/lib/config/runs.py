@@ -3,24 +3,28 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scripts.lib.config.fields import (
+    NAMES,
     TEMPLATES,
     Factor,
     Flag,
     HubName,
+    JsonMapping,
     Seed,
     Settings,
     TemplateChoice,
     Text,
     group,
+    is_name,
     refusal,
     setting,
 )
 from scripts.lib.config.lora import Lora
 from scripts.lib.config.training import FULL_LEARNING_RATE, LORA_LEARNING_RATE, Training
 from scripts.lib.data.conversation import PlainAnswers, TrainOn, Turns
+from scripts.lib.train.optimization import OWN_SET
 
 
 class Publish(Settings):
@@ -38,11 +42,39 @@ class Publish(Settings):
     revision: Text | None = setting("Branch to push to; null is the main one.", "execution", None)
 
 
+def _named_sets(value: object) -> object:
+    """Return a list of datasets as the mapping in which each has its own name."""
+    listed = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return {name: name for name in value} if listed else value  # type: ignore[attr-defined]
+
+
+def _other_names(sets: JsonMapping) -> JsonMapping:
+    """Check the names of sets; one is left to the run's own held-out rows."""
+    if OWN_SET in sets:
+        raise refusal(f"names a set {OWN_SET}, as the run's own is named; give it another name")
+    for name, dataset in sets.items():
+        if not isinstance(dataset, str) or not dataset:
+            raise refusal(f"names a set {name}, and no dataset for it")
+        if not is_name(name):
+            raise refusal(f"names a set {name!r}, which is no usable name; allowed: {NAMES}")
+    return sets
+
+
+EvaluationSets = Annotated[JsonMapping, BeforeValidator(_named_sets), AfterValidator(_other_names)]
+
+
 class Run(Settings):
     """One fine-tune."""
 
     model: Text = setting("Model to tune.", "identity", allowed="a name under `models`")
     dataset: Text = setting("Dataset to tune on.", "identity", allowed="a name under `datasets`")
+    evaluate_on: EvaluationSets = setting(
+        "Other datasets whose held-out rows (split `valid`) are measured while training, rendered"
+        " as the run's own: names under `datasets`, or a mapping from names of your own to them.",
+        "identity",
+        JsonMapping(),
+        allowed="a list of names under `datasets`, or a mapping to such names",
+    )
     template: TemplateChoice | None = setting(
         "Chat template: the tokenizer's own, ChatML, TRL's for training (the tokenizer's is then"
         " shipped and asked through), or a file; null is what the model's `template` says. Control"

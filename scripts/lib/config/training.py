@@ -17,6 +17,7 @@ from scripts.lib.config.fields import (
     PositiveNumber,
     Seed,
     Settings,
+    Text,
     refusal,
     setting,
 )
@@ -25,6 +26,7 @@ from scripts.lib.train.optimization import (
     ADAM_DEFAULTS,
     LORAPLUS_LR_EMBEDDING,
     OPTIMIZERS,
+    OWN_SET,
     UNUSABLE,
     OptimizerName,
     Scheduler,
@@ -177,6 +179,18 @@ class Training(Settings):
     )
     early_stopping_patience: Positive | None = setting(
         "Stop after so many measurements without a lower held-out loss.", "identity", None
+    )
+    keep: Literal["last", "best"] | None = setting(
+        "Weights to keep: those of the last step, or of the measurement with the lowest held-out"
+        " loss; null is the best with `early_stopping_patience`, else the last.",
+        "identity",
+        None,
+    )
+    best_by: Text = setting(
+        "Held-out rows that tell which measurement is the best: `valid`, the run's own, or a name"
+        " under `evaluate_on`.",
+        "identity",
+        OWN_SET,
     )
     seed: Seed = setting("Seed of adapter, order and dropout.", "identity", 42)
     dtype: Literal["bfloat16", "float32"] = setting(

@@ -64,7 +64,7 @@ def tune(
     run: Run,
     template: TemplateSpec,
     model: Place,
-    raw: Place,
+    datasets: Mapping[str, Place],
     gates: Sequence[Gate],
     start: Adapter | None = None,
 ) -> Adapter | TunedModel:
@@ -76,27 +76,38 @@ def tune(
         run: The run.
         template: The chat template that it is trained with.
         model: What it tunes.
-        raw: What it is tuned on.
+        datasets: The raw rows of each dataset.
         gates: Findings about the models of the config that may forbid to tune any.
         start: The adapter that it goes on from, or None.
     """
-    dataset = config.datasets[run.dataset]
+    dataset, raw = config.datasets[run.dataset], datasets[run.dataset]
     chat = add_chat(graph, dataset, raw)
-    shards = graph.add(
-        "shards",
-        f"{raw.slug}-{model.slug}",
-        {
-            "template": template,
-            "train_on": run.train_on,
-            "turns": run.turns,
-            "plain_answers": run.plain_answers,
-            "fold_reasoning": run.fold_reasoning,
-            "max_length_tokens": run.training.max_length_tokens,
-            "on_too_long": run.on_too_long,
-        },
-        reads={"chat": chat, "model": model.id},
-        gates=[Gate("ledger", chat, dataset.max_dropped_fraction), *gates],
-    )
+    rendering = {
+        "template": template,
+        "train_on": run.train_on,
+        "turns": run.turns,
+        "plain_answers": run.plain_answers,
+        "fold_reasoning": run.fold_reasoning,
+        "max_length_tokens": run.training.max_length_tokens,
+        "on_too_long": run.on_too_long,
+    }
+
+    def render(name: str) -> tuple[str, list[Gate]]:
+        """Add the shards of a dataset; return them and what may forbid to use them."""
+        one, place = config.datasets[name], datasets[name]
+        chat = add_chat(graph, one, place)
+        shards = graph.add(
+            "shards",
+            f"{place.slug}-{model.slug}",
+            rendering,
+            reads={"chat": chat, "model": model.id},
+            gates=[Gate("ledger", chat, one.max_dropped_fraction), *gates],
+        )
+        limit = one.max_dropped_fraction
+        return shards, [Gate("contract", shards), Gate("rendering", shards, limit)]
+
+    shards, findings = render(run.dataset)
+    others = {name: render(run.evaluate_on[name]) for name in sorted(run.evaluate_on)}
     examples = graph.add(
         "examples",
         f"{raw.slug}-{model.slug}",
@@ -107,23 +118,25 @@ def tune(
     size = "full" if run.lora is None else f"r{run.lora.r}"
     slug = f"{model.slug}-{raw.slug}-{size}"
     spec = run.model_dump(mode="json", include=TUNING[stage])
-    spec["training"]["learning_rate"] = run.learning_rate
+    spec["training"] |= {"learning_rate": run.learning_rate, "evaluate_on": list(others)}
     if run.lora is None:
         spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}
-    reads = {"model": model.id, "shards": shards}
+    reads: dict[str, str | list[str]] = {"model": model.id, "shards": shards}
     if start:
         slug = f"{start.slug}-{raw.slug}"
         # The rest of its shape is the adapter's, which may lie on the hub.
         spec["lora"] = given_shape(run)
         reads["start"] = start.id
+    if others:
+        reads["evaluation"] = [id for id, _ in others.values()]
     id = graph.add(
         stage,
         slug,
         spec,
         reads=reads,
         gates=[
-            Gate("contract", shards),
-            Gate("rendering", shards, dataset.max_dropped_fraction),
+            *findings,
+            *(gate for _, found in others.values() for gate in found),
             Gate("growth", shards, run.max_growth),
             *gates,
         ],

@@ -108,7 +108,7 @@ def build_graph(
             run,
             trained.get(name, given[run.model]),
             models[run.model],
-            datasets[run.dataset],
+            datasets,
             gates,
             given_adapters.get(run.continue_from or ""),
         )
@@ -142,9 +142,10 @@ def _wanted_splits(config: Config, dataset: str) -> set[str]:
         if (held_out := benchmark.held_out_split()) and held_out[0] == dataset
     }
     runs = [run for run in config.runs.values() if run.dataset == dataset]
-    watched = any(run.training.watching() for run in runs)
+    measured = any(dataset in run.evaluate_on.values() for run in config.runs.values())
+    watched = measured or any(run.training.watching() for run in runs)
     # Formatting refuses what leaves nothing to train on, whoever reads it.
-    trained = {"train"} if asked or runs else set()
+    trained = {"train"} if asked or runs or measured else set()
     return asked | trained | ({"valid"} if watched else set())
 
 

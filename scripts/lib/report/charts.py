@@ -49,6 +49,7 @@ class TrainingEvent(TypedDict):
     epoch: float
     loss: NotRequired[float | None]
     valid_loss: NotRequired[float | None]
+    set_losses: NotRequired[dict[str, float | None]]
 
 
 @final
@@ -71,28 +72,27 @@ def loss_chart(history: Sequence[TrainingEvent], *, label: str) -> str | None:
     """Draw train and held-out loss over steps.
 
     Args:
-        history: Events with `step` and `loss` or `valid_loss`, in nats per token; losses that are
-            not numbers leave a gap.
+        history: Events with `step` and `loss`, or `valid_loss` and `set_losses` by name, in nats
+            per token; losses that are not numbers leave a gap.
         label: Text for readers who do not see the picture.
 
     Returns:
         An `<svg>` element, or None when there is nothing to draw.
     """
     train, valid = _points(history, "loss"), _points(history, "valid_loss")
-    if not any(math.isfinite(loss) for _, loss in (*train, *valid)):
+    sets = {name: _set_points(history, name) for name in sets_of(history)}
+    points = [*train, *valid, *(point for line in sets.values() for point in line)]
+    if not any(math.isfinite(loss) for _, loss in points):
         return None
     with _axes(_SIZE_INCHES) as (figure, axes):
         if train:
             axes.plot(*zip(*train, strict=True), color=_SERIES[0], linewidth=1.4, label="train")
-        if valid:
-            style: Any = {"marker": "o", "markersize": 4, "linestyle": (0, (4, 2))}
-            axes.plot(
-                *zip(*valid, strict=True),
-                color=_SERIES[1],
-                linewidth=1.4,
-                label="held out",
-                **style,
-            )
+        for place, (name, line) in enumerate({"held out": valid, **sets}.items()):
+            if line:
+                style: Any = {"markersize": 4, "linestyle": (0, (4, 2)), "linewidth": 1.4}
+                style["marker"] = _MARKERS[place % len(_MARKERS)]
+                color = _SERIES[(1 + place) % len(_SERIES)]
+                axes.plot(*zip(*line, strict=True), color=color, label=name, **style)
         axes.set_xlabel("optimiser step", color=_MUTED)
         axes.set_ylabel("loss (nats per token)", color=_MUTED)
         axes.set_ylim(bottom=0)
@@ -160,6 +160,19 @@ def _points(
         (event["step"], math.nan if (loss := event[key]) is None else float(loss))
         for event in history
         if key in event
+    ]
+
+
+def sets_of(history: Sequence[TrainingEvent]) -> list[str]:
+    """Return the names of the sets, beside a run's own, that it was measured on."""
+    return sorted({name for event in history for name in event.get("set_losses", {})})
+
+
+def _set_points(history: Sequence[TrainingEvent], name: str) -> list[tuple[int, float]]:
+    return [
+        (event["step"], math.nan if (loss := event["set_losses"][name]) is None else float(loss))
+        for event in history
+        if name in event.get("set_losses", {})
     ]
 
 

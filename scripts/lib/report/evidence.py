@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 from markupsafe import Markup
 
-from scripts.lib.report.charts import loss_chart
+from scripts.lib.report.charts import loss_chart, sets_of
 from scripts.lib.report.manifests import (
     Facts,
     Manifest,
@@ -318,6 +318,12 @@ def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
     )
     yield "Rows", f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens"
     yield "Epochs", f"{passes:.3g}"
+    for name in sets_of(facts["history"]):
+        measured = [e for e in facts["history"] if name in e.get("set_losses", {})]
+        kept_losses = [e["set_losses"][name] for e in measured if e["step"] <= facts["kept_step"]]
+        first, last = kept_losses[0], kept_losses[-1]
+        told = [f"{loss:.3f}" if loss is not None else "no number" for loss in (first, last)]
+        yield f"Loss on {name}", f"{told[0]} before, {told[1]} at the kept step"
     arithmetic = facts.get("arithmetic", training["dtype"])
     computed = "" if arithmetic == training["dtype"] else f", computed in {arithmetic}"
     yield "Seed, precision", f"{training['seed']}, {training['dtype']}{computed}"

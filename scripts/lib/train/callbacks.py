@@ -20,9 +20,22 @@ from transformers import (
     TrainingArguments,
 )
 
+from scripts.lib.train.optimization import OWN_SET, keeps_best
 from scripts.lib.train.tuning import Tuning
 
 LOSSES = ("loss", "valid_loss")
+
+
+def loss_key(name: str) -> str:
+    """Return what the log calls the loss on a set of held-out rows."""
+    return "valid_loss" if name == OWN_SET else f"valid_{name}_loss"
+
+
+def is_loss(key: str) -> bool:
+    """Tell whether *key* is a loss in the log, of training or of held-out rows."""
+    return key in LOSSES or (key.startswith("valid_") and key.endswith("_loss"))
+
+
 PROGRESS_SECONDS = 5.0  # a log file is read by people: one line now and then
 
 
@@ -77,21 +90,23 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
 
 class BestKeeper(TrainerCallback):  # type: ignore[misc]
-    """Early stopping: keeps what has the lowest valid loss, and stops when patience is over."""
+    """Keeps what has the lowest held-out loss, and stops when patience is over."""
 
     def __init__(self, scratch: Path, tuning: Tuning) -> None:
         self._scratch = scratch
         self._tuning = tuning
+        self._key = loss_key(tuning.loop.best_by)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Compare this evaluation with those before it; the history survives a resume."""
-        points = held_out(state)
+        points = held_out(state, self._key)
         if not points:
             return
         best = min(range(len(points)), key=lambda index: points[index][1])
-        if best == len(points) - 1 and state.is_world_process_zero:
+        keeps = keeps_best(vars(self._tuning.loop))
+        if keeps and best == len(points) - 1 and state.is_world_process_zero:
             target = self._file(state.global_step)
             part = target.with_suffix(".part")
             save_file(self._tuning.kept(kwargs["model"]), part)
@@ -108,14 +123,14 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
             return
         saved = self._scratch.rglob("trainer_state.json")
         states = [state, *(TrainerState.load_from_json(str(file)) for file in saved)]
-        histories = [points for one in states if (points := held_out(one))]
+        histories = [points for one in states if (points := held_out(one, self._key))]
         wanted = {self._file(min(points, key=lambda p: p[1])[0]) for points in histories}
         for older in set(self._scratch.glob("best-*.safetensors")) - wanted:
             older.unlink()
 
     def restore(self, model: PreTrainedModel, state: TrainerState) -> int:
         """Put the best weights back into *model* and return their step."""
-        step = min(held_out(state), key=lambda point: point[1])[0]
+        step = min(held_out(state, self._key), key=lambda point: point[1])[0]
         self._tuning.put_back(model, load_file(self._file(step)))
         return step
 
@@ -123,12 +138,12 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         return self._scratch / f"best-{step}.safetensors"
 
 
-def held_out(state: TrainerState) -> list[tuple[int, float]]:
-    """Return (step, valid loss) of the evaluations so far; the untrained step 0 is no candidate."""
+def held_out(state: TrainerState, key: str) -> list[tuple[int, float]]:
+    """Return (step, loss) of the evaluations so far; the untrained step 0 is no candidate."""
     return [
-        (entry["step"], entry["valid_loss"])
+        (entry["step"], entry[key])
         for entry in state.log_history
-        if "valid_loss" in entry and entry["step"] > 0 and math.isfinite(entry["valid_loss"])
+        if key in entry and entry["step"] > 0 and math.isfinite(entry[key])
     ]
 
 
@@ -151,7 +166,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Print evaluations and the last step always, other steps every PROGRESS_SECONDS."""
         entry, now = state.log_history[-1], time.monotonic()
-        shown = [f"{k.replace('_', ' ')} {entry[k]:.4f}" for k in LOSSES if k in entry]
+        shown = [f"{k.replace('_', ' ')} {entry[k]:.4f}" for k in entry if is_loss(k)]
         last = state.global_step >= state.max_steps
         quiet = "loss" in entry and not last and now - self._printed < PROGRESS_SECONDS
         if not shown or quiet or not state.is_world_process_zero:

@@ -263,10 +263,22 @@ def warmup_of(steps: int, warmup_steps: int | None, warmup_ratio: float) -> int:
     return math.ceil(steps * warmup_ratio) if warmup_steps is None else warmup_steps
 
 
+OWN_SET = "valid"
+"""The held-out rows of a run's own dataset, among those that it is measured on."""
+
+
+def keeps_best(settings: Mapping[str, Any]) -> bool:
+    """Tell whether the best weights are kept, of a training's settings by name."""
+    patient: bool = settings["early_stopping_patience"] is not None
+    return patient if settings["keep"] is None else bool(settings["keep"] == "best")
+
+
 def needs_held_out(settings: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a training, given by name, that follow the held-out loss."""
+    """Return the settings of a training, by name, that follow the loss on its own held-out rows."""
+    by_own = settings["best_by"] == OWN_SET
     watching = {
-        "early_stopping_patience": settings["early_stopping_patience"] is not None,
+        "early_stopping_patience": by_own and settings["early_stopping_patience"] is not None,
+        "keep": by_own and settings["keep"] == "best",
         "scheduler": settings["scheduler"] in BY_LOSS,
     }
     return [key for key, watches in watching.items() if watches]
@@ -294,6 +306,11 @@ def optimization_faults(settings: Mapping[str, Any], steps: int | None) -> Itera
         warmup_ratio=settings["warmup_ratio"],
         steps=steps,
     )
+    stopping = settings["early_stopping_patience"] is not None
+    if settings["best_by"] != OWN_SET and not (stopping or keeps_best(settings)):
+        yield SettingFault(
+            "training.best_by", "is for keep: best or early_stopping_patience; give one of them"
+        )
     embedding = settings["loraplus_lr_embedding"]
     if settings["loraplus_lr_ratio"] is None and embedding != LORAPLUS_LR_EMBEDDING:
         yield SettingFault(

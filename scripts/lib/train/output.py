@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from scripts.lib.train.callbacks import LOSSES
+from scripts.lib.train.callbacks import LOSSES, is_loss
 
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
 
@@ -74,13 +74,25 @@ def thin(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     steps = [entry for entry in log if "loss" in entry]
     window = max(1, math.ceil(len(steps) / HISTORY_POINTS))
-    events = [entry for entry in log if "valid_loss" in entry]
+    events = [_evaluation(one) for one in log if any(map(is_loss, one)) and "loss" not in one]
     for start in range(0, len(steps), window):
         part = steps[start : start + window]
         events.append({**part[-1], "loss": fmean(entry["loss"] for entry in part)})
     kept = ("step", "epoch", *LOSSES, "learning_rate", "grad_norm")
-    chosen = [{key: _finite(event[key]) for key in kept if key in event} for event in events]
-    return sorted(chosen, key=lambda event: (event["step"], "valid_loss" in event))
+    chosen: list[dict[str, Any]] = [
+        {key: _finite(event[key]) for key in kept if key in event} for event in events
+    ]
+    for event, source in zip(chosen, events, strict=True):
+        if sets := source.get("set_losses"):
+            event["set_losses"] = {name: _finite(loss) for name, loss in sets.items()}
+    return sorted(chosen, key=lambda event: (event["step"], "loss" not in event))
+
+
+def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of the log with the losses on other sets than the run's own by name."""
+    keys = [key for key in entry if is_loss(key) and key not in LOSSES]
+    named = {key.removeprefix("valid_").removesuffix("_loss"): entry[key] for key in keys}
+    return {**entry, "set_losses": named}
 
 
 def _finite(value: float) -> float | None:

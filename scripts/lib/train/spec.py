@@ -64,6 +64,9 @@ class LoopSpec:
         eval_every_steps: None means once per epoch.
         early_stopping_patience: Evaluations without a better valid loss before the run ends and
             the best adapter is kept; None trains to the end and keeps the last.
+        keep: Weights to keep, where that is said: the last or the best.
+        best_by: Set of held-out rows that tells the best.
+        evaluate_on: Names of other sets than the run's own, in the order of their shards.
         seed: Of the adapter's start, the order of rows, and dropout.
         dtype: Of the base's weights; the adapter's are float32.
     """
@@ -91,6 +94,9 @@ class LoopSpec:
     max_length_tokens: int
     eval_every_steps: int | None
     early_stopping_patience: int | None
+    keep: Literal["last", "best"] | None
+    best_by: str
+    evaluate_on: Sequence[str]
     seed: int
     dtype: Literal["float32", "bfloat16"]
 

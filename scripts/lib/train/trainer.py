@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
+from datasets import Dataset
 from peft.optimizers import create_loraplus_optimizer
 from torch.nn import functional
 from trl import SFTTrainer
 
 from scripts.lib.errors import TrainingError
-from scripts.lib.train.callbacks import StopRequest, say
+from scripts.lib.train.callbacks import StopRequest, loss_key, say
 from scripts.lib.train.checkpoints import Made, could_not_write, seal
 from scripts.lib.train.shards import IGNORED
 
@@ -128,26 +129,40 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         return total, (wanted != IGNORED).sum()
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return and log the mean loss per trained token of the held-out rows.
-
-        Sums and counts are added up over all batches, so that neither the micro batch nor the
-        number of processes changes the figure beyond rounding.
+        """Return and log the mean loss per trained token of each set of held-out rows.
 
         Raises:
             EvaluationEnded: If the job is told to end meanwhile.
         """
-        rows, size = self.eval_dataset, self.args.per_device_eval_batch_size
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        starts = list(range(0, len(rows), size))
-        sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         training, balancing = self.model.training, self.aux_loss_enabled
         self.model.eval()
         self.aux_loss_enabled = False  # how evenly a mixture's experts were chosen is no loss
         if self.optimizer is not None:  # some weigh weights otherwise than they train them
             self.optimizer.eval()
+        sets = self.eval_dataset.items()
+        try:
+            metrics = {loss_key(name): self._mean_loss(rows) for name, rows in sets}
+        finally:
+            self.model.train(training)
+            self.aux_loss_enabled = balancing
+        self.log(metrics)
+        # The handler changes the control in place.
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        # Schedules that follow the loss ask for it by this name.
+        return {**metrics, "eval_loss": metrics.get("valid_loss", math.nan)}
+
+    def _mean_loss(self, rows: Dataset) -> float:
+        """Return the mean loss per trained token of some rows.
+
+        Sums and counts are added up over all batches, so that neither the micro batch nor the
+        number of processes changes the figure beyond rounding.
+        """
+        size = self.args.per_device_eval_batch_size
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        starts = list(range(0, len(rows), size))
+        sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         for turn in range(math.ceil(len(starts) / world)):
             if broadcast_object_list([self.stop.received])[0]:
-                self.model.train(training)
                 raise EvaluationEnded
             # Each process takes part in each turn: sharded models wait for one another.
             index = turn * world + rank
@@ -160,14 +175,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
             if index < len(starts):
                 sums += torch.stack([mean.double() * count, count.double()])
         total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        self.model.train(training)
-        self.aux_loss_enabled = balancing
-        metrics = {"valid_loss": total / tokens}
-        self.log(metrics)
-        # The handler changes the control in place.
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        # Schedules that follow the loss ask for it by this name.
-        return {**metrics, "eval_loss": metrics["valid_loss"]}
+        return float(total / tokens)
 
     def _evaluate(self, trial: Any, ignored: Any, skip_scheduler: bool = False) -> Any:
         """Evaluate; one at the start that an earlier start owed counts like any other."""

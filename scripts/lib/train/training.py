@@ -9,6 +9,7 @@ within each conversation as well 155.
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from scripts.lib.train.callbacks import (
     Progress,
     StopRequest,
     held_out,
+    loss_key,
     say,
 )
 from scripts.lib.train.checkpoints import Made, last_checkpoint
@@ -55,6 +57,8 @@ from scripts.lib.train.micro_batch import (
 )
 from scripts.lib.train.optimization import (
     NO_WARMUP,
+    OWN_SET,
+    keeps_best,
     missing_optimizer_package,
     needs_held_out,
     optimization_faults,
@@ -91,6 +95,7 @@ def fine_tune(
     threads: int,
     micro_batch: int | None = None,
     halved: int = 0,
+    evaluation: Sequence[Path] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tracking: Tracking = NO_TRACKING,
 ) -> dict[str, Any]:
@@ -108,6 +113,7 @@ def fine_tune(
         micro_batch: Sequences per forward pass and process; None chooses by length. Halved when
             memory runs out: one process does so by itself, of several the launcher starts all anew.
         halved: How many times that happened before.
+        evaluation: Folders of the shards whose valid rows the loop's `evaluate_on` names.
         checkpoint_seconds: Least time between two checkpoints.
         tracking: Trackers to report to.
 
@@ -131,7 +137,7 @@ def fine_tune(
     size = halved_micro_batch(size, per_process, halved)
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
-    data = _load_data(loop, model, shards, scratch)
+    data = _load_data(loop, model, shards, evaluation, scratch)
     trainer, _ = until_it_fits(
         lambda size: _fit(
             tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking)
@@ -159,13 +165,15 @@ class _Data:
     """The splits as datasets, with what the shards hold, and tokens that are new to the model."""
 
     train: Dataset
-    valid: Dataset | None
+    valid: Mapping[str, Dataset]
     facts: ShardFacts
     prompts: list[list[int]]
     new_tokens: dict[str, int]
 
 
-def _load_data(loop: LoopSpec, model: Path, shards: Path, scratch: Path) -> _Data:
+def _load_data(
+    loop: LoopSpec, model: Path, shards: Path, evaluation: Sequence[Path], scratch: Path
+) -> _Data:
     """Check and load the shards; packed where the spec says so."""
     train_files, valid_files = shard_files(shards, "train"), shard_files(shards, "valid")
     facts = read_facts(train_files)
@@ -185,14 +193,37 @@ def _load_data(loop: LoopSpec, model: Path, shards: Path, scratch: Path) -> _Dat
     cache = scratch / "datasets"
     with PartialState().main_process_first():
         train = load_shards(train_files, cache)
-        valid = load_shards(valid_files, cache) if valid_files else None
+        valid = {OWN_SET: load_shards(valid_files, cache)} if valid_files else {}
+        for name, folder in zip(loop.evaluate_on, evaluation, strict=True):
+            valid[name] = _load_valid(name, folder, vocabulary, cache)
         if loop.packing:
             train = pack(train, loop.max_length_tokens)
     _check_steps(loop, count_steps(loop, len(train)))
     prompts = read_prompts(valid_files or train_files)
-    return _Data(
-        train=train, valid=valid or None, facts=facts, prompts=prompts, new_tokens=new_tokens
-    )
+    # A set of which no row is trained on has no loss.
+    valid = {name: rows for name, rows in valid.items() if len(rows)}
+    return _Data(train=train, valid=valid, facts=facts, prompts=prompts, new_tokens=new_tokens)
+
+
+def _load_valid(name: str, shards: Path, vocabulary: int, cache: Path) -> Dataset:
+    """Load the held-out rows of another dataset than the run's own.
+
+    Raises:
+        TrainingError: If there are none, or they hold a token that the model has no embedding for.
+    """
+    files = shard_files(shards, "valid")
+    rows = load_shards(files, cache) if files else None
+    if not rows:
+        raise TrainingError(
+            f"evaluate_on: {name}: {shards} holds no held-out row with a token to predict. Raise"
+            " valid_fraction for its dataset, or leave it out."
+        )
+    if (largest := read_facts(files).largest_id) >= vocabulary:
+        raise TrainingError(
+            f"evaluate_on: {name}: token id {largest} has no row in the model's embedding of"
+            f" {vocabulary}. Its rows hold a control token that those trained on have not."
+        )
+    return rows
 
 
 def _check_steps(loop: LoopSpec, steps: int) -> None:
@@ -231,7 +262,7 @@ def _fit(
         tuning.loop,
         scratch,
         train_rows=len(data.train),
-        evaluated=data.valid is not None,
+        evaluated=bool(data.valid),
         resumed=checkpoint is not None and not checkpoint.made.evaluation_due,
         autocast=tuning.autocast,
     )
@@ -239,7 +270,7 @@ def _fit(
     stop = StopRequest()
     checkpoint_seconds, tracking = watching
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
-    if tuning.loop.early_stopping_patience is not None:
+    if keeps_best(vars(tuning.loop)) or tuning.loop.early_stopping_patience is not None:
         callbacks.append(BestKeeper(scratch, tuning))
     if PartialState().is_main_process:
         arguments.run_name = tracking.name or None
@@ -254,7 +285,7 @@ def _fit(
         model=base,
         args=arguments,
         train_dataset=data.train,
-        eval_dataset=data.valid,
+        eval_dataset=data.valid or None,
         processing_class=tokenizer,
         peft_config=adapter,
         callbacks=callbacks,
@@ -321,7 +352,8 @@ def _write(
     """Write the files of the artifact and return its facts."""
     state = trainer.state
     kept_step = state.global_step
-    if tuning.loop.early_stopping_patience is not None and held_out(state):
+    loop = vars(tuning.loop)
+    if keeps_best(loop) and held_out(state, loss_key(loop["best_by"])):
         kept_step = BestKeeper(scratch, tuning).restore(trainer.model, state)
     trainable = trainer.model.num_parameters(only_trainable=True)
     saved: dict[str, Any] = {}
@@ -346,7 +378,7 @@ def _write(
         "kept_step": kept_step,
         "train_rows": data.facts.rows,
         "train_sequences": len(data.train),
-        "valid_rows": len(data.valid) if data.valid else 0,
+        "valid_rows": len(data.valid.get(OWN_SET, ())),
         "train_tokens": data.facts.tokens,
         "trained_tokens": data.facts.trained_tokens,
         "arithmetic": tuning.arithmetic,

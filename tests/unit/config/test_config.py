@@ -322,6 +322,49 @@ def test_what_optimizer_and_schedule_cannot_be_told_is_refused(training, told):
     assert line.startswith(f"runs.gentle.training.{told}")
 
 
+ON = "runs/gentle/evaluate_on"
+
+
+def with_sets(sets, **training):
+    mapping = changed(ON, sets)
+    mapping["datasets"]["more"] = {"path": "more.jsonl"}
+    mapping["datasets"]["none"] = {"path": "none.jsonl", "valid_fraction": 0}
+    mapping["runs"]["gentle"]["training"] = training
+    return mapping
+
+
+def test_sets_to_measure_have_names_of_their_own_or_those_of_their_datasets():
+    assert load_config(with_sets(["more"])).runs["gentle"].evaluate_on == {"more": "more"}
+    run = load_config(with_sets({"talk": "more"}, keep="best", best_by="talk")).runs["gentle"]
+    assert (run.evaluate_on, run.training.best_by) == ({"talk": "more"}, "talk")
+
+
+@pytest.mark.parametrize(
+    ("sets", "training", "told"),
+    [
+        (["mor"], {}, "evaluate_on[0]: 'mor' is no dataset; did you mean 'more'?"),
+        (["orders"], {}, "evaluate_on[0]: 'orders' is the dataset of the run"),
+        ({"valid": "more"}, {}, "evaluate_on: {'valid': 'more'} names a set valid"),
+        (["none"], {}, "evaluate_on.none: measures held-out rows, and datasets.none has none"),
+        ("more", {}, "evaluate_on: 'more' is refused; allowed: a list of names"),
+        (["more"], {"keep": "best", "best_by": "other"}, "training.best_by: names no set"),
+        (["more"], {"best_by": "more"}, "training.best_by: is for keep: best or early_stopping"),
+    ],
+)
+def test_sets_that_cannot_be_measured_are_refused(sets, training, told):
+    (line,) = errors_of(with_sets(sets, **training))
+    assert line.startswith(f"runs.gentle.{told}")
+
+
+def test_what_follows_another_set_needs_no_held_out_rows_of_the_run():
+    mapping = with_sets(["more"], keep="best", best_by="more", early_stopping_patience=2)
+    mapping["datasets"]["orders"]["valid_fraction"] = 0
+    assert load_config(mapping).runs["gentle"].training.best_by == "more"
+    mapping["runs"]["gentle"]["training"] = {"keep": "best"}
+    (line,) = errors_of(mapping)
+    assert line.startswith("runs.gentle.training.keep: needs held-out rows")
+
+
 def test_a_run_is_not_named_like_a_model():
     line = the_error_of("runs/folder", {"model": "folder", "dataset": "orders"})
     assert line == "runs.folder: 'folder' is the name of a model too; rename one"

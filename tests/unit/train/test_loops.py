@@ -36,6 +36,7 @@ WAYS = {
         "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5, "threshold": 0.2},
         "eval_every_steps": 2,
     },
+    "the best of all": {"keep": "best", "eval_every_steps": 3, "scheduler": "constant"},
     "stable decay": {
         "scheduler": "warmup_stable_decay",
         "lr_scheduler_kwargs": {"num_decay_steps": 4, "decay_type": "1-sqrt"},

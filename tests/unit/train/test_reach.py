@@ -15,14 +15,19 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from scripts.lib.config.expansion import leaf_keys, run_schema
 from scripts.lib.data.rendering import RenderSpec
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
 from scripts.lib.train.callbacks import BestKeeper
+from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
+from scripts.lib.train.optimization import keeps_best
 from scripts.lib.train.spec import TrainSpec
+from tests.tiny_architectures import make_architecture
 from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import make_tiny_shards
 from tests.unit.plan.test_base_templates import PLAIN, planned
@@ -73,10 +78,24 @@ def shards(name: str, value: Any, **beside: Any) -> Case:
     return Case(value, {f"RenderSpec.{name}": value}, beside)
 
 
+LAYER_1 = [
+    *(f"model.layers.1.mlp.{name}_proj" for name in ("down", "gate", "up")),
+    *(f"model.layers.1.self_attn.{name}_proj" for name in "koqv"),
+]
+NF4 = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_compute_dtype": "torch.float32",
+}
 REPO = {"publish.repo_id": "me/x"}
 CASES: dict[str, Case] = {
     "model": Case("other", {"plan.model": "other"}),
     "dataset": Case("chats", {"plan.dataset": "chats"}),
+    "evaluate_on": Case(
+        {"others": "chats"},
+        {"plan.evaluation": ["shards/chats"], "data.sets": ["valid", "others"]},
+    ),
     "template": shards("template", "chatml"),
     "train_on": shards("train_on", "all"),
     "turns": shards("turns", "each"),
@@ -90,19 +109,34 @@ CASES: dict[str, Case] = {
     "publish.repo_id": Case("me/x", {"plan.publish": ANY}),
     "publish.private": Case(False, {"plan.publish": {**REPO, "publish.private": False}}, REPO),
     "publish.revision": Case("v2", {"plan.publish": {**REPO, "publish.revision": "v2"}}, REPO),
-    "quantization": Case(
-        "nf4",
+    "quantization": Case("nf4", {"base.quantization_config": NF4}),
+    "double_quantization": Case(
+        False,
+        {"base.quantization_config": {**NF4, "bnb_4bit_use_double_quant": False}},
+        {"quantization": "nf4"},
+    ),
+    # Its shape is that of a new one, but for names of layers that PEFT has written out.
+    "continue_from": Case(
+        "given",
         {
-            "base.quantization_config": {
-                "load_in_4bit": True,
-                "bnb_4bit_quant_type": "nf4",
-                "bnb_4bit_use_double_quant": True,
-                "bnb_4bit_compute_dtype": "torch.float32",
-            }
+            "plan.start": ["base-given"],
+            "LoraConfig.base_model_name_or_path": ANY,
+            "LoraConfig.target_modules": ANY,
         },
+    ),
+    "lora.target_parameters": Case(
+        ["experts.down_proj"],
+        {"LoraConfig.target_parameters": ANY},
+        {"model": "mixture", "lora.dropout": 0.0},
     ),
     "lora.r": peft("r", 4),
     "lora.alpha": peft("lora_alpha", 8),
+    "lora.rank_pattern": peft("rank_pattern", {"q_proj": 8}),
+    "lora.alpha_pattern": peft("alpha_pattern", {"q_proj": 64.0}),
+    "lora.exclude_modules": peft("exclude_modules", ["down_proj", "k_proj"]),
+    "lora.layers_to_transform": Case([1], {"LoraConfig.target_modules": LAYER_1}),
+    "lora.modules_to_save": peft("modules_to_save", ["norm"]),
+    "lora.eva_rho": Case(1.0, {"LoraConfig.eva_config": ANY}, {"lora.init": "eva"}),
     "lora.dropout": peft("lora_dropout", 0.2),
     "lora.bias": peft("bias", "all"),
     "lora.target_modules": peft("target_modules", ["k_proj", "q_proj"]),
@@ -152,7 +186,16 @@ CASES: dict[str, Case] = {
         {"training.packing": True},
     ),
     "training.eval_every_steps": trl("eval_steps", 2),
-    "training.early_stopping_patience": Case(2, {"callbacks.patience": 2}),
+    "training.early_stopping_patience": Case(
+        2,
+        {"callbacks.patience": 2, "callbacks.keeps_best": True, "callbacks.key": "valid_loss"},
+    ),
+    "training.keep": Case("best", {"callbacks.keeps_best": True, "callbacks.key": "valid_loss"}),
+    "training.best_by": Case(
+        "chats",
+        {"callbacks.key": "valid_chats_loss"},
+        {"training.keep": "best", "evaluate_on": ["chats"]},
+    ),
     "training.seed": trl("seed", 7),
     "training.dtype": Case("bfloat16", {"base.dtype": "torch.bfloat16"}),
 }
@@ -193,7 +236,17 @@ def home(tmp_path_factory):
     for name in ("base", "other"):
         make_tiny_model(folder / name)
     (folder / "other/README.md").write_text("Another model.")
+    make_architecture("mixtral", folder / "mixture")
     make_tiny_shards(folder / "shards", folder / "base")
+    base = AutoModelForCausalLM.from_pretrained(folder / "base")
+    shape = LoraConfig(
+        r=16,
+        lora_alpha=32,
+        lora_dropout=0.05,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    get_peft_model(base, shape).save_pretrained(folder / "given")
     write_rows(folder / "q.jsonl", [{"prompt": "one tea", "answer": "1 TEA"}])
     for name in ("orders", "chats"):
         rows = [{"prompt": f"{n} tea", "completion": f"{n} {name}"} for n in range(60)]
@@ -225,12 +278,16 @@ def reached(home, monkeypatch):
         graph = planned(
             home,
             {"b": PLAIN},
-            others={"other": {"path": "other"}},
+            others={name: {"path": name} for name in ("other", "mixture")},
             runs={"r": nested(keys)},
             datasets={name: {"path": f"{name}.jsonl"} for name in ("orders", "chats")},
+            candidates={"given": {"adapter": "given", "base": "base"}},
         )
         (candidate,) = (one for one in graph.candidates if one.name == "r")
         found = {name: graph.artifacts[id] for name, id in candidate.artifacts.items()}
+        spec = json.loads(json.dumps(found["adapters"].spec))
+        start = home / "given" if "start" in found["adapters"].reads else None
+        sets = found["adapters"].reads.get("evaluation", ())
         loader = Loading(train_model.AutoModelForCausalLM)
         with monkeypatch.context() as patch:
             patch.setattr(training, "Trainer", end)
@@ -241,23 +298,32 @@ def reached(home, monkeypatch):
             patch.setattr("scripts.lib.train.faults.find_spec", lambda name: name)
             with pytest.raises(Reached) as caught:
                 train_adapter(
-                    TrainSpec.from_json(json.loads(json.dumps(found["adapters"].spec))),
-                    home / "base",
+                    TrainSpec.from_json(with_shape_of(spec, start) if start else spec),
+                    home / nested(keys)["model"],
                     home / "shards",
                     home / "out",
                     scratch=home / "scratch",
                     threads=1,
                     micro_batch=1,
+                    start=start,
+                    evaluation=[home / "shards" for _ in sets],
                 )
         (made,) = caught.value.args
-        stops = [one._tuning.loop for one in made["callbacks"] if isinstance(one, BestKeeper)]
+        keepers = [one for one in made["callbacks"] if isinstance(one, BestKeeper)]
         told = {key: one for key, one in made["args"].to_dict().items() if key not in UNTOLD}
         groups = {
             "SFTConfig": told,
             "LoraConfig": made["peft_config"].to_dict(),
             "base": loader.asked,
-            "data": {"train_sequences": len(made["train_dataset"])},
-            "callbacks": {"patience": stops[0].early_stopping_patience if stops else None},
+            "data": {
+                "train_sequences": len(made["train_dataset"]),
+                "sets": list(made["eval_dataset"]),
+            },
+            "callbacks": {
+                "keeps_best": bool(keepers) and keeps_best(vars(keepers[0]._tuning.loop)),
+                "patience": keepers[0]._tuning.loop.early_stopping_patience if keepers else None,
+                "key": keepers[0]._key if keepers else None,
+            },
             "RenderSpec": dataclasses.asdict(RenderSpec(**found["shards"].spec)),
             "plan": plan_of(graph, candidate, found),
         }
@@ -278,6 +344,11 @@ def plan_of(graph, candidate, found) -> dict[str, Any]:
     return {
         "model": found["models"].slug,
         "dataset": found["raw"].slug,
+        "evaluation": [
+            f"shards/{graph.artifacts[graph.artifacts[id].reads['chat'][0]].slug}"
+            for id in found["adapters"].reads.get("evaluation", ())
+        ],
+        "start": [graph.artifacts[id].slug for id in found["adapters"].reads.get("start", ())],
         "growth": gates["growth"],
         "stops_at_verdict": any(
             gate.kind == "verdict" for one in graph.artifacts.values() for gate in one.gates

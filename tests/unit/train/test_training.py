@@ -61,6 +61,9 @@ LOOP = {
     "max_length_tokens": 128,
     "eval_every_steps": None,
     "early_stopping_patience": None,
+    "keep": None,
+    "best_by": "valid",
+    "evaluate_on": [],
     "seed": 3,
     "dtype": "float32",
 }
