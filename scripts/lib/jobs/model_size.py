@@ -11,10 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.lib import files
-from scripts.lib.lora_modules import Modules, fits_pattern, reached
+from scripts.lib.lora_modules import Modules, fits_pattern, reached, reached_parameters
 from scripts.lib.model_files import quantisation_of
 
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")
+ROUTERS = ("gate", "router")
+# Files of a mixture that hold experts one by one -> the parameter that they are in memory.
+FUSED = {
+    **dict.fromkeys(("gate_proj", "up_proj", "w1", "w3"), "gate_up_proj"),
+    **dict.fromkeys(("down_proj", "w2"), "down_proj"),
+}
+FUSED_DIMENSIONS = 3  # experts, and two of each
 OUTPUTS = ("lm_head", "embed_out", "output")
 
 
@@ -44,12 +51,15 @@ class ModelSize:
     def layers(self, *, inner: bool) -> dict[str, tuple[int, int]]:
         """Return the shapes of linear layers inside the model, or of embeddings and output layer.
 
-        Experts of a mixture are none: in memory they are fused, and no module's name reaches them.
+        Experts of a mixture are none, in memory they are fused and no module's name reaches them;
+        nor is what chooses among them.
         """
+        mixture = any(".experts." in name for name in self.tensors)
         found = {
             name.removesuffix(".weight"): (shape[0], shape[1])
             for name, shape in self.tensors.items()
             if name.endswith(".weight") and len(shape) == 2 and ".experts." not in name
+            if not mixture or name.rpartition(".")[0].rpartition(".")[2] not in ROUTERS
         }
         return {
             name: shape
@@ -61,8 +71,8 @@ class ModelSize:
 def lora_parameters(lora: Mapping[str, Any], size: ModelSize) -> int:
     """Return the parameters that an adapter trains: r x (in + out) of each layer that it reaches.
 
-    Of DoRA a magnitude for each output, and whole modules, come on top. What is put on a mixture's
-    experts, biases and the rows of new tokens are not counted.
+    Of DoRA a magnitude for each output, and whole modules and experts, come on top. Biases and the
+    rows of new tokens are not counted.
 
     Args:
         lora: Its shape, as a run's spec holds it.
@@ -84,6 +94,30 @@ def lora_parameters(lora: Mapping[str, Any], size: ModelSize) -> int:
         ]
         tied = [outer * inner for outer, inner in others.values()] if saved in OUTPUTS else []
         count += sum(whole) or sum(tied[:1])
+    return count + _on_experts(shape, size)
+
+
+def _on_experts(shape: Any, size: ModelSize) -> int:
+    """Return the parameters that an adapter puts on a mixture's experts: r x (in + out) of each.
+
+    In memory they are fused, gate and up as one; files hold them so, or one by one.
+    """
+    wanted: dict[tuple[str, str], tuple[int, int]] = {}
+    for tensor, sizes in size.tensors.items():
+        above, mark, own = tensor.partition(".experts.")
+        number, _, projection = own.removesuffix(".weight").rpartition(".")
+        if not mark or len(sizes) not in (2, 3) or own.endswith("_bias"):
+            continue
+        name = f"{above}.experts.{FUSED.get(projection, projection)}"
+        experts = sizes[0] if len(sizes) == FUSED_DIMENSIONS else 1
+        outputs = wanted.get((name, number), (0, 0))[1]
+        wanted[name, number] = experts * sizes[-1], outputs + experts * sizes[-2]
+    names = list(dict.fromkeys(name for name, _ in wanted))
+    reach = set(reached_parameters(shape, Modules(linear=[], parameters=names, experts=names)))
+    count = 0
+    for (name, _), sums in wanted.items():
+        ranks = [rank for at, rank in shape.rank_pattern.items() if fits_pattern(at, name)]
+        count += (ranks[0] if ranks else shape.r) * sum(sums) if name in reach else 0
     return count
 
 

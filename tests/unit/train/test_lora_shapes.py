@@ -4,6 +4,7 @@ Parameters are counted from the sizes of the tiny models by LoRA's own formula, 
 outputs), and not from what training says.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.jobs.model_size import lora_parameters, size_of
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proving import prove_merge
 from scripts.lib.train.lora_tuning import train_adapter
@@ -102,7 +104,7 @@ SHAPES = {
     "excluded by a regular expression": Shape(
         {"exclude_modules": r".*\.mlp\..*"}, lora(*ATTENTION), {"exclude_modules": r".*\.mlp\..*"}
     ),
-    "one layer": Shape({"layers_to_transform": [1]}, lora(layers=1), {"layers_to_transform": [1]}),
+    "one layer": Shape({"layers_to_transform": [1]}, lora(layers=1)),
     "names in one layer": Shape(
         {"layers_to_transform": [0], "target_modules": ["q_proj", "down_proj"]},
         lora("q_proj", "down_proj", layers=1),
@@ -245,6 +247,18 @@ def test_an_option_is_trained_saved_loaded_merged_and_proved(base, tmp_path, sha
         assert torch.equal(tensor, theirs[name]), name
     found = prove_merge(model, adapter, merged, proof)["proof"]
     assert [check for check in found["checks"] if not check["passed"]] == []
+
+
+UNCOUNTED = ("all biases", "biases of the targets")
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES.keys() - {*UNCOUNTED}))
+def test_a_forecast_counts_what_is_trained(base, name):
+    shape = SHAPES[name]
+    model, _ = base(shape.architecture)
+    size = size_of(tuple(map(str, sorted(model.iterdir()))))
+    spec = dataclasses.asdict(make_spec(**shape.options).lora)
+    assert lora_parameters(spec, size) == shape.parameters
 
 
 WRONG = {
