@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import make_all
-from tests.tiny_model import make_tiny_model
+from tests.tiny_model import CHATML, make_tiny_model
 from tests.workspace import write_rows
 
 CHECKPOINT = """\
@@ -99,3 +99,56 @@ def test_an_adapter_that_peft_saved_is_merged_proved_and_compared_from_ten_lines
     assert "adapter on base" in page(tmp_path)
     (card,) = tmp_path.glob("results/merged/*/README.md")
     assert "It was trained elsewhere" in card.read_text()
+
+
+SIDE_BY_SIDE = """\
+models:
+  base: {path: base}
+datasets:
+  say: {path: rows.jsonl, valid_fraction: 0.2}
+candidates:
+  mine: {model: sft, base: base}
+  theirs: {adapter: adapter, base: base, merge: false}
+  others: {adapter: pickled, base: base, merge: false}
+  both: {combine: {theirs: 0.5, others: 0.5}}
+runs:
+  further:
+    model: base
+    dataset: say
+    continue_from: theirs
+    training: {learning_rate: 1.0e-2, batch_size: 4, packing: false, warmup_ratio: 0, dtype: float32}
+benchmarks:
+  say: {kind: exact_match, path: questions.jsonl, max_new_tokens: 4}
+  domain: {kind: held_out, dataset: say, split: valid, max_new_tokens: 4}
+"""
+
+
+def test_all_kinds_stand_side_by_side_and_a_run_goes_on_from_an_adapter(tmp_path):
+    base = make_tiny_model(tmp_path / "base")
+    fine_tuned(tmp_path / "sft", base, template=CHATML.replace("<|im_end|>", "<|im_end|> "))
+    lora_adapter(tmp_path / "adapter", base)
+    lora_adapter(tmp_path / "pickled", base, pickled=True, r=2)
+    rows = [{"prompt": f"Say {n}.", "completion": "A B C"[: n % 5 + 1]} for n in range(20)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    found = made(tmp_path, SIDE_BY_SIDE)
+    kinds = {c["name"]: (c["kind"], c["unmerged"]) for c in found["candidates"]}
+    assert kinds == {
+        "base": ("base", False),
+        "mine": ("checkpoint", False),
+        "theirs": ("adapter", True),
+        "others": ("adapter", True),
+        "both": ("combination", False),
+        "further": ("run", False),
+    }
+    for part in (found["benchmarks"]["say"], found["held_out"]["domain"]):
+        assert set(part["differences"]) == set(kinds) - {"base"}
+        notes = [note["text"] for note in part["notes"] if note["code"] == "prompts_differ"]
+        assert len(notes) == 1, "only the checkpoint has another template"
+        assert notes[0].startswith("mine and its base base were each asked through a chat template")
+        assert "prompts_differ_between_bases" not in [note["code"] for note in part["notes"]]
+    (manifest,) = tmp_path.glob("results/adapters/*.json")
+    manifest = json.loads(manifest.read_text())
+    assert (manifest["spec"]["lora"], manifest["facts"]["lora"]["r"]) == ({}, 4)
+    assert len(manifest["inputs"]["start"]) == 1
+    cards = [card.read_text() for card in tmp_path.glob("results/merged/*/README.md")]
+    assert [card.count("It went on from an adapter: local files") for card in cards].count(1) == 1

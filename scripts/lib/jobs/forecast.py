@@ -208,11 +208,13 @@ def memory_of(
         change: What to put in place of parts of its spec.
 
     Returns:
-        Two times None where the base's files are not here, or tell nothing.
+        Two times None where the base's files are not here, or tell nothing, and where training goes
+        on from an adapter that exists already.
     """
     artifact = plan.graph.artifacts[id]
     size = model_size(plan, artifact.reads["model"][0])
-    if size is None:
+    # The shape of an adapter that training goes on from is not in the spec.
+    if size is None or "start" in artifact.reads:
         return None, None
     spec = {**artifact.spec, **(change or {})}
     loop = spec["training"]
