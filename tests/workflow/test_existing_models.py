@@ -97,6 +97,7 @@ def test_an_adapter_that_peft_saved_is_merged_proved_and_compared_from_ten_lines
     assert proof["numbers"]["positions"] > 50
     assert proof["numbers"]["base_max_logit_diff"] > 0
     assert "adapter on base" in page(tmp_path)
+    assert "a LoRA adapter of rank 4, alpha 8; tokenizer: its base, chat template" in page(tmp_path)
     (card,) = tmp_path.glob("results/merged/*/README.md")
     assert "It was trained elsewhere" in card.read_text()
 
@@ -105,7 +106,7 @@ SIDE_BY_SIDE = """\
 models:
   base: {path: base}
 datasets:
-  say: {path: rows.jsonl, valid_fraction: 0.2}
+  say: {path: rows.jsonl, valid_fraction: 0.3}
 candidates:
   mine: {model: sft, base: base}
   theirs: {adapter: adapter, base: base, merge: false}
@@ -116,7 +117,8 @@ runs:
     model: base
     dataset: say
     continue_from: theirs
-    training: {learning_rate: 1.0e-2, batch_size: 4, packing: false, warmup_ratio: 0, dtype: float32}
+    training:
+      {learning_rate: 1.0e-2, batch_size: 4, packing: false, warmup_ratio: 0, dtype: float32}
 benchmarks:
   say: {kind: exact_match, path: questions.jsonl, max_new_tokens: 4}
   domain: {kind: held_out, dataset: say, split: valid, max_new_tokens: 4}
@@ -128,7 +130,7 @@ def test_all_kinds_stand_side_by_side_and_a_run_goes_on_from_an_adapter(tmp_path
     fine_tuned(tmp_path / "sft", base, template=CHATML.replace("<|im_end|>", "<|im_end|> "))
     lora_adapter(tmp_path / "adapter", base)
     lora_adapter(tmp_path / "pickled", base, pickled=True, r=2)
-    rows = [{"prompt": f"Say {n}.", "completion": "A B C"[: n % 5 + 1]} for n in range(20)]
+    rows = [{"prompt": f"Say {n}.", "completion": "A B C"[: n % 5 + 1]} for n in range(40)]
     write_rows(tmp_path / "rows.jsonl", rows)
     found = made(tmp_path, SIDE_BY_SIDE)
     kinds = {c["name"]: (c["kind"], c["unmerged"]) for c in found["candidates"]}

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from scripts.lib.report.charts import loss_chart, sets_of
 from scripts.lib.report.manifests import (
     Facts,
+    GivenAdapter,
     Manifest,
     Manifests,
     ReportedCandidate,
@@ -143,13 +144,31 @@ def merge_proofs(
     return _findings(candidates, manifests, stage="proofs", fact="proof")
 
 
-def checkpoints(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[str]:
-    """Say of each finished checkpoint what its files tell of how it differs from its base."""
-    return [
-        f"{candidate.name}, against {candidate.base}: {_changes_words(facts['changes'])}"
-        for candidate in candidates
-        if "changes" in (facts := facts_of(manifests, candidate.artifacts.get("changes", "")))
-    ]
+def existing(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[str]:
+    """Say of each candidate that no run made what its files tell."""
+    words = []
+    for candidate in candidates:
+        against = f"{candidate.name}, against {candidate.base}"
+        facts = facts_of(manifests, candidate.artifacts.get("changes", ""))
+        if "changes" in facts:
+            words.append(f"{against}: {_changes_words(facts['changes'])}")
+        facts = facts_of(manifests, candidate.artifacts.get("given_adapters", ""))
+        if candidate.kind == "adapter" and "adapter" in facts:
+            words.append(f"{against}: {_adapter_words(facts['adapter'])}")
+    return words
+
+
+def _adapter_words(adapter: GivenAdapter) -> str:
+    whose = {"base": "its base", "adapter": "its own", "config": "the configuration"}
+    named = adapter["names_base"]
+    told = f"its config names {named} as its base" if named else "its config names no repository"
+    words = (
+        f"a LoRA adapter of rank {adapter['rank']}, alpha {adapter['alpha']}; tokenizer:"
+        f" {whose[adapter['tokenizer']]}, chat template: {whose[adapter['template']]}; {told}."
+    )
+    if adapter["updates"] and adapter["updates"] == adapter["zero_updates"]:
+        words += " All of its updates are zero: it changes nothing."
+    return words
 
 
 def _changes_words(changes: WeightChanges) -> str:

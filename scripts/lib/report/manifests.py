@@ -104,6 +104,18 @@ class WeightChanges(TypedDict):
     relative_change: float
 
 
+class GivenAdapter(TypedDict):
+    """What is known of an adapter that no run trained."""
+
+    rank: int
+    alpha: float
+    names_base: str | None
+    tokenizer: str
+    template: str
+    updates: int
+    zero_updates: int
+
+
 class LoraSpec(TypedDict):
     """The adapter's settings that are shown."""
 
@@ -135,6 +147,8 @@ class Facts(TypedDict, total=False):
     contract: Finding
     # prove_merge
     proof: Finding
+    # fetch_adapter
+    adapter: GivenAdapter
     # compare_weights
     changes: WeightChanges
 

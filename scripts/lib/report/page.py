@@ -15,9 +15,9 @@ from scripts.lib.compare.document import SECTIONS, Comparison, parts_of, section
 from scripts.lib.examples.document import Examples
 from scripts.lib.examples.page import token_style
 from scripts.lib.report.evidence import (
-    checkpoints,
     contracts,
     costs,
+    existing,
     merge_proofs,
     provenance,
     total_time,
@@ -175,7 +175,7 @@ def render_page(
         "trained_on": trained_on(spec.candidates, examples),
         "contracts": contracts(spec.candidates, manifests),
         "proofs": merge_proofs(spec.candidates, manifests),
-        "checkpoints": checkpoints(spec.candidates, manifests),
+        "existing": existing(spec.candidates, manifests),
         "provenance": provenance(spec.candidates, manifests),
         "costs": costs(spec.candidates, manifests),
         "total": total_time(spec.candidates, manifests),
@@ -203,7 +203,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
         "trained-on": ("What was trained on", view["trained_on"]),
-        "proofs": ("Proofs", view["contracts"] or view["proofs"] or view["checkpoints"]),
+        "proofs": ("Proofs", view["contracts"] or view["proofs"] or view["existing"]),
         "provenance": ("Provenance", True),
         "cost": ("Time and memory", view["costs"]),
     }

@@ -71,6 +71,8 @@ def sign_test(successes: int, trials: int) -> float:
 
 def _sign_flips(change: np.ndarray) -> float:
     """Return the p-value of the mean change when every change might as well be its opposite."""
+    if len(change) < 2:
+        return 1.0  # either sign is as far from nothing
     # For scores between right and wrong only: it takes a second to import.
     from scipy.stats import permutation_test
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from scipy.stats import binomtest
 
-from scripts.lib.score.statistics import sign_test
+from scripts.lib.score.statistics import paired_difference, sign_test
 
 TRIALS = (*range(1, 40), 101, 1000, 14_042)
 
@@ -27,3 +27,8 @@ def test_the_sign_test_is_the_share_of_all_ways_that_are_as_uneven():
             as_uneven = [n for n in every if abs(2 * n - trials) >= abs(2 * successes - trials)]
             share = Fraction(len(as_uneven), len(every))
             assert sign_test(successes, trials) == float(share)
+
+
+def test_one_question_between_right_and_wrong_shows_nothing():
+    found = paired_difference([0.25], [0.5])
+    assert (found["n"], found["p_value"], found["stderr"]) == (1, 1.0, None)
