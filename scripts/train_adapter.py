@@ -25,7 +25,8 @@ def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     check_gpus(job.options.gpus)
     start = next(iter(job.named("start").values()), None)
-    spec = TrainSpec.from_json(with_shape_of(job.spec, start) if start else job.spec)
+    mapping = with_shape_of(job.spec, job.execution["lora"], start) if start else job.spec
+    spec = TrainSpec.from_json(mapping)
     facts = train_adapter(
         spec,
         job.folder("model"),

@@ -126,7 +126,7 @@ ROWS = [
         "the adapter's merged model goes", put("candidates/theirs/keep_merged", False), frozenset()
     ),
     Row("the dropout of what goes on", put("runs/further/lora", {"dropout": 0.2}), FURTHER | END),
-    Row("what goes on says the adapter's rank", put("runs/further/lora", {"r": 2}), FURTHER | END),
+    Row("what goes on says the adapter's rank", put("runs/further/lora", {"r": 2}), frozenset()),
     Row("the adapter is asked for again", put("redo", "theirs"), THEIRS),
     Row("the checkpoint is asked for again", put("redo", "mine"), scored("mine", on=ON) | END),
 ]

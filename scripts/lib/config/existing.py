@@ -138,7 +138,8 @@ def continue_problems(
         if start is None:
             continue
         if start not in given:
-            yield Problem(path, is_unknown(start, "adapter under candidate", given))
+            told = is_unknown(start, "adapter", given)
+            yield Problem(path, f"{told} (under candidates)")
         elif given[start].base != run.model:
             yield Problem(
                 path,

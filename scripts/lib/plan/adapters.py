@@ -122,11 +122,14 @@ def tune(
     if run.lora is None:
         spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}
     reads: dict[str, str | list[str]] = {"model": model.id, "shards": shards}
+    execution = _execution(config, run)
     if start:
         slug = f"{start.slug}-{raw.slug}"
-        # The rest of its shape is the adapter's, which may lie on the hub.
-        spec["lora"] = given_shape(run)
+        # Its shape is the adapter's, which may lie on the hub; what the run says of it is checked.
+        shape = given_shape(run)
+        spec["lora"] = {key: value for key, value in shape.items() if key == "dropout"}
         reads["start"] = start.id
+        execution |= {"lora": shape}
     if others:
         reads["evaluation"] = [id for id, _ in others.values()]
     id = graph.add(
@@ -140,7 +143,7 @@ def tune(
             Gate("growth", shards, run.max_growth),
             *gates,
         ],
-        execution=_execution(config, run),
+        execution=execution,
     )
     artifacts = {
         "raw": raw.id,

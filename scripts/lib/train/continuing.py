@@ -15,23 +15,25 @@ ADAPTER = "default"
 """What PEFT calls the only adapter on a model."""
 
 
-def with_shape_of(mapping: Mapping[str, Any], start: Path) -> dict[str, Any]:
+def with_shape_of(
+    mapping: Mapping[str, Any], given: Mapping[str, Any], start: Path
+) -> dict[str, Any]:
     """Return the JSON of a `TrainSpec` whose shape of the adapter is complete.
 
     Args:
-        mapping: The spec; its `lora` holds what the run says itself.
+        mapping: The spec; its `lora` holds a dropout, or nothing.
+        given: What the run says itself of the shape.
         start: Folder of the adapter to go on from.
 
     Raises:
         TrainingError: If the two contradict each other, or no training can go on from it.
     """
-    given = mapping["lora"]
     for words in start_faults(start, given):
         raise TrainingError(f"{words}.")
     config = read_adapter_config(start)
     names = [field.name for field in fields(LoraSpec)]
     own = {name: config[key] for name in names if (key := PEFT_NAMES.get(name, name)) in config}
-    return {**mapping, "lora": {**own, **given, "init": True}}
+    return {**mapping, "lora": {**own, **mapping["lora"], "init": True}}
 
 
 def started_config(spec: TrainSpec, start: Path, tokens: Sequence[int]) -> LoraConfig:

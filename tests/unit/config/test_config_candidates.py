@@ -196,3 +196,42 @@ def test_a_checkpoint_is_no_part_of_a_combination():
     config = copy.deepcopy(VALID) | {"candidates": {"mine": mine, "blend": blend}}
     (line,) = errors_of(config)
     assert line.startswith("candidates.blend.combine.mine: is a finished model")
+
+
+THEIRS = {"adapter": "adapter", "base": "smollm2"}
+
+
+def test_an_adapter_may_be_combined_with_runs_and_gone_on_from():
+    blend = {"combine": {"gentle": 0.5, "theirs": 0.5}, "method": "linear"}
+    runs = {"gentle": RUN, "further": RUN | {"continue_from": "theirs"}}
+    more = {"candidates": {"theirs": THEIRS, "blend": blend}, "runs": runs}
+    config = load_config(copy.deepcopy(VALID) | more)
+    assert config.base_of("theirs") == config.base_of("further") == "smollm2"
+    assert config.adapters["theirs"].merge
+
+
+@pytest.mark.parametrize(
+    ("candidate", "run", "text"),
+    [
+        (THEIRS | {"base": "folder"}, {}, "changes folder, and this run tunes smollm2"),
+        (THEIRS, {"continue_from": "others"}, "'others' is no adapter; "),
+        (
+            THEIRS,
+            {"continue_from": "gentle"},
+            "'gentle' is no adapter; adapters are: theirs (under candidates)",
+        ),
+        (THEIRS, {"lora": None}, "is for an adapter, and lora: null trains all weights"),
+        (THEIRS | {"adapter": {"gguf": "x"}}, {}, "is no adapter; allowed: a folder, or the key"),
+        (THEIRS | {"adapter": "gentle"}, {}, "'gentle' is the name of a run, which is a candidate"),
+        (THEIRS | {"template": "trl"}, {}, "'trl' is for training"),
+        (
+            THEIRS | {"merge": False, "publish": {"repo_id": "me/x"}},
+            {},
+            "is for merged models, and this one has merge: false",
+        ),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_so_is_refused_with_the_reason(candidate, run, text):
+    runs = {"gentle": RUN, "further": RUN | {"continue_from": "theirs"} | run}
+    lines = checkpoint_errors(candidate, candidates={"theirs": candidate}, runs=runs)
+    assert any(text in line for line in lines), lines

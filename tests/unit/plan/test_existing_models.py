@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from scripts.lib.errors import ConfigError, GateError
 from scripts.lib.jobs.checks import check_gate
@@ -18,6 +20,7 @@ from tests.unit.plan.test_base_templates import (
 )
 
 OWN = {"chat_template.jinja": TEXT}
+WEIGHTS = "adapter_model.safetensors"
 
 
 def refusal(home, candidate, benchmark=PLAIN, **more) -> str:  # noqa: F811
@@ -121,3 +124,38 @@ def test_runs_and_checkpoints_stand_side_by_side(home):  # noqa: F811
         home, {"b": PLAIN}, runs={"r": RUN | {"template": "chatml"}}, candidates={"mine": mine}
     )
     assert [c.kind for c in graph.candidates] == ["base", "run", "checkpoint"]
+
+
+def test_a_run_that_goes_on_from_an_adapter_says_no_other_shape_and_names_another_template(
+    home,  # noqa: F811
+):
+    folder = home / "adapter"
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(
+        {"base_model.model.q_proj.lora_A.weight": np.zeros((4, 2), np.float32)}, folder / WEIGHTS
+    )
+    (home / "base/model.safetensors").unlink()
+    save_file({"q_proj.weight": np.zeros((2, 2), np.float32)}, home / "base/model.safetensors")
+    theirs = {"theirs": {"adapter": "adapter", "base": "base"}}
+    run = RUN | {"template": "chatml", "continue_from": "theirs"}
+
+    def problem(lora=None, **more):
+        runs = {"r": run | more | ({"lora": lora} if lora else {})}
+        with pytest.raises(ConfigError) as error:
+            planned(home, {"b": PLAIN}, runs=runs, candidates=theirs)
+        return str(error.value)
+
+    graph = planned(home, {"b": PLAIN}, runs={"r": run | {"lora": {"alpha": 8}}}, candidates=theirs)
+    (trained,) = [one for one in graph.artifacts.values() if one.stage == "adapters"]
+    assert (trained.spec["lora"], trained.execution["lora"]) == ({}, {"alpha": 8})
+    assert problem({"r": 8}).startswith(
+        "runs.r.lora.r is 8, and the adapter that the run goes on from"
+    )
+    assert "runs.r.lora.init is of no use" in problem({"init": "pissa"})
+    (folder / "chat_template.jinja").write_text("{{ other }}")
+    (home / "base/chat_template.jinja").write_text(TEXT)
+    text = problem(template="tokenizer")
+    assert text.startswith("runs.r.template: the adapter in ")
+    assert text.endswith("adapter/chat_template.jinja")

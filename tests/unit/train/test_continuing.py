@@ -51,8 +51,9 @@ def saved(model, folder, **shape):
 
 def go_on(model, shards, start, folder, lora=None, **loop):
     folder.mkdir()
-    mapping = {"lora": lora or {}, "quantization": None, "training": LOOP | loop}
-    spec = TrainSpec.from_json(with_shape_of(mapping, start))
+    own = {key: value for key, value in (lora or {}).items() if key == "dropout"}
+    mapping = {"lora": own, "quantization": None, "training": LOOP | loop}
+    spec = TrainSpec.from_json(with_shape_of(mapping, lora or {}, start))
     scratch = folder.with_name(f"{folder.name}-scratch")
     return train_adapter(spec, model, shards, folder, scratch=scratch, threads=1, start=start)
 
@@ -116,10 +117,10 @@ def test_what_was_killed_goes_on_from_its_checkpoint_and_not_from_the_adapter(
 def test_another_shape_than_the_adapters_is_refused(model, tmp_path, lora, text):
     start = saved(model, tmp_path / "start", **SHAPES["plain"])
     with pytest.raises(TrainingError) as error:
-        with_shape_of({"lora": lora}, start)
+        with_shape_of({"lora": {}}, lora, start)
     assert text in str(error.value)
     same = {"r": 4, "alpha": 8, "target_modules": ["down_proj", "q_proj"], "use_rslora": False}
-    with_shape_of({"lora": same}, start)
+    with_shape_of({"lora": {}}, same, start)
 
 
 def test_a_start_that_changed_its_base_is_refused(model, tmp_path):
@@ -127,7 +128,7 @@ def test_a_start_that_changed_its_base_is_refused(model, tmp_path):
     file = start / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"init_lora_weights": "pissa"}))
     with pytest.raises(TrainingError, match="changed the weights of the base, from which training"):
-        with_shape_of({"lora": {}}, start)
+        with_shape_of({"lora": {}}, {}, start)
 
 
 def test_an_adapter_of_another_base_is_refused(model, shards, tmp_path):
