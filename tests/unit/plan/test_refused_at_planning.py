@@ -78,6 +78,8 @@ def test_a_merge_into_a_quantised_local_model_is_refused(home, merge):  # noqa: 
     text = refusal(home, {"b": PLAIN}, model=model, runs=runs)
     assert text.startswith("runs.r.merge: models.base is quantised (gptq)")
     assert text.endswith("write merge: false")
+    text = refusal(home, {"b": PLAIN}, model=model, runs={"r": RUN | {"lora": None}})
+    assert text.startswith("runs.r.lora: models.base is quantised (gptq)")
 
 
 ROWS = {
