@@ -287,6 +287,16 @@ def test_a_thousand_runs_that_do_not_fit_are_told_in_a_few_lines(tmp_path):
     assert len(said) == gpu_fit.SHOWN + 1 and "10 more runs" in said[-1]
 
 
+def test_a_workflow_with_a_run_that_cannot_fit_ends_before_any_job(tmp_path):
+    folder = make_workspace(tmp_path / "home")
+    huge = write_header(tmp_path / "huge", layers=80, hidden=8192, inner=28672, vocabulary=128256)
+    (huge / "model.safetensors").rename(folder / "model" / "huge.safetensors")
+    result = snakemake(folder, "-c1", "--set-resources", "train_adapter:gpu_model=t4")
+    assert result.returncode
+    assert "do not fit the GPU that the job asks for, t4 (16 GiB)" in result.stdout
+    assert not (folder / "results" / "models").exists()
+
+
 def test_memory_is_that_of_the_formula_over_what_the_files_hold(tmp_path):
     plan, id = large_plan(tmp_path)
     need, micro_batch = memory_of(plan, id, {"gpu": 1, "micro_batch": 2})
