@@ -141,7 +141,7 @@ def amount_of(
     """
     if shards is None or shards.folder is None:
         return None
-    counts = shards.manifest["facts"]["tokens"]["splits"].get("train")
+    counts = shards.manifest["facts"].get("tokens", {}).get("splits", {}).get("train")
     if not counts or not counts["trained_tokens"]:
         return None
     sequences: int | None = counts["rows"]
