@@ -205,10 +205,13 @@ def _child(node: Schema, part: str | int, schema: Schema) -> tuple[Schema, bool]
 
 
 def entry_keys(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield each section of a configuration with each dotted key, group or not, of its entries."""
+    """Yield each section of a configuration with each dotted key, group or not, of its entries.
+
+    A section without entries of their own names has its keys itself.
+    """
     for section, node in schema.get("properties", {}).items():
-        if (entry := entry_schema(resolve(node, schema))) is not None:
-            yield from ((section, key) for key in _keys_below(entry, schema))
+        entry = entry_schema(resolve(node, schema)) or node
+        yield from ((section, key) for key in _keys_below(entry, schema))
 
 
 def _keys_below(node: Schema, schema: Schema) -> Iterator[str]:

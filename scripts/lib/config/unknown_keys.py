@@ -18,6 +18,10 @@ TABLE = {
 """What is known of other tools' words, by subject."""
 
 
+UNNAMED = ("report", "tracking")
+"""Sections that hold their keys themselves; entries of all others have names."""
+
+
 def meanings(word: str, section: object = None) -> list[Meaning]:
     """Return what a word of another tool is here; empty where none is known.
 
@@ -51,6 +55,8 @@ def _say(meaning: Meaning, path: Sequence[str | int]) -> str:
 
 def place(section: str, key: str, path: Sequence[str | int]) -> str:
     """Return where a key of a section stands, seen from *path*: below the same entry, or any."""
+    if section in UNNAMED:
+        return f"{section}.{key}"
     name = path[1] if len(path) > 1 and path[0] == section else "<name>"
     return key if "sweep" in path else f"{section}.{name}.{key}"
 

@@ -22,7 +22,7 @@ TOOLS: Mapping[Tool, str] = {
 }
 """What people call them; `hf` stands for transformers' TrainingArguments, which two have."""
 
-Section: TypeAlias = Literal["models", "datasets", "runs", "benchmarks"]
+Section: TypeAlias = Literal["models", "datasets", "runs", "benchmarks", "tracking"]
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,29 @@ LOOP = (
     to(
         "runs",
         "training.early_stopping_patience",
-        "so many measurements without a lower held-out loss; the best adapter is then kept",
-        hf="load_best_model_at_end metric_for_best_model greater_is_better",
+        "so many measurements without a lower held-out loss; the best weights are then kept",
         llamafactory="early_stopping_steps",
-        axolotl="early_stopping_patience load_best_model_at_end metric_for_best_model",
+        axolotl="early_stopping_patience",
+    ),
+    to(
+        "runs",
+        "training.keep",
+        "`best` or `last`",
+        hf="load_best_model_at_end",
+        axolotl="load_best_model_at_end",
+    ),
+    to(
+        "runs",
+        "training.best_by",
+        "which held-out rows; what counts is always their loss, and lower is better",
+        hf="metric_for_best_model greater_is_better",
+        axolotl="metric_for_best_model greater_is_better",
+    ),
+    to(
+        "runs",
+        "evaluate_on",
+        "held-out rows of other datasets beside the run's own",
+        llamafactory="eval_on_each_dataset",
     ),
     no(
         "runs",
@@ -171,19 +190,32 @@ LOGS = (
         " print_param_status",
         axolotl="logging_steps include_tokens_per_second",
     ),
-    no(
-        "runs",
-        "the report shows what training logs; trackers are named at the top level, as tracking:"
-        " {report_to: [tensorboard]}, and told of servers and keys by their own variables"
-        " (docs/training.md)",
-        hf="report_to run_name project trackio_space_id trackio_bucket_id"
-        " trackio_static_space_id logging_dir",
-        llamafactory="use_swanlab swanlab_project swanlab_run_name",
-        axolotl="wandb_project wandb_entity wandb_name wandb_run_id wandb_watch wandb_log_model"
-        " wandb_mode use_wandb use_tensorboard use_mlflow mlflow_tracking_uri"
-        " mlflow_experiment_name use_comet comet_project_name",
+    to(
+        "tracking",
+        "report_to",
+        "a list of names, such as `[tensorboard, wandb]`; servers and keys are told by the trackers'"
+        " own variables (docs/training.md)",
+        hf="report_to",
+        llamafactory="use_swanlab",
+        axolotl="use_wandb use_tensorboard use_mlflow use_comet use_trackio wandb_mode",
         lighteval="wandb push_to_tensorboard",
         lm_eval="wandb_args wandb_config_args trackio_args",
+    ),
+    to(
+        "tracking",
+        "project",
+        hf="project",
+        llamafactory="swanlab_project",
+        axolotl="wandb_project mlflow_experiment_name comet_project_name trackio_project_name",
+    ),
+    to("tracking", "folder", hf="logging_dir", llamafactory="swanlab_logdir"),
+    no(
+        "tracking",
+        "a tracker knows a run by its name, and is told the rest by its own variables",
+        hf="run_name trackio_space_id trackio_bucket_id trackio_static_space_id",
+        llamafactory="swanlab_run_name swanlab_mode swanlab_workspace",
+        axolotl="wandb_entity wandb_name wandb_run_id wandb_watch wandb_log_model"
+        " mlflow_tracking_uri mlflow_run_name trackio_run_name",
     ),
     no(
         "runs",

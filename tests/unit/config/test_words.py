@@ -21,6 +21,7 @@ PLACES = {
     "datasets": ("datasets/orders",),
     "runs": ("runs/gentle", "runs/gentle/training", "runs/gentle/lora"),
     "benchmarks": ("benchmarks/mmlu",),
+    "tracking": ("tracking", "runs/gentle/training"),
 }
 OUR_KEYS = frozenset(entry_keys(ConfigFile.model_json_schema()))
 
@@ -91,7 +92,7 @@ def test_no_word_that_is_a_key_of_ours_is_said_to_have_none():
 # What texts name beside keys: our values, and words of the tools themselves.
 NAMED = listed(
     "nf4 bfloat16 float32 all assistant last_assistant drop truncate micro_batch publish qlora"
-    " llama3 pissa_init lora_target_linear full"
+    " llama3 pissa_init lora_target_linear full best last"
 )
 
 
@@ -201,6 +202,11 @@ def test_our_own_key_in_another_place_is_told_its_place():
     assert line.endswith("unknown key; write it as `runs.gentle.turns`")
     (line,) = errors_of(changed("on_verdict", "stop"))
     assert line.endswith("unknown key; write it as `runs.<name>.on_verdict`")
+
+
+def test_a_key_of_a_section_without_names_is_told_where_it_stands():
+    (line,) = errors_of(changed("runs/gentle/report_to", "none"))
+    assert line.startswith("runs.gentle.report_to: unknown key; write `tracking.report_to`: ")
 
 
 def test_a_model_of_no_known_form_is_told_what_its_words_mean():
