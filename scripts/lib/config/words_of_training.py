@@ -193,7 +193,7 @@ LOGS = (
     to(
         "tracking",
         "report_to",
-        "a list of names, such as `[tensorboard, wandb]`; servers and keys are told by the trackers'"
+        "a list of names, such as `[tensorboard, wandb]`; servers and keys are told by their"
         " own variables (docs/training.md)",
         hf="report_to",
         llamafactory="use_swanlab",
