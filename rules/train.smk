@@ -20,6 +20,7 @@ rule train_adapter:
     resources:
         gpu=1,
         micro_batch=0,
+        fsdp=0,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         launcher=lambda wildcards, resources: launcher(
@@ -30,7 +31,7 @@ rule train_adapter:
         "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_adapter --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
-        " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"
+        " --threads {threads} --micro-batch {resources.micro_batch} --fsdp {resources.fsdp} --gpus {params.gpus}"
         " >{log} 2>&1"
 
 
@@ -47,6 +48,7 @@ rule train_model:
     resources:
         gpu=1,
         micro_batch=0,
+        fsdp=0,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         launcher=lambda wildcards, resources: launcher(
@@ -57,5 +59,5 @@ rule train_model:
         "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_model --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
-        " --threads {threads} --micro-batch {resources.micro_batch} --gpus {params.gpus}"
+        " --threads {threads} --micro-batch {resources.micro_batch} --fsdp {resources.fsdp} --gpus {params.gpus}"
         " >{log} 2>&1"

@@ -30,6 +30,7 @@ def work(job: Job) -> dict[str, Any]:
         threads=job.options.threads,
         micro_batch=job.options.micro_batch or None,
         halved=job.options.halved,
+        fsdp=bool(job.options.fsdp),
         tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
         evaluation=job.inputs.get("evaluation", ()),
     )
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("model", "shards"),
-        options={"threads": 1, "micro_batch": 0, "halved": 0, "gpus": 0},
+        options={"threads": 1, "micro_batch": 0, "halved": 0, "fsdp": 0, "gpus": 0},
     )
 
 

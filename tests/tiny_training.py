@@ -13,8 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
+from accelerate.state import AcceleratorState, DistributedType, PartialState
+
 from scripts.lib.errors import PipelineError
-from scripts.lib.train import training
+from scripts.lib.train import sharding, training
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
 
@@ -34,6 +36,20 @@ class Faulty(training.Progress):
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
 
 
+def _share_out_on_a_cpu() -> None:
+    """Let accelerate do with processes on a CPU what it does on GPUs: PyTorch's FSDP2 can."""
+    begin = AcceleratorState.__init__
+
+    def init(self, *arguments, **named):
+        begin(self, *arguments, **named)
+        if plugin := named.get("fsdp_plugin"):
+            self.fsdp_plugin, self.distributed_type = plugin, DistributedType.FSDP
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = init
+    sharding.can_shard = lambda: True
+
+
 def main() -> None:
     """Train, and write the facts into the folder `out`; each process fills one of its own in it."""
     parser = argparse.ArgumentParser()
@@ -46,6 +62,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     Faulty.faults = told.get("faults", [])
     training.Progress = Faulty
+    if told.get("options", {}).get("fsdp"):
+        _share_out_on_a_cpu()
     try:
         facts = train_adapter(
             TrainSpec.from_json(told["spec"]),

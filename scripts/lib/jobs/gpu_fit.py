@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.jobs.forecast import least_bytes, memory_of, number_of, trainings
+from scripts.lib.jobs.forecast import least_bytes, memory_of, number_of, processes, trainings
 from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.memory import TrainingBytes
@@ -29,7 +29,9 @@ class _Run:
 
     @property
     def room(self) -> int:
-        return self.gpu.gib * 2**30
+        # Processes that share the model out have what they need of it, each a part.
+        parts = processes(self.given) if number_of(self.given, "fsdp", 0) else 1
+        return self.gpu.gib * 2**30 * parts
 
 
 def too_large(plan: Plan, resources: Resources) -> list[str]:
@@ -81,6 +83,8 @@ def _remedy(plan: Plan, run: _Run) -> str:
             need, micro_batch = memory_of(plan, run.id, run.given, change=change)
             if need and micro_batch and least_bytes(need, micro_batch) <= run.room:
                 ways.append(f"write {key}")
+    if not spec.get("quantization") and not number_of(run.given, "fsdp", 0):
+        ways.append("share it out among several GPUs (gpu=N fsdp=1)")
     ways.append("ask for a larger GPU, or name a smaller model")
     text = ", or ".join(ways)
     return text[0].upper() + text[1:]

@@ -15,7 +15,7 @@ from scripts.lib.jobs.forecast import amount_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.trackers import missing_tracker
-from scripts.lib.train.faults import batch_fault, missing_package
+from scripts.lib.train.faults import batch_fault, missing_package, sharing_fault
 from scripts.lib.train.optimization import missing_optimizer_package
 
 HUB_TOKEN = "HF_TOKEN"
@@ -61,6 +61,7 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
             nodes_fault(processes, given.get("nodes", 1)),
             batch_fault(size, micro_batch, processes),
             missing_package(quantization),
+            sharing_fault(quantization, given.get("fsdp", 0)),
             *map(missing_tracker, told.get("report_to", ())),
             missing_optimizer_package(spec["training"]["optim"]),
         )

@@ -11,6 +11,7 @@ from trl import SFTConfig
 from scripts.lib.device import compute_device
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING, warmup_of
+from scripts.lib.train.sharding import FSDP
 from scripts.lib.train.spec import LoopSpec
 
 
@@ -49,6 +50,7 @@ def training_arguments(
     evaluated: bool,
     resumed: bool,
     autocast: bool,
+    sharded: bool = False,
 ) -> Arguments:
     """Return what TRL's trainer is told.
 
@@ -60,6 +62,7 @@ def training_arguments(
         evaluated: Whether there are held-out rows.
         resumed: Whether it goes on from a checkpoint.
         autocast: Whether weights of float32 are computed with in bfloat16.
+        sharded: Whether processes share the model out.
     """
     device = compute_device()
     steps = count_steps(loop, train_rows)
@@ -105,6 +108,8 @@ def training_arguments(
         activation_checkpointing=device == "cuda",
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
+        fsdp=sharded or None,
+        fsdp_config=dict(FSDP) if sharded else None,
         report_to=[],
         disable_tqdm=True,
     )

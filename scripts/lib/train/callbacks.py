@@ -5,11 +5,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -22,6 +23,9 @@ from transformers import (
 
 from scripts.lib.train.optimization import OWN_SET, keeps_best
 from scripts.lib.train.tuning import Tuning
+
+Gather = Callable[[torch.nn.Module], dict[str, torch.Tensor]]
+"""Collects from all processes what is trained."""
 
 LOSSES = ("loss", "valid_loss")
 
@@ -92,9 +96,11 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 class BestKeeper(TrainerCallback):  # type: ignore[misc]
     """Keeps what has the lowest held-out loss, and stops when patience is over."""
 
-    def __init__(self, scratch: Path, tuning: Tuning) -> None:
+    def __init__(self, scratch: Path, tuning: Tuning, gather: Gather | None = None) -> None:
+        """Take note of where and what to keep; *gather* collects a model that is shared out."""
         self._scratch = scratch
         self._tuning = tuning
+        self._gather = gather
         self._key = loss_key(tuning.loop.best_by)
 
     def on_evaluate(
@@ -105,12 +111,15 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         if not points:
             return
         best = min(range(len(points)), key=lambda index: points[index][1])
+        first = state.is_world_process_zero
         keeps = keeps_best(vars(self._tuning.loop))
-        if keeps and best == len(points) - 1 and state.is_world_process_zero:
-            target = self._file(state.global_step)
-            part = target.with_suffix(".part")
-            save_file(self._tuning.kept(kwargs["model"]), part)
-            part.replace(target)
+        if keeps and best == len(points) - 1 and (self._gather or first):
+            kept = (self._gather or self._tuning.kept)(kwargs["model"])
+            if first:
+                target = self._file(state.global_step)
+                part = target.with_suffix(".part")
+                save_file(kept, part)
+                part.replace(target)
         patience = self._tuning.loop.early_stopping_patience
         if patience is not None and len(points) - 1 - best >= patience:
             control.should_training_stop = True
@@ -128,11 +137,17 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         for older in set(self._scratch.glob("best-*.safetensors")) - wanted:
             older.unlink()
 
-    def restore(self, model: PreTrainedModel, state: TrainerState) -> int:
-        """Put the best weights back into *model* and return their step."""
-        step = min(held_out(state, self._key), key=lambda point: point[1])[0]
-        self._tuning.put_back(model, load_file(self._file(step)))
-        return step
+    def restore(self, model: PreTrainedModel, state: TrainerState) -> None:
+        """Put the best weights back into *model*."""
+        kept = load_file(self._file(self.best_step(state)))
+        if self._gather:
+            model.load_state_dict(kept, strict=False)
+        else:
+            self._tuning.put_back(model, kept)
+
+    def best_step(self, state: TrainerState) -> int:
+        """Return the step with the lowest loss."""
+        return min(held_out(state, self._key), key=lambda point: point[1])[0]
 
     def _file(self, step: int) -> Path:
         return self._scratch / f"best-{step}.safetensors"

@@ -114,6 +114,16 @@ def missing_package(quantization: str | None) -> str | None:
     )
 
 
+def sharing_fault(quantization: str | None, fsdp: int) -> str | None:
+    """Say why a model cannot be shared out among processes, or return None."""
+    if quantization is None or not fsdp:
+        return None
+    return (
+        f"a base in {quantization} cannot be shared out among processes; leave out fsdp=1, or write"
+        " quantization: null"
+    )
+
+
 def batch_fault(batch_size: int, micro_batch: int, processes: int) -> str | None:
     """Say why a batch cannot be shared out, or return None.
 

@@ -65,6 +65,7 @@ from scripts.lib.train.optimization import (
     warmup_of,
 )
 from scripts.lib.train.output import thin
+from scripts.lib.train.sharding import is_sharded, trained_weights, whole_model
 from scripts.lib.train.shards import (
     ShardFacts,
     check_facts,
@@ -98,6 +99,7 @@ def fine_tune(
     evaluation: Sequence[Path] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tracking: Tracking = NO_TRACKING,
+    fsdp: bool = False,
 ) -> dict[str, Any]:
     """Tune a model and write the result, its history and its verdict to *out*.
 
@@ -116,6 +118,7 @@ def fine_tune(
         evaluation: Folders of the shards whose valid rows the loop's `evaluate_on` names.
         checkpoint_seconds: Least time between two checkpoints.
         tracking: Trackers to report to.
+        fsdp: Whether processes share the model out; they do by themselves where it fits no GPU.
 
     Returns:
         Facts: history, verdict, trainable_parameters, untrained_experts (numbers of fused experts
@@ -138,9 +141,10 @@ def fine_tune(
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
     data = _load_data(loop, model, shards, evaluation, scratch)
+    sharded = is_sharded(fsdp, model)
     trainer, _ = until_it_fits(
         lambda size: _fit(
-            tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking)
+            tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking, sharded)
         ),
         size,
         partial(_smaller, per_process),
@@ -247,7 +251,7 @@ def _fit(
     data: _Data,
     scratch: Path,
     micro_batch: int,
-    watching: tuple[float, Tracking],
+    execution: tuple[float, Tracking, bool],
 ) -> Trainer:
     """Train from the last checkpoint, or from the start, to the end.
 
@@ -255,7 +259,8 @@ def _fit(
         TrainingError: If the job was told to end; a checkpoint is then in *scratch*. If the model
             cannot be trained so.
     """
-    made = Made(processes=world_size(), micro_batch=micro_batch)
+    checkpoint_seconds, tracking, sharded = execution
+    made = Made(processes=world_size(), micro_batch=micro_batch, sharded=sharded)
     checkpoint = last_checkpoint(scratch, made)
     arguments_of = partial(
         training_arguments,
@@ -265,18 +270,23 @@ def _fit(
         evaluated=bool(data.valid),
         resumed=checkpoint is not None and not checkpoint.made.evaluation_due,
         autocast=tuning.autocast,
+        sharded=sharded,
     )
     arguments = arguments_of(micro_batch)
     stop = StopRequest()
-    checkpoint_seconds, tracking = watching
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if keeps_best(vars(tuning.loop)) or tuning.loop.early_stopping_patience is not None:
-        callbacks.append(BestKeeper(scratch, tuning))
+        callbacks.append(BestKeeper(scratch, tuning, trained_weights if sharded else None))
     if PartialState().is_main_process:
         arguments.run_name = tracking.name or None
         callbacks += tracker_callbacks(tracking)
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
     base = tuning.load(model)
+    if sharded and getattr(base, "is_quantized", False):
+        raise TrainingError(
+            "a quantised base cannot be shared out among processes: leave out train_adapter:fsdp=1,"
+            " or write quantization: null."
+        )
     if not keeps_apart(base):
         arguments = arguments_of(_alone(tuning.loop, base, micro_batch))
     known = max(tokenizer.get_vocab().values()) + 1
@@ -352,14 +362,26 @@ def _write(
     """Write the files of the artifact and return its facts."""
     state = trainer.state
     kept_step = state.global_step
+    trainable = trainer.model.num_parameters(only_trainable=True)
+    result: PreTrainedModel | None = trainer.model
+    gather = trained_weights if trainer.made.sharded else None
+    if gather:
+        weights = gather(trainer.model)
+        first = trainer.is_world_process_zero()
+        tokens, known = list(data.new_tokens.values()), trainer.processing_class.get_vocab()
+        largest = max(known.values()) + 1
+        shape = (trainer.model, weights, tokens, largest)
+        result = whole_model(tuning, model, *shape) if first else None
     loop = vars(tuning.loop)
     if keeps_best(loop) and held_out(state, loss_key(loop["best_by"])):
-        kept_step = BestKeeper(scratch, tuning).restore(trainer.model, state)
-    trainable = trainer.model.num_parameters(only_trainable=True)
+        keeper = BestKeeper(scratch, tuning, gather)
+        kept_step = keeper.best_step(state)
+        if result is not None:
+            keeper.restore(result, state)
     saved: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         copy_files(files_below(shards / "tokenizer"), out)
-        saved = tuning.save(trainer.model, model, scratch, out, data.prompts)
+        saved = tuning.save(result, model, scratch, out, data.prompts)
     history = thin(state.log_history)
     # An early stop keeps an earlier model: what came after it says nothing about it.
     verdict = assess_losses([event for event in history if event["step"] <= kept_step])

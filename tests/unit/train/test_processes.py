@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.unit.train.test_training import LOOP, LORA, contents, losses, wait_for
 
@@ -108,3 +110,26 @@ def test_sigterm_reaches_every_process_and_leaves_a_checkpoint(start, finish, tm
     assert "the job was told to end (SIGTERM)" in said and "was lost" not in said
     stopped = max(int(f.name.partition("-")[2]) for f in scratch.glob("checkpoint-*"))
     assert f"stopped after step {stopped} of 360" in said
+
+
+def test_a_model_that_is_shared_out_goes_on_and_ends_as_in_one_process(start, finish, tmp_path):
+    """FSDP2 over gloo: accelerate offers it on GPUs, PyTorch everywhere."""
+    spec = {"epochs": 1, "eval_every_steps": 2, "early_stopping_patience": 2}
+    shared = {"fsdp": True, "checkpoint_seconds": 0.0}
+    kill = {"rank": 1, "step": 3, "kind": "kill"}
+    said = finish(start("two", faults=[kill], options=shared, **spec), "two", 1)
+    assert "process 1 on" in said and "was lost: SIGKILL" in said
+    said = finish(start("two", options=shared, **spec), "two")
+    assert "going on from checkpoint-3" in said
+    finish(start("one", processes=1, **spec), "one")
+    mine, theirs = facts_of(tmp_path / "two"), facts_of(tmp_path / "one")
+    same = ("steps", "kept_step", "trainable_parameters")
+    assert [mine[key] for key in same] == [theirs[key] for key in same]
+    for kind in ("loss", "valid_loss"):
+        assert losses(mine, kind) == pytest.approx(losses(theirs, kind), abs=1e-4)
+    assert contents(tmp_path / "two" / "0").keys() == contents(tmp_path / "one" / "0").keys()
+    name = "adapter_model.safetensors"
+    weights, expected = (load_file(tmp_path / run / "0" / name) for run in ("two", "one"))
+    assert weights.keys() == expected.keys()
+    for key, weight in weights.items():
+        torch.testing.assert_close(weight, expected[key], atol=1e-3, rtol=0)
