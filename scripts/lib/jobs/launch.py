@@ -21,8 +21,6 @@ from scripts.lib.train.micro_batch import OUT_OF_MEMORY
 RESTARTS = 10
 """Starts after the first: each halves the micro batch, which ends at one sequence before that."""
 
-REMIND_SECONDS = 2.0  # a process that only just starts does not listen yet
-
 
 def launcher(gpus: int, tasks: int, nodes: int) -> str:
     """Return what stands between `exec` and the name of a training program.
@@ -83,13 +81,10 @@ class _Supervised:
     def run(self, command: Sequence[str]) -> int:
         """Return the exit status of *command*, as a shell does."""
         self._process = subprocess.Popen(command)
-        while True:
-            try:
-                status = self._process.wait(timeout=REMIND_SECONDS)
-                return status if status >= 0 else 128 - status
-            except subprocess.TimeoutExpired:
-                if self.told:
-                    self._process.terminate()
+        if self.told:
+            self._process.terminate()
+        status = self._process.wait()
+        return status if status >= 0 else 128 - status
 
     def _pass_on(self, *_: object) -> None:
         self.told = True

@@ -86,8 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def pass_on(*_: object) -> None:
         told.append(True)
-        for process in psutil.Process().children():
+        started = psutil.Process().children()
+        for process in started:
             process.send_signal(signal.SIGTERM)
+        if not started:
+            sys.exit("told to end before any process was started")
 
     signal.signal(signal.SIGTERM, pass_on)
     options = [

@@ -133,7 +133,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError _load_valid": [hub("check_usable_rows"), TOKENIZER],
     "TrainingError _check_steps": [TOKENIZER],
     "TrainingError Trainer.__init__": [WEIGHTS],
-    "TrainingError _fit": [MACHINE] * 2,
+    "TrainingError _fit": [planned("untrainable"), MACHINE, MACHINE],
     "TrainingError with_shape_of": [hub("start_problems")],
     "TrainingError started_config": [TOKENIZER],
     "TrainingError load_start": [hub("adapter_faults")],

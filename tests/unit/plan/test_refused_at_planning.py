@@ -10,6 +10,7 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.jobs.remarks import untrainable
 from scripts.lib.plan.remembered import CheckMemory
+from scripts.lib.train.faults import sharing_fault
 from tests.unit.plan.test_base_templates import (
     DOMAIN,
     HUB,
@@ -177,6 +178,11 @@ def test_a_batch_that_the_gpus_cannot_share_ends_it_before_any_job(home, resourc
     (line,) = said
     assert line.startswith("runs.r: ")
     assert re.search(words, line)
+
+
+def test_a_quantised_base_that_is_to_be_shared_out_is_refused_before_any_job():
+    assert "quantization: null" in sharing_fault("nf4", 1)
+    assert sharing_fault("nf4", 0) is sharing_fault(None, 1) is None
 
 
 def test_a_tracker_that_is_not_installed_is_asked_for_before_any_job(home, monkeypatch):  # noqa: F811
