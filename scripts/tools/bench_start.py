@@ -128,8 +128,13 @@ class World:
         other = {**RUN, "lora": {**RUN["lora"], "r": 4}}
         runs = {**self._config["runs"], "other": other}
         blend = {"combine": {"low": 0.5, "other": 0.5}}
-        config = {**self._config, "runs": runs, "candidates": {"blend": blend}}
-        self._make(config, ("adapters", "combined"), found)
+        # And what exists already: the model as a checkpoint, an adapter as one that was brought.
+        (trained,) = self.jobs["train_adapter"].ids
+        same = {"model": "model", "base": "tiny"}
+        theirs = {"adapter": f"results/{trained}", "base": "tiny"}
+        candidates = {"blend": blend, "same": same, "theirs": theirs}
+        config = {**self._config, "runs": runs, "candidates": candidates}
+        self._make(config, ("given_adapters", "adapters", "combined", "changes"), found)
         rules = dict.fromkeys(rule for rule, _ in found)
         return {name: [s for (rule, _), s in found.items() if rule == name] for name in rules}
 

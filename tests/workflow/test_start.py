@@ -23,6 +23,7 @@ BESIDE_A_MODEL = NOBODY | {"matplotlib", "scipy.stats"}
 
 FORBIDDEN = {
     "fetch_model": PLAIN | STATISTICS,
+    "fetch_adapter": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
     "fetch_dataset": PLAIN | STATISTICS,
     "fetch_benchmark": PLAIN | STATISTICS,
     "format_chat": PLAIN | STATISTICS,
@@ -33,6 +34,7 @@ FORBIDDEN = {
     "combine_adapters": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
     "merge_adapter": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
     "prove_merge": BESIDE_A_MODEL | TABLES | TRAINING | {"lm_eval"},
+    "compare_weights": (PLAIN | STATISTICS) - {"torch"},
     # lm-eval's task class, which builds the prompts, imports datasets, and that pandas; the module
     # of its metrics imports sacrebleu.
     "score_benchmark": (BESIDE_A_MODEL - {"sacrebleu"}) | TRAINING | {"peft"},
