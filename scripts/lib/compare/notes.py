@@ -75,6 +75,24 @@ def other_prompts_note(base: str, other: str, differing: int, asked: int) -> Ite
         yield {"code": "prompts_differ", "text": text}
 
 
+def other_reading_note(base: str, other: str, differing: int, asked: int) -> Iterator[Note]:
+    """Yield a note where a candidate with a template of its own was asked in other tokens.
+
+    Args:
+        base: Name of the base.
+        other: Name of the candidate.
+        differing: In how many prompts its tokens are others.
+        asked: How many it was asked.
+    """
+    if differing:
+        text = (
+            f"{other} and its base {base} were each asked through a chat template and a tokenizer"
+            f" of its own, and {differing:,} of {asked:,} prompts were other tokens: the difference"
+            " is that of model and template together."
+        )
+        yield {"code": "prompts_differ", "text": text}
+
+
 def unmerged_note(names: Sequence[str]) -> Iterator[Note]:
     """Yield a note on the candidates whose model and adapter were scored side by side."""
     if names:

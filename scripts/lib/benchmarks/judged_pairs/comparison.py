@@ -17,7 +17,7 @@ from scripts.lib.benchmarks.judged_pairs.scores import figures_file, prompts_fil
 from scripts.lib.benchmarks.judged_pairs.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
-from scripts.lib.compare.notes import differing_note, marker_notes
+from scripts.lib.compare.notes import differing_note, marker_notes, other_reading_note
 from scripts.lib.compare.spec import (
     ComparedCandidate,
     JoinedManifest,
@@ -87,6 +87,7 @@ def section(
         {c.name: artifacts[c.categories[benchmark]] for c in judged},
         inputs,
         unmerged={c.name for c in judged if c.unmerged},
+        own_templates={c.name for c in judged if c.brings_template},
     )
 
 
@@ -144,6 +145,7 @@ def compare_judged(
     inputs: Mapping[str, Inputs],
     *,
     unmerged: Set[str],
+    own_templates: Set[str],
 ) -> JudgedSection:
     """Return the section of one benchmark of judged pairs.
 
@@ -154,6 +156,7 @@ def compare_judged(
         inputs: Tuned candidate -> the `inputs` of the manifests of its `judgements` and of its
             base's answers (`base`).
         unmerged: Those whose model and adapter answered side by side.
+        own_templates: Those that came with a chat template, which may not be that of their base.
     """
     found = {name: _read(folders[name], benchmark) for name in tuned}
     first = next(iter(found.values()), None)
@@ -169,6 +172,7 @@ def compare_judged(
                 inputs[name],
                 [*_examples(folders[name], benchmark)],
                 unmerged=name in unmerged,
+                own_template=name in own_templates,
             )
             for name, base in tuned.items()
         },
@@ -206,6 +210,7 @@ def _result(
     examples: list[Example],
     *,
     unmerged: bool,
+    own_template: bool,
 ) -> JudgedResult:
     return {
         "base": base,
@@ -227,7 +232,7 @@ def _result(
         "refused": found["judge"].get("refused", {}),
         "notes": [
             *_notes(name, found, inputs),
-            *_token_notes(name, base, found),
+            *_token_notes(name, base, found, own_template=own_template),
             *([_UNMERGED] if unmerged else []),
         ],
         "examples": examples,
@@ -284,11 +289,14 @@ def _notes(name: str, found: JudgedScoreFile, inputs: Inputs) -> Iterator[Note]:
         }
 
 
-def _token_notes(name: str, base: str, found: JudgedScoreFile) -> Iterator[Note]:
+def _token_notes(
+    name: str, base: str, found: JudgedScoreFile, *, own_template: bool
+) -> Iterator[Note]:
     """Yield what is to be said where the two did not read the prompts alike, or as meant."""
     split = found["split_markers"]
     yield from marker_notes({base: split["base"], name: split["run"]})
-    yield from differing_note(base, name, found["other_tokens"], found["n"])
+    note = other_reading_note if own_template else differing_note
+    yield from note(base, name, found["other_tokens"], found["n"])
 
 
 def _own_judge(judge: OwnJudge, run: str, inputs: Inputs) -> Literal["base", "run"] | None:
