@@ -31,6 +31,21 @@ def _an_adapter(world: World) -> None:
     world.config["runs"]["whole"]["lora"] = world.config["runs"]["gentle"]["lora"]
 
 
+def _measure_chats(world: World) -> None:
+    """Measure the run on rows that another dataset holds out."""
+    put("datasets/chats", {"path": "data/chats.jsonl", "valid_fraction": 0.5})(world)
+    put("runs/whole/evaluate_on", {"talk": "chats"})(world)
+
+
+def _best_by_chats(world: World) -> None:
+    """Keep the weights that are the best on them."""
+    _measure_chats(world)
+    put("runs/whole/training/keep", "best")(world)
+    put("runs/whole/training/best_by", "talk")(world)
+
+
+MEASURED = {"raw:chats", "chat:chats", "shards:chats-tiny"} | WHOLE
+
 FULL_ROWS = [
     *(
         _row(f"training.{key}", put(f"runs/whole/training/{key}", value), WHOLE)
@@ -45,6 +60,9 @@ FULL_ROWS = [
     _row(
         "the default rate is written", put("runs/whole/training/learning_rate", 2e-5), frozenset()
     ),
+    _row("training.keep", put("runs/whole/training/keep", "best"), WHOLE),
+    _row("evaluate_on", _measure_chats, MEASURED),
+    _row("training.best_by", _best_by_chats, MEASURED),
     _row("on_verdict", put("runs/whole/on_verdict", "stop"), frozenset()),
     _row("publish", put("runs/whole/publish", {"repo_id": "me/whole"}), frozenset()),
     _row("the other run's adapter", put("runs/gentle/lora/r", 4), GENTLE | END),

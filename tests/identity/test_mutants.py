@@ -44,6 +44,7 @@ WITH: dict[Part, tuple[Part, ...]] = {
     # The same for a model that is trained as a whole.
     ("trained", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
     ("trained", "edge", "model"): (("shards", "edge", "model"),),
+    ("trained", "spec", "training.evaluate_on"): (("trained", "edge", "evaluation"),),
     # Base and adapter also come in through what was made of them.
     ("adapters", "edge", "model"): (("shards", "edge", "model"),),
     # What a model card says is in the keys of what it speaks of.
