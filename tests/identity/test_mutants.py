@@ -110,6 +110,17 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("reports", "edge", "examples"): (("reports", "spec", "candidates"),),
     # The names of the sets that a run is measured on go with their shards.
     ("adapters", "spec", "training.evaluate_on"): (("adapters", "edge", "evaluation"),),
+    **{
+        (stage, "spec", "training.best_by"): (
+            (stage, "spec", "training.keep"),
+            (stage, "spec", "training.evaluate_on"),
+            (stage, "edge", "evaluation"),
+        )
+        for stage in ("adapters", "trained")
+    },
+    ("adapters", "spec", "training.loraplus_lr_embedding"): (
+        ("adapters", "spec", "training.loraplus_lr_ratio"),
+    ),
     # What is written in the old layout is read from its scores.
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # The order of benchmarks is that of the scores, too.
