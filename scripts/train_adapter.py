@@ -4,7 +4,8 @@ Reads   models/<model>, shards/<shards>; given_adapters/<...> (from the plan) of
         from one
 Writes  <artifact>/adapter_model.safetensors  with adapter_config.json and the tokenizer's files
         <artifact>/history.jsonl   losses by step
-        <artifact>/verdict.json    what the loss curves say, in words
+        <artifact>/answers.jsonl   what the model answered to held-out rows, if it was asked
+        <artifact>/verdict.json    what the loss curves and the answers say, in words
 
 Try it  python -m scripts.train_adapter --help
 """

@@ -4,7 +4,8 @@ Reads   models/<model>, shards/<shards>
 Writes  <artifact>/  a complete Hugging Face model with the shards' tokenizer and template, and a
         generation config that stops where scoring stops
         <artifact>/history.jsonl   losses by step
-        <artifact>/verdict.json    what the loss curves say, in words
+        <artifact>/answers.jsonl   what the model answered to held-out rows, if it was asked
+        <artifact>/verdict.json    what the loss curves and the answers say, in words
 
 Try it  python -m scripts.train_model --help
 """

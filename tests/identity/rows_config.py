@@ -185,6 +185,8 @@ TRAINING = {
     "packing": False,
     "eval_every_steps": 3,
     "early_stopping_patience": 2,
+    "answers": 3,
+    "answer_tokens": 16,
     "seed": 2,
     "dtype": "float32",
 }

@@ -138,6 +138,12 @@ def _adapter(number, name, verdict, evidence, remedy, rise):
     facts = {
         "history": _history(60, rise=rise),
         "verdict": {"verdict": verdict, "evidence": evidence, "remedy": remedy, "numbers": {}},
+        "answers": [
+            {"step": step, "row": "valid:7", "prompt": "<|im_start|>user\nOne <b>tea</b>"}
+            | {"reference": "1 TEA", "answer": said, "ended": bool(step), "tokens": 4}
+            | {"faults": [] if step else ["without an end"]}
+            for step, said in ((0, "Sure! <script>one tea</script> one tea"), (60, "1 TEA"))
+        ],
         "trainable_parameters": 4_884_480,
         "steps": 60,
         "kept_step": 60 if verdict == "healthy" else 30,

@@ -132,7 +132,8 @@ class Run(Settings):
     )
     training: Training = group("How the adapter, or the whole model, is trained.", Training)
     on_verdict: Literal["report", "stop"] = setting(
-        "What follows when the loss curve looks unhealthy: go on and report it, or do not merge.",
+        "What follows when the verdict on a training is any but `healthy`: go on and report it,"
+        " or do not merge.",
         "gate",
         "report",
     )

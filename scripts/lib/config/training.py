@@ -192,6 +192,18 @@ class Training(Settings):
         "identity",
         OWN_SET,
     )
+    answers: Count = setting(
+        "Held-out rows that the model answers at the end, and at some evaluations where that takes"
+        " little beside the training; kept in `answers.jsonl`, and looked at by the verdict; 0 is"
+        " none.",
+        "identity",
+        8,
+    )
+    answer_tokens: Positive = setting(
+        "Longest such answer, in tokens; it is also cut a quarter behind the longest reference.",
+        "identity",
+        64,
+    )
     seed: Seed = setting("Seed of adapter, order and dropout.", "identity", 42)
     dtype: Literal["bfloat16", "float32"] = setting(
         "Precision of the base model while training; a processor that cannot compute in bfloat16"

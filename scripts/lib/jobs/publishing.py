@@ -20,11 +20,12 @@ from scripts.lib.canonical import digest
 from scripts.lib.errors import PublishError
 from scripts.lib.files import is_hidden, read_json, write_json
 from scripts.lib.jobs.checks import check_gate
+from scripts.lib.lora import RECORDS
 from scripts.lib.report.card import CARD, Card, CardSpec, base_licence, card_text
 from scripts.lib.report.card_results import results
 
 PUBLISHED = "published"
-KEPT_BACK = (CARD, "history.jsonl", "verdict.json")
+KEPT_BACK = (CARD, *RECORDS)
 """What lies in a model's folder and is not pushed as it is: the card is written anew."""
 REFUSED = (401, 403, 404)  # what the hub says of a token or a name that will not do
 

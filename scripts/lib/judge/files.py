@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.data.parquet import read_table, read_table_rows, table_of
+from scripts.lib.data.replies import without_reasoning
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.prompt import Pair, request_text
 from scripts.lib.judge.rows import FILE_SUBJECT, read_judged_rows
@@ -19,7 +20,6 @@ from scripts.lib.score.files import (
     QUESTIONS_TABLE,
     SPLIT_MARKERS,
 )
-from scripts.lib.score.reasoning import without_reasoning
 from scripts.lib.score.token_hashes import other_tokens
 
 JUDGEMENTS_TABLE = "judgements.parquet"

@@ -3,7 +3,7 @@
 import re
 from typing import Literal, TypeAlias
 
-from scripts.lib.score.reasoning import without_reasoning
+from scripts.lib.data.replies import without_reasoning
 
 Verdict: TypeAlias = Literal["A", "B", "C"]
 Decision: TypeAlias = Literal["win", "loss", "tie"]

@@ -11,15 +11,19 @@ from typing import Any
 from scripts.lib.adapter_files import UNREPEATABLE_INITS
 from scripts.lib.errors import MergeError
 from scripts.lib.files import files_below
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE, REPEATABLE_INITS
+from scripts.lib.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PROMPTS_FILE,
+    RECORDS,
+    REPEATABLE_INITS,
+)
 from scripts.lib.merge.safetensors_files import StoredTensor, read_weight_file
 from scripts.lib.model_files import VOCABULARY_FILES
 
 GENERATION_CONFIG = "generation_config.json"
 # Everything else in an adapter's folder is the tokenizer, which the merged model carries on.
-ADAPTER_FILES = frozenset(
-    {ADAPTER_CONFIG, ADAPTER_WEIGHTS, "history.jsonl", "verdict.json", PROMPTS_FILE, "README.md"}
-)
+ADAPTER_FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS, *RECORDS, PROMPTS_FILE, "README.md"})
 # Options of LoRA that are merged here, and those that only matter in training. Any other that is
 # switched on, today's or a later version's, is left to PEFT: to overlook one would be wrong.
 MERGED_OPTIONS = frozenset(

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from markupsafe import Markup
 
@@ -16,6 +16,7 @@ from scripts.lib.report.manifests import (
     Manifests,
     ReportedCandidate,
     Spec,
+    TrainingAnswer,
     WeightChanges,
     facts_of,
     users_of,
@@ -43,6 +44,16 @@ _PASSED: Mark = {"word": "passed", "sign": "✓", "css": "passed"}
 _FAILED: Mark = {"word": "failed", "sign": "✗", "css": "failed"}
 
 
+_SHOWN_ROWS = 4  # the others stand in answers.jsonl beside the weights
+
+
+class AnswersView(TypedDict):
+    """What a model in training answered, before and after."""
+
+    steps: list[int]
+    rows: list[dict[str, Any]]
+
+
 class TrainingView(TypedDict):
     """One adapter or model: how its training went."""
 
@@ -52,6 +63,7 @@ class TrainingView(TypedDict):
     remedy: str
     settings: list[tuple[str, str]]
     chart: Markup | None
+    answers: AnswersView | None
 
 
 class CheckView(TypedDict):
@@ -127,9 +139,31 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
                 "settings": list(_settings(manifests[id_]["spec"], facts)),
                 # Finished markup: matplotlib has escaped what is in it.
                 "chart": Markup(chart) if chart else None,
+                "answers": _answers_view(facts.get("answers", [])),
             }
         )
     return views
+
+
+def _answers_view(answers: Sequence[TrainingAnswer]) -> AnswersView | None:
+    """Return the answers to a few rows, those of each step beside one another."""
+    if not answers:
+        return None
+    steps = sorted({answer["step"] for answer in answers})
+    names = list(dict.fromkeys(answer["row"] for answer in answers))[:_SHOWN_ROWS]
+    rows = []
+    for name in names:
+        told = {answer["step"]: answer for answer in answers if answer["row"] == name}
+        first = next(iter(told.values()))
+        rows.append(
+            {
+                "row": name,
+                "prompt": first["prompt"],
+                "reference": first["reference"],
+                "answers": [told.get(step) for step in steps],
+            }
+        )
+    return {"steps": steps, "rows": rows}
 
 
 def contracts(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[FindingView]:

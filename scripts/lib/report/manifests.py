@@ -39,6 +39,18 @@ class TrainingVerdict(TypedDict):
     remedy: str
 
 
+class TrainingAnswer(TypedDict):
+    """What a model in training answered to a held-out row."""
+
+    step: int
+    row: str
+    prompt: str
+    reference: str
+    answer: str
+    ended: bool
+    faults: list[str]
+
+
 class RowSummary(TypedDict):
     """What became of a dataset's rows."""
 
@@ -130,6 +142,7 @@ class Facts(TypedDict, total=False):
     # train_adapter
     history: list[TrainingEvent]
     verdict: TrainingVerdict
+    answers: list[TrainingAnswer]
     trainable_parameters: int
     untrained_experts: int
     steps: int

@@ -1,6 +1,7 @@
-"""Read a training history and say in words how the training went.
+"""Read a training history, and answers, and say in words how the training went.
 
     assess_losses([{"step": 1, "epoch": 0.1, "loss": 2.9}, ...])["verdict"]  # "healthy"
+    with_answers(reading, answers)["verdict"]  # "inconsistent_format"
 
 The rules are tried from the worst finding to the best; the first that holds gives the verdict.
 They look at losses as they are printed, at three digits, so that no sentence contradicts its own
@@ -13,6 +14,8 @@ from itertools import accumulate
 from statistics import fmean
 from typing import Any, Literal, TypedDict
 
+from scripts.lib.train.answer_faults import Answer, tell_faults
+
 LossVerdict = Literal[
     "not_a_number",
     "diverging",
@@ -20,6 +23,7 @@ LossVerdict = Literal[
     "overfitting",
     "inconclusive",
     "no_learning",
+    "inconsistent_format",
     "underfitting",
     "healthy",
 ]
@@ -37,8 +41,10 @@ DIVERGING_RISE_NATS = 0.1
 # What the wobble of a short run can feign, up or down; a fine-tune that learns falls by tens of per
 # cent.
 WOBBLE = 0.03
-# Held-out loss is measured on the same rows each time: it wobbles by 1-2 % without harm.
+# Held-out loss is measured on the same rows each time: it wobbles by 1-2 % without harm, and by a
+# hundredth of a nat where it is next to nothing.
 OVERFITTING_RISE = 0.03
+OVERFITTING_RISE_NATS = 0.01
 # 0.1 nats per token: the right token gets 90 % on average, which unseen text does not allow.
 MEMORISED_LOSS = 0.1
 # Held-out text that is predicted this much worse: the rows were learnt, not the task.
@@ -78,6 +84,9 @@ REMEDIES: Mapping[LossVerdict, str] = {
     " so that the curves can tell; if the train loss still rises, lower learning_rate.",
     "no_learning": "Raise learning_rate (1e-4 to 3e-4 is usual for LoRA), train longer, raise r,"
     " and check in the shards that the answers are trained on.",
+    "inconsistent_format": "Look with `make show` whether the end of every answer is trained"
+    " (template, train_on) and whether the rows agree in form; train longer where the loss had not"
+    " levelled off; what a base model's template needs stands in docs/base_models.md.",
     "underfitting": "Train for more epochs or steps, or raise learning_rate or r: the scores would"
     " gain by what the loss has yet to fall.",
     "healthy": "Nothing to mend in the curves; the scores decide.",
@@ -113,6 +122,28 @@ def assess_losses(history: Sequence[Event]) -> Reading:
         if found := rule(numbers):
             return _reading(verdict, found, numbers)
     return _reading("healthy", _healthy(numbers), numbers)
+
+
+def with_answers(reading: Reading, answers: Sequence[Answer]) -> Reading:
+    """Add what the answers of the finished model say to what its losses say.
+
+    Answers without the form of their references are a verdict of their own where the curves have
+    none, or one that leaves it open; elsewhere they are told beside it.
+
+    Args:
+        reading: Of the losses.
+        answers: To held-out rows, of one step; there may be none.
+    """
+    if not answers:
+        return reading
+    faulty = sum(bool(answer["faults"]) for answer in answers)
+    numbers = {**reading["numbers"], "answers": len(answers), "faulty_answers": faulty}
+    told = tell_faults(answers)
+    if not told:
+        return {**reading, "numbers": numbers}
+    if reading["verdict"] in ("healthy", "underfitting", "inconclusive"):
+        return _reading("inconsistent_format", f"{told} {reading['evidence']}", numbers)
+    return {**reading, "evidence": f"{reading['evidence']} {told}", "numbers": numbers}
 
 
 def _is_broken(event: Event) -> bool:
@@ -288,7 +319,7 @@ def _overfitting(n: Mapping[str, Any]) -> str | None:
     best, last = n["best_valid_loss"], n["last_valid_loss"]
     if best is None or _train_rose(n):
         return None
-    if last > best * (1 + OVERFITTING_RISE):
+    if last - best > max(OVERFITTING_RISE_NATS, OVERFITTING_RISE * best):
         share = f" (by {last / best - 1:.1%})" if best else ""
         return (
             f"The valid loss was lowest at step {n['best_valid_step']} and"

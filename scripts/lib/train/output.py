@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ANSWERS_FILE
 from scripts.lib.train.callbacks import LOSSES, is_loss
 
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
@@ -64,6 +64,21 @@ def _to_plain_lora(config: Mapping[str, Any], trained: Path, initial: Path) -> d
         **{"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]},
         **{"rank_pattern": ranks, "alpha_pattern": alphas, "init_lora_weights": True},
     }
+
+
+def write_records(
+    out: Path,
+    history: Sequence[Mapping[str, Any]],
+    answers: Sequence[Mapping[str, Any]],
+    verdict: Mapping[str, Any],
+) -> None:
+    """Write what a training says of itself; without answers there is no file of them."""
+    lines = [json.dumps(event, allow_nan=False) for event in history]
+    (out / "history.jsonl").write_text("\n".join(lines) + "\n")
+    if answers:
+        lines = [json.dumps(answer, ensure_ascii=False) for answer in answers]
+        (out / ANSWERS_FILE).write_text("\n".join(lines) + "\n")
+    (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
 
 
 def thin(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -67,6 +67,8 @@ class LoopSpec:
         keep: Weights to keep, where that is said: the last or the best.
         best_by: Set of held-out rows that tells the best.
         evaluate_on: Names of other sets than the run's own, in the order of their shards.
+        answers: Held-out rows that the model answers while it trains; 0 is none.
+        answer_tokens: Tokens that such an answer may have.
         seed: Of the adapter's start, the order of rows, and dropout.
         dtype: Of the base's weights; the adapter's are float32.
     """
@@ -97,6 +99,8 @@ class LoopSpec:
     keep: Literal["last", "best"] | None
     best_by: str
     evaluate_on: Sequence[str]
+    answers: int
+    answer_tokens: int
     seed: int
     dtype: Literal["float32", "bfloat16"]
 

@@ -7,7 +7,6 @@ TRL's own step in bfloat16 85; with the loss over labelled positions only 110; w
 within each conversation as well 155.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,13 @@ from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.out_of_memory import until_it_fits
+from scripts.lib.train.answer_faults import Answer
+from scripts.lib.train.answers import (
+    AnswerKeeper,
+    Questions,
+    first_and_last,
+    read_questions,
+)
 from scripts.lib.train.arguments import count_steps, training_arguments
 from scripts.lib.train.attention import keeps_apart
 from scripts.lib.train.callbacks import (
@@ -45,7 +51,7 @@ from scripts.lib.train.callbacks import (
 )
 from scripts.lib.train.checkpoints import Made, last_checkpoint
 from scripts.lib.train.experts import untrained_experts
-from scripts.lib.train.loss_verdict import assess_losses
+from scripts.lib.train.loss_verdict import assess_losses, with_answers
 from scripts.lib.train.micro_batch import (
     check_batch,
     default_micro_batch,
@@ -64,7 +70,7 @@ from scripts.lib.train.optimization import (
     optimization_faults,
     warmup_of,
 )
-from scripts.lib.train.output import thin
+from scripts.lib.train.output import thin, write_records
 from scripts.lib.train.sharding import is_sharded, trained_weights, whole_model
 from scripts.lib.train.shards import (
     ShardFacts,
@@ -121,9 +127,10 @@ def fine_tune(
         fsdp: Whether processes share the model out; they do by themselves where it fits no GPU.
 
     Returns:
-        Facts: history, verdict, trainable_parameters, untrained_experts (numbers of fused experts
-        that neither train nor have an adapter), steps, kept_step, train_rows, valid_rows,
-        train_tokens, trained_tokens, arithmetic (the dtype that was computed in).
+        Facts: history, verdict, answers (the first and the last), trainable_parameters,
+        untrained_experts (numbers of fused experts that neither train nor have an adapter), steps,
+        kept_step, train_rows, valid_rows, train_tokens, trained_tokens, arithmetic (the dtype that
+        was computed in).
 
     Raises:
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
@@ -173,6 +180,7 @@ class _Data:
     facts: ShardFacts
     prompts: list[list[int]]
     new_tokens: dict[str, int]
+    questions: Questions | None
 
 
 def _load_data(
@@ -203,10 +211,18 @@ def _load_data(
         if loop.packing:
             train = pack(train, loop.max_length_tokens)
     _check_steps(loop, count_steps(loop, len(train)))
-    prompts = read_prompts(valid_files or train_files)
     # A set of which no row is trained on has no loss.
     valid = {name: rows for name, rows in valid.items() if len(rows)}
-    return _Data(train=train, valid=valid, facts=facts, prompts=prompts, new_tokens=new_tokens)
+    return _Data(
+        train=train,
+        valid=valid,
+        facts=facts,
+        prompts=read_prompts(valid_files or train_files),
+        new_tokens=new_tokens,
+        questions=read_questions(
+            loop, shards, valid_files, facts.tokens * loop.batch_size / len(train)
+        ),
+    )
 
 
 def _load_valid(name: str, shards: Path, vocabulary: int, cache: Path) -> Dataset:
@@ -280,6 +296,10 @@ def _fit(
     if PartialState().is_main_process:
         arguments.run_name = tracking.name or None
         callbacks += tracker_callbacks(tracking)
+    if data.questions and sharded:
+        say("the model is shared out among processes: it is asked no held-out rows")
+    elif data.questions:
+        callbacks.append(AnswerKeeper(data.questions, scratch, autocast=tuning.autocast))
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
     base = tuning.load(model)
     if sharded and getattr(base, "is_quantized", False):
@@ -378,22 +398,28 @@ def _write(
         kept_step = keeper.best_step(state)
         if result is not None:
             keeper.restore(result, state)
+    answers: list[Answer] = []
+    if data.questions and not trainer.made.sharded:
+        asked = AnswerKeeper(data.questions, scratch, autocast=tuning.autocast)
+        answers = asked.finish(trainer.model, state, kept_step)
     saved: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         copy_files(files_below(shards / "tokenizer"), out)
         saved = tuning.save(result, model, scratch, out, data.prompts)
     history = thin(state.log_history)
     # An early stop keeps an earlier model: what came after it says nothing about it.
-    verdict = assess_losses([event for event in history if event["step"] <= kept_step])
+    verdict = with_answers(
+        assess_losses([event for event in history if event["step"] <= kept_step]),
+        [answer for answer in answers if answer["step"] == kept_step],
+    )
     verdict["remedy"] = tuning.remedies.get(verdict["verdict"], verdict["remedy"])
     if trainer.is_world_process_zero():
-        lines = [json.dumps(event, allow_nan=False) for event in history]
-        (out / "history.jsonl").write_text("\n".join(lines) + "\n")
-        (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
+        write_records(out, history, answers, verdict)
         say(f"verdict: {verdict['verdict']}. {verdict['evidence']} {verdict['remedy']}")
     return {
         "history": history,
         "verdict": verdict,
+        "answers": first_and_last(answers),
         "trainable_parameters": trainable,
         "untrained_experts": untrained_experts(trainer.model),
         "steps": state.global_step,

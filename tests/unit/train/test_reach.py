@@ -22,6 +22,7 @@ from scripts.lib.config.expansion import leaf_keys, run_schema
 from scripts.lib.data.rendering import RenderSpec
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
+from scripts.lib.train.answers import AnswerKeeper
 from scripts.lib.train.callbacks import BestKeeper
 from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
@@ -186,6 +187,9 @@ CASES: dict[str, Case] = {
         {"training.packing": True},
     ),
     "training.eval_every_steps": trl("eval_steps", 2),
+    # Two of the six held-out rows have answers of more than 16 tokens; the others come first.
+    "training.answers": Case(3, {"callbacks.answers": 3}),
+    "training.answer_tokens": Case(16, {"callbacks.answer_tokens": 16}),
     "training.early_stopping_patience": Case(
         2,
         {"callbacks.patience": 2, "callbacks.keeps_best": True, "callbacks.key": "valid_loss"},
@@ -310,6 +314,7 @@ def reached(home, monkeypatch):
                 )
         (made,) = caught.value.args
         keepers = [one for one in made["callbacks"] if isinstance(one, BestKeeper)]
+        (asked,) = (o._questions for o in made["callbacks"] if isinstance(o, AnswerKeeper))
         told = {key: one for key, one in made["args"].to_dict().items() if key not in UNTOLD}
         groups = {
             "SFTConfig": told,
@@ -323,6 +328,8 @@ def reached(home, monkeypatch):
                 "keeps_best": bool(keepers) and keeps_best(vars(keepers[0]._tuning.loop)),
                 "patience": keepers[0]._tuning.loop.early_stopping_patience if keepers else None,
                 "key": keepers[0]._key if keepers else None,
+                "answers": len(asked.rows),
+                "answer_tokens": asked.limit,
             },
             "RenderSpec": dataclasses.asdict(RenderSpec(**found["shards"].spec)),
             "plan": plan_of(graph, candidate, found),

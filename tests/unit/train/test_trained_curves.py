@@ -108,6 +108,26 @@ def test_a_run_gets_the_verdict_that_it_was_made_for(verdict_of, rows, settings,
     assert verdict_of(rows, **settings)["verdict"] == verdict
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_answers_that_never_end_are_told_beside_a_curve_that_looks_good(tmp_path, model, trained):
+    """The same rows, with the end of the turn trained and without."""
+    rows = [(word, "A") for word in words(40, 3, 1)]
+    splits = {"train": rows[:32], "valid": rows[32:]}
+    shards = make_shards(tmp_path / "shards", model, splits, end_is_trained=trained)
+    out = tmp_path / "out"
+    out.mkdir()
+    loop = {"r": 16, "batch_size": 8, "epochs": 12, "learning_rate": 1e-2}
+    spec = make_spec(answers=8, answer_tokens=32, **loop)
+    train_adapter(spec, model, shards, out, scratch=tmp_path / "scratch", threads=1)
+    reading = json.loads((out / "verdict.json").read_text())
+    answers = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    last = [answer for answer in answers if answer["step"] == 48]
+    assert all(answer["ended"] == trained for answer in last)
+    assert reading["verdict"] == ("healthy" if trained else "inconsistent_format")
+    assert ("8 without an end" in reading["evidence"]) != trained
+    assert reading["remedy"] == REMEDIES[reading["verdict"]]
+
+
 def test_a_rate_that_is_much_too_high_is_told_with_where_the_model_stood(verdict_of, fluent):
     settings = {"epochs": 3, "learning_rate": 0.3, "max_grad_norm": 0.0}
     reading = verdict_of(SENTENCES, fluent, **settings)

@@ -64,6 +64,8 @@ LOOP = {
     "keep": None,
     "best_by": "valid",
     "evaluate_on": [],
+    "answers": 0,
+    "answer_tokens": 16,
     "seed": 3,
     "dtype": "float32",
 }

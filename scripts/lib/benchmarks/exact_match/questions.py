@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from scripts.lib.benchmarks.exact_match.rows import answer_fault
 from scripts.lib.data.ends import answer_ends
+from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.prompts import render
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import QUESTIONS_FILE, Row, messages_of, read_rows
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.questions.tasks import ask, in_memory
-from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = False
 MORE_COLUMNS: tuple[pa.Field, ...] = ()

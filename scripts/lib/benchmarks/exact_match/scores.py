@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from scripts.lib.benchmarks.exact_match.numbers import expected_fault, numbers_in
 from scripts.lib.data.parquet import read_table_rows
+from scripts.lib.data.replies import without_reasoning
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.files import QUESTIONS_TABLE
-from scripts.lib.score.reasoning import without_reasoning
 
 MetricName = Literal["exact", "normalized", "contains", "regex", "numeric"]
 

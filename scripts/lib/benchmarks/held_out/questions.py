@@ -21,6 +21,7 @@ from scripts.lib.data.masking import loss_mask
 from scripts.lib.data.reasoning import said
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.data.templates import resolve_template
 from scripts.lib.data.turns import AskedTurn, asked_turn
 from scripts.lib.errors import ScoreError, TemplateError
@@ -28,7 +29,6 @@ from scripts.lib.questions.held_out_conversations import held_out_conversations,
 from scripts.lib.questions.question import Answer, Question, Unasked, answer_row
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest, ReferenceRequest
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = True
 MORE_COLUMNS: tuple[pa.Field, ...] = (

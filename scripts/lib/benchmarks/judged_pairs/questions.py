@@ -10,6 +10,7 @@ from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.encoding import Encoder, hidden
 from scripts.lib.data.records import UnusableRow
 from scripts.lib.data.renderer import Renderer
+from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.data.templates import resolve_template
 from scripts.lib.data.turns import checked_prompt
 from scripts.lib.errors import ScoreError, TemplateError
@@ -19,7 +20,6 @@ from scripts.lib.questions.prompts import render
 from scripts.lib.questions.question import Answer, Question, Unasked, answer_row
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest
 from scripts.lib.questions.spec import ScoreSpec
-from scripts.lib.score.reasoning import whole_turn, without_reasoning
 
 NEEDS_TEMPLATE = True
 MORE_COLUMNS: tuple[pa.Field, ...] = (pa.field("ended", pa.bool_()),)

@@ -8,8 +8,8 @@ from scripts.lib.benchmarks.held_out.adherence import (
     grade_all,
     language_of,
     same_language,
-    shared_forms,
 )
+from scripts.lib.data.answer_forms import shared_forms
 
 MARKERS = ["<|im_end|>", "<|im_start|>assistant", "Assistant:"]
 ENGLISH = "The order is on the way and you can pay for it with a card or in cash at the door."
