@@ -203,7 +203,7 @@ def _load_data(
             f" dataset, or do without {watching[0]}."
         )
     cache = scratch / "datasets"
-    with PartialState().main_process_first():
+    with PartialState(cpu=compute_device() == "cpu").main_process_first():
         train = load_shards(train_files, cache)
         valid = {OWN_SET: load_shards(valid_files, cache)} if valid_files else {}
         for name, folder in zip(loop.evaluate_on, evaluation, strict=True):
