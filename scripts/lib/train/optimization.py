@@ -108,7 +108,7 @@ _ADEMAMIX = Optimizer(
     *_BNB,
 )
 # rmsprop_bnb gets its arguments as the text that they were written as, block_size of torchao too:
-# neither works, so neither is offered (transformers, trainer_optimizer.py).
+# neither works, so neither is offered (transformers.trainer_optimizer).
 OPTIMIZERS: Mapping[OptimizerName, Optimizer] = MappingProxyType(
     {
         "adamw_torch_fused": Optimizer(ADAM),

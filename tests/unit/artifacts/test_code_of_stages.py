@@ -35,7 +35,9 @@ DECIDE_NO_BYTE = {
 
 DECIDE_NO_BYTE_IN = {
     ("models", "datasets"): "fetch/datasets.py imports it for raw datasets and benchmarks",
+    **{(s, "numpy"): "only its random state is kept and put back" for s in ("adapters", "trained")},
     ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
+    ("trained", "pyarrow"): "reads integers and texts back; the file format is fixed",
     ("benchmarks", "evaluate"): "tasks get their metrics from it; none is asked here",
     ("benchmarks", "langdetect"): "is only seeded; no answer is judged here",
     ("benchmarks", "nltk"): "finds data, which are copied as they are",
@@ -59,7 +61,7 @@ EXECUTES_OTHERS = {
 DISTRIBUTIONS = {"lm_eval": "lm-eval", "yaml": "pyyaml"}
 """Module -> library, where the names differ."""
 
-MERGED = ("merged", "proofs")
+STOPPING = ("merged", "proofs", "trained")
 USED_BY_ANOTHER = {
     ("models", "gguf"): "transformers reads the packed weights with it",
     ("models", "safetensors"): "transformers writes the model with it",
@@ -68,8 +70,8 @@ USED_BY_ANOTHER = {
     ("benchmarks", "pandas"): "turns a hub's table into JSON lines",
     ("examples", "transformers"): "reads tokenizers that need more than their tokenizer.json",
     ("shards", "jinja2"): "transformers renders chat templates with it",
-    **{(s, "jinja2"): "transformers renders the end of a turn with it" for s in MERGED},
-    **{(s, "tokenizers"): "transformers finds the token of that end with it" for s in MERGED},
+    **{(s, "jinja2"): "transformers renders the end of a turn with it" for s in STOPPING},
+    **{(s, "tokenizers"): "transformers finds the token of that end with it" for s in STOPPING},
     ("given_adapters", "jinja2"): "transformers renders the chat template of the prompts with it",
     ("given_adapters", "tokenizers"): "transformers splits the prompts into tokens with it",
     ("merged", "safetensors"): "transformers writes what PEFT merges with it",

@@ -69,7 +69,7 @@ def test_the_first_optimizer_is_what_transformers_would_take():
     assert next(iter(OPTIMIZERS)) == arguments_of(loop_of()).optim
 
 
-@pytest.mark.parametrize("name", set(SCHEDULERS) - {"constant", "constant_with_warmup"})
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"constant", "constant_with_warmup"}))
 def test_the_arguments_of_a_schedule_are_those_that_it_takes(name):
     function = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
     taken = {
