@@ -29,9 +29,9 @@ from scripts.lib.train.optimization import (
     OWN_SET,
     UNUSABLE,
     OptimizerName,
-    Scheduler,
     needs_held_out,
 )
+from scripts.lib.train.schedules import Scheduler
 
 
 def _usable(value: object) -> object:

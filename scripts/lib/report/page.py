@@ -21,7 +21,6 @@ from scripts.lib.report.evidence import (
     merge_proofs,
     provenance,
     total_time,
-    trainings,
 )
 from scripts.lib.report.folded import Folded
 from scripts.lib.report.ledgers import ledgers
@@ -29,6 +28,7 @@ from scripts.lib.report.manifests import Manifest, ReportedCandidate
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
 from scripts.lib.report.seeds import seed_answers, seeds_view
 from scripts.lib.report.trained_on import trained_on
+from scripts.lib.report.trainings import trainings
 from scripts.lib.score.statistics import SIGNIFICANCE
 
 

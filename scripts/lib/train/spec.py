@@ -11,7 +11,8 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.lora import EVA_RHO, INITS, Bias, Init
 from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.micro_batch import world_size
-from scripts.lib.train.optimization import OptimizerName, Scheduler
+from scripts.lib.train.optimization import OptimizerName
+from scripts.lib.train.schedules import Scheduler
 
 
 @dataclass(frozen=True, kw_only=True)

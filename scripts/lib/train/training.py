@@ -8,8 +8,7 @@ within each conversation as well 155.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     PreTrainedModel,
     PrinterCallback,
@@ -34,9 +31,7 @@ from scripts.lib.out_of_memory import until_it_fits
 from scripts.lib.train.answer_faults import Answer
 from scripts.lib.train.answers import (
     AnswerKeeper,
-    Questions,
     first_and_last,
-    read_questions,
 )
 from scripts.lib.train.arguments import count_steps, training_arguments
 from scripts.lib.train.attention import keeps_apart
@@ -62,27 +57,16 @@ from scripts.lib.train.micro_batch import (
     world_size,
 )
 from scripts.lib.train.optimization import (
-    NO_WARMUP,
     OWN_SET,
     keeps_best,
     missing_optimizer_package,
-    needs_held_out,
     optimization_faults,
-    warmup_of,
 )
 from scripts.lib.train.output import thin, write_records
+from scripts.lib.train.schedules import NO_WARMUP, warmup_of
 from scripts.lib.train.sharding import is_sharded, trained_weights, whole_model
-from scripts.lib.train.shards import (
-    ShardFacts,
-    check_facts,
-    load_shards,
-    pack,
-    read_facts,
-    read_new_tokens,
-    read_prompts,
-    shard_files,
-)
 from scripts.lib.train.spec import LoopSpec
+from scripts.lib.train.splits import Splits, load_splits
 from scripts.lib.train.tracking import NO_TRACKING, Tracking, tracker_callbacks
 from scripts.lib.train.trainer import Batches, EvaluationEnded, Trainer
 from scripts.lib.train.tuning import Tuning
@@ -147,7 +131,8 @@ def fine_tune(
     size = halved_micro_batch(size, per_process, halved)
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
-    data = _load_data(loop, model, shards, evaluation, scratch)
+    data = load_splits(loop, model, shards, evaluation, scratch)
+    _check_steps(loop, count_steps(loop, len(data.train)))
     sharded = is_sharded(fsdp, model)
     trainer, _ = until_it_fits(
         lambda size: _fit(
@@ -171,81 +156,6 @@ def _smaller(per_process: int, size: int, cause: str) -> int:
     return less
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """The splits as datasets, with what the shards hold, and tokens that are new to the model."""
-
-    train: Dataset
-    valid: Mapping[str, Dataset]
-    facts: ShardFacts
-    prompts: list[list[int]]
-    new_tokens: dict[str, int]
-    questions: Questions | None
-
-
-def _load_data(
-    loop: LoopSpec, model: Path, shards: Path, evaluation: Sequence[Path], scratch: Path
-) -> _Data:
-    """Check and load the shards; packed where the spec says so."""
-    train_files, valid_files = shard_files(shards, "train"), shard_files(shards, "valid")
-    facts = read_facts(train_files)
-    rows = AutoConfig.from_pretrained(model).get_text_config().vocab_size
-    new_tokens = read_new_tokens(shards)
-    vocabulary = max(rows, *(id_ + 1 for id_ in new_tokens.values()), 0)
-    check_facts(facts, shards, loop.max_length_tokens, vocabulary)
-    if new_tokens:
-        told = ", ".join(f"{token} {id_}" for token, id_ in new_tokens.items())
-        say(f"new to the model, whose embedding has {rows} rows: {told}; their rows are trained")
-    watching = needs_held_out(vars(loop))
-    if watching and not valid_files:
-        raise TrainingError(
-            f"{shards} has no valid split, which {watching[0]} watches. Set valid_fraction for the"
-            f" dataset, or do without {watching[0]}."
-        )
-    cache = scratch / "datasets"
-    with PartialState(cpu=compute_device() == "cpu").main_process_first():
-        train = load_shards(train_files, cache)
-        valid = {OWN_SET: load_shards(valid_files, cache)} if valid_files else {}
-        for name, folder in zip(loop.evaluate_on, evaluation, strict=True):
-            valid[name] = _load_valid(name, folder, vocabulary, cache)
-        if loop.packing:
-            train = pack(train, loop.max_length_tokens)
-    _check_steps(loop, count_steps(loop, len(train)))
-    # A set of which no row is trained on has no loss.
-    valid = {name: rows for name, rows in valid.items() if len(rows)}
-    return _Data(
-        train=train,
-        valid=valid,
-        facts=facts,
-        prompts=read_prompts(valid_files or train_files),
-        new_tokens=new_tokens,
-        questions=read_questions(
-            loop, shards, valid_files, facts.tokens * loop.batch_size / len(train)
-        ),
-    )
-
-
-def _load_valid(name: str, shards: Path, vocabulary: int, cache: Path) -> Dataset:
-    """Load the held-out rows of another dataset than the run's own.
-
-    Raises:
-        TrainingError: If there are none, or they hold a token that the model has no embedding for.
-    """
-    files = shard_files(shards, "valid")
-    rows = load_shards(files, cache) if files else None
-    if not rows:
-        raise TrainingError(
-            f"evaluate_on: {name}: {shards} holds no held-out row with a token to predict. Raise"
-            " valid_fraction for its dataset, or leave it out."
-        )
-    if (largest := read_facts(files).largest_id) >= vocabulary:
-        raise TrainingError(
-            f"evaluate_on: {name}: token id {largest} has no row in the model's embedding of"
-            f" {vocabulary}. Its rows hold a control token that those trained on have not."
-        )
-    return rows
-
-
 def _check_steps(loop: LoopSpec, steps: int) -> None:
     """Refuse an optimizer that is not there, and a course of the rate that does not fit.
 
@@ -264,7 +174,7 @@ def _fit(
     tuning: Tuning,
     model: Path,
     shards: Path,
-    data: _Data,
+    data: Splits,
     scratch: Path,
     micro_batch: int,
     execution: tuple[float, Tracking, bool],
@@ -375,7 +285,7 @@ def _write(
     trainer: Trainer,
     model: Path,
     shards: Path,
-    data: _Data,
+    data: Splits,
     scratch: Path,
     out: Path,
 ) -> dict[str, Any]:

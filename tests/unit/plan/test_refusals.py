@@ -129,7 +129,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_batch": [planned("untrainable")],
     "TrainingError smaller_micro_batch": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
-    "TrainingError _load_data": [hub("check_usable_rows")],
+    "TrainingError load_splits": [hub("check_usable_rows")],
     "TrainingError _load_valid": [hub("check_usable_rows"), TOKENIZER],
     "TrainingError _check_steps": [TOKENIZER],
     "TrainingError Trainer.__init__": [WEIGHTS],

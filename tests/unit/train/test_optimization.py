@@ -17,12 +17,11 @@ from transformers.training_args import OptimizerNames
 from scripts.lib.train.arguments import training_arguments
 from scripts.lib.train.optimization import (
     ADAM,
-    BY_LOSS,
     OPTIMIZERS,
     UNUSABLE,
     optimization_faults,
-    schedule_parameters,
 )
+from scripts.lib.train.schedules import BY_LOSS, schedule_parameters
 from tests.unit.train.test_training import make_spec
 
 ROOT = Path(__file__).parents[3]
@@ -111,7 +110,7 @@ def test_the_arguments_of_an_optimizer_are_those_that_transformers_looks_for(nam
 
 def test_planning_reads_the_signatures_without_the_libraries():
     code = (
-        "import sys; from scripts.lib.train.optimization import *;"
+        "import sys; from scripts.lib.train.schedules import *;"
         f"[schedule_parameters(name) for name in {SCHEDULERS}];"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

@@ -1,0 +1,122 @@
+"""What the report shows of each training: verdict, settings, curves and answers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict
+
+from markupsafe import Markup
+
+from scripts.lib.report.charts import loss_chart, sets_of
+from scripts.lib.report.manifests import (
+    Facts,
+    Manifests,
+    ReportedCandidate,
+    Spec,
+    TrainingAnswer,
+    facts_of,
+    users_of,
+)
+from scripts.lib.report.scores import Mark
+
+_SHOWN_ROWS = 4  # the others stand in answers.jsonl beside the weights
+
+
+class AnswersView(TypedDict):
+    """What a model in training answered, before and after."""
+
+    steps: list[int]
+    rows: list[dict[str, Any]]
+
+
+class TrainingView(TypedDict):
+    """One adapter or model: how its training went."""
+
+    who: str
+    verdict: Mark
+    evidence: str
+    remedy: str
+    settings: list[tuple[str, str]]
+    chart: Markup | None
+    answers: AnswersView | None
+
+
+def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
+    """Return loss curve, verdict and settings of each adapter, and of each model as a whole."""
+    views: list[TrainingView] = []
+    stages = ("adapters", "trained")
+    for id_, who in (user for stage in stages for user in users_of(candidates, stage)):
+        facts = facts_of(manifests, id_)
+        if "verdict" not in facts:
+            continue
+        verdict = facts["verdict"]
+        chart = loss_chart(facts["history"], label=f"{who}: loss over steps")
+        views.append(
+            {
+                "who": who,
+                "verdict": _training_mark(verdict["verdict"]),
+                "evidence": verdict["evidence"],
+                "remedy": verdict["remedy"],
+                "settings": list(_settings(manifests[id_]["spec"], facts)),
+                # Finished markup: matplotlib has escaped what is in it.
+                "chart": Markup(chart) if chart else None,
+                "answers": _answers_view(facts.get("answers", [])),
+            }
+        )
+    return views
+
+
+def _answers_view(answers: Sequence[TrainingAnswer]) -> AnswersView | None:
+    """Return the answers to a few rows, those of each step beside one another."""
+    if not answers:
+        return None
+    steps = sorted({answer["step"] for answer in answers})
+    names = list(dict.fromkeys(answer["row"] for answer in answers))[:_SHOWN_ROWS]
+    rows = []
+    for name in names:
+        told = {answer["step"]: answer for answer in answers if answer["row"] == name}
+        first = next(iter(told.values()))
+        rows.append(
+            {
+                "row": name,
+                "prompt": first["prompt"],
+                "reference": first["reference"],
+                "answers": [told.get(step) for step in steps],
+            }
+        )
+    return {"steps": steps, "rows": rows}
+
+
+def _training_mark(verdict: str) -> Mark:
+    word = verdict.replace("_", " ")
+    if verdict == "healthy":
+        return {"word": word, "sign": "✓", "css": "passed"}
+    broken = verdict in ("not_a_number", "diverging")
+    return {"word": word, "sign": "✗" if broken else "!", "css": "failed" if broken else "look"}
+
+
+def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:
+    training = spec["training"]
+    if "lora" in spec:
+        lora = facts.get("lora", spec["lora"])
+        yield "LoRA", f"r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}"
+    else:
+        yield "Full fine-tune", f"saved in {facts['saved_dtype']}"
+    yield "Parameters", f"{facts['trainable_parameters']:,} trained"
+    if experts := facts.get("untrained_experts"):
+        yield "Experts", f"{experts:,} numbers not trained (lora.target_parameters: experts)"
+    yield "Learning rate", f"{training['learning_rate']:g}, {training['scheduler']}"
+    kept = "" if facts["kept_step"] == facts["steps"] else f", kept step {facts['kept_step']:,}"
+    yield "Steps", f"{facts['steps']:,} of {training['batch_size']} sequences{kept}"
+    passes = max(
+        (e["epoch"] for e in facts["history"] if e["step"] <= facts["kept_step"]), default=0
+    )
+    yield "Rows", f"{facts['train_rows']:,} with {facts['trained_tokens']:,} trained tokens"
+    yield "Epochs", f"{passes:.3g}"
+    for name in sets_of(facts["history"]):
+        measured = [e for e in facts["history"] if name in e.get("set_losses", {})]
+        kept_losses = [e["set_losses"][name] for e in measured if e["step"] <= facts["kept_step"]]
+        first, last = kept_losses[0], kept_losses[-1]
+        told = [f"{loss:.3f}" if loss is not None else "no number" for loss in (first, last)]
+        yield f"Loss on {name}", f"{told[0]} before, {told[1]} at the kept step"
+    arithmetic = facts.get("arithmetic", training["dtype"])
+    computed = "" if arithmetic == training["dtype"] else f", computed in {arithmetic}"
+    yield "Seed, precision", f"{training['seed']}, {training['dtype']}{computed}"
