@@ -13,21 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from scripts.lib.train import answers
 from scripts.lib.train.answers import read_questions
 from scripts.lib.train.lora_tuning import train_adapter
-from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import make_shards, make_tiny_shards
 from tests.unit.train.test_training import make_spec
 
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ import pytest
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import training
 from scripts.lib.train.checkpoints import Made, last_checkpoint
-from tests.unit.train.test_training import contents, make_spec, model, shards, train
-
-__all__ = ["model", "shards", "train"]
+from tests.unit.train.test_training import contents, make_spec
 
 NOW = Made(processes=1, micro_batch=4)
 RUN = {"dropout": 0.1, "epochs": 1, "eval_every_steps": 3}

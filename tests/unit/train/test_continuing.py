@@ -13,8 +13,6 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
-from tests.tiny_model import make_tiny_model
-from tests.tiny_shards import make_tiny_shards
 from tests.unit.train.test_training import LOOP, held_out_loss, losses
 
 SHAPES = {
@@ -25,16 +23,6 @@ SHAPES = {
     },
     "dora": {"r": 2, "lora_alpha": 2, "target_modules": ["v_proj"], "use_dora": True},
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
 
 
 def saved(model, folder, **shape):

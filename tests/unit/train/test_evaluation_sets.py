@@ -7,23 +7,12 @@ import pytest
 from scripts.lib.errors import TrainingError
 from scripts.lib.report.charts import loss_chart
 from scripts.lib.train.lora_tuning import train_adapter
-from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import make_shards, make_tiny_shards
 from tests.unit.plan.test_base_templates import HUB, PLAIN, RUN, home, planned  # noqa: F401
 from tests.unit.scoring_data import write_rows
 from tests.unit.train.test_training import contents, held_out_loss, losses, make_spec
 
 FAST = {"learning_rate": 0.08, "scheduler": "constant", "eval_every_steps": 3, "epochs": 6}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
 
 
 @pytest.fixture(scope="module")

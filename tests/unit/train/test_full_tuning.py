@@ -32,16 +32,6 @@ def make_spec(**changes):
     return FullSpec.from_json({"training": named})
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
-
-
 @pytest.fixture
 def train(tmp_path, model, shards):
     """Run train_model; returns the facts and the folder. Runs of one name share checkpoints."""

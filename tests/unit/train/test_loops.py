@@ -13,8 +13,6 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.train import training
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.trainer import Trainer, conversation_lengths
-from tests.tiny_model import make_tiny_model
-from tests.tiny_shards import make_tiny_shards
 from tests.unit.train.test_training import contents, losses, make_spec
 
 WAYS = {
@@ -43,16 +41,6 @@ WAYS = {
         "warmup_steps": 2,
     },
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from scripts.lib import trackers
 from scripts.lib.trackers import TRACKERS, missing_tracker
 from scripts.lib.train.tracking import EVENTS, PLACES, Tracking
-from tests.unit.train.test_training import contents, make_spec, model, shards, train
-
-__all__ = ["model", "shards", "train"]
+from tests.unit.train.test_training import contents, make_spec
 
 RUN = {"dropout": 0.1, "epochs": 1, "eval_every_steps": 3}
 

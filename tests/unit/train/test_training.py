@@ -19,11 +19,9 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
-from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.micro_batch import smaller_micro_batch
 from scripts.lib.train.output import thin
 from scripts.lib.train.spec import LoraSpec, TrainSpec
-from tests.tiny_model import make_tiny_model
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
 
 ROOT = Path(__file__).parents[3]
@@ -78,30 +76,6 @@ def make_spec(**changes):
     quantization = changes.pop("quantization", None)
     loop = LOOP | changes
     return TrainSpec.from_json({"lora": lora, "quantization": quantization, "training": loop})
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, model):
-    return make_tiny_shards(tmp_path_factory.mktemp("data") / "shards", model)
-
-
-@pytest.fixture
-def train(tmp_path, model, shards):
-    """Run train_adapter; returns the facts and the folder. Runs of one name share checkpoints."""
-
-    def run(spec, name="run", **options):
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        settings = {"scratch": tmp_path / f"{name}-scratch", "threads": 1} | options
-        data = settings.pop("shards", shards)
-        return train_adapter(spec, model, data, out, **settings), out
-
-    return run
 
 
 def contents(folder):
