@@ -343,7 +343,7 @@ def test_a_batch_that_does_not_divide_is_refused(train, monkeypatch, batch, micr
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"init": "eva"}, "eva"),
+        ({"init": "corda"}, "corda"),
         ({"init": "pissa", "use_dora": True}, "use_dora"),
         ({"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
         ({"max_length_tokens": 16}, "longest row"),
