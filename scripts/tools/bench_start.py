@@ -126,7 +126,7 @@ class World:
         self._make(self._config, STAGES, found)
         # Two adapters to combine; nothing of what follows from them is made.
         other = {**RUN, "lora": {**RUN["lora"], "r": 4}}
-        runs = {**self._config["runs"], "other": other}
+        runs = {**self._config["runs"], "other": other, "whole": {**RUN, "lora": None}}
         blend = {"combine": {"low": 0.5, "other": 0.5}}
         # And what exists already: the model as a checkpoint, an adapter as one that was brought.
         (trained,) = self.jobs["train_adapter"].ids
@@ -134,7 +134,7 @@ class World:
         theirs = {"adapter": f"results/{trained}", "base": "tiny"}
         candidates = {"blend": blend, "same": same, "theirs": theirs}
         config = {**self._config, "runs": runs, "candidates": candidates}
-        self._make(config, ("given_adapters", "adapters", "combined", "changes"), found)
+        self._make(config, ("given_adapters", "adapters", "trained", "combined", "changes"), found)
         rules = dict.fromkeys(rule for rule, _ in found)
         return {name: [s for (rule, _), s in found.items() if rule == name] for name in rules}
 

@@ -5,6 +5,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from scripts.lib.train.attention import (
     SEGMENT_FAMILIES,
     SEGMENTS,
+    STOCK,
     choose_attention,
     keeps_apart,
 )
@@ -74,7 +75,7 @@ def test_what_would_mix_conversations_in_a_row_is_found_out(tmp_path, architectu
     "config", [tiny("mistral", sliding_window=4), tiny("gemma2"), tiny("gpt_neox")]
 )
 def test_what_it_cannot_do_exactly_is_left_to_the_stock_attention(config):
-    assert choose_attention(config, "cpu") == "sdpa"
+    assert choose_attention(config, "cpu") in STOCK
 
 
 def test_a_gpu_keeps_the_stock_attention():

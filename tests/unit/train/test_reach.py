@@ -302,7 +302,7 @@ def reached(home, monkeypatch):
             patch.setattr("scripts.lib.train.faults.find_spec", lambda name: name)
             with pytest.raises(Reached) as caught:
                 train_adapter(
-                    TrainSpec.from_json(with_shape_of(spec, start) if start else spec),
+                    TrainSpec.from_json(with_shape_of(spec, {}, start) if start else spec),
                     home / nested(keys)["model"],
                     home / "shards",
                     home / "out",
