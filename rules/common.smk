@@ -17,7 +17,7 @@ from snakemake.exceptions import LockException, WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib import cuda_driver
+from scripts.lib.machine import cuda_driver
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError

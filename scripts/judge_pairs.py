@@ -10,10 +10,10 @@ Try it  python -m scripts.judge_pairs --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
 from scripts.lib.judge.files import load_pairs, write_judgements
 from scripts.lib.judge.local import JudgeSpec, judge_locally
+from scripts.lib.machine.device import check_gpus
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -13,8 +13,8 @@ Try it  python -m scripts.score_benchmark --help
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_batch
+from scripts.lib.machine.device import check_gpus
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.scoring import Part, score_benchmark, write_provenance
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.machine.device import check_gpus
 from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec

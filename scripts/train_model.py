@@ -13,8 +13,8 @@ Try it  python -m scripts.train_model --help
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.device import check_gpus
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.machine.device import check_gpus
 from scripts.lib.train.full_tuning import FullSpec, train_model
 from scripts.lib.train.tracking import Tracking
 

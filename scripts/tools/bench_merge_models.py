@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig
 
-from scripts.lib.lora import ADAPTER_WEIGHTS
+from scripts.lib.adapters.lora import ADAPTER_WEIGHTS
 from scripts.lib.model_files import WEIGHTS_INDEX
 
 WIDTH, MLP, KEYS, VOCABULARY = 2048, 8192, 512, 49152

@@ -23,10 +23,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from scripts.lib import cuda_driver
 from scripts.lib.errors import ConfigError
 from scripts.lib.jobs import slurm
 from scripts.lib.jobs.slurm import Finding, Site
+from scripts.lib.machine import cuda_driver
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sacct", "scontrol", "sinfo")
 TRAINING_MB = 32_000

@@ -28,7 +28,7 @@ from trl import SFTConfig, SFTTrainer
 from scripts.lib.config.lora import Lora
 from scripts.lib.config.runs import Run
 from scripts.lib.config.training import Training
-from scripts.lib.device import computes_bfloat16
+from scripts.lib.machine.device import computes_bfloat16
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.shards import load_shards, shard_files
 from scripts.lib.train.spec import TrainSpec

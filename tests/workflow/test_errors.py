@@ -193,7 +193,7 @@ def test_a_driver_that_is_too_old_for_the_build_ends_it_before_any_job(
 ) -> None:
     """This machine has another driver, or none: Python is told otherwise when it starts."""
     (tmp_path / "sitecustomize.py").write_text(
-        "from scripts.lib import cuda_driver as found\n"
+        "from scripts.lib.machine import cuda_driver as found\n"
         "found.shows_gpus = lambda *_: True\n"
         "found.driver_cuda = lambda *_: (12, 4)\n"
         "found.installed_build = lambda: found.Build('2.15.0+cu132', (13, 2))\n"

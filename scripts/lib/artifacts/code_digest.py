@@ -28,7 +28,7 @@ from pathlib import Path
 from scripts.lib.benchmarks.kinds import modules_of
 
 PLUMBING: Mapping[str, str] = {
-    "scripts/lib/cuda_driver.py": "cuda_driver",
+    "scripts/lib/machine/cuda_driver.py": "cuda_driver",
     "scripts/lib/errors.py": "errors",
     "scripts/lib/jobs/job.py": "job",
     "scripts/lib/benchmarks/kinds.py": "kinds",

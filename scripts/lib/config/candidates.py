@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Tag, model_validator
 
+from scripts.lib.adapters.lora import changes_base
 from scripts.lib.config.checks import entries
 from scripts.lib.config.existing import Checkpoint, GivenAdapter
 from scripts.lib.config.expansion import NamedRun, swept
@@ -24,7 +25,6 @@ from scripts.lib.config.lora import Lora
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish, Run
 from scripts.lib.config.sources import given_keys
-from scripts.lib.lora import changes_base
 
 Method = Literal[
     "cat",

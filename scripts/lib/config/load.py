@@ -56,7 +56,7 @@ from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
 from scripts.lib.config.sweep import at_point
 from scripts.lib.errors import ConfigError
-from scripts.lib.trackers import TRACKERS, TrackerName
+from scripts.lib.train.trackers import TRACKERS, TrackerName
 
 
 def _as_list(value: object) -> object:

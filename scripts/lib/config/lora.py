@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
+from scripts.lib.adapters.lora import EVA_RHO, Bias, Init
+from scripts.lib.adapters.modules import ALL_LINEAR, EXPERTS
 from scripts.lib.config.fields import (
     Count,
     Factor,
@@ -19,8 +21,6 @@ from scripts.lib.config.fields import (
     refusal,
     setting,
 )
-from scripts.lib.lora import EVA_RHO, Bias, Init
-from scripts.lib.lora_modules import ALL_LINEAR, EXPERTS
 
 T = TypeVar("T")
 

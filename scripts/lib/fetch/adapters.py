@@ -15,13 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.lib.adapter_files import (
+from scripts.lib.adapters.faults import (
     adapter_faults,
     adapter_file_names,
     brings_tokenizer,
     read_adapter_config,
     read_pickled,
 )
+from scripts.lib.adapters.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE
 from scripts.lib.data.templates import (
     OWN,
     TemplateSpec,
@@ -34,7 +35,6 @@ from scripts.lib.data.tokenizer_files import copy_tokenizer
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.datasets import copy_planned
 from scripts.lib.files import copy_files, files_below
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE
 from scripts.lib.model_files import TEMPLATE_FILE
 
 NEUTRAL = (

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.lib import files
-from scripts.lib.lora_modules import Modules, fits_pattern, reached, reached_parameters
+from scripts.lib.adapters.modules import Modules, fits_pattern, reached, reached_parameters
 from scripts.lib.model_files import quantisation_of
 
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")

@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.lib import cuda_driver, files
+from scripts.lib import files
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Found, Store
 from scripts.lib.errors import MergeError, RoomError, StoreError
+from scripts.lib.machine import cuda_driver
 
 PUBLISHING_TRIES = 3
 """How often an artifact is offered to a cache whose entry of it turns out to be damaged."""

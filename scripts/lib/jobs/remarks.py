@@ -14,9 +14,9 @@ from scripts.lib.artifacts.store import Store
 from scripts.lib.jobs.forecast import amount_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
-from scripts.lib.trackers import missing_tracker
 from scripts.lib.train.faults import batch_fault, missing_package, sharing_fault
 from scripts.lib.train.optimization import missing_optimizer_package
+from scripts.lib.train.trackers import missing_tracker
 
 HUB_TOKEN = "HF_TOKEN"
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scripts.lib import cuda_driver
 from scripts.lib.errors import ConfigError
+from scripts.lib.machine import cuda_driver
 
 SITE_VARIABLE = "TUNESMITH_SITE"
 PLACES = (Path("slurm/site.yaml"), Path("~/.config/tunesmith/site.yaml"))

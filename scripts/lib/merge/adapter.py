@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.adapter_files import UNREPEATABLE_INITS
-from scripts.lib.errors import MergeError
-from scripts.lib.files import files_below
-from scripts.lib.lora import (
+from scripts.lib.adapters.faults import UNREPEATABLE_INITS
+from scripts.lib.adapters.lora import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     PROMPTS_FILE,
     RECORDS,
     REPEATABLE_INITS,
 )
+from scripts.lib.errors import MergeError
+from scripts.lib.files import files_below
 from scripts.lib.merge.safetensors_files import StoredTensor, read_weight_file
 from scripts.lib.model_files import VOCABULARY_FILES
 

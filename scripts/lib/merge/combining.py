@@ -22,9 +22,9 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from scripts.lib.adapters.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE
 from scripts.lib.errors import MergeError
 from scripts.lib.files import copy_files
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPTS_FILE
 from scripts.lib.merge.adapter import tokenizer_files
 
 MOST_PROMPTS = 8  # as many as training keeps for the proof of one adapter

@@ -16,9 +16,9 @@ from accelerate import init_empty_weights
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from scripts.lib.adapters.lora import ADAPTER_WEIGHTS
 from scripts.lib.errors import MergeError
-from scripts.lib.lora import ADAPTER_WEIGHTS
-from scripts.lib.memory_limits import free_bytes
+from scripts.lib.machine.memory_limits import free_bytes
 from scripts.lib.merge.embeddings import EMBEDDING_ENDINGS, embedding_name
 from scripts.lib.merge.safetensors_files import (
     StoredTensor,

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from scripts.lib.adapters.lora import PROMPTS_FILE
 from scripts.lib.errors import MergeError
-from scripts.lib.lora import PROMPTS_FILE
 from scripts.lib.merge.float32_models import load_float32, load_tuned, memory_name, meta_model
 from scripts.lib.merge.proof_files import (
     Check,

@@ -1,7 +1,8 @@
 """Modules that runs on local models name, looked up in the headers of the models' weight files.
 
-A job asks the model that it has loaded, in the same words (`lora_modules`). Here only what is sure
-is told: files do not say which class a module is of, and leave out an output layer that is tied.
+A job asks the model that it has loaded, in the same words (`adapters.modules`). Here only what is
+sure is told: files do not say which class a module is of, and leave out an output layer that is
+tied.
 """
 
 import json
@@ -11,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.adapters.modules import Modules, module_faults
 from scripts.lib.config.load import Config
 from scripts.lib.config.sources import LocalModel
-from scripts.lib.lora_modules import Modules, module_faults
 from scripts.lib.plan.control_tokens import EMBEDDINGS, OUTPUTS
 from scripts.lib.plan.local_files import LocalSources
 

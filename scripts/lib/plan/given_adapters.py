@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.adapter_files import adapter_faults, adapter_file_names, start_faults
+from scripts.lib.adapters.faults import adapter_faults, adapter_file_names, start_faults
 from scripts.lib.artifacts.graph import Graph, slugify
 from scripts.lib.config.existing import GivenAdapter, LocalAdapter
 from scripts.lib.config.load import Config

@@ -118,7 +118,7 @@ def _graph(config: Config, root: Path) -> Graph:
 def checking_modules(root: Path) -> list[Path]:
     """Return the modules that, with all they import, decide what remembered checks find."""
     kinds = [root.joinpath(*name.split(".")).with_suffix(".py") for name in planning_modules()]
-    names = ("plan/prompts.py", "plan/row_files.py", "plan/given_adapters.py", "adapter_files.py")
+    names = ("plan/prompts.py", "plan/row_files.py", "plan/given_adapters.py", "adapters/faults.py")
     return [*kinds, *(root / "scripts/lib" / name for name in names)]
 
 

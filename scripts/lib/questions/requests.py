@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import GenerationConfig
 
-from scripts.lib.out_of_memory import until_it_fits
+from scripts.lib.machine.out_of_memory import until_it_fits
 
 
 @dataclass(frozen=True)

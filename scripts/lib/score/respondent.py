@@ -16,8 +16,8 @@ import torch
 from transformers import GenerationConfig
 
 from scripts.lib.data.ends import stop_tokens
-from scripts.lib.device import compute_device, visible_gpus
 from scripts.lib.errors import ScoreError
+from scripts.lib.machine.device import compute_device, visible_gpus
 from scripts.lib.questions.question import Answer, Question
 
 # Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that

@@ -25,8 +25,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
-from scripts.lib.memory_limits import Limits, free_bytes, limits_of
-from scripts.lib.out_of_memory import until_it_fits
+from scripts.lib.machine.memory_limits import Limits, free_bytes, limits_of
+from scripts.lib.machine.out_of_memory import until_it_fits
 from scripts.lib.questions.requests import (
     GreedyAnswer,
     GreedyRequest,

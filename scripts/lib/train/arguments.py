@@ -8,7 +8,7 @@ from typing import Any
 
 from trl import SFTConfig
 
-from scripts.lib.device import compute_device
+from scripts.lib.machine.device import compute_device
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
 from scripts.lib.train.schedules import warmup_of

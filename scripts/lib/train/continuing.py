@@ -7,7 +7,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 
-from scripts.lib.adapter_files import PEFT_NAMES, read_adapter_config, start_faults
+from scripts.lib.adapters.faults import PEFT_NAMES, read_adapter_config, start_faults
 from scripts.lib.errors import TrainingError
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
-from scripts.lib.lora import EVA_RHO, Bias, Init, changes_base
-from scripts.lib.lora_modules import ALL_LINEAR, Shape
+from scripts.lib.adapters.lora import EVA_RHO, Bias, Init, changes_base
+from scripts.lib.adapters.modules import ALL_LINEAR, Shape
 
 OUTPUT_LAYER = "lm_head"
 

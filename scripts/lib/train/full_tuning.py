@@ -25,8 +25,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from scripts.lib.data.stops import settings_of, write_stops
-from scripts.lib.device import compute_device, computes_bfloat16
 from scripts.lib.errors import TrainingError
+from scripts.lib.machine.device import compute_device, computes_bfloat16
 from scripts.lib.model_files import quantisation_of
 from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.callbacks import say

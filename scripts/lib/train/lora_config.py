@@ -12,8 +12,8 @@ from peft.utils.transformers_weight_conversion import (
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from scripts.lib.adapters.modules import Modules, module_faults, reached, reached_parameters
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora_modules import Modules, module_faults, reached, reached_parameters
 from scripts.lib.train.experts import fused_experts
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 

@@ -15,8 +15,8 @@ from accelerate import PartialState
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
-from scripts.lib.device import compute_device
-from scripts.lib.lora import PROMPTS_FILE, changes_base
+from scripts.lib.adapters.lora import PROMPTS_FILE, changes_base
+from scripts.lib.machine.device import compute_device
 from scripts.lib.train.continuing import load_start, started_config
 from scripts.lib.train.eva import start_from_inputs
 from scripts.lib.train.lora_config import check_modules, lora_config

@@ -7,7 +7,7 @@ import torch
 from peft import prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from scripts.lib.device import compute_device, computes_bfloat16
+from scripts.lib.machine.device import compute_device, computes_bfloat16
 from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.spec import TrainSpec
 

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ANSWERS_FILE
+from scripts.lib.adapters.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ANSWERS_FILE
 from scripts.lib.train.callbacks import LOSSES, is_loss
 
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it

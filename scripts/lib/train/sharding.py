@@ -14,7 +14,7 @@ from peft import get_peft_model
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from scripts.lib.device import compute_device
+from scripts.lib.machine.device import compute_device
 from scripts.lib.train.callbacks import say
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.tuning import Tuning

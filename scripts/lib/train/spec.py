@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 import torch
 
-from scripts.lib.device import compute_device
+from scripts.lib.adapters.lora import EVA_RHO, INITS, Bias, Init
 from scripts.lib.errors import TrainingError
-from scripts.lib.lora import EVA_RHO, INITS, Bias, Init
+from scripts.lib.machine.device import compute_device
 from scripts.lib.train.faults import lora_faults, missing_package
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.optimization import OptimizerName

@@ -8,8 +8,8 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoConfig
 
-from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
+from scripts.lib.machine.device import compute_device
 from scripts.lib.train.answers import Questions, read_questions
 from scripts.lib.train.callbacks import say
 from scripts.lib.train.optimization import OWN_SET, needs_held_out

@@ -24,10 +24,10 @@ from transformers import (
     TrainerCallback,
 )
 
-from scripts.lib.device import compute_device
 from scripts.lib.errors import TrainingError
 from scripts.lib.files import copy_files, files_below
-from scripts.lib.out_of_memory import until_it_fits
+from scripts.lib.machine.device import compute_device
+from scripts.lib.machine.out_of_memory import until_it_fits
 from scripts.lib.train.answer_faults import Answer
 from scripts.lib.train.answers import (
     AnswerKeeper,

@@ -17,7 +17,7 @@ REGISTRY = SCRIPTS / "lib/benchmarks/kinds.py"
 CODE = ProjectCode(ROOT)
 
 PLUMBING_REASONS = {
-    "scripts/lib/cuda_driver.py": "refuses a machine whose driver is too old; computes nothing",
+    "scripts/lib/machine/cuda_driver.py": "refuses a driver that is too old; computes nothing",
     "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
     "scripts/lib/jobs/job.py": "checks, gates, temporary folders and manifests around the work",
     "scripts/lib/benchmarks/kinds.py": (

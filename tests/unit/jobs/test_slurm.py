@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.lib import cuda_driver
-from scripts.lib.cuda_driver import Build
 from scripts.lib.errors import ConfigError
 from scripts.lib.jobs.slurm import (
     Site,
@@ -25,6 +23,8 @@ from scripts.lib.jobs.slurm import (
     read_partitions,
     read_site,
 )
+from scripts.lib.machine import cuda_driver
+from scripts.lib.machine.cuda_driver import Build
 from scripts.tools import doctor
 from tests.workspace import ROOT
 
@@ -136,7 +136,7 @@ def test_who_has_no_gpus_is_told_every_rule_that_asks_for_one():
     told = " ".join(f"{rule}:gpu=0" for rule in rules)
     assert set(re.findall(r"(\w+):gpu=0", told)) == asking
     assert told in check_gpus(Site(), PARTITIONS[:1]).text
-    for place in ("profiles/slurm/README.md", "scripts/lib/device.py"):
+    for place in ("profiles/slurm/README.md", "scripts/lib/machine/device.py"):
         assert told in (ROOT / place).read_text(), place
 
 

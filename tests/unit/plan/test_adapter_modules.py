@@ -5,7 +5,7 @@ import shutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from scripts.lib.lora_modules import module_faults
+from scripts.lib.adapters.modules import module_faults
 from scripts.lib.plan.adapter_modules import stored_modules
 from scripts.lib.train.lora_config import modules_of
 from tests.tiny_architectures import KINDS, make_architecture

@@ -186,7 +186,7 @@ def test_a_quantised_base_that_is_to_be_shared_out_is_refused_before_any_job():
 
 
 def test_a_tracker_that_is_not_installed_is_asked_for_before_any_job(home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("scripts.lib.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("scripts.lib.train.trackers.find_spec", lambda name: None)
     graph = planned(home, {"b": PLAIN}, runs={"r": RUN}, model=HUB)
     (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")
     told = {"tracking": {"report_to": ["wandb"], "project": "p", "folder": "f", "run": "r"}}

@@ -9,8 +9,8 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from scripts.lib import trackers
-from scripts.lib.trackers import TRACKERS, missing_tracker
+from scripts.lib.train import trackers
+from scripts.lib.train.trackers import TRACKERS, missing_tracker
 from scripts.lib.train.tracking import EVENTS, PLACES, Tracking
 from tests.unit.train.test_training import contents, make_spec
 

@@ -11,7 +11,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from scripts.lib.adapter_files import adapter_faults, adapter_shapes
+from scripts.lib.adapters.faults import adapter_faults, adapter_shapes
 from tests.tiny_architectures import KINDS, make_architecture
 from tests.tiny_model import make_tiny_model
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from scripts.lib import cuda_driver, device
-from scripts.lib.cuda_driver import Build
 from scripts.lib.errors import DeviceError
+from scripts.lib.machine import cuda_driver, device
+from scripts.lib.machine.cuda_driver import Build
 
 
 @pytest.fixture

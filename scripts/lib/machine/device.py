@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import torch
 
-from scripts.lib import cuda_driver
-from scripts.lib.cuda_driver import DEVICE_VARIABLE
 from scripts.lib.errors import DeviceError
+from scripts.lib.machine import cuda_driver
+from scripts.lib.machine.cuda_driver import DEVICE_VARIABLE
 
 NO_GPUS = "train_adapter:gpu=0 train_model:gpu=0 score_benchmark:gpu=0 judge_pairs:gpu=0"
 """What to add to --set-resources on a cluster without GPUs: every rule that asks for one."""

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from scripts.lib import cuda_driver
-from scripts.lib.cuda_driver import Build, misfit, read_build, shows_gpus
+from scripts.lib.machine import cuda_driver
+from scripts.lib.machine.cuda_driver import Build, misfit, read_build, shows_gpus
 
 CPU = Build("2.15.0+cpu", None)
 CU126 = Build("2.15.0+cu126", (12, 6))
@@ -17,7 +17,7 @@ CU132 = Build("2.15.0+cu132", (13, 2))
 
 def test_the_installed_build_is_read_without_importing_it():
     program = (
-        "import sys; from scripts.lib.cuda_driver import installed_build as f; b = f();"
+        "import sys; from scripts.lib.machine.cuda_driver import installed_build as f; b = f();"
         " print(b.version, b.cuda, 'torch' in sys.modules)"
     )
     said = subprocess.run(

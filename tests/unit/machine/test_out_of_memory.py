@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from scripts.lib.out_of_memory import is_out_of_memory, until_it_fits
+from scripts.lib.machine.out_of_memory import is_out_of_memory, until_it_fits
 
 NO_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB."),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, REPEATABLE_INITS
+from scripts.lib.adapters.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, REPEATABLE_INITS
 from scripts.lib.model_files import (
     TEMPLATE_FILE,
     TOKENIZER_FILES,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import Gemma3nTextConfig, LlamaConfig
 
-from scripts.lib.memory_limits import Limits, free_bytes, limits_of
+from scripts.lib.machine.memory_limits import Limits, free_bytes, limits_of
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -6,8 +6,8 @@ import pytest
 from peft import EvaConfig, LoraConfig
 from pydantic import TypeAdapter, ValidationError
 
+from scripts.lib.adapters.lora import INITS, REPEATABLE_INITS, Bias, changes_base
 from scripts.lib.config.lora import Lora
-from scripts.lib.lora import INITS, REPEATABLE_INITS, Bias, changes_base
 from scripts.lib.merge.adapter import BASE_CHANGING_INITS
 
 

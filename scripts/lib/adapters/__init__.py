@@ -1,0 +1,1 @@
+"""LoRA adapters as PEFT saves them: what all stages and planning agree on."""

@@ -1,0 +1,1 @@
+"""What this machine has: its GPUs and their driver, its memory, and running out of it."""
