@@ -17,12 +17,12 @@ from snakemake.exceptions import LockException, WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from scripts.lib.machine import cuda_driver
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.errors import PipelineError
 from scripts.lib.jobs import gpu_fit, killed_workflows, remarks
 from scripts.lib.jobs.launch import launcher
+from scripts.lib.machine import cuda_driver
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
 

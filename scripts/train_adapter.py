@@ -15,11 +15,11 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.jobs.training import OPTIONS, execution_of
 from scripts.lib.machine.device import check_gpus
 from scripts.lib.train.continuing import with_shape_of
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
-from scripts.lib.train.tracking import Tracking
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -33,14 +33,8 @@ def work(job: Job) -> dict[str, Any]:
         job.folder("model"),
         job.folder("shards"),
         job.out,
-        scratch=job.scratch,
-        threads=job.options.threads,
-        micro_batch=job.options.micro_batch or None,
-        halved=job.options.halved,
         start=start,
-        fsdp=bool(job.options.fsdp),
-        tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
-        evaluation=job.inputs.get("evaluation", ()),
+        **execution_of(job),
     )
     # What the spec leaves to the adapter that was gone on from is told here.
     return {**facts, "lora": asdict(spec.lora)} if start else facts
@@ -53,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("model", "shards"),
-        options={"threads": 1, "micro_batch": 0, "halved": 0, "fsdp": 0, "gpus": 0},
+        options=OPTIONS,
     )
 
 

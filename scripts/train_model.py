@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.jobs.training import OPTIONS, execution_of
 from scripts.lib.machine.device import check_gpus
 from scripts.lib.train.full_tuning import FullSpec, train_model
-from scripts.lib.train.tracking import Tracking
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -27,13 +27,7 @@ def work(job: Job) -> dict[str, Any]:
         job.folder("model"),
         job.folder("shards"),
         job.out,
-        scratch=job.scratch,
-        threads=job.options.threads,
-        micro_batch=job.options.micro_batch or None,
-        halved=job.options.halved,
-        fsdp=bool(job.options.fsdp),
-        tracking=Tracking.from_execution(job.execution, job.options.artifact.name),
-        evaluation=job.inputs.get("evaluation", ()),
+        **execution_of(job),
     )
 
 
@@ -44,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("model", "shards"),
-        options={"threads": 1, "micro_batch": 0, "halved": 0, "fsdp": 0, "gpus": 0},
+        options=OPTIONS,
     )
 
 
