@@ -121,14 +121,14 @@ def figures_of(found: Mapping[str, Sequence[Mapping[str, Any]]], tokens: int) ->
     ]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=96, help="conversations, the first of the file")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--model", type=Path, help="model folder; the environment's by default")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     with model_folder(options.model) as model, tempfile.TemporaryDirectory() as work:
         rows = rows_file()
         shards = make_shards(rows, options.rows, model, Path(work))

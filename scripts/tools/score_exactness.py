@@ -1,8 +1,9 @@
 """Compare our answers with those of lm-eval's `hf` model on MMLU, subject by subject, in float32.
 
-Every finished subject is a line of the journal; a run that was stopped goes on with the next. The
-journal belongs to one model, set and choice of questions, number of examples, code of ours and
-version of lm-eval and its libraries, which its name says: what is edited is compared anew.
+Every finished subject is a line of a journal; a run that was stopped goes on with the next. There
+are two. lm-eval's answers, which take hours, belong to one model, choice of questions, way of
+asking and version of lm-eval and its libraries, and are kept whatever becomes of our code. The
+comparison belongs to our code, too: what is edited is compared anew.
 
 Try it: make score-exactness DATA=/folder/of/mmlu QUESTIONS=4
 """
@@ -13,7 +14,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.files import sha256_of
+from scripts.lib.questions.question import Question
 from scripts.tools.peers import (
     Peers,
     agreement,
@@ -36,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE_NATS = 1e-4
 
 
-def compare(peers: Peers, data: Path, subject: str, options: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    peers: Peers, data: Path, subject: str, options: argparse.Namespace, answers: Path
+) -> dict[str, Any]:
     """Return one line of the journal."""
     questions = questions_of(
         data,
@@ -48,18 +52,41 @@ def compare(peers: Peers, data: Path, subject: str, options: argparse.Namespace)
     )
     began = time.monotonic()
     ours = logprobs(peers.ours(), questions)
-    between = time.monotonic()
-    theirs = logprobs(peers.hf(options.batch), questions)
+    seconds = time.monotonic() - began
+    theirs = lm_eval_answers(answers, subject, questions, lambda: peers.hf(options.batch))
     return {
         "subject": subject,
         "questions": len(questions),
-        "agreement": agreement(ours, theirs),
-        "max_logprob_diff_nats": largest_difference(ours, theirs),
+        "agreement": agreement(ours, theirs["logprobs"]),
+        "max_logprob_diff_nats": largest_difference(ours, theirs["logprobs"]),
         "correct": _correct(questions, ours),
-        "correct_by_lm_eval": _correct(questions, theirs),
-        "seconds": round(between - began, 1),
-        "seconds_of_lm_eval": round(time.monotonic() - between, 1),
+        "correct_by_lm_eval": _correct(questions, theirs["logprobs"]),
+        "seconds": round(seconds, 1),
+        "seconds_of_lm_eval": theirs["seconds"],
     }
+
+
+def lm_eval_answers(
+    journal: Path, subject: str, questions: Sequence[Question], load: Callable[[], Any]
+) -> dict[str, Any]:
+    """Return lm-eval's answers to a subject's questions, asked now unless the journal has them.
+
+    Args:
+        journal: A line for each subject that was asked.
+        subject: Its name.
+        questions: What is asked; answers to other prompts are not taken.
+        load: Returns lm-eval's model.
+    """
+    prompts = [question.prompt_hash for question in questions]
+    for line in read_journal(journal):
+        if line["subject"] == subject and line["prompts"] == prompts:
+            return line
+    began = time.monotonic()
+    found = logprobs(load(), questions)
+    seconds = round(time.monotonic() - began, 1)
+    line = {"subject": subject, "seconds": seconds, "prompts": prompts, "logprobs": found}
+    append(journal, line)
+    return line
 
 
 def _correct(questions: Sequence[Any], answers: Sequence[Sequence[float]]) -> int:
@@ -67,17 +94,34 @@ def _correct(questions: Sequence[Any], answers: Sequence[Sequence[float]]) -> in
     return sum(question.doc["answer"] == row.index(max(row)) for question, row in pairs)
 
 
-def journal_path(folder: Path, model: Path, data: Path, options: argparse.Namespace) -> Path:
-    """Return where the journal of this comparison lies."""
-    made_of = [
+def journal_paths(
+    folder: Path, model: Path, data: Path, options: argparse.Namespace
+) -> tuple[Path, Path]:
+    """Return where lm-eval's answers lie, and where our comparison with them."""
+    asked = [
         [sha256_of(file) for file in sorted(model.glob("*.safetensors"))],
         {f"{file.parent.name}/{file.name}": sha256_of(file) for file in data.glob("*/*.jsonl")},
-        ProjectCode(ROOT).digest_of(ROOT / "scripts/lib/score/shared_prefix.py"),
         {name: version(name) for name in ("lm_eval", "torch", "transformers")},
-        [options.shots, options.chat, options.questions],
+        [options.shots, options.chat, options.questions, options.batch],
     ]
-    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
-    return folder / f"score-exactness-{key.hexdigest()[:16]}.jsonl"
+    code = ProjectCode(ROOT).digest_of(ROOT / "scripts/lib/score/shared_prefix.py")
+    return (
+        folder / f"lm-eval-answers-{_key(asked)}.jsonl",
+        folder / f"score-exactness-{_key([asked, code])}.jsonl",
+    )
+
+
+def _key(made_of: Any) -> str:
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def append(journal: Path, line: dict[str, Any]) -> None:
+    """Add a line to a journal; half a line of a run that was stopped goes."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    lines = [*read_journal(journal), line]
+    part = journal.with_suffix(".part")
+    part.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    part.replace(journal)
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -123,20 +167,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = options.data or mmlu_folder()
     subjects = options.subjects or sorted(file.stem for file in data.glob("test/*.jsonl"))
     with model_folder(options.model) as folder:
-        path = journal_path(options.journal, folder, data, options)
-        lines = read_journal(path)
-        done = {line["subject"] for line in lines}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # What a stopped run began to write goes.
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        answers, path = journal_paths(options.journal, folder, data, options)
+        done = {line["subject"] for line in read_journal(path)}
         peers = Peers(folder, "float32")
         for subject in subjects:
             if subject not in done:
-                line = compare(peers, data, subject, options)
-                with path.open("a") as stream:
-                    stream.write(json.dumps(line) + "\n")
-                lines.append(line)
+                line = compare(peers, data, subject, options, answers)
+                append(path, line)
                 print(json.dumps(line), flush=True)
+    lines = [line for line in read_journal(path) if line["subject"] in subjects]
     print(summary(lines, len(subjects)))
     if any(map(differs, lines)):
         sys.exit("our answers are not those of lm-eval")

@@ -29,6 +29,7 @@ from scripts.lib.config.lora import Lora
 from scripts.lib.config.runs import Run
 from scripts.lib.config.training import Training
 from scripts.lib.machine.device import computes_bfloat16
+from scripts.lib.plan.adapters import tuning_spec
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.shards import load_shards, shard_files
 from scripts.lib.train.spec import TrainSpec
@@ -114,9 +115,7 @@ def _spec() -> TrainSpec:
             seed=SEED,
         ),
     )
-    return TrainSpec.from_json(
-        run.model_dump(mode="json", include={"lora", "quantization", "training"})
-    )
+    return TrainSpec.from_json(tuning_spec(run))
 
 
 def _theirs(model: Path, shards: Path, work: Path, options: Mapping[str, Any]) -> None:

@@ -117,10 +117,7 @@ def tune(
     stage = "trained" if run.lora is None else "adapters"
     size = "full" if run.lora is None else f"r{run.lora.r}"
     slug = f"{model.slug}-{raw.slug}-{size}"
-    spec = run.model_dump(mode="json", include=TUNING[stage])
-    spec["training"] |= {"learning_rate": run.learning_rate, "evaluate_on": list(others)}
-    if run.lora is None:
-        spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}
+    spec = tuning_spec(run)
     reads: dict[str, str | list[str]] = {"model": model.id, "shards": shards}
     execution = _execution(config, run)
     if start:
@@ -178,6 +175,19 @@ TUNING = {
 
 OF_ADAPTERS = ("loraplus_lr_ratio", "loraplus_lr_embedding")
 """Settings of a training that there are of adapters only."""
+
+
+def tuning_spec(run: Run) -> dict[str, Any]:
+    """Return the settings of a run that decide the bytes of what it trains, as JSON."""
+    stage = "trained" if run.lora is None else "adapters"
+    spec = run.model_dump(mode="json", include=TUNING[stage])
+    spec["training"] |= {
+        "learning_rate": run.learning_rate,
+        "evaluate_on": sorted(run.evaluate_on),
+    }
+    if run.lora is None:
+        spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}
+    return spec
 
 
 def _card(

@@ -19,9 +19,14 @@ def arguments(tmp_path):
     return ["--data", str(data), "--model", str(model), "--journal", str(journal)]
 
 
+def _comparison(tmp_path):
+    (journal,) = (tmp_path / "journal").glob("score-exactness-*")
+    return journal
+
+
 def test_a_stopped_comparison_goes_on_with_the_next_subject(arguments, tmp_path, capsys):
     score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
-    (journal,) = (tmp_path / "journal").iterdir()
+    journal = _comparison(tmp_path)
     first = journal.read_text()
     journal.write_text(first + '{"subject": "bot')
     capsys.readouterr()
@@ -38,7 +43,8 @@ def test_a_stopped_comparison_goes_on_with_the_next_subject(arguments, tmp_path,
 def test_another_choice_of_questions_has_a_journal_of_its_own(arguments, tmp_path):
     score_exactness.main([*arguments, "--subjects", SUBJECTS[0], "--questions", "2"])
     score_exactness.main([*arguments, "--subjects", SUBJECTS[0], "--questions", "2", "--shots=1"])
-    assert len(list((tmp_path / "journal").iterdir())) == 2
+    assert len(list((tmp_path / "journal").glob("score-exactness-*"))) == 2
+    assert len(list((tmp_path / "journal").glob("lm-eval-answers-*"))) == 2
 
 
 def test_what_was_shown_for_other_code_or_other_questions_is_shown_anew(
@@ -48,15 +54,30 @@ def test_what_was_shown_for_other_code_or_other_questions_is_shown_anew(
     score_exactness.main(few)
     write_rows(tmp_path / "data/test" / f"{SUBJECTS[0]}.jsonl", rows(SUBJECTS[0], 6, salt="Other "))
     score_exactness.main(few)
-    assert len(list((tmp_path / "journal").iterdir())) == 2
+    assert len(list((tmp_path / "journal").glob("score-exactness-*"))) == 2
     monkeypatch.setattr(score_exactness.ProjectCode, "digest_of", lambda *_: "edited")
+    # lm-eval's answers do not depend on our code.
+    monkeypatch.setattr(score_exactness.Peers, "hf", lambda *_: pytest.fail("lm-eval was asked"))
     score_exactness.main(few)
-    assert len(list((tmp_path / "journal").iterdir())) == 3
+    assert len(list((tmp_path / "journal").glob("score-exactness-*"))) == 3
+
+
+def test_answers_that_lm_eval_gave_to_other_prompts_are_not_taken(arguments, tmp_path):
+    few = [*arguments, "--subjects", SUBJECTS[0], "--questions", "2"]
+    score_exactness.main(few)
+    (answers,) = (tmp_path / "journal").glob("lm-eval-answers-*")
+    line = json.loads(answers.read_text())
+    answers.write_text(json.dumps(line | {"prompts": line["prompts"][::-1]}) + "\n")
+    _comparison(tmp_path).unlink()
+    score_exactness.main(few)
+    kept = [json.loads(text) for text in answers.read_text().splitlines()]
+    assert [one["prompts"] for one in kept] == [line["prompts"][::-1], line["prompts"]]
+    assert kept[1]["logprobs"] == line["logprobs"]
 
 
 def test_a_difference_ends_with_an_error(arguments, tmp_path):
     score_exactness.main([*arguments, "--subjects", SUBJECTS[0]])
-    (journal,) = (tmp_path / "journal").iterdir()
+    journal = _comparison(tmp_path)
     line = json.loads(journal.read_text()) | {"max_logprob_diff_nats": 2e-4}
     journal.write_text(json.dumps(line) + "\n")
     with pytest.raises(SystemExit, match="not those of lm-eval"):
