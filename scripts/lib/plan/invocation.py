@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.artifacts.batches import DEFAULT, Batching
-from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.artifacts.store import Store
@@ -18,7 +17,7 @@ from scripts.lib.config.load import Config, load_config, read_config_file
 from scripts.lib.plan.build_graph import build_graph
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.missing import Plan, freeze, make_plan, publish_targets
-from scripts.lib.plan.remembered import CheckMemory, HashMemory
+from scripts.lib.plan.remembered import CheckMemory, CodeMemory, HashMemory
 
 CACHE_VARIABLE = "TUNESMITH_CACHE"
 """Names a folder for artifacts that colleagues share, or several with the path separator between
@@ -100,7 +99,7 @@ def graph_of(config: Mapping[str, Any], root: Path) -> Graph:
 def _graph(config: Config, root: Path) -> Graph:
     """Do what `graph_of` says for a checked config."""
     memory = HashMemory(RESULTS / ".verified" / "sources.json")
-    project = ProjectCode(root)
+    project = CodeMemory(RESULTS / ".verified" / "code.json", root)
     code = functools.cache(project.digest)
     checking = digest([project.digest_of(place) for place in checking_modules(root)])
     checks = CheckMemory(RESULTS / ".verified" / "checks.json", checking)
@@ -112,6 +111,7 @@ def _graph(config: Config, root: Path) -> Graph:
     )
     memory.save()
     checks.save()
+    project.save()
     return graph
 
 

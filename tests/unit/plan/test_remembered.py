@@ -10,7 +10,7 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.files import sha256_of, stat_of
 from scripts.lib.plan import remembered
 from scripts.lib.plan.invocation import checking_modules
-from scripts.lib.plan.remembered import HashMemory
+from scripts.lib.plan.remembered import CodeMemory, HashMemory
 
 
 @pytest.fixture
@@ -129,3 +129,56 @@ def test_a_change_in_any_code_whose_checks_are_remembered_forgets_them():
     assert remembering <= counted
     # What a check asks for when it is called is reached as well.
     assert root / "scripts/lib/data/formatting.py" in counted
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of one program, one module and a data file beside it."""
+    root = tmp_path / "project"
+    (root / "scripts/lib").mkdir(parents=True)
+    for folder in ("scripts", "scripts/lib"):
+        (root / folder / "__init__.py").write_text('"""A package."""\n')
+    (root / "scripts/program.py").write_text("from scripts.lib.module import TEXT\n\nprint(TEXT)\n")
+    (root / "scripts/lib/module.py").write_text('TEXT = open("words.txt").read()\n')
+    (root / "scripts/lib/words.txt").write_text("hello")
+    return root
+
+
+def digests(root, memory):
+    """The digests of the program and of the module, as planning asks for them; and remember."""
+    code = CodeMemory(memory, root)
+    found = code.digest("program"), code.digest_of(root / "scripts/lib/module.py")
+    code.save()
+    return found
+
+
+def test_remembered_digests_of_code_are_those_of_the_code(project, tmp_path, monkeypatch):
+    code = ProjectCode(project)
+    fresh = code.digest("program"), code.digest_of(project / "scripts/lib/module.py")
+    assert digests(project, tmp_path / "code.json") == fresh
+    monkeypatch.setattr(ProjectCode, "_module", lambda *_: pytest.fail("parsed again"))
+    assert digests(project, tmp_path / "code.json") == fresh
+
+
+@pytest.mark.parametrize("name", ["program.py", "lib/module.py", "lib/words.txt", "lib/more.py"])
+def test_no_digest_outlives_a_change_of_the_code(project, tmp_path, name):
+    digests(project, tmp_path / "code.json")
+    place = project / "scripts" / name
+    place.write_text((place.read_text() if place.exists() else "") + "\nMORE = 1\n")
+    code = ProjectCode(project)
+    fresh = code.digest("program"), code.digest_of(project / "scripts/lib/module.py")
+    assert digests(project, tmp_path / "code.json") == fresh
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"state": 1}', '{"digests": []}'])
+def test_a_damaged_memory_of_code_is_an_empty_one(project, tmp_path, text):
+    fresh = digests(project, tmp_path / "code.json")
+    (tmp_path / "code.json").write_text(text)
+    assert digests(project, tmp_path / "code.json") == fresh
+
+
+def test_code_that_does_not_parse_is_told_each_time(project, tmp_path):
+    (project / "scripts/lib/module.py").write_text("TEXT = (\n")
+    for _ in range(2):
+        with pytest.raises(SyntaxError):
+            digests(project, tmp_path / "code.json")
