@@ -101,6 +101,9 @@ def batching():
         ) from None
 
 
+SCORING = ("score_benchmark", "judge_pairs")
+
+
 def plan_now():
     """Plan this invocation and leave the frozen plan for the jobs."""
     if forces() and (config.get("plan") != "full"):
@@ -120,6 +123,9 @@ def plan_now():
         )
     except PipelineError as error:
         raise WorkflowError(f"\n{error}") from None
+    asked = {rule: set_resources(rule) for rule in SCORING}
+    if idle := remarks.idle_gpus(invocation.plan, asked):
+        raise WorkflowError("\n".join(idle))
     os.environ[PLAN_VARIABLE] = str(invocation.file)
     return invocation
 
@@ -180,6 +186,13 @@ def start_workflow():
     wanted = trainings()
     if unfit := remarks.untrainable(plan, wanted) + gpu_fit.too_large(plan, wanted):
         raise WorkflowError("\n".join(unfit))
+    asked = {
+        job.rule.name: dict(job.resources.items())
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in SCORING
+    }
+    if idle := remarks.idle_gpus(plan, asked):  # by what was an expression before
+        raise WorkflowError("\n".join(idle))
     notes = [*remarks.to_train(plan), *gpu_fit.tight(plan, wanted)]
     for line in [*notes, *remarks.before(store)]:
         print(f"note: {line}", file=sys.stderr)

@@ -17,7 +17,7 @@ rule judge_pairs:
     threads: 4
     resources:
         gpu=1,
-        score_batch=16,
+        score_batch=0,
         runtime=lambda wildcards, attempt: 240 * attempt,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.judge_pairs --plan {PLAN_FILE}"

@@ -18,7 +18,7 @@ rule score_benchmark:
     threads: 4
     resources:
         gpu=1,
-        score_batch=16,
+        score_batch=0,
         runtime=lambda wildcards, attempt: 240 * attempt,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {PLAN_FILE}"

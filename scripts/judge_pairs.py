@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("benchmark", "judge"),
-        options={"threads": 1, "score_batch": 8, "gpus": 0},
+        options={"threads": 1, "score_batch": 0, "gpus": 0},
     )
 
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work,
         argv,
         inputs=("model", "benchmark"),
-        options={"threads": 1, "score_batch": 8, "gpus": 0},
+        options={"threads": 1, "score_batch": 0, "gpus": 0},
     )
 
 

@@ -8,10 +8,11 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
-from scripts.lib.jobs.forecast import amount_of, there, trainings
+from scripts.lib.jobs.forecast import amount_of, number_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.faults import batch_fault, missing_package, sharing_fault
@@ -66,6 +67,41 @@ def untrainable(plan: Plan, resources: Mapping[str, Mapping[str, int]]) -> list[
             missing_optimizer_package(spec["training"]["optim"]),
         )
         said += [f"runs.{next(names, id)}: {fault}" for fault in faults if fault]
+    return said
+
+
+def idle_gpus(plan: Plan, resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return why jobs that score, or judge, would leave GPUs idle: each asks on one of them.
+
+    Args:
+        plan: The plan of this invocation.
+        resources: Rule -> the resources of its jobs, as numbers or their texts.
+    """
+    said = []
+    given = number_of(resources.get("score_benchmark", {}), "gpu", 1)
+    asked = {
+        label: None
+        for candidate in plan.graph.candidates
+        for label, ids in candidate.scores.items()
+        for id in ids
+        if id in plan.missing
+        and not plan.graph.artifacts[id].spec.get("backend", "").startswith("vllm")
+    }
+    if given > 1 and asked:
+        said.append(
+            f"score_benchmark: gpu={given}, but a job that scores computes on one GPU"
+            f" (benchmarks {', '.join(asked)}): leave gpu out. Candidates and subjects are jobs of"
+            f" their own: score_benchmark:jobs_per_benchmark={given} lets one benchmark use"
+            f" {given} GPUs at once. Only backend: vllm shares a model out among GPUs; start what"
+            " it asks by itself, once the rest is there"
+        )
+    given = number_of(resources.get("judge_pairs", {}), "gpu", 1)
+    judged = [id for id in plan.missing if plan.graph.artifacts[id].stage == "judgements"]
+    if given > 1 and judged:
+        said.append(
+            f"judge_pairs: gpu={given}, but a local judge computes on one GPU: leave gpu out. Each"
+            " tuned model is judged by a job of its own"
+        )
     return said
 
 

@@ -52,7 +52,8 @@ def judge_locally(
         spec: How to judge.
         pairs: What to judge; equal answers are not.
         model: Hugging Face model folder of the judge.
-        batch_size: Most sequences per forward pass where they are not packed by tokens.
+        batch_size: Most sequences per forward pass where they are not packed by tokens; 0 for as
+            many as memory holds.
         scratch: Folder of this identity for the journal.
 
     Raises:

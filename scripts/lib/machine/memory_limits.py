@@ -1,25 +1,18 @@
-"""How much a model may read at once: from the memory that is free, before it runs out."""
+"""How much memory is free, and how much of it a job may fill: a GPU's, or a processor's."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-# More tokens at once do not make a processor faster (measured: 256 to 2,048); a GPU fills later.
-_MOST_TOKENS = {"cpu": 1024}
-_MOST_TOKENS_ELSEWHERE = 16384
+# Of a card's memory, weights included; the rest is for what estimates leave out: fragments of
+# PyTorch's allocator, scratch of libraries, a context of CUDA's.
+_CARD_SHARE = 0.75
 
-# Of the free memory; the rest is for what this estimate leaves out.
-_SHARE = 0.25
-
-# Numbers of a layer's width that are alive at once, and of its wider inner one: measured with
-# Llama's layers and rounded up. Weights and caches are not in it.
-_WIDTHS, _INNER_WIDTHS = 16, 4
-
-_FLOAT32_BYTES = 4
+# Of what is free where that leaves nothing, because weights fill the card; and on a processor,
+# whose memory several jobs share, none of which knows of the others.
+_FREE_SHARE = 0.25
 
 # Where the kernel tells a process's control groups and their limits, versions 2 and 1.
 _MEMBERSHIPS = Path("/proc/self/cgroup")
@@ -31,44 +24,21 @@ _GROUP_FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much one forward pass may hold.
-
-    Attributes:
-        tokens: Tokens that go in.
-        scored: Positions at which the vocabulary comes out.
-    """
-
-    tokens: int
-    scored: int
-
-    def halved(self) -> "Limits":
-        """Return half of it, but never nothing."""
-        return Limits(max(1, self.tokens // 2), max(1, self.scored // 2))
+def room_bytes(device: torch.device) -> int:
+    """Return how much a model that lies on *device* may fill beside its weights, in bytes."""
+    if device.type != "cuda":
+        return int(free_bytes(device) * _FREE_SHARE)
+    return card_room(free_bytes(device), int(torch.cuda.mem_get_info(device)[1]))
 
 
-def limits_of(config: Any, device: torch.device, number_bytes: int, *, free: int) -> Limits:
-    """Return what fits into memory.
+def card_room(free: int, total: int) -> int:
+    """Return how much more of a card may be filled, in bytes.
 
     Args:
-        config: The model's config.
-        device: Where it computes.
-        number_bytes: Size of one of its numbers, in bytes.
-        free: Free memory in bytes.
+        free: What is free now, weights loaded, in bytes.
+        total: What the card has.
     """
-    text = config.get_text_config(decoder=True)
-    width = text.hidden_size
-    inner = getattr(text, "intermediate_size", None) or 4 * width
-    if isinstance(inner, list | tuple):  # one for each layer
-        inner = max(inner)
-    # Norms are computed in float32, whatever the model's own precision.
-    token_bytes = (number_bytes + _FLOAT32_BYTES) * (_WIDTHS * width + _INNER_WIDTHS * inner)
-    # The logits, and their logarithmic softmax in float32 and its own scratch.
-    scored_bytes = (number_bytes + 2 * _FLOAT32_BYTES) * text.vocab_size
-    most = _MOST_TOKENS.get(device.type, _MOST_TOKENS_ELSEWHERE)
-    tokens = min(most, int(free * _SHARE / 2) // token_bytes)
-    return Limits(max(1, tokens), max(1, min(tokens, int(free * _SHARE / 2) // scored_bytes)))
+    return max(int(total * _CARD_SHARE) - (total - free), int(free * _FREE_SHARE))
 
 
 def free_bytes(
@@ -82,7 +52,9 @@ def free_bytes(
         groups: Where control groups are mounted.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What PyTorch's allocator holds and nothing uses is free to this process.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + int(idle)
     return min([_host_room(), *_group_rooms(memberships, groups)])
 
 

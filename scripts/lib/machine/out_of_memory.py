@@ -36,7 +36,7 @@ def until_it_fits(
         try:
             return attempt(size), size
         except RuntimeError as error:
-            less = smaller(size, _first_line(error)) if is_out_of_memory(error) else None
+            less = smaller(size, first_line(error)) if is_out_of_memory(error) else None
             if less is None:
                 raise
         # Only here is the error gone, and with it the tensors that filled the memory.
@@ -44,5 +44,6 @@ def until_it_fits(
         size = less
 
 
-def _first_line(error: RuntimeError) -> str:
+def first_line(error: RuntimeError) -> str:
+    """Return what an error says in its first line, or its name where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -65,9 +65,17 @@ def _rope_types(parameters: Mapping[str, Any]) -> set[Any]:
     return {rope.get("rope_type") for rope in (parameters, *nested)}
 
 
-def read_cache(model: PreTrainedModel, tokens: Sequence[int]) -> DynamicCache:
-    """Read *tokens* and return the cache to go on from."""
-    cache = DynamicCache(config=model.config)
+def read_cache(
+    model: PreTrainedModel, tokens: Sequence[int], before: DynamicCache | None = None
+) -> DynamicCache:
+    """Read *tokens* and return the cache to go on from.
+
+    Args:
+        model: A causal model for which `shares_prefixes` holds.
+        tokens: What is read.
+        before: The cache of what stands before it, or None; not changed.
+    """
+    cache = _repeated(before, 1) if before else DynamicCache(config=model.config)
     ids = torch.tensor([tokens], device=model.device)
     with torch.inference_mode():
         model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -204,15 +212,30 @@ def has_open_attention(model: PreTrainedModel) -> bool:
     )
 
 
-def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> Prefix:
+def read_prefix(
+    model: PreTrainedModel, tokens: Sequence[int], before: Prefix | None = None
+) -> Prefix:
     """Read *tokens* and keep what sequences that begin with them attend to.
+
+    Args:
+        model: A causal model.
+        tokens: What is read.
+        before: What stands before it, or None; it is part of what is returned.
 
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    row = _Row(lengths=[len(tokens)], prefix=None)
-    _forward(model, row, tokens, list(range(len(tokens))), kept=[len(tokens) - 1])
-    return Prefix(tokens=tuple(tokens), layers=tuple(row.layers))
+    row = _Row(lengths=[len(tokens)], prefix=before)
+    past = len(before.tokens) if before else 0
+    places = list(range(past, past + len(tokens)))
+    _forward(model, row, tokens, places, kept=[len(tokens) - 1])
+    if before is None:
+        return Prefix(tokens=tuple(tokens), layers=tuple(row.layers))
+    layers = tuple(
+        (torch.cat([key, own_key], dim=2), torch.cat([value, own_value], dim=2))
+        for (key, value), (own_key, own_value) in zip(before.layers, row.layers, strict=True)
+    )
+    return Prefix(tokens=(*before.tokens, *tokens), layers=layers)
 
 
 def read_continuations(

@@ -1,8 +1,8 @@
 """The model that answers, strictly greedy, loaded when the first question is really asked.
 
 It is one of lm-eval's: `shared-prefix` is this project's own (`scripts.lib.score.shared_prefix`),
-`hf` the one that it is made from. `vllm` runs on GPUs only; it could not be run where it was
-written, and is unproven.
+`hf` the one that it is made from, in batches that fit (`scripts.lib.score.fitted_hf`). `vllm` runs
+on GPUs only; it could not be run where it was written, and is unproven.
 """
 
 import importlib.metadata
@@ -18,11 +18,17 @@ from transformers import GenerationConfig
 from scripts.lib.data.ends import stop_tokens
 from scripts.lib.errors import ScoreError
 from scripts.lib.machine.device import compute_device, visible_gpus
+from scripts.lib.machine.out_of_memory import first_line, is_out_of_memory
 from scripts.lib.questions.question import Answer, Question
 
 # Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that
 # leaves less.
 _KEPT_BY_VLLM = 2
+
+_MORE_MEMORY = (
+    "Give the job a GPU, or a node, with more memory, or score in bfloat16 (`dtype` of the"
+    " benchmark); what was answered is kept."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,8 @@ class Loading:
         adapter: Adapter folder to put on the model, whose tokenizer counts then, or None.
         tokenizer: The tokenizer of what is scored, loaded.
         dtype: Precision of weights and arithmetic.
-        batch_size: Most sequences per forward pass where they are not packed by tokens.
+        batch_size: Most sequences per forward pass where they are not packed by tokens; 0 for as
+            many as memory holds.
         ends: Texts that end an answer beside the model's own end tokens.
         context: How many tokens the model reads.
     """
@@ -83,8 +90,19 @@ def load_backend(backend: str, loading: Loading) -> Any:
     Args:
         backend: `shared-prefix`, `hf` or `vllm==VERSION`.
         loading: What it loads.
+
+    Raises:
+        ScoreError: The model does not fit into memory, or vLLM cannot load the adapter.
     """
-    return _load_vllm(loading) if _is_vllm(backend) else _load_torch(backend, loading)
+    try:
+        return _load_vllm(loading) if _is_vllm(backend) else _load_torch(backend, loading)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ScoreError(
+            f"Memory ran out while the model was loaded in {loading.dtype}"
+            f" ({first_line(error)}). {_MORE_MEMORY}"
+        ) from error
 
 
 def _is_vllm(backend: str) -> bool:
@@ -93,7 +111,7 @@ def _is_vllm(backend: str) -> bool:
 
 def _load_torch(backend: str, loading: Loading) -> Any:
     if backend == "hf":
-        from lm_eval.models.huggingface import HFLM as Model
+        from scripts.lib.score.fitted_hf import FittedHFLM as Model
     else:
         from scripts.lib.score.shared_prefix import SharedPrefixLM as Model
     lm = Model(
@@ -101,7 +119,7 @@ def _load_torch(backend: str, loading: Loading) -> Any:
         backend="causal",
         tokenizer=loading.tokenizer,
         dtype=loading.dtype,
-        batch_size=loading.batch_size,
+        batch_size=loading.batch_size or "auto",
         device=compute_device(),
         trust_remote_code=False,
     )
@@ -164,7 +182,11 @@ class Respondent:
         self._lm: Any = None
 
     def answer(self, block: Sequence[Question]) -> list[Answer]:
-        """Ask a block of questions, those of a kind together."""
+        """Ask a block of questions, those of a kind together.
+
+        Raises:
+            ScoreError: Memory runs out over a single question, or over the weights.
+        """
         if self._lm is None:
             self._lm = load_backend(self._backend, self._loading)
         # Some tasks of lm-eval ask for sampled answers. A block draws the same ones whether or not
@@ -176,7 +198,15 @@ class Respondent:
             places = [at for at, request in enumerate(requests) if request.request_type == kind]
             # lm-eval names its request types after the methods that answer them.
             ask = getattr(self._lm, kind)
-            found = ask([requests[at] for at in places], disable_tqdm=True)
+            try:
+                found = ask([requests[at] for at in places], disable_tqdm=True)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ScoreError(
+                    f"Memory ran out over a single question of {block[0].subject}"
+                    f" ({first_line(error)}). {_MORE_MEMORY}"
+                ) from error
             for at, reply in zip(places, found, strict=True):
                 replies[at] = reply
         heard = iter(replies)

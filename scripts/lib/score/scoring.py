@@ -151,8 +151,8 @@ def score_benchmark(
         parts: What is asked, at least one.
         model: Hugging Face model folder.
         benchmark: Folder with `test/` and `dev/`, with `questions.jsonl`, or of conversations.
-        batch_size: Most sequences per forward pass where they are not packed by tokens; halved
-            when memory runs out.
+        batch_size: Most sequences per forward pass where they are not packed by tokens; 0 for as
+            many as memory holds.
         adapter: Folder of an adapter to put on the model, whose tokenizer it then brings, or None.
 
     Yields:

@@ -14,19 +14,15 @@ Try it: python -m scripts.tools.lm_eval run --model tunesmith-hf --help
 """
 
 import functools
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lm_eval.api.registry import register_model
-from lm_eval.models.huggingface import HFLM
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
-from scripts.lib.machine.memory_limits import Limits, free_bytes, limits_of
-from scripts.lib.machine.out_of_memory import until_it_fits
 from scripts.lib.questions.requests import (
     GreedyAnswer,
     GreedyRequest,
@@ -44,6 +40,7 @@ from scripts.lib.score.continuations import (
     read_prefix,
     shares_prefixes,
 )
+from scripts.lib.score.fitted_hf import FittedHFLM, Loglikelihood
 from scripts.lib.score.prefix_groups import (
     Request,
     TokenSequence,
@@ -52,42 +49,28 @@ from scripts.lib.score.prefix_groups import (
     token_sequences,
 )
 
-# Log-probability of the continuation in nats, and whether greedy decoding would produce it.
-Loglikelihood = tuple[float, bool]
-
-_Result = TypeVar("_Result")
-
 # lm-eval encodes a question once more for each of its choices.
 _RECENT_TEXTS = 4
 
-# Sequences in a padded batch when lm-eval is told to find the number itself.
-_PADDED_BATCH = 16
-
 
 @register_model("tunesmith-hf")
-class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
+class SharedPrefixLM(FittedHFLM):
     """lm-eval's `hf` model with log-likelihoods computed from shared prefixes.
 
     Generation and rolling log-likelihood are `hf`'s own. So is everything else that this way
     cannot do exactly: see `shares_prefixes`, and requests longer than the model's window.
     """
 
-    def __init__(self, *args: Any, row_tokens: int | None = None, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         """Load the model as `hf` does.
 
         Args:
             args: As for `hf`.
-            row_tokens: Most tokens in one forward pass; None to go by the free memory. When
-                memory runs out it is halved.
-            options: As for `hf`.
+            options: As for `FittedHFLM`.
         """
         self._encode = functools.lru_cache(_RECENT_TEXTS)(super().tok_encode)
         super().__init__(*args, **options)
-        device = torch.device(self.device)
-        number_bytes = next(self.model.parameters()).element_size()
-        fits = limits_of(self.config, device, number_bytes, free=free_bytes(device))
-        self._limits = Limits(row_tokens, fits.scored) if row_tokens else fits
-        self._packs = packs_on(device) and has_open_attention(self.model)
+        self._packs = packs_on(torch.device(self.device)) and has_open_attention(self.model)
         self._prefix: Prefix | None = None
 
     def _loglikelihood_tokens(
@@ -110,14 +93,9 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, found[at])
         rest = [at for at in range(len(requests)) if at not in found]
-        inherited = self._by_hf([requests[at] for at in rest], disable_tqdm, override_bs)
-        found.update(zip(rest, inherited, strict=True))
+        by_hf = super()._loglikelihood_tokens([requests[at] for at in rest], disable_tqdm)
+        found.update(zip(rest, by_hf, strict=True))
         return [found[at] for at in range(len(requests))]
-
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Generate as `hf` does; when memory runs out, again with half the batch."""
-        inherited = super().generate_until
-        return self._by_batches(lambda: inherited(requests, disable_tqdm=disable_tqdm))
 
     def reference_likelihoods(
         self, requests: Sequence[ReferenceRequest], disable_tqdm: bool = False
@@ -141,15 +119,21 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             disable_tqdm: As for `hf`; there is no bar.
         """
         found = dict[int, GreedyAnswer]()
-        for length in {request.max_new_tokens for request in requests}:
-            asked = [at for at, r in enumerate(requests) if r.max_new_tokens == length]
+        prompts = [
+            r.tokens or self.tokenizer.encode(r.prompt, add_special_tokens=False) for r in requests
+        ]
+        lengths = dict(enumerate(map(len, prompts)))
+        for new in {request.max_new_tokens for request in requests}:
+            asked = [at for at, r in enumerate(requests) if r.max_new_tokens == new]
+            asked.sort(key=lambda at: -lengths[at])
+            most = asked[: self._batches.most_answers]
             answers = greedy_answers(
                 self.model,
                 self.tokenizer,
-                [requests[at].tokens or requests[at].prompt for at in asked],
+                [prompts[at] for at in asked],
                 ends=self._ends(),
-                max_new_tokens=length,
-                batch_size=self._most_padded(),
+                max_new_tokens=new,
+                batch_size=self._batches.fitting(self._answers(lengths, new, most)),
             )
             found.update(zip(asked, answers, strict=True))
         return [found[at] for at in range(len(requests))]
@@ -161,14 +145,6 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
         """Encode as `hf` does, a text that was just encoded at no cost."""
         return list(self._encode(string, *args, **options))
-
-    def _by_hf(
-        self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
-    ) -> list[Loglikelihood]:
-        inherited = super()._loglikelihood_tokens
-        return self._by_batches(
-            lambda: inherited(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        )
 
     def _shares(self) -> bool:
         return (
@@ -192,54 +168,35 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         if self._packs:
             with suppress(NotPackableError):
                 prefix = self._read_prefix(ordered[0].tokens[:length]) if length else None
-                yield from self._answer_rows(
-                    ordered, length, functools.partial(self._read_row, prefix), packed=True
-                )
+                rows = functools.partial(self._batches.rows, past=length)
+                read_row = functools.partial(self._read_row, prefix)
+                for _, replies in self._batches.answered(ordered, rows, read_row):
+                    yield replies
                 return
-        cache = read_cache(self.model, ordered[0].tokens[:length]) if length else None
+        cache = self._read_cache(ordered[0].tokens[:length]) if length else None
+        padded = functools.partial(self._batches.padded, past=length)
         read = functools.partial(self._read_batch, length, cache)
-        yield from self._answer_rows(ordered, length, read, packed=False)
-
-    def _answer_rows(
-        self,
-        waiting: Sequence[TokenSequence],
-        length: int,
-        read: Callable[[Sequence[TokenSequence]], dict[int, Loglikelihood]],
-        *,
-        packed: bool,
-    ) -> Iterator[dict[int, Loglikelihood]]:
-        def read_next(size: int) -> dict[int, Loglikelihood]:
-            return read(waiting[:size])
-
-        def row_size() -> int:
-            return self._row_size(waiting, length, packed=packed)
-
-        smaller = functools.partial(self._smaller, row_size)
-        while waiting:
-            replies, size = until_it_fits(read_next, row_size(), smaller)
+        for _, replies in self._batches.answered(ordered, padded, read, self._batches.most):
             yield replies
-            waiting = waiting[size:]
-
-    def _row_size(self, waiting: Sequence[TokenSequence], length: int, *, packed: bool) -> int:
-        """Return how many of *waiting*, longest first, are read at once; at least one."""
-        widest = len(waiting[0].tokens) - length
-        tokens, scored = 0, 0
-        for size, sequence in enumerate(waiting):
-            tokens += len(sequence.tokens) - length if packed else widest
-            scored += sequence.scored
-            if size and (tokens > self._limits.tokens or scored > self._limits.scored):
-                return size
-            if not packed and size == self._most_padded():
-                return size
-        return len(waiting)
-
-    def _most_padded(self) -> int:
-        return self.batch_size if isinstance(self.batch_size, int) else _PADDED_BATCH
 
     def _read_prefix(self, tokens: tuple[int, ...]) -> Prefix:
         if not self._prefix or self._prefix.tokens != tokens:
-            self._prefix = read_prefix(self.model, tokens)
+            self._prefix = None  # the next one needs its memory
+            cost = self._batches.bytes
+            self._prefix = self._batches.in_parts(
+                tokens,
+                functools.partial(read_prefix, self.model),
+                lambda length, past: cost.row(length, 1, 0, past),
+            )
         return self._prefix
+
+    def _read_cache(self, tokens: tuple[int, ...]) -> DynamicCache:
+        cost = self._batches.bytes
+        return self._batches.in_parts(
+            tokens,
+            functools.partial(read_cache, self.model),
+            lambda length, past: cost.batch(1, length, 1, past),
+        )
 
     def _read_row(
         self, prefix: Prefix | None, row: Sequence[TokenSequence]
@@ -266,36 +223,6 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             for sequence, own in zip(sequences, logits, strict=True)
             for index, reply in _grade(sequence, own, dtype)
         }
-
-    def _by_batches(self, attempt: Callable[[], list[_Result]]) -> list[_Result]:
-        """Return what *attempt* gives, after as many tries as halving the batch allows."""
-        # lm-eval's own choice ("auto") is not ours to halve.
-        size = self.batch_size if isinstance(self.batch_size, int) else 1
-        smaller = functools.partial(self._smaller, lambda: self.batch_size)
-        found, _ = until_it_fits(lambda _: attempt(), size, smaller)
-        return found
-
-    def _smaller(self, size_now: Callable[[], int], size: int, _: str) -> int | None:
-        """Halve what is read at once, and return how much that makes of the next try.
-
-        Args:
-            size_now: Tells the size of the next try.
-            size: Of the last try; nothing is smaller than 1.
-        """
-        if size == 1:
-            return None
-        self._halve()
-        return size_now()
-
-    def _halve(self) -> None:
-        self._limits = self._limits.halved()
-        if isinstance(self.batch_size, int):
-            self.batch_size_per_gpu = max(1, self.batch_size // 2)
-        print(
-            f"out of memory: now {self._limits.tokens} tokens or {self._most_padded()} sequences "
-            "at once",
-            file=sys.stderr,
-        )
 
 
 def _grade(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Loglikelihood]]:

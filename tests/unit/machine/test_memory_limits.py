@@ -1,55 +1,36 @@
-"""How much is read at once, from the memory that is free."""
-
-import itertools
+"""How much memory is free, and how much of it a job may fill."""
 
 import pytest
 import torch
-from transformers import Gemma3nTextConfig, LlamaConfig
 
-from scripts.lib.machine.memory_limits import Limits, free_bytes, limits_of
+from scripts.lib.machine.memory_limits import card_room, free_bytes, room_bytes
 
 CPU = torch.device("cpu")
-GIB = 2**30
+GB = 10**9
 
 
-def limits(free, *, device=CPU, number_bytes=4, **sizes):
-    return limits_of(LlamaConfig(**sizes), device, number_bytes, free=free)
+@pytest.mark.parametrize("total", [24 * GB, 80 * GB, 141 * GB])
+def test_a_card_is_filled_to_three_quarters_weights_included(total):
+    for weights in (0, GB, 16 * GB):
+        room = card_room(total - weights, total)
+        assert weights + room == pytest.approx(0.75 * total)
 
 
-def test_less_memory_means_less_at_once_and_none_still_means_one():
-    found = [limits(free) for free in (0, GIB // 8, GIB, 64 * GIB)]
-    assert found[0] == Limits(1, 1)
-    for few, more in itertools.pairwise(found):
-        assert few.tokens <= more.tokens and few.scored <= more.scored
-    assert found[1].tokens < found[2].tokens
-    assert found[1].scored < found[2].scored
+def test_weights_that_fill_a_card_leave_a_part_of_the_rest():
+    for weights in (18 * GB, 23 * GB):
+        assert card_room(24 * GB - weights, 24 * GB) == (24 * GB - weights) // 4
 
 
-def test_a_wider_model_and_wider_numbers_leave_room_for_fewer_tokens():
-    here = limits(GIB // 2)
-    assert limits(GIB // 2, hidden_size=8192).tokens < here.tokens
-    assert limits(GIB // 2, number_bytes=2).tokens > here.tokens
-    assert limits(GIB // 2, vocab_size=1_000_000).scored < here.scored
+def test_what_the_allocator_holds_and_nothing_uses_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70 * GB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 16 * GB)
+    assert free_bytes(torch.device("cuda")) == 64 * GB
+    assert room_bytes(torch.device("cuda")) == 44 * GB
 
 
-def test_the_widest_of_layers_that_differ_in_width_counts():
-    def found(widths):
-        config = Gemma3nTextConfig(
-            hidden_size=64, num_hidden_layers=2, intermediate_size=widths, layer_types=None
-        )
-        return limits_of(config, CPU, 4, free=GIB // 64)
-
-    assert found([64, 8192]) == found([8192, 8192]) != found([64, 64])
-
-
-def test_a_gpu_takes_more_at_once_than_a_processor_gains_from():
-    device = torch.device("cuda")
-    assert limits(64 * GIB, device=device).tokens > limits(64 * GIB).tokens
-
-
-def test_halving_ends_at_one():
-    assert Limits(5, 1).halved() == Limits(2, 1)
-    assert Limits(1, 1).halved() == Limits(1, 1)
+def test_a_processor_is_shared_with_other_jobs():
+    assert 0 < room_bytes(CPU) <= free_bytes(CPU) / 2
 
 
 @pytest.mark.parametrize(

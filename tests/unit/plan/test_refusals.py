@@ -182,6 +182,8 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError check_continuations": [TOKENIZER],
     "ScoreError _fitting": [TOKENIZER],
     "ScoreError check_backend": [MACHINE],
+    "ScoreError load_backend": [MACHINE],
+    "ScoreError Respondent.answer": [MACHINE],
     "ScoreError _load_vllm": [hub("impossible_rows")],
     "ScoreError grade_choices": [MODEL],
     "ScoreError grade_task": [MODEL],

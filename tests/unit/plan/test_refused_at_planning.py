@@ -8,7 +8,7 @@ import pytest
 
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import ConfigError, RecordError
-from scripts.lib.jobs.remarks import untrainable
+from scripts.lib.jobs.remarks import idle_gpus, untrainable
 from scripts.lib.plan.remembered import CheckMemory
 from scripts.lib.train.faults import sharing_fault
 from tests.unit.plan.test_base_templates import (
@@ -153,6 +153,7 @@ class Planned:
 
     def __init__(self, graph):
         self.graph = graph
+        self.missing = set(graph.artifacts)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +212,46 @@ def test_an_optimizer_whose_package_is_missing_is_refused_before_any_job(home, m
     (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")
     (line,) = untrainable(Planned(graph), {adapter: {"gpu": 1}})
     assert line.startswith("runs.r: optim: adamw_8bit needs the package bitsandbytes")
+
+
+JUDGED = {"kind": "judged_pairs", "path": "prompts.jsonl", "judge": {"model": "base"}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "gpus", "words"),
+    [
+        (
+            "score_benchmark",
+            2,
+            r"gpu=2, .*\(benchmarks b, j\).*jobs_per_benchmark=2.*backend: vllm",
+        ),
+        ("score_benchmark", "4", r"gpu=4, .*one GPU"),
+        ("judge_pairs", 2, r"gpu=2, .*a local judge computes on one GPU"),
+        ("score_benchmark", 1, None),
+        ("score_benchmark", 0, None),
+        ("score_benchmark", "2 * attempt", None),  # has no number before the job
+        ("judge_pairs", 1, None),
+    ],
+)
+def test_gpus_that_scoring_would_leave_idle_end_it_before_any_job(home, rule, gpus, words):  # noqa: F811
+    (home / "prompts.jsonl").write_text('{"prompt": "a"}\n')
+    plan = Planned(planned(home, {"b": PLAIN, "j": JUDGED}, runs={"r": RUN}, model=HUB))
+    said = idle_gpus(plan, {rule: {"gpu": gpus}})
+    if words is None:
+        assert said == []
+        return
+    (line,) = said
+    assert line.startswith(f"{rule}: ")
+    assert re.search(words, line)
+    # What is there already needs no job.
+    plan.missing = set()
+    assert idle_gpus(plan, {rule: {"gpu": gpus}}) == []
+
+
+def test_vllm_may_have_several_gpus(home):  # noqa: F811
+    plan = Planned(planned(home, {"b": PLAIN}, model=HUB))
+    for id, one in plan.graph.artifacts.items():
+        if one.stage == "scores":
+            spec = {**one.spec, "backend": "vllm==1.2.3"}
+            plan.graph.artifacts[id] = dataclasses.replace(one, spec=spec)
+    assert idle_gpus(plan, {"score_benchmark": {"gpu": 4}}) == []
