@@ -1,9 +1,9 @@
-"""Changes of the configuration."""
+"""Changes of the configuration: of runs, and of what they are made from."""
 
 from collections.abc import Callable
 from typing import Any
 
-from tests.identity.table import CHATS, END, ORDERS, RUNS, Row, categories, rendered, scored, tuned
+from tests.identity.table import CHATS, END, ORDERS, Row, rendered, scored, tuned
 from tests.identity.world import World
 
 TUNE_GENTLE = tuned("gentle") | END
@@ -103,7 +103,7 @@ def _reverse_keys(world: World) -> None:
     world.config["runs"]["gentle"] = dict(reversed(run.items()))
 
 
-def _reverse(group: str) -> Callable[[World], None]:
+def reverse(group: str) -> Callable[[World], None]:
     """Return the change of the order of entries."""
 
     def change(world: World) -> None:
@@ -233,7 +233,7 @@ RUN_ROWS = [
     Row("a run is renamed", rename("runs", "gentle", "mild"), END),
     Row("a run is removed", drop("runs/strong"), END),
     Row("two runs become alike", _alike, END),
-    Row("runs in another order", _reverse("runs"), END),
+    Row("runs in another order", reverse("runs"), END),
     Row(
         "a run on another dataset",
         put("runs/gentle/dataset", "chats"),
@@ -313,158 +313,4 @@ DATA_ROWS = [
     ),
 ]
 
-
-def _mmlu(key: str, value: Any) -> Row:
-    """Return the row of an option of how the first benchmark is asked."""
-    missing = scored("tiny", *RUNS, on=["mmlu"]) | END
-    return Row(f"mmlu {key}", put(f"benchmarks/mmlu/{key}", value), missing)
-
-
-def _exact(key: str, value: Any) -> Row:
-    """Return the row of an option of how the second benchmark is asked."""
-    missing = scored("tiny", *RUNS, on=["exact"]) | END
-    return Row(f"exact_match {key}", put(f"benchmarks/exact/{key}", value), missing)
-
-
-ONLY_JUDGED = categories("tiny", *RUNS, on=["exact"]) | END
-
-
-def _other_pattern(world: World) -> None:
-    world.config["benchmarks"]["exact"] |= {"metric": "regex", "pattern": "= (.*)"}
-
-
-ONLY_CATEGORIES = categories("tiny", *RUNS, on=["mmlu"]) | END
-
-SCORE_ROWS = [
-    _mmlu("shots", 0),
-    _mmlu("chat_template", True),
-    _mmlu("limit", 1),
-    _mmlu("dtype", "bfloat16"),
-    _mmlu("on_long_prompt", "fewer_shots"),
-    _mmlu("backend", "hf"),
-    _exact("chat_template", False),
-    _exact("limit", 1),
-    _exact("dtype", "bfloat16"),
-    _exact("max_new_tokens", 8),
-    _exact("template_arguments", {"enable_thinking": False}),
-    Row(
-        "no arguments for exact_match, in words",
-        put("benchmarks/exact/template_arguments", {}),
-        frozenset(),
-    ),
-    Row(
-        "mmlu on_bad_row",
-        put("benchmarks/mmlu/on_bad_row", "leave_out"),
-        frozenset({"benchmarks:mmlu"}) | scored("tiny", *RUNS, on=["mmlu"]) | END,
-    ),
-    Row(
-        "exact_match on_bad_row",
-        put("benchmarks/exact/on_bad_row", "leave_out"),
-        frozenset({"benchmarks:exact"}) | scored("tiny", *RUNS, on=["exact"]) | END,
-    ),
-    Row("bad rows are refused, in words", put("benchmarks/mmlu/on_bad_row", "error"), frozenset()),
-    Row("metric", put("benchmarks/exact/metric", "numeric"), ONLY_JUDGED),
-    Row("metric without case", put("benchmarks/exact/ignore_case", True), ONLY_JUDGED),
-    Row("another pattern of a metric", _other_pattern, ONLY_JUDGED),
-    Row("category map", put("benchmarks/mmlu/categories", "lm-eval"), ONLY_CATEGORIES),
-    Row(
-        "a subject fewer",
-        put("benchmarks/mmlu/subjects", ["anatomy", "astronomy", "philosophy"]),
-        ONLY_CATEGORIES,
-    ),
-    Row(
-        "a whole category fewer",
-        put("benchmarks/mmlu/subjects", ["astronomy", "college_physics"]),
-        ONLY_CATEGORIES,
-    ),
-    Row(
-        "subjects more, which were never scored",
-        drop("benchmarks/mmlu/subjects"),
-        scored("tiny", *RUNS, on=["mmlu"]) | END,
-    ),
-    Row(
-        "subjects in another order",
-        lambda world: world.config["benchmarks"]["mmlu"]["subjects"].reverse(),
-        frozenset(),
-    ),
-    Row(
-        "a benchmark is renamed",
-        rename("benchmarks", "mmlu", "knowledge"),
-        categories("tiny", *RUNS, on=["knowledge"]) | END,
-    ),
-    Row("a benchmark is removed", drop("benchmarks/exact"), END),
-    Row("benchmarks in another order", _reverse("benchmarks"), END),
-    Row(
-        "a benchmark is added",
-        put(
-            "benchmarks/short",
-            {"kind": "exact_match", "path": "data/exact/questions.jsonl", "limit": 1},
-        ),
-        scored("tiny", *RUNS, on=["short"]) | END,
-    ),
-    Row("results in the old layout", put("report/legacy_results", True), frozenset({"reports"})),
-    Row("report title", put("report/title", "Another title"), frozenset({"reports"})),
-]
-
-EVERYTHING_POLITE = (
-    rendered("talks-plain-remote")
-    | {"adapters:polite", "merged:polite", "proofs:polite"}
-    | scored("polite", on=["mmlu"])
-    | END
-)
-TALKS = frozenset({"raw:talks-plain", "chat:talks-plain"}) | EVERYTHING_POLITE
-REMOTE = frozenset({"models:remote"}) | scored("remote", on=["mmlu"]) | EVERYTHING_POLITE
-FAR = frozenset({"benchmarks:mmlu"}) | scored("remote", "packed", "polite", on=["mmlu"]) | END
-
-
-def _renamed_slug(words: frozenset[str], old: str, new: str) -> frozenset[str]:
-    return frozenset(word.replace(old, new) for word in words)
-
-
-def _replace_gguf(world: World) -> None:
-    world.write("data/packed/small.gguf", "other weights")
-
-
-def _move_gguf(world: World) -> None:
-    world.write("data/moved/small.gguf", "weights")
-    put("models/packed/path", "data/moved")(world)
-
-
-HUB_ROWS = [
-    Row("hub model's revision", put("models/remote/revision", "d" * 40), REMOTE, "hub"),
-    Row("hub model's code is trusted", put("models/remote/trust_remote_code", True), REMOTE, "hub"),
-    Row("another owner's hub model", put("models/remote/hub", "other/remote"), REMOTE, "hub"),
-    Row("hub dataset's revision", put("datasets/talks/revision", "d" * 40), TALKS, "hub"),
-    Row("hub model's template", put("models/remote/template", "chatml"), EVERYTHING_POLITE, "hub"),
-    Row(
-        "a template that nobody is asked through",
-        put("models/packed/template", "chatml"),
-        frozenset(),
-        "hub",
-    ),
-    Row("another owner's hub dataset", put("datasets/talks/hub", "other/talks"), TALKS, "hub"),
-    Row("hub dataset's splits", put("datasets/talks/splits", {"train": "all"}), TALKS, "hub"),
-    Row(
-        "hub dataset's subset",
-        put("datasets/talks/name", "other"),
-        _renamed_slug(TALKS, "talks-plain", "talks-other"),
-        "hub",
-    ),
-    Row("hub benchmark's revision", put("benchmarks/mmlu/revision", "d" * 40), FAR, "hub"),
-    Row("hub benchmark's bad rows", put("benchmarks/mmlu/on_bad_row", "leave_out"), FAR, "hub"),
-    Row("another owner's hub benchmark", put("benchmarks/mmlu/hub", "other/mmlu"), FAR, "hub"),
-    Row(
-        "the GGUF file is replaced",
-        _replace_gguf,
-        frozenset({"models:small"}) | scored("packed", on=["mmlu"]) | END,
-        "hub",
-    ),
-    Row(
-        "the GGUF file moves",
-        _move_gguf,
-        frozenset(),
-        "hub",
-    ),
-]
-
-CONFIG_ROWS = [*RUN_ROWS, *DATA_ROWS, *SCORE_ROWS, *HUB_ROWS]
+CONFIG_ROWS = [*RUN_ROWS, *DATA_ROWS]

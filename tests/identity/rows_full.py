@@ -79,7 +79,17 @@ FULL_ROWS = [
     _row("code of train_model", add_constant("scripts/train_model.py"), WHOLE),
     _row("code of full_tuning", add_constant("scripts/lib/train/full_tuning.py"), WHOLE),
     _row("code of the flow", add_constant("scripts/lib/train/training.py"), GENTLE | WHOLE),
-    _row("code of adapters", add_constant("scripts/lib/train/lora_tuning.py"), GENTLE | END),
+    *(
+        _row(f"code of adapters: {file}", add_constant(f"scripts/lib/{file}"), GENTLE | END)
+        for file in (
+            "adapters/lora.py",
+            "adapters/modules.py",
+            "train/lora_config.py",
+            "train/lora_faults.py",
+            "train/lora_tuning.py",
+            "train/spec.py",
+        )
+    ),
     _row("code of merging", add_constant("scripts/lib/merge/merging.py"), MERGED | END),
     _row("trl moves", move_pin("trl"), GENTLE | WHOLE),
 ]

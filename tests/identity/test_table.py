@@ -8,13 +8,17 @@ from tests.identity.rows_config import CONFIG_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_full import FULL_RESULT_ROWS, FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
+from tests.identity.rows_hub import HUB_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
 from tests.identity.rows_results import RESULT_ROWS
+from tests.identity.rows_scores import SCORE_ROWS
 from tests.identity.table import Row, failures
 
 ROWS = [
     *CONFIG_ROWS,
+    *SCORE_ROWS,
+    *HUB_ROWS,
     *BLEND_ROWS,
     *CHOICE_ROWS,
     *FULL_ROWS,

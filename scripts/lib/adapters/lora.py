@@ -10,11 +10,6 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PROMPTS_FILE = "prompts.json"
 """Rows of token ids beside an adapter: what a proof asks base + adapter and the merged model."""
 
-ANSWERS_FILE = "answers.jsonl"
-RECORDS = (ANSWERS_FILE, "history.jsonl", "verdict.json")
-"""What a training says of itself beside its weights. Neither merged nor published models have them:
-answers hold rows of the data."""
-
 Bias = Literal["none", "all", "lora_only"]
 """Which biases are trained."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from scripts.lib.config.expansion import NamedRun, Raw, place_of, replicates, swept
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish
-from scripts.lib.train.faults import SettingFault, lora_faults
+from scripts.lib.train.faults import SettingFault
+from scripts.lib.train.lora_faults import lora_faults
 from scripts.lib.train.optimization import OWN_SET, optimization_faults
 
 

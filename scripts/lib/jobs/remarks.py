@@ -15,7 +15,8 @@ from scripts.lib.artifacts.store import Store
 from scripts.lib.jobs.forecast import amount_of, number_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
-from scripts.lib.train.faults import batch_fault, missing_package, sharing_fault
+from scripts.lib.train.faults import batch_fault
+from scripts.lib.train.lora_faults import missing_package, sharing_fault
 from scripts.lib.train.optimization import missing_optimizer_package
 from scripts.lib.train.trackers import missing_tracker
 

@@ -36,7 +36,7 @@ from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.train.answer_faults import Answer, Written, find_faults
 from scripts.lib.train.attention import SEGMENTS
 from scripts.lib.train.callbacks import LOSSES, say
-from scripts.lib.train.spec import LoopSpec
+from scripts.lib.train.loop import LoopSpec
 
 # Enough to find rows with short answers, and the form that references share, in seconds.
 ROWS_LOOKED_AT = 1000

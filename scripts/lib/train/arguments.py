@@ -9,11 +9,11 @@ from typing import Any
 from trl import SFTConfig
 
 from scripts.lib.machine.device import compute_device
+from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
 from scripts.lib.train.schedules import warmup_of
 from scripts.lib.train.sharding import FSDP
-from scripts.lib.train.spec import LoopSpec
 
 
 @dataclass

@@ -30,11 +30,11 @@ from scripts.lib.machine.device import compute_device, computes_bfloat16
 from scripts.lib.model_files import quantisation_of
 from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.callbacks import say
+from scripts.lib.train.loop import LoopSpec, check_one_gpu
 from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.memory import OPTIMIZER_BYTES, checkpoint_bytes
 from scripts.lib.train.new_tokens import start_rows
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
-from scripts.lib.train.spec import LoopSpec, check_one_gpu
 from scripts.lib.train.training import fine_tune
 
 CONFIG = "config.json"

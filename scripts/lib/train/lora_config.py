@@ -1,5 +1,6 @@
 """The adapter that a fine-tune puts on its base, in PEFT's terms."""
 
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 
@@ -15,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from scripts.lib.adapters.modules import Modules, module_faults, reached, reached_parameters
 from scripts.lib.errors import TrainingError
 from scripts.lib.train.experts import fused_experts
+from scripts.lib.train.new_tokens import embedding_layers, start_rows
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 
 
@@ -101,3 +103,59 @@ def lora_config(
         trainable_token_indices={name: list(ids) for name, ids in rows.items()} or None,
         task_type="CAUSAL_LM",
     )
+
+
+def give_rows(
+    model: PreTrainedModel, spec: TrainSpec, tokens: Sequence[int], known: int
+) -> dict[str, list[int]]:
+    """Give tokens that a model was not trained with rows that are trained beside an adapter.
+
+    Args:
+        model: The base, loaded.
+        spec: What is trained; its seed draws the noise.
+        tokens: Ids of the new tokens.
+        known: Ids of the tokenizer; rows behind them are spare.
+
+    Returns:
+        Layer -> ids, as PEFT's `trainable_token_indices` wants them; nothing without tokens.
+
+    Raises:
+        TrainingError: If rows of this model cannot be trained.
+    """
+    if not tokens:
+        return {}
+    _check_rows(model, spec, embedding_layers(model))
+    return start_rows(model, spec.training.seed, tokens, known)
+
+
+def _check_rows(
+    model: PreTrainedModel, spec: TrainSpec, layers: Sequence[tuple[str, torch.nn.Module]]
+) -> None:
+    """Refuse what PEFT trains otherwise than it computes, or not at all."""
+    template = "the template's control tokens need new rows of the embedding"
+    embedding, targets = layers[0][0], spec.lora.target_modules
+    if isinstance(targets, str):
+        aimed = targets != "all-linear" and bool(re.fullmatch(targets, embedding))
+    else:
+        aimed = any(embedding == name or embedding.endswith(f".{name}") for name in targets)
+    if aimed:
+        raise TrainingError(
+            f"lora.target_modules names {embedding}, and {template}, which cannot be trained beside"
+            " LoRA on it; leave it out, or choose a template made for this vocabulary"
+        )
+    head = model.get_output_embeddings()
+    names = [name for name, _ in layers] + ["lm_head"]
+    for whole in spec.lora.modules_to_save or ():
+        if any(name.endswith(whole) for name in names):
+            raise TrainingError(
+                f"lora.modules_to_save names {whole}, and {template}, which are trained one by one"
+                " and not beside the whole; leave it out, or choose a template made for this"
+                " vocabulary"
+            )
+    tied, stated = len(layers) == 1, bool(getattr(model.config, "tie_word_embeddings", False))
+    if head is None or head.bias is not None or tied != stated:
+        raise TrainingError(
+            f"{template}, which PEFT cannot train for {model.config.model_type}: its output layer"
+            " is missing, has a bias, or is tied otherwise than its config says; choose a template"
+            " made for this vocabulary"
+        )

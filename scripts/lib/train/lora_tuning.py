@@ -4,6 +4,7 @@ train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,19 +13,24 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from scripts.lib.adapters.lora import PROMPTS_FILE, changes_base
+from scripts.lib.adapters.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PROMPTS_FILE,
+    changes_base,
+)
 from scripts.lib.machine.device import compute_device
 from scripts.lib.train.continuing import load_start, started_config
 from scripts.lib.train.eva import start_from_inputs
-from scripts.lib.train.lora_config import check_modules, lora_config
+from scripts.lib.train.loop import LoopSpec
+from scripts.lib.train.lora_config import check_modules, give_rows, lora_config
 from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.model import arithmetic, load_base
-from scripts.lib.train.new_tokens import give_rows
-from scripts.lib.train.output import save_adapter
-from scripts.lib.train.spec import LoopSpec, TrainSpec, check_spec
+from scripts.lib.train.spec import TrainSpec, check_spec
 from scripts.lib.train.training import fine_tune
 
 
@@ -133,3 +139,52 @@ class LoraTuning:
         save_adapter(model, base.name, out, initial)
         (out / PROMPTS_FILE).write_text(json.dumps(prompts) + "\n")
         return {}
+
+
+def save_adapter(model: PeftModel, base_name: str, out: Path, initial: Path | None) -> None:
+    """Write adapter_config.json and adapter_model.safetensors, the same bytes in each process.
+
+    Args:
+        model: The trained model.
+        base_name: Name of the base model's folder.
+        out: Where to write.
+        initial: The adapter before training, for starts that changed the base's weights; what is
+            written is then an ordinary adapter of twice the rank to the unchanged base.
+    """
+    model.save_pretrained(out, save_embedding_layers=False)
+    (out / "README.md").unlink()
+    file = out / ADAPTER_CONFIG
+    config = json.loads(file.read_text())
+    config["base_model_name_or_path"] = base_name
+    # PEFT holds the names in sets, whose order changes from process to process.
+    for key in ("target_modules", "exclude_modules", "target_parameters"):
+        if isinstance(config[key], list):
+            config[key].sort()
+    if initial:
+        config = _to_plain_lora(config, out / ADAPTER_WEIGHTS, initial / ADAPTER_WEIGHTS)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _to_plain_lora(config: Mapping[str, Any], trained: Path, initial: Path) -> dict[str, Any]:
+    """Rewrite *trained* as what training added, and return the config that goes with it.
+
+    A start like PiSSA's takes B0 A0 out of the base, which trains as W - B0 A0 + B A. On the
+    unchanged W that is the update B A - B0 A0, or [B, -B0] [A; A0]: an ordinary adapter of twice
+    the rank (PiSSA: https://arxiv.org/abs/2404.02948).
+    """
+    after, before = load_file(trained), load_file(initial)
+    for name in after:
+        if ".lora_A." in name:
+            after[name] = torch.cat([after[name], before[name]], dim=0)
+        elif ".lora_B." in name:
+            after[name] = torch.cat([after[name], -before[name]], dim=1)
+    save_file(after, trained, metadata={"format": "pt"})
+    # The scale, alpha / r or alpha / sqrt(r), stays what it was.
+    growth = math.sqrt(2) if config["use_rslora"] else 2
+    ranks = {name: 2 * rank for name, rank in config["rank_pattern"].items()}
+    alphas = {name: growth * alpha for name, alpha in config["alpha_pattern"].items()}
+    return {
+        **config,
+        **{"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]},
+        **{"rank_pattern": ranks, "alpha_pattern": alphas, "init_lora_weights": True},
+    }

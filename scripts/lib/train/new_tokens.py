@@ -3,52 +3,26 @@
 A row starts at the mean of the rows that the base's own tokens have, as
 https://nlp.stanford.edu/~johnhew/vocab-expansion.html advises, so that a new token is at first no
 likelier than the average one; normal noise of a hundredth of their standard deviation in each
-dimension, drawn from the run's seed, tells the new ones apart. PEFT trains these rows and no others
-(`trainable_token_indices`): of the embedding, and of the output layer where it has its own.
+dimension, drawn from the run's seed, tells the new ones apart. So it is in the embedding, and in
+the output layer where that has rows of its own. A full fine-tune trains them with all others, PEFT
+beside an adapter these alone (`lora_config`).
 """
 
-import re
 from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
 
-from scripts.lib.errors import TrainingError
-from scripts.lib.train.spec import TrainSpec
-
 NOISE = 0.01  # of the standard deviation
 BLOCK_ROWS = 4096  # float64 of so many rows is in memory
-
-
-def give_rows(
-    model: PreTrainedModel, spec: TrainSpec, tokens: Sequence[int], known: int
-) -> dict[str, list[int]]:
-    """Give tokens that a model was not trained with rows that can be trained, in place.
-
-    Spare rows are used where the model has them; else its embedding grows.
-
-    Args:
-        model: The base, loaded.
-        spec: What is trained; its seed draws the noise.
-        tokens: Ids of the new tokens.
-        known: Ids of the tokenizer; rows behind them are spare.
-
-    Returns:
-        Layer -> ids, as PEFT's `trainable_token_indices` wants them; nothing without tokens.
-
-    Raises:
-        TrainingError: If rows of this model cannot be trained.
-    """
-    if not tokens:
-        return {}
-    _check(model, spec, _layers(model))
-    return start_rows(model, spec.training.seed, tokens, known)
 
 
 def start_rows(
     model: PreTrainedModel, seed: int, tokens: Sequence[int], known: int
 ) -> dict[str, list[int]]:
-    """Do what `give_rows` says for a model whose rows can all be trained.
+    """Give tokens that a model was not trained with rows that can be trained, in place.
+
+    Spare rows are used where the model has them; else its embedding grows.
 
     Args:
         model: The base, loaded.
@@ -57,15 +31,15 @@ def start_rows(
         known: Ids of the tokenizer; rows behind them are spare.
 
     Returns:
-        Layer -> ids.
+        Layer -> ids of the rows that are to be trained.
     """
-    rows, needed = _layers(model)[0][1].weight.shape[0], max(tokens) + 1
+    rows, needed = embedding_layers(model)[0][1].weight.shape[0], max(tokens) + 1
     if needed > rows:
         # Rows that a tokenizer larger than its model lacked are trained with the new ones.
         tokens = [*tokens, *range(rows, needed)]
         model.resize_token_embeddings(needed, mean_resizing=False)
     trained = sorted(set(tokens))
-    layers = _layers(model)
+    layers = embedding_layers(model)
     noise = torch.Generator().manual_seed(seed)
     for _, layer in layers:
         weight = layer.weight.data
@@ -74,7 +48,7 @@ def start_rows(
     return {name.rpartition(".")[2]: trained for name, _ in layers}
 
 
-def _layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Module]]:
+def embedding_layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Module]]:
     """Return name and module of the embedding, and of the output layer where it is another one."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     wanted = [embedding]
@@ -82,39 +56,6 @@ def _layers(model: PreTrainedModel) -> list[tuple[str, torch.nn.Module]]:
         wanted.append(head)
     names = {id(module): name for name, module in model.named_modules()}
     return [(names[id(module)], module) for module in wanted]
-
-
-def _check(
-    model: PreTrainedModel, spec: TrainSpec, layers: Sequence[tuple[str, torch.nn.Module]]
-) -> None:
-    """Refuse what PEFT trains otherwise than it computes, or not at all."""
-    template = "the template's control tokens need new rows of the embedding"
-    embedding, targets = layers[0][0], spec.lora.target_modules
-    if isinstance(targets, str):
-        aimed = targets != "all-linear" and bool(re.fullmatch(targets, embedding))
-    else:
-        aimed = any(embedding == name or embedding.endswith(f".{name}") for name in targets)
-    if aimed:
-        raise TrainingError(
-            f"lora.target_modules names {embedding}, and {template}, which cannot be trained beside"
-            " LoRA on it; leave it out, or choose a template made for this vocabulary"
-        )
-    head = model.get_output_embeddings()
-    names = [name for name, _ in layers] + ["lm_head"]
-    for whole in spec.lora.modules_to_save or ():
-        if any(name.endswith(whole) for name in names):
-            raise TrainingError(
-                f"lora.modules_to_save names {whole}, and {template}, which are trained one by one"
-                " and not beside the whole; leave it out, or choose a template made for this"
-                " vocabulary"
-            )
-    tied, stated = len(layers) == 1, bool(getattr(model.config, "tie_word_embeddings", False))
-    if head is None or head.bias is not None or tied != stated:
-        raise TrainingError(
-            f"{template}, which PEFT cannot train for {model.config.model_type}: its output layer"
-            " is missing, has a bias, or is tied otherwise than its config says; choose a template"
-            " made for this vocabulary"
-        )
 
 
 def _start(weight: torch.Tensor, trained: Sequence[int], noise: torch.Generator) -> torch.Tensor:

@@ -12,6 +12,7 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.machine.device import compute_device
 from scripts.lib.train.answers import Questions, read_questions
 from scripts.lib.train.callbacks import say
+from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.optimization import OWN_SET, needs_held_out
 from scripts.lib.train.shards import (
     ShardFacts,
@@ -23,7 +24,6 @@ from scripts.lib.train.shards import (
     read_prompts,
     shard_files,
 )
-from scripts.lib.train.spec import LoopSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ from scripts.lib.train.callbacks import (
 )
 from scripts.lib.train.checkpoints import Made, last_checkpoint
 from scripts.lib.train.experts import untrained_experts
+from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.loss_verdict import assess_losses, with_answers
 from scripts.lib.train.micro_batch import (
     check_batch,
@@ -62,10 +63,9 @@ from scripts.lib.train.optimization import (
     missing_optimizer_package,
     optimization_faults,
 )
-from scripts.lib.train.output import thin, write_records
+from scripts.lib.train.records import thin, write_records
 from scripts.lib.train.schedules import NO_WARMUP, warmup_of
 from scripts.lib.train.sharding import is_sharded, trained_weights, whole_model
-from scripts.lib.train.spec import LoopSpec
 from scripts.lib.train.splits import Splits, load_splits
 from scripts.lib.train.tracking import NO_TRACKING, Tracking, tracker_callbacks
 from scripts.lib.train.trainer import Batches, EvaluationEnded, Trainer

@@ -13,8 +13,8 @@ import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel
 
+from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.loss_verdict import LossVerdict
-from scripts.lib.train.spec import LoopSpec
 
 
 class Tuning(Protocol):

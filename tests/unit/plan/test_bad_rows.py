@@ -13,13 +13,11 @@ from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.benchmarks.exact_match.options import ExactMatch
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.benchmarks.mmlu.options import LocalMmlu
-from scripts.lib.benchmarks.multiple_choice import rows as choice_rows
 from scripts.lib.benchmarks.multiple_choice.options import MultipleChoice
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.benchmarks import fetch_benchmark
-from scripts.lib.files import sha256_of
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.remembered import CheckMemory, HashMemory
+from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import add_questions
 from scripts.lib.questions.bad_rows import count_left_out
 from tests.unit.scoring_data import write_rows
@@ -29,7 +27,9 @@ LOCK = read_lock(ROOT / "requirements.lock")
 
 FOUR = {"question": "Which is hot?", "choices": ["ice", "sun", "moon", "sea"], "answer": 1}
 """A row in MMLU's form."""
+
 OWN = {"question": "Which?", "A": "ice", "B": "sun", "C": "sea", "answer": "B", "field": "art"}
+
 PROMPT = {"prompt": "Say one.", "answer": "one"}
 
 # Every way in which a row can be no question: change of a good row, reason, what is told.
@@ -50,6 +50,7 @@ OWN_FAULTS = {
     ),
     "no category": ({"field": ""}, "without_category", "has no text in `field`"),
 }
+
 MMLU_FAULTS = {
     "no question": ({"question": ""}, "without_question", "has no text in `question`"),
     "three choices": ({"choices": list("abc")}, "unusable_choices", "needs a list of 4 texts"),
@@ -58,7 +59,9 @@ MMLU_FAULTS = {
     "another answer": ({"answer": 4}, "answer_not_among_choices", "from 0 to 3 in `answer`, not 4"),
     "half a character": ({"question": "\ud800"}, "broken_characters", "has half of a character"),
 }
+
 TURN = {"role": "user", "content": "Say one."}
+
 PROMPT_FAULTS = {
     "no prompt": ({"prompt": " "}, "without_prompt", "has no text in `prompt`"),
     "both": ({"messages": [TURN]}, "prompt_and_turns", "needs either `prompt` or `messages`"),
@@ -68,9 +71,11 @@ PROMPT_FAULTS = {
         "something else than text in `system`",
     ),
 }
+
 EXACT_FAULTS = PROMPT_FAULTS | {
     "no answer": ({"answer": 5}, "without_answer", "has no text in `answer`"),
 }
+
 JUDGED_FAULTS = PROMPT_FAULTS | {
     "another reference": ({"reference": 1}, "unusable_reference", "in `reference`"),
     "another category": ({"category": [1]}, "unusable_category", "in `category`"),
@@ -324,128 +329,3 @@ def test_turns_without_a_template_contradict_the_benchmark_and_stay(tmp_path, on
     told = refusal(tmp_path, of_kind("exact_match", path, **asked))
     assert f"{path}:2 has turns" in told and "need `chat_template: true`" in told
     plan(tmp_path, of_kind("exact_match", path, on_bad_row=on_bad_row))
-
-
-@pytest.mark.parametrize("on_bad_row", ["error", "leave_out"])
-def test_a_benchmark_without_a_good_row_is_an_error_either_way(tmp_path, on_bad_row):
-    path = tmp_path / "own.csv"
-    write_table(path, [OWN | {"answer": ""}] * 2)
-    told = refusal(tmp_path, own(path, on_bad_row=on_bad_row))
-    assert f"{path}:2 " in told and f"{path}:3 " in told
-    path = tmp_path / "asked.jsonl"
-    path.write_text(lines([{"prompt": "Say one."}]))
-    assert "asked.jsonl:1 " in refusal(
-        tmp_path, of_kind("exact_match", path, on_bad_row=on_bad_row)
-    )
-    for place, answer in (("test/anatomy", 9), ("test/virology", 1)):
-        write_rows(tmp_path / f"q/{place}.jsonl", [FOUR | {"answer": answer}])
-    asked = LocalMmlu(kind="mmlu", path=str(tmp_path / "q"), shots=0, on_bad_row=on_bad_row)
-    assert "anatomy.jsonl:1 " in refusal(tmp_path, asked)
-
-
-def test_a_category_does_not_vanish_without_a_word(tmp_path):
-    path = tmp_path / "own.csv"
-    write_table(path, [OWN, OWN | {"field": "law", "answer": ""}])
-    told = refusal(tmp_path, own(path, on_bad_row="leave_out"))
-    assert "no question is left of 'law'" in told
-
-
-def test_a_column_is_missing_only_where_no_row_has_it(tmp_path):
-    path = tmp_path / "own.jsonl"
-    without = {key: value for key, value in OWN.items() if key != "answer"}
-    write_table(path, [without, OWN])
-    assert ":2 has neither text" in refusal(tmp_path, own(path))
-    write_table(path, [without, without])
-    assert "has no column answer; its columns are question, A, B" in refusal(tmp_path, own(path))
-
-
-def test_a_bad_first_example_does_not_make_the_examples_those_of_all_categories(tmp_path):
-    path, solved = tmp_path / "own.jsonl", tmp_path / "solved.jsonl"
-    write_table(path, [OWN, OWN | {"field": "law"}])
-    without = {key: value for key, value in OWN.items() if key != "field"}
-    write_table(solved, [without, OWN, OWN | {"question": "Law?", "field": "law"}])
-    asked = own(path, shots_path=str(solved), shots=1, on_bad_row="leave_out")
-    _, files = fetch(plan(tmp_path, asked), tmp_path / "out")
-    assert [row["question"] for row in files["dev/law.jsonl"]] == ["Law?"]
-    assert count_left_out(tmp_path / "out", (), examples=True) == {
-        "examples": {"without_category": 1}
-    }
-
-
-@pytest.mark.parametrize("kind", ["multiple_choice", "exact_match", "mmlu"])
-def test_leave_out_changes_no_byte_of_a_benchmark_that_has_no_bad_row(tmp_path, kind):
-    write_table(tmp_path / "own.csv", [OWN, OWN])
-    (tmp_path / "asked.jsonl").write_text(lines([PROMPT])[:-1])
-    write_rows(tmp_path / "q/test/anatomy.jsonl", [FOUR])
-    make = {
-        "multiple_choice": lambda **o: own(tmp_path / "own.csv", **o),
-        "exact_match": lambda **o: of_kind("exact_match", tmp_path / "asked.jsonl", **o),
-        "mmlu": lambda **o: LocalMmlu(kind="mmlu", path=str(tmp_path / "q"), shots=0, **o),
-    }[kind]
-    written = []
-    for on_bad_row in ("error", "leave_out"):
-        out = tmp_path / on_bad_row
-        fetch(plan(tmp_path, make(on_bad_row=on_bad_row)), out)
-        files = [path for path in sorted(out.rglob("*")) if path.is_file()]
-        written.append({path.relative_to(out): path.read_bytes() for path in files})
-    assert written[0] == written[1]
-
-
-def test_lines_that_stay_are_kept_byte_for_byte(tmp_path):
-    path = tmp_path / "asked.jsonl"
-    kept = b'{ "prompt":"\xc3\xa9",  "answer": "\\u00e9" }'
-    path.write_bytes(b'\xef\xbb\xbf{"prompt": ""}\r\n' + kept + b"\r\n\r\n" + kept)
-    fetch(plan(tmp_path, of_kind("exact_match", path, on_bad_row="leave_out")), tmp_path / "out")
-    assert (tmp_path / "out/questions.jsonl").read_bytes() == kept + b"\r\n\r\n" + kept
-
-
-def test_rows_that_were_read_are_not_read_again(tmp_path, monkeypatch):
-    """Planning has to stay quick, however large the files are."""
-    path = tmp_path / "own.csv"
-    write_table(path, [OWN, OWN | {"answer": ""}])
-    read = []
-    honest = choice_rows.read_choices
-
-    def counted(spec, places):
-        read.append(spec.get("on_bad_row", "error"))
-        return honest(spec, places)
-
-    monkeypatch.setattr(choice_rows, "read_choices", counted)
-
-    def start(on_bad_row, code="a"):
-        checks = CheckMemory(tmp_path / "checks.json", code)
-        try:
-            plan(tmp_path, own(path, on_bad_row=on_bad_row), checks)
-        finally:
-            checks.save()
-
-    for _ in range(2):
-        start("leave_out")
-    assert read == ["leave_out"]
-    for _ in range(2):
-        with pytest.raises(ConfigError):
-            start("error")
-    assert read == ["leave_out", "error", "error"], "an error comes until it is corrected"
-    start("leave_out", code="b")
-    write_table(path, [OWN, OWN])
-    start("leave_out", code="b")
-    assert read[3:] == ["leave_out"] * 2, "other checks and other rows are another question"
-    (tmp_path / "checks.json").write_text("{")
-    start("leave_out")
-    assert len(read) == 6
-
-
-def test_a_file_that_changed_after_planning_is_refused_with_rows_left_out(tmp_path):
-    path = tmp_path / "asked.jsonl"
-    path.write_text(lines([PROMPT, {"prompt": ""}]))
-    artifact = plan(tmp_path, of_kind("exact_match", path, on_bad_row="leave_out"))
-    assert artifact.spec["files"]["questions.jsonl"] == sha256_of(path)
-    path.write_text(lines([PROMPT, PROMPT, {"prompt": ""}]))
-    with pytest.raises(ConfigError, match="changed while it was planned"):
-        fetch(artifact, tmp_path / "out")
-
-
-def test_what_a_dataset_holds_out_has_a_gate_of_its_own():
-    judge = {"model": "m"}
-    with pytest.raises(ValueError, match="max_dropped_fraction"):
-        JudgedPairs(kind="judged_pairs", dataset="d", judge=judge, on_bad_row="leave_out")

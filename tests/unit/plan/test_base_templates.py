@@ -4,27 +4,26 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.config.load import load_config
 from scripts.lib.data.chat_template_files import has_chat_template
-from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.templates import CHATML, load_fast_tokenizer
-from scripts.lib.errors import ConfigError, GateError, ScoreError
-from scripts.lib.jobs.checks import check_gates
+from scripts.lib.errors import ConfigError
 from scripts.lib.plan import prompts
 from scripts.lib.plan.build_graph import build_graph
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.prompts import special_tokens
 from scripts.lib.plan.remembered import CheckMemory, HashMemory
-from tests.tiny_model import make_tiny_model, make_tokenizer
-from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
+from tests.tiny_model import make_tokenizer
+from tests.unit.scoring_data import write_rows
 
 LOCK = read_lock(Path(__file__).parents[3] / "requirements.lock")
+
 TEXT = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|im_end|>\n{% endfor %}"
+
 # How a folder brings a template, or does not: file -> content.
 BRINGS = {
     "a file": {"chat_template.jinja": TEXT},
@@ -35,6 +34,7 @@ BRINGS = {
         )
     },
 }
+
 LACKS = {
     "nothing": {},
     "an empty file": {"chat_template.jinja": ""},
@@ -46,12 +46,19 @@ LACKS = {
         )
     },
 }
+
 DOMAIN = {"kind": "held_out", "dataset": "orders"}
+
 EXACT = {"kind": "exact_match", "path": "q.jsonl"}
+
 PLAIN = {"kind": "exact_match", "path": "q.jsonl", "chat_template": False}
+
 JUDGED = {"kind": "judged_pairs", "path": "q.jsonl", "judge": {"model": "base"}}
+
 ELSEWHERE = JUDGED | {"judge": {"model": "j", "endpoint": "https://judge.example/v1"}}
+
 RUN = {"model": "base", "dataset": "orders"}
+
 HUB = {"hub": "acme/base", "revision": "a" * 40}
 
 
@@ -184,6 +191,7 @@ def test_a_run_that_would_be_asked_other_prompts_than_its_base_is_refused(home, 
 
 
 BEGINS = "{{ bos_token }}" + TEXT
+
 WRITTEN = "<s>" + TEXT
 
 
@@ -354,110 +362,3 @@ def test_only_what_goes_through_the_template_knows_of_it(home):
     assert changed == {"e", "d", "j"}
     same = {id for id in own.artifacts if id.startswith(("models/", "shards/", "adapters/"))}
     assert same == {id for id in same if id in given.artifacts} != set()
-
-
-# A model of the hub is only known when it has been fetched: then, before anything is trained.
-
-
-def gates_of(graph, stage):
-    (found,) = (a for a in graph.artifacts.values() if a.stage == stage)
-    return [gate for gate in found.gates if gate.kind == "chat_template"]
-
-
-@pytest.mark.parametrize("stage", ["shards", "adapters"])
-def test_training_waits_for_the_template_of_a_base_that_is_fetched_first(home, stage):
-    run = {"r": RUN | {"template": "chatml"}}
-    (gate,) = gates_of(planned(home, {"d": DOMAIN}, model=HUB, runs=run), stage)
-    assert (gate.artifact.partition("/")[0], gate.limit) == ("models", "models.base.template")
-    assert not gates_of(planned(home, {"p": PLAIN}, model=HUB, runs=run), stage)
-    given = HUB | {"template": "chatml"}
-    assert not gates_of(planned(home, {"d": DOMAIN}, model=given, runs=run), stage)
-
-
-@pytest.mark.parametrize("benchmark", [DOMAIN, JUDGED | {"judge": {"model": "other"}}])
-def test_training_waits_for_the_templates_of_other_models_too(home, benchmark):
-    """Another base, or a judge: what the comparison will lack is told before it is trained."""
-    given, other = HUB | {"template": "chatml"}, {"hub": "acme/other", "revision": "b" * 40}
-    graph = planned(home, {"b": benchmark}, model=given, runs={"r": RUN}, others={"other": other})
-    assert [gate.limit for gate in gates_of(graph, "adapters")] == ["models.other.template"]
-
-
-def test_the_gate_looks_at_what_was_fetched(tmp_path):
-    folder = write_folder(tmp_path / "models/base-1", {})
-    folder.with_suffix(".json").write_text('{"facts": {}}')
-    entry = {"gates": [["chat_template", "models/base-1", str(folder), "models.base.template"]]}
-    with pytest.raises(GateError, match=r"Set `models\.base\.template`: chatml"):
-        check_gates(entry)
-    (folder / "chat_template.jinja").write_text(TEXT)
-    check_gates(entry)
-
-
-def test_a_model_whose_files_are_gone_holds_up_nothing(tmp_path):
-    """It was looked at when they were there; whoever fetches it again looks again."""
-    place = tmp_path / "base-1"
-    place.with_suffix(".json").write_text('{"facts": {}}')
-    check_gates({"gates": [["chat_template", "models/base-1", str(place), "models.b.template"]]})
-
-
-# Asking: a template that is given does what one does that the tokenizer brings.
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Return a base that brings ChatML, and its twin that brings nothing."""
-    own = make_tiny_model(tmp_path_factory.mktemp("model") / "own")
-    bare = Path(shutil.copytree(own, own.with_name("bare")))
-    (bare / "chat_template.jinja").unlink()
-    (own / "chat_template.jinja").write_text(CHATML)
-    return own, bare
-
-
-@pytest.fixture(scope="module")
-def benchmarks(tmp_path_factory):
-    """Return kind -> a folder of questions and how they are asked."""
-    home = tmp_path_factory.mktemp("questions")
-    rows = [{"prompt": f"order {n}", "completion": f"TICKET {n}"} for n in range(4)]
-    (home / "raw").mkdir()
-    write_rows(home / "raw/train.jsonl", [{"prompt": "a", "completion": "b"}])
-    write_rows(home / "raw/test.jsonl", rows)
-    (home / "chat").mkdir()
-    chat = FormatSpec(
-        format="auto", system=None, valid_fraction=0.0, test_fraction=0.0, split_seed=0, limit=None
-    )
-    format_chat(chat, home / "raw", home / "chat")
-    questions = [{"prompt": row["prompt"], "answer": row["completion"]} for row in rows]
-    write_rows(home / "exact/questions.jsonl", questions)
-    write_rows(home / "pairs/questions.jsonl", [{"prompt": row["prompt"]} for row in rows])
-    generated = {"shots": 0, "max_new_tokens": 4, "chat_template": True}
-    return {
-        "mmlu": (write_benchmark(home / "mmlu"), {"chat_template": True, "subject": SUBJECTS[0]}),
-        "exact_match": (home / "exact", generated | {"subject": None}),
-        "judged_pairs": (home / "pairs", generated | {"subject": None}),
-        "held_out": (home / "chat", generated | {"subject": "test"}),
-    }
-
-
-KINDS = ("mmlu", "exact_match", "judged_pairs", "held_out")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("template", ["chatml", {"name": "custom", "text": CHATML}])
-def test_a_given_template_asks_exactly_as_one_that_the_tokenizer_brings(
-    folders, benchmarks, tmp_path, kind, template
-):
-    own, bare = folders
-    questions, how = benchmarks[kind]
-    expected = score(spec(kind=kind, **how), own, questions, tmp_path / "own")
-    given = spec(kind=kind, template=template, **how)
-    assert score(given, bare, questions, tmp_path / "bare") == expected
-    out = [tmp_path / who / "out" for who in ("own", "bare")]
-    assert len({(folder / "protocol.json").read_text() for folder in out}) == 1
-    assert pq.read_table(out[0] / "questions.parquet").num_rows > 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_without_one_the_key_that_helps_is_named(folders, benchmarks, tmp_path, kind):
-    _, bare = folders
-    questions, how = benchmarks[kind]
-    with pytest.raises(ScoreError, match=r"`models\.NAME\.template`: chatml"):
-        score(spec(kind=kind, **how), bare, questions, tmp_path)

@@ -138,7 +138,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError started_config": [TOKENIZER],
     "TrainingError load_start": [hub("adapter_faults")],
     "TrainingError _alone": [CODE],
-    "TrainingError _check": [hub("impossible_rows"), hub("impossible_rows"), WEIGHTS],
+    "TrainingError _check_rows": [hub("impossible_rows"), hub("impossible_rows"), WEIGHTS],
     # Combining, merging and proving.
     "MergeError _check_complete": [CHANGED],
     "MergeError _read_config": [

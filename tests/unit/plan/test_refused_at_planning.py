@@ -10,7 +10,7 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import ConfigError, RecordError
 from scripts.lib.jobs.remarks import idle_gpus, untrainable
 from scripts.lib.plan.remembered import CheckMemory
-from scripts.lib.train.faults import sharing_fault
+from scripts.lib.train.lora_faults import sharing_fault
 from tests.unit.plan.test_base_templates import (
     DOMAIN,
     HUB,
@@ -197,7 +197,7 @@ def test_a_tracker_that_is_not_installed_is_asked_for_before_any_job(home, monke
 
 
 def test_a_package_that_a_training_lacks_is_asked_for_before_any_job(home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("scripts.lib.train.faults.find_spec", lambda name: None)
+    monkeypatch.setattr("scripts.lib.train.lora_faults.find_spec", lambda name: None)
     run = RUN | {"quantization": "nf4"}
     graph = planned(home, {"b": PLAIN}, runs={"r": run}, model=HUB)
     (adapter,) = (id for id, one in graph.artifacts.items() if one.stage == "adapters")

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from scripts.lib.errors import TrainingError
 from scripts.lib.merge.unmerged import put_on
 from scripts.lib.train.callbacks import Keeper
-from scripts.lib.train.lora_config import lora_config
+from scripts.lib.train.lora_config import give_rows, lora_config
 from scripts.lib.train.lora_tuning import train_adapter
-from scripts.lib.train.new_tokens import NOISE, give_rows
+from scripts.lib.train.new_tokens import NOISE
 from tests.base_model import make_base_model, make_base_shards
 from tests.tiny_architectures import make_architecture
 from tests.unit.train.test_training import contents, make_spec

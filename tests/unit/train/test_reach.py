@@ -299,7 +299,7 @@ def reached(home, monkeypatch):
             patch.setattr(train_model, "BitsAndBytesConfig", dict)
             patch.setattr(train_model, "prepare_model_for_kbit_training", lambda base, **_: base)
             patch.setattr(train_model, "computes_bfloat16", lambda: True)
-            patch.setattr("scripts.lib.train.faults.find_spec", lambda name: name)
+            patch.setattr("scripts.lib.train.lora_faults.find_spec", lambda name: name)
             with pytest.raises(Reached) as caught:
                 train_adapter(
                     TrainSpec.from_json(with_shape_of(spec, {}, start) if start else spec),

@@ -20,7 +20,7 @@ from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
 from scripts.lib.train.micro_batch import smaller_micro_batch
-from scripts.lib.train.output import thin
+from scripts.lib.train.records import thin
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
 
@@ -355,7 +355,7 @@ def test_what_cannot_be_trained_is_refused(train, changes, told):
 
 
 def test_quantization_without_its_package_says_what_to_install(train, monkeypatch):
-    monkeypatch.setattr("scripts.lib.train.faults.find_spec", lambda name: None)
+    monkeypatch.setattr("scripts.lib.train.lora_faults.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match="bitsandbytes"):
         train(make_spec(quantization="nf4"))
 
