@@ -124,22 +124,22 @@ class GivenAdapter(Settings):
 
 
 def continue_problems(
-    runs: Mapping[str, Run], given: Mapping[str, GivenAdapter], sources: Mapping[str, str]
+    runs: Mapping[str, Run], candidates: Mapping[str, object], sources: Mapping[str, str]
 ) -> Iterator[Problem]:
     """Yield the runs that cannot go on from the adapter that they name.
 
     Args:
         runs: All runs, sweeps expanded.
-        given: The adapters that exist already.
+        candidates: All candidates beside them.
         sources: Run -> its key in the file.
     """
+    given = {name: one for name, one in candidates.items() if isinstance(one, GivenAdapter)}
     for name, run in runs.items():
         start, path = run.continue_from, ("runs", sources[name], "continue_from")
         if start is None:
             continue
         if start not in given:
-            told = is_unknown(start, "adapter", given)
-            yield Problem(path, f"{told} (under candidates)")
+            yield Problem(path, _no_start(start, run.model, runs, candidates, given))
         elif given[start].base != run.model:
             yield Problem(
                 path,
@@ -150,6 +150,31 @@ def continue_problems(
             yield Problem(
                 path, "is for an adapter, and lora: null trains all weights; leave one out"
             )
+
+
+def _no_start(
+    start: str,
+    model: str,
+    runs: Mapping[str, Run],
+    candidates: Mapping[str, object],
+    given: Mapping[str, GivenAdapter],
+) -> str:
+    """Say what a name is that no adapter has, and how to go on from what is meant."""
+    entry = "candidates: {NAME: {adapter: %s, base: %s}}"
+    if start in runs:
+        if runs[start].lora is None:
+            return f"{start!r} trains all weights, and has no adapter to go on from"
+        told = entry % (f"results/runs/{start}/adapter", runs[start].model)
+        return f"{start!r} is a run; when it is trained, give its adapter a name: {told}"
+    if isinstance(candidates.get(start), Checkpoint):
+        return (
+            f"{start!r} is a finished model and no adapter; train it on under `models`"
+        )
+    if start in candidates:
+        return f"{start!r} is combined here, and nothing goes on from that; name an adapter"
+    if "/" in start:
+        return f"{start!r} is no name; give the folder one: {entry % (start, model)}"
+    return f"{is_unknown(start, 'adapter', given)} (under candidates)"
 
 
 def base_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -126,8 +126,8 @@ def expand_run(source: str, raw: Raw) -> tuple[list[NamedRun], list[Problem]]:
     for point in grid_points(sweep):
         try:
             run = Run.model_validate(at_point(raw, point))
-        except ValidationError:
-            return [], []
+        except ValidationError as error:
+            return [], list(_point_problems(source, raw, point, error))
         values = {key: _value_at(run, key) for key in point}
         group = None
         if _has_seeds(raw):
@@ -162,6 +162,10 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
                     f"has no meaning beside {group}: null, which leaves nothing with a {leaf}; take"
                     " one of them out",
                 )
+            continue
+        if key == "seeds":
+            text = "stands beside the sweep: each of its points is trained with every seed"
+            yield Problem(path, f"{text}; move it one step out")
             continue
         below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         ending = [leaf for leaf in sweep_keys() if leaf.endswith(f".{key}")]
@@ -214,6 +218,25 @@ def _value_problems(source: str, raw: Raw) -> Iterator[Problem]:
                 for problem in problems_of(error, run_schema()):
                     if problem.path == tuple(key.split(".")):
                         yield Problem(path, problem.text)
+
+
+def _point_problems(
+    source: str, raw: Raw, point: Mapping[str, object], error: ValidationError
+) -> Iterator[Problem]:
+    """Yield what values that are good one by one cannot be together, with the run's name.
+
+    What is wrong at the first point is the schema's to report, which sees that one.
+    """
+    try:
+        Run.model_validate(at_point(raw, first_point(raw)))
+        known = []
+    except ValidationError as first:
+        known = problems_of(first, run_schema())
+    for problem in problems_of(error, run_schema()):
+        if problem not in known:
+            key = ".".join(map(str, problem.path))
+            path = place_of(source, raw, key) if key in point else ("runs", source, *problem.path)
+            yield Problem(path, f"{problem.text} (in the run {_name(source, point)})")
 
 
 def place_of(source: str, raw: Raw, key: str) -> tuple[str | int, ...]:

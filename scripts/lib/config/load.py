@@ -222,7 +222,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
         {name: config.template_of(run) for name, run in config.runs.items()},
     )
     written = {entry.name: entry.source for entry in runs}
-    problems += continue_problems(config.runs, config.adapters, written)
+    problems += continue_problems(config.runs, config.candidates, written)
     problems += _publish_problems(config, runs)
     problems += _legacy_problems(config)
     if problems:

@@ -106,7 +106,7 @@ def _problem(detail: ErrorDetails, schema: Schema) -> Problem:
     if kind == "extra_forbidden":
         key, keys = detail["loc"][-1], list(node.get("properties", {}))
         known = f"{nearest(key, keys)}keys here are: {', '.join(keys)}"
-        said = _said_elsewhere(key, path, value, schema) or known
+        said = _said_elsewhere(key, path, value, keys, schema) or known
         return Problem((*path, key), f"unknown key; {said}")
     if kind == "missing":
         about = node.get("description", "").rstrip(".")
@@ -156,13 +156,20 @@ def _form_problem(
     return Problem(path, f"{shown(value)} {message}" + "".join(hints).rstrip(": "))
 
 
-def _said_elsewhere(key: object, path: tuple[str | int, ...], value: object, schema: Schema) -> str:
+def _said_elsewhere(
+    key: object, path: tuple[str | int, ...], value: object, keys: Sequence[str], schema: Schema
+) -> str:
     """Return what a key means that is another tool's, or ours in another place; else nothing."""
     if not isinstance(key, str):
         return ""
+    places = own_places(key, path, entry_keys(schema))
+    if dotted((*path, key)) in places:
+        return (
+            f"other entries of {path[0]} have it, and this one cannot; its keys are:"
+            f" {', '.join(keys)}"
+        )
     if said := say_meanings(key, path):
         return said + task_hint(("benchmarks",), value if key == "tasks" else None)
-    places = own_places(key, path, entry_keys(schema))
     return f"write it as {' or '.join(f'`{place}`' for place in places)}" if places else ""
 
 

@@ -159,6 +159,12 @@ class Run(Settings):
                 " null, or leave lora: null out",
                 "quantization",
             )
+        if not self.double_quantization:
+            raise refusal(
+                "is of use to quantization: nf4, and lora: null trains weights that are not"
+                " quantised; leave it out",
+                "double_quantization",
+            )
         if self.training.loraplus_lr_ratio is not None:
             raise refusal(
                 "sets a rate for the matrices of an adapter, and with lora: null there is none;"

@@ -31,7 +31,7 @@ from scripts.lib.train.optimization import (
     OptimizerName,
     needs_held_out,
 )
-from scripts.lib.train.schedules import Scheduler
+from scripts.lib.train.schedules import NO_WARMUP, Scheduler, without_warmup
 
 
 def _usable(value: object) -> object:
@@ -86,6 +86,8 @@ LORA_LEARNING_RATE = 2e-4
 FULL_LEARNING_RATE = 2e-5
 """Highest rate of a full fine-tune where none is given: TRL's for SFT, and that of Zephyr's."""
 
+WARMUP_RATIO = 0.03
+
 
 class Training(Settings):
     """How the adapter, or the whole model, is trained."""
@@ -116,7 +118,7 @@ class Training(Settings):
         "Share of the steps in which the learning rate rises; `constant`, `reduce_lr_on_plateau`"
         " and `greedy` have none.",
         "identity",
-        0.03,
+        WARMUP_RATIO,
     )
     warmup_steps: Count | None = setting(
         "Steps in which the learning rate rises, in place of `warmup_ratio`.", "identity", None
@@ -217,7 +219,10 @@ class Training(Settings):
         return needs_held_out(vars(self))
 
     @model_validator(mode="after")
-    def _one_warmup(self) -> Self:
+    def _warmup_fits(self) -> Self:
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
             raise refusal("and warmup_steps say the same in two ways; keep one", "warmup_ratio")
+        unused = self.scheduler in NO_WARMUP and not self.optim.startswith("schedule_free")
+        if unused and self.warmup_ratio not in (0, WARMUP_RATIO):
+            raise refusal(without_warmup(self.scheduler), "warmup_ratio")
         return self

@@ -120,6 +120,14 @@ def warmup_of(steps: int, warmup_steps: int | None, warmup_ratio: float) -> int:
     return math.ceil(steps * warmup_ratio) if warmup_steps is None else warmup_steps
 
 
+def without_warmup(scheduler: Scheduler) -> str:
+    """Say that a warm-up is nothing for a schedule."""
+    return (
+        f"is for schedules that begin with a warm-up, and scheduler: {scheduler} has none;"
+        " leave it out, or take another (constant_with_warmup is constant behind one)"
+    )
+
+
 def schedule_faults(
     scheduler: Scheduler,
     arguments: Mapping[str, object],
@@ -142,11 +150,7 @@ def schedule_faults(
         steps: Steps of the run, where they are known.
     """
     if warmup_steps and scheduler in NO_WARMUP and not optim.startswith("schedule_free"):
-        yield SettingFault(
-            "training.warmup_steps",
-            f"is for schedules that begin with a warm-up, and scheduler: {scheduler} has none;"
-            " leave it out, or take another (constant_with_warmup is constant behind one)",
-        )
+        yield SettingFault("training.warmup_steps", without_warmup(scheduler))
     faults = list(_argument_faults(scheduler, arguments))
     yield from faults
     if faults:

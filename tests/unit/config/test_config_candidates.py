@@ -170,7 +170,15 @@ def test_a_folder_is_a_checkpoint_by_its_path_alone(form):
         ({"model": 3, "base": "folder"}, "candidates.mine.model: 3 is no model; allowed: a folder"),
         ({"model": {"pth": "x"}, "base": "folder"}, "unknown key 'pth': did you mean 'path'?"),
         ({"model": "folder", "base": "folder"}, "'folder' is the name of a model, which is a"),
-        ({"model": "sft", "base": "folder", "merge": True}, "candidates.mine.merge: unknown key"),
+        (
+            {"model": "sft", "base": "folder", "merge": True},
+            "candidates.mine.merge: unknown key; other entries of candidates have it, and this one"
+            " cannot; its keys are: model, base, template",
+        ),
+        (
+            {"model": "sft", "adapter": "lora", "base": "folder"},
+            "candidates.mine.model: unknown key; other entries of candidates have it, and this one",
+        ),
         ({"model": "sft", "base": "folder", "template": "trl"}, "'trl' is for training"),
         (
             {"model": {"hub": "o/n", "revision": "main"}, "base": "folder"},
@@ -214,12 +222,25 @@ def test_an_adapter_may_be_combined_with_runs_and_gone_on_from():
     ("candidate", "run", "text"),
     [
         (THEIRS | {"base": "folder"}, {}, "changes folder, and this run tunes smollm2"),
-        (THEIRS, {"continue_from": "others"}, "'others' is no adapter; "),
+        (THEIRS, {"continue_from": "other"}, "'other' is no adapter; adapters are: theirs"),
         (
             THEIRS,
             {"continue_from": "gentle"},
-            "'gentle' is no adapter; adapters are: theirs (under candidates)",
+            "'gentle' is a run; when it is trained, give its adapter a name: candidates: {NAME:"
+            " {adapter: results/runs/gentle/adapter, base: smollm2}}",
         ),
+        (
+            THEIRS,
+            {"continue_from": "path/to/adapter"},
+            "'path/to/adapter' is no name; give the folder one: candidates: {NAME: {adapter:"
+            " path/to/adapter, base: smollm2}}",
+        ),
+        (
+            THEIRS,
+            {"continue_from": "whole"},
+            "'whole' is a finished model and no adapter; train it on under `models`",
+        ),
+        (THEIRS, {"continue_from": "blend"}, "'blend' is combined here, and nothing goes on from"),
         (THEIRS, {"lora": None}, "is for an adapter, and lora: null trains all weights"),
         (THEIRS | {"adapter": {"gguf": "x"}}, {}, "is no adapter; allowed: a folder, or the key"),
         (THEIRS | {"adapter": "gentle"}, {}, "'gentle' is the name of a run, which is a candidate"),
@@ -233,5 +254,9 @@ def test_an_adapter_may_be_combined_with_runs_and_gone_on_from():
 )
 def test_an_adapter_that_cannot_be_used_so_is_refused_with_the_reason(candidate, run, text):
     runs = {"gentle": RUN, "further": RUN | {"continue_from": "theirs"} | run}
-    lines = checkpoint_errors(candidate, candidates={"theirs": candidate}, runs=runs)
+    others = {
+        "whole": {"model": "sft", "base": "folder"},
+        "blend": {"combine": {"gentle": 0.5}},
+    }
+    lines = checkpoint_errors(candidate, candidates={"theirs": candidate, **others}, runs=runs)
     assert any(text in line for line in lines), lines

@@ -107,6 +107,7 @@ def test_the_last_key_varies_fastest():
         ("learning_rate", "unknown key; did you mean 'training.learning_rate'?"),
         ("lora", "is a group; keys in it are: lora.r, lora.alpha"),
         ("keep_merged", "does not change the result"),
+        ("seeds", "stands beside the sweep: each of its points is trained with every seed"),
     ],
 )
 def test_a_sweep_over_no_setting_is_told_the_nearest(key, text):
@@ -120,6 +121,26 @@ def test_each_wrong_value_of_a_sweep_is_named_once():
         "runs.grid.sweep.lora.r[1]: 'x' is refused; allowed: a whole number, at least 1",
         "runs.grid.sweep.lora.r[2]: [1] is refused; allowed: single values",
         "runs.grid.sweep.training.epochs[0]: -1 is refused; allowed: a number, more than 0",
+    ]
+
+
+def test_values_that_do_not_go_together_are_told_with_the_run_that_they_would_make():
+    """Each is good by itself; without a word, the whole grid would be gone."""
+    both = {"training.warmup_steps": [None, 10], "training.warmup_ratio": [0.03, 0.1]}
+    (line,) = errors_of(config_with(both))
+    assert line.startswith("runs.grid.sweep.training.warmup_ratio: 0.03 and warmup_steps say the")
+    assert line.endswith("(in the run grid-warmup_steps10-warmup0.03)")
+    own = config_with({"training.warmup_steps": [None, 10]})
+    own["runs"]["grid"]["training"] = {"warmup_ratio": 0.1}
+    (line,) = errors_of(own)
+    assert line.startswith("runs.grid.training.warmup_ratio: 0.1 and warmup_steps say the same")
+
+
+def test_what_is_wrong_beside_a_sweep_is_told_once():
+    mapping = config_with({"lora.r": [8, 16]})
+    mapping["runs"]["grid"]["training"] = {"epochs": -1}
+    assert errors_of(mapping) == [
+        "runs.grid.training.epochs: -1 is refused; allowed: a number, more than 0"
     ]
 
 

@@ -48,6 +48,14 @@ def test_arguments_are_numbers_however_they_are_written():
         ({"scheduler": "cosin"}, "scheduler: 'cosin' is refused; did you mean 'cosine'?"),
         ({"lr_scheduler_kwargs": {"min_lr": 1}}, "lr_scheduler_kwargs.min_lr: is no argument of"),
         ({"warmup_ratio": 0.1, "warmup_steps": 5}, "warmup_ratio: 0.1 and warmup_steps say"),
+        (
+            {"scheduler": "constant", "warmup_ratio": 0.1},
+            "warmup_ratio: 0.1 is for schedules that begin with a warm-up, and scheduler: constant",
+        ),
+        (
+            {"scheduler": "greedy", "warmup_ratio": 0.1},
+            "warmup_ratio: 0.1 is for schedules that begin with a warm-up, and scheduler: greedy",
+        ),
         ({"max_steps": 1}, "warmup_ratio: makes the learning rate 0 in the one step"),
         ({"max_steps": 1, "warmup_steps": 1}, "warmup_steps: makes the learning rate 0"),
     ],
@@ -233,6 +241,7 @@ def test_without_an_adapter_all_weights_are_trained_at_a_rate_of_their_own():
             "training.loraplus_lr_ratio: 16",
             "with lora: null there is none",
         ),
+        ({"double_quantization": False}, "double_quantization: false is of use", "lora: null"),
         ({"merge": False}, "merge: false scores model and adapter side by side", "leave it out"),
         ({"keep_merged": False}, "keep_merged: false removes a model", "results/trained/"),
         ({"sweep": {"lora.r": [4, 8]}}, "sweep.lora.r: has no meaning beside lora: null", "take"),
