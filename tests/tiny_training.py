@@ -3,7 +3,8 @@
     python -m tests.tiny_training '{"model": ..., "shards": ..., "out": ..., "scratch": ...}'
 
 `faults` are what happens to one process at the beginning of a step: {"rank": 1, "step": 3, "kind":
-"kill"}, or of kind "memory", which does not suffice for more sequences per pass than `fits`.
+"kill"}, or of kind "memory", which does not suffice for more sequences per pass than `fits`. A spec
+without `lora` trains all weights.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from accelerate.state import AcceleratorState, DistributedType, PartialState
 
 from scripts.lib.errors import PipelineError
 from scripts.lib.train import sharding, training
+from scripts.lib.train.full_tuning import FullSpec, train_model
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.spec import TrainSpec
 
@@ -64,9 +66,11 @@ def main() -> None:
     training.Progress = Faulty
     if told.get("options", {}).get("fsdp"):
         _share_out_on_a_cpu()
+    adapter = "lora" in told["spec"]
+    read, train = (TrainSpec, train_adapter) if adapter else (FullSpec, train_model)
     try:
-        facts = train_adapter(
-            TrainSpec.from_json(told["spec"]),
+        facts = train(
+            read.from_json(told["spec"]),
             Path(told["model"]),
             Path(told["shards"]),
             out,

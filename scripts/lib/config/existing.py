@@ -167,9 +167,7 @@ def _no_start(
         told = entry % (f"results/runs/{start}/adapter", runs[start].model)
         return f"{start!r} is a run; when it is trained, give its adapter a name: {told}"
     if isinstance(candidates.get(start), Checkpoint):
-        return (
-            f"{start!r} is a finished model and no adapter; train it on under `models`"
-        )
+        return f"{start!r} is a finished model and no adapter; train it on under `models`"
     if start in candidates:
         return f"{start!r} is combined here, and nothing goes on from that; name an adapter"
     if "/" in start:

@@ -7,7 +7,7 @@ from typing import Any
 from scripts.lib.jobs.forecast import least_bytes, memory_of, number_of, processes, trainings
 from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
 from scripts.lib.plan.missing import Plan
-from scripts.lib.train.memory import TrainingBytes
+from scripts.lib.train.memory import WHOLE_SHARE, TrainingBytes
 
 SHOWN = 10
 """Lines about one thing; a thousand runs of one kind are told once, with their number."""
@@ -26,12 +26,14 @@ class _Run:
     micro_batch: int
     gpu: Gpu
     given: Mapping[str, Any]
+    quantized: bool
 
     @property
     def room(self) -> int:
+        card = self.gpu.gib * 2**30
         # Processes that share the model out have what they need of it, each a part.
-        parts = processes(self.given) if number_of(self.given, "fsdp", 0) else 1
-        return self.gpu.gib * 2**30 * parts
+        shared = number_of(self.given, "fsdp", 0) or self.need.fixed > WHOLE_SHARE * card
+        return card * (processes(self.given) if shared and not self.quantized else 1)
 
 
 def too_large(plan: Plan, resources: Resources) -> list[str]:
@@ -66,7 +68,8 @@ def _runs(plan: Plan, resources: Resources) -> Iterator[_Run]:
         gpu = asked_gpu(given) if given and number_of(given, "gpu", 1) else None
         need, micro_batch = memory_of(plan, id, given) if gpu else (None, None)
         if gpu and need and micro_batch:
-            yield _Run(names[0], id, need, micro_batch, gpu, given)
+            quantized = bool(plan.graph.artifacts[id].spec.get("quantization"))
+            yield _Run(names[0], id, need, micro_batch, gpu, given, quantized)
 
 
 def _remedy(plan: Plan, run: _Run) -> str:
@@ -83,8 +86,9 @@ def _remedy(plan: Plan, run: _Run) -> str:
             need, micro_batch = memory_of(plan, run.id, run.given, change=change)
             if need and micro_batch and least_bytes(need, micro_batch) <= run.room:
                 ways.append(f"write {key}")
-    if not spec.get("quantization") and not number_of(run.given, "fsdp", 0):
-        ways.append("share it out among several GPUs (gpu=N fsdp=1)")
+    if not run.quantized:
+        more = "more" if processes(run.given) > 1 else "several"
+        ways.append(f"ask for {more} GPUs, which share it out (gpu=N)")
     ways.append("ask for a larger GPU, or name a smaller model")
     text = ", or ".join(ways)
     return text[0].upper() + text[1:]

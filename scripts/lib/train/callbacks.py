@@ -116,6 +116,7 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         if keeps and best == len(points) - 1 and (self._gather or first):
             kept = (self._gather or self._tuning.kept)(kwargs["model"])
             if first:
+                self._remove_needless(state)
                 target = self._file(state.global_step)
                 part = target.with_suffix(".part")
                 save_file(kept, part)
@@ -127,9 +128,12 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Remove what a checkpoint needed that is gone."""
+        if state.is_world_process_zero:
+            self._remove_needless(state)
+
+    def _remove_needless(self, state: TrainerState) -> None:
         """Remove what was the best once, and is for no checkpoint that a start may go on from."""
-        if not state.is_world_process_zero:
-            return
         saved = self._scratch.rglob("trainer_state.json")
         states = [state, *(TrainerState.load_from_json(str(file)) for file in saved)]
         histories = [points for one in states if (points := held_out(one, self._key))]

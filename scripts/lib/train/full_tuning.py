@@ -10,13 +10,12 @@ dtype that the base has it in.
 """
 
 import json
-import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from peft import LoraConfig
@@ -32,9 +31,15 @@ from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.callbacks import say
 from scripts.lib.train.loop import LoopSpec, check_one_gpu
 from scripts.lib.train.loss_verdict import LossVerdict
-from scripts.lib.train.memory import OPTIMIZER_BYTES, checkpoint_bytes
+from scripts.lib.train.memory import (
+    FLOAT32,
+    OPTIMIZER_BYTES,
+    checkpoint_bytes,
+    training_bytes,
+)
 from scripts.lib.train.new_tokens import start_rows
-from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
+from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING, keeps_best
+from scripts.lib.train.sharding import weights_in
 from scripts.lib.train.training import fine_tune
 
 CONFIG = "config.json"
@@ -126,7 +131,16 @@ class FullTuning:
                 f"{model.name} is quantised ({how}), and weights that are must not be trained. Name"
                 " the model that is not, or train an adapter on it (leave out lora: null)."
             )
-        _check_room(model, scratch, OPTIMIZER_BYTES[self.loop.optim])
+        best = keeps_best(vars(self.loop))
+        _check_room(model, scratch, OPTIMIZER_BYTES[self.loop.optim], best=best)
+
+    def kept_bytes(self, model: Path) -> int:
+        """Return the bytes of weights, their copies, gradients and the optimizer's state."""
+        optimizer = OPTIMIZER_BYTES[self.loop.optim]
+        need = training_bytes(
+            trainable=weights_in(model), dtype=self.loop.dtype, optimizer=optimizer
+        )
+        return need.fixed
 
     def load(self, model: Path) -> PreTrainedModel:
         """Load the base in float32, exactly."""
@@ -177,7 +191,7 @@ class FullTuning:
         source = out if own.is_file() else base
         settings = settings_of(source)
         text = (source / own.name).read_bytes() if (source / own.name).is_file() else None
-        dtypes = {weight.name: weight.dtype for weight in _stored(base) if weight.dtype}
+        dtypes = _stored_dtypes(base)
         ((usual, _),) = Counter(dtypes.values()).most_common(1)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point():
@@ -194,21 +208,15 @@ class FullTuning:
         }
 
 
-class _Stored(NamedTuple):
-    """A weight as the base has it on disk."""
-
-    name: str
-    dtype: torch.dtype | None
-    numbers: int
-
-
-def _stored(model: Path) -> Iterator[_Stored]:
-    """Yield the weights of a model folder, without reading them."""
+def _stored_dtypes(model: Path) -> dict[str, torch.dtype]:
+    """Return the dtype of each weight that can be trained as a folder has it, by name."""
+    found: dict[str, torch.dtype] = {}
     for file in sorted(model.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  # it is no mapping
-                part = weights.get_slice(name)
-                yield _Stored(name, DTYPES.get(part.get_dtype()), math.prod(part.get_shape()))
+            names = weights.keys()
+            told = {name: weights.get_slice(name).get_dtype() for name in names}
+        found |= {name: DTYPES[dtype] for name, dtype in told.items() if dtype in DTYPES}
+    return found
 
 
 def _config(base: Path, model: PreTrainedModel) -> bytes:
@@ -225,34 +233,38 @@ def _config(base: Path, model: PreTrainedModel) -> bytes:
     return text if config == json.loads(text) else (json.dumps(config, indent=2) + "\n").encode()
 
 
-def _check_room(model: Path, scratch: Path, optimizer: int) -> None:
+def _check_room(model: Path, scratch: Path, optimizer: int, *, best: bool) -> None:
     """Refuse a disk that does not hold what a training of this model leaves on the way.
 
-    These are two checkpoints, of which one is whole while the other is written. An earlier start
-    may have left some of that.
+    These are two checkpoints, of which one is whole while the other is written, and where the best
+    weights are kept, those and the best ones when the checkpoint was written. An earlier start may
+    have left some of that.
 
     Args:
         model: Folder of the base.
         scratch: Folder for checkpoints.
         optimizer: Bytes of the optimizer's state for each parameter.
+        best: Whether the best weights are kept.
 
     Raises:
         TrainingError: If there is no room.
     """
-    parameters = sum(weight.numbers for weight in _stored(model))
-    needed = 2 * checkpoint_bytes(parameters, optimizer)
+    parameters = weights_in(model)
+    checkpoint, weights = checkpoint_bytes(parameters, optimizer), parameters * FLOAT32
+    needed = 2 * (checkpoint + (weights if best else 0))
     place = next(folder for folder in (scratch, *scratch.parents) if folder.exists())
     left = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
     room = shutil.disk_usage(place).free + left
     say(
-        f"a checkpoint of {parameters:,} parameters takes {needed / 2 / 2**30:.2f} GiB of"
+        f"a checkpoint of {parameters:,} parameters takes {checkpoint / 2**30:.2f} GiB of"
         f" {scratch}, which has room for {room / 2**30:.2f}"
     )
     if needed > room:
+        besides = "; 4 more, twice, for the best weights" if best else ""
         raise TrainingError(
             f"{scratch} has no room for the checkpoints of a full fine-tune: two, of which one is"
             f" written while the other is whole, take {needed / 2**30:.1f} GiB (for each of"
-            f" {parameters:,} parameters 4 bytes and {optimizer} of the optimizer, twice), and"
-            f" {room / 2**30:.1f} GiB are free. Make room, name another folder in"
+            f" {parameters:,} parameters 4 bytes and {optimizer} of the optimizer, twice{besides}),"
+            f" and {room / 2**30:.1f} GiB are free. Make room, name another folder in"
             " TUNESMITH_SCRATCH, or train an adapter."
         )

@@ -29,7 +29,9 @@ from scripts.lib.train.eva import start_from_inputs
 from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.lora_config import check_modules, give_rows, lora_config
 from scripts.lib.train.loss_verdict import LossVerdict
+from scripts.lib.train.memory import ITEM_BYTES
 from scripts.lib.train.model import arithmetic, load_base
+from scripts.lib.train.sharding import weights_in
 from scripts.lib.train.spec import TrainSpec, check_spec
 from scripts.lib.train.training import fine_tune
 
@@ -88,6 +90,10 @@ class LoraTuning:
     def check(self, model: Path, scratch: Path) -> None:
         """Refuse settings that cannot be trained with on this machine."""
         check_spec(self.spec)
+
+    def kept_bytes(self, model: Path) -> int:
+        """Return the bytes of the base's weights; the adapter is small beside them."""
+        return 0 if self.spec.quantization else weights_in(model) * ITEM_BYTES[self.loop.dtype]
 
     def load(self, model: Path) -> PreTrainedModel:
         """Load the base in the spec's dtype, or quantised."""

@@ -65,6 +65,10 @@ What is paged can leave the device. Of 8 bits the scale of each block is not cou
 DEVICE_BYTES = 2**30
 """Of CUDA's context and kernels, and what its allocator cannot use: half to one GiB is usual."""
 
+WHOLE_SHARE = 0.8
+"""Of a card's memory that what stays on it may take; the rest is for what computing takes. Several
+processes share a model out that takes more."""
+
 LAST = 3
 """Times the model's width that the last norm and the output layer keep of each token."""
 

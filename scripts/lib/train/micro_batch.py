@@ -44,8 +44,8 @@ def smaller_micro_batch(size: int, per_process: int, cause: str) -> int:
     if size == 1:
         raise TrainingError(
             f"memory ran out with 1 sequence per pass ({cause}). Give the job more memory or, where"
-            " it has several GPUs, share the model out among them (train_adapter:fsdp=1); or lower"
-            " max_length_tokens, or use quantization: nf4."
+            " it has several GPUs, share the model out among them (the resource fsdp=1); or lower"
+            " max_length_tokens, or train an adapter on a quantised base (quantization: nf4)."
         )
     return max(n for n in range(1, size // 2 + 1) if per_process % n == 0)
 

@@ -4,6 +4,7 @@ Each process holds a part of every weight, and has a layer whole only while it c
 What is saved in the end is saved from a model that is whole again, by the first process.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
+from safetensors import safe_open
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from scripts.lib.machine.device import compute_device
 from scripts.lib.train.callbacks import say
+from scripts.lib.train.memory import WHOLE_SHARE
 from scripts.lib.train.micro_batch import world_size
 from scripts.lib.train.tuning import Tuning
 
@@ -26,7 +29,6 @@ FSDP: Mapping[str, Any] = {
     "state_dict_type": "FULL_STATE_DICT",
     "cpu_ram_efficient_loading": False,
 }
-ROOM = 0.8  # of a card's memory, for weights alone; the rest is for what computing takes
 
 
 def can_shard() -> bool:
@@ -34,12 +36,13 @@ def can_shard() -> bool:
     return compute_device() == "cuda"
 
 
-def is_sharded(wished: bool, model: Path) -> bool:
+def is_sharded(wished: bool, needed: int) -> bool:
     """Return whether a training shares its model out, and say why where nobody asked for it.
 
     Args:
         wished: Whether the job was told to.
-        model: Folder of the base.
+        needed: Bytes of a device that a process takes which has the whole model, whatever the
+            micro batch; 0 where the model cannot be shared out.
     """
     if world_size() == 1:
         return False
@@ -49,15 +52,30 @@ def is_sharded(wished: bool, model: Path) -> bool:
         return False
     if wished:
         return True
-    needed = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-    there = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-    if needed <= ROOM * there:
+    there = card_bytes()
+    if needed <= WHOLE_SHARE * there:
         return False
     say(
-        f"the model's {needed / 2**30:.0f} GiB do not fit one GPU of {there / 2**30:.0f} GiB beside"
-        " what training takes: it is shared out among the processes (FSDP2)"
+        f"the {needed / 2**30:.0f} GiB that this training takes at least do not fit one GPU of"
+        f" {there / 2**30:.0f} GiB beside what computing takes: the model is shared out among the"
+        " processes (FSDP2)"
     )
     return True
+
+
+def card_bytes() -> int:
+    """Return the memory of this process's GPU."""
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def weights_in(model: Path) -> int:
+    """Return how many numbers the weight files in a folder hold, without reading them."""
+    count = 0
+    for file in model.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            names = weights.keys()
+            count += sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+    return count
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

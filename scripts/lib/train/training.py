@@ -133,7 +133,7 @@ def fine_tune(
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
     data = load_splits(loop, model, shards, evaluation, scratch)
     _check_steps(loop, count_steps(loop, len(data.train)))
-    sharded = is_sharded(fsdp, model)
+    sharded = is_sharded(fsdp, tuning.kept_bytes(model))
     trainer, _ = until_it_fits(
         lambda size: _fit(
             tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking, sharded)

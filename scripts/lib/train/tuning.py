@@ -52,6 +52,17 @@ class Tuning(Protocol):
         """
         ...
 
+    def kept_bytes(self, model: Path) -> int:
+        """Return what a process that has the whole model keeps on its device, at least.
+
+        Args:
+            model: Folder of the base.
+
+        Returns:
+            0 where the model cannot be shared out among processes.
+        """
+        ...
+
     def load(self, model: Path) -> PreTrainedModel:
         """Load the base as it is trained."""
         ...

@@ -264,6 +264,22 @@ def test_a_run_that_no_gpu_of_the_name_can_hold_is_told_what_to_change(
         assert gpu_fit.too_large(plan, {id: {"gpu": none, "gpu_model": gpu}}) == [], "no GPU"
 
 
+def test_several_gpus_share_out_what_does_not_fit_one(tmp_path):
+    """A job does so by itself, so that it need not be asked to."""
+    plan, id = large_plan(tmp_path, lora=None)
+    cards = {"gpu_model": "a100"}
+    (line,) = gpu_fit.too_large(plan, {id: {"gpu": 1, **cards}})
+    assert "sk for several GPUs, which share it out (gpu=N)" in line
+    assert gpu_fit.too_large(plan, {id: {"gpu": 2, **cards}}) == []
+    assert gpu_fit.too_large(plan, {id: {"gpu": 2, "fsdp": 1, **cards}}) == []
+    small = {id: {"gpu": 2, "gpu_model": "2080ti"}}
+    assert "ask for more GPUs" in gpu_fit.too_large(plan, small)[0]
+    long = LOOP | {"max_length_tokens": 65536}
+    plan, id = large_plan(tmp_path / "nf4", training=long, quantization="nf4")
+    (line,) = gpu_fit.tight(plan, {id: {"gpu": 2, "gpu_model": "2080ti"}})
+    assert "share it out" not in line, "a quantised base cannot be"
+
+
 def test_a_run_whose_longest_sequence_hardly_fits_is_told_so_and_not_refused(tmp_path):
     plan, id = large_plan(tmp_path, training=LOOP | {"max_length_tokens": 16384})
     wanted = {id: {"gpu": 1, "gpu_model": "t4"}}

@@ -1,6 +1,7 @@
 """All weights of a model are trained, from float32 to the dtype that the base is stored in."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -193,6 +194,35 @@ def test_a_disk_without_room_for_checkpoints_is_told_before_the_first_step(
     with pytest.raises(TrainingError, match=r"no room for the checkpoints .* TUNESMITH_SCRATCH"):
         train(make_spec())
     assert not (tmp_path / "run-scratch").exists()
+
+
+@pytest.mark.parametrize("keep", [None, "best"])
+def test_room_is_asked_for_the_best_weights_too_where_they_are_kept(model, monkeypatch, keep):
+    folder = model.parent / "nowhere"
+    numbers = sum(weight.numel() for weight in load_file(model / WEIGHTS).values())
+    # Weights and AdamW's two moments in float32, twice; the best weights, twice.
+    needed = 2 * numbers * 4 * (3 + (keep == "best"))
+    usage = full_tuning.shutil.disk_usage(model)
+    check = partial(FullTuning(make_spec(keep=keep)).check, model, folder)
+    monkeypatch.setattr(full_tuning.shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    check()
+    monkeypatch.setattr(full_tuning.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(TrainingError, match="no room"):
+        check()
+
+
+def test_between_checkpoints_the_best_weights_replace_one_another(train, tmp_path, monkeypatch):
+    scratch, found = tmp_path / "run-scratch", []
+    kept = FullTuning.kept
+
+    def count(self, model):
+        found.append(len(list(scratch.glob("best-*"))))
+        return kept(self, model)
+
+    monkeypatch.setattr(FullTuning, "kept", count)
+    train(make_spec(epochs=3, eval_every_steps=2, keep="best"))
+    assert len(found) > 3 and max(found) == 1
+    assert len(list(scratch.glob("best-*"))) == 1
 
 
 def test_the_best_of_a_checkpoint_that_stays_is_not_removed(tmp_path):

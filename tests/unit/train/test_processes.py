@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from scripts.lib.train.full_tuning import WITHOUT_ADAPTER
 from tests.unit.train.test_training import LOOP, LORA, contents, losses, wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -32,10 +33,11 @@ def start(tiny, tmp_path):
     """Start a training by name, as two processes or one; runs of one name share checkpoints."""
     started = []
 
-    def run(name, *, processes=2, faults=(), options=None, **loop):
+    def run(name, *, processes=2, faults=(), options=None, full=False, **loop):
+        spec = {"lora": LORA, "quantization": None, "training": LOOP | loop}
         told = {
             **tiny,
-            "spec": {"lora": LORA, "quantization": None, "training": LOOP | loop},
+            "spec": {"training": _without(WITHOUT_ADAPTER, LOOP | loop)} if full else spec,
             "out": str(tmp_path / name),
             "scratch": str(tmp_path / f"{name}-scratch"),
             "faults": list(faults),
@@ -72,6 +74,10 @@ def finish(tmp_path):
         return said
 
     return wait
+
+
+def _without(keys, settings):
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
 def facts_of(folder):
@@ -112,9 +118,12 @@ def test_sigterm_reaches_every_process_and_leaves_a_checkpoint(start, finish, tm
     assert f"stopped after step {stopped} of 360" in said
 
 
-def test_a_model_that_is_shared_out_goes_on_and_ends_as_in_one_process(start, finish, tmp_path):
+@pytest.mark.parametrize("full", [False, True], ids=["an adapter", "all weights"])
+def test_a_model_that_is_shared_out_goes_on_and_ends_as_in_one_process(
+    start, finish, tmp_path, full
+):
     """FSDP2 over gloo: accelerate offers it on GPUs, PyTorch everywhere."""
-    spec = {"epochs": 1, "eval_every_steps": 2, "early_stopping_patience": 2}
+    spec = {"epochs": 1, "eval_every_steps": 2, "early_stopping_patience": 2, "full": full}
     shared = {"fsdp": True, "checkpoint_seconds": 0.0}
     kill = {"rank": 1, "step": 3, "kind": "kill"}
     said = finish(start("two", faults=[kill], options=shared, **spec), "two", 1)
@@ -128,7 +137,7 @@ def test_a_model_that_is_shared_out_goes_on_and_ends_as_in_one_process(start, fi
     for kind in ("loss", "valid_loss"):
         assert losses(mine, kind) == pytest.approx(losses(theirs, kind), abs=1e-4)
     assert contents(tmp_path / "two" / "0").keys() == contents(tmp_path / "one" / "0").keys()
-    name = "adapter_model.safetensors"
+    name = "model.safetensors" if full else "adapter_model.safetensors"
     weights, expected = (load_file(tmp_path / run / "0" / name) for run in ("two", "one"))
     assert weights.keys() == expected.keys()
     for key, weight in weights.items():
