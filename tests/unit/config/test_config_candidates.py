@@ -222,7 +222,7 @@ def test_an_adapter_may_be_combined_with_runs_and_gone_on_from():
     ("candidate", "run", "text"),
     [
         (THEIRS | {"base": "folder"}, {}, "changes folder, and this run tunes smollm2"),
-        (THEIRS, {"continue_from": "other"}, "'other' is no adapter; adapters are: theirs"),
+        (THEIRS, {"continue_from": "others"}, "'others' is no adapter; "),
         (
             THEIRS,
             {"continue_from": "gentle"},
