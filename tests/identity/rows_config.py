@@ -87,12 +87,22 @@ def _best_by_chats(world: World) -> None:
     put("runs/gentle/training/best_by", "talk")(world)
 
 
+def patience(run: str) -> Callable[[World], None]:
+    """Return the change that ends a run early, which keeps the last weights as before."""
+
+    def change(world: World) -> None:
+        put(f"runs/{run}/training/early_stopping_patience", 2)(world)
+        put(f"runs/{run}/training/keep", "last")(world)
+
+    return change
+
+
 def _say_defaults(world: World) -> None:
     """Write out what the schema says anyway."""
     run = world.config["runs"]["gentle"]
     run["template"] = "tokenizer"
     run["lora"]["bias"] = "none"
-    run["training"] |= {"epochs": 1, "scheduler": "cosine", "learning_rate": "2e-4"}
+    run["training"] |= {"epochs": 1, "scheduler": "cosine", "learning_rate": "2e-4", "keep": "last"}
     world.config["report"] = {}
 
 
@@ -204,6 +214,7 @@ RUN_ROWS = [
     Row("double_quantization", _quantise_once, TUNE_GENTLE),
     Row("lora.eva_rho", _start_by_eva, TUNE_GENTLE),
     Row("training.keep", put("runs/gentle/training/keep", "best"), TUNE_GENTLE),
+    Row("patience that keeps the last weights", patience("gentle"), TUNE_GENTLE),
     Row("evaluate_on", _measure_chats, CHATS | tuned("chatty") | TUNE_GENTLE),
     Row("training.best_by", _best_by_chats, CHATS | tuned("chatty") | TUNE_GENTLE),
     Row("r and alpha swapped", _swap_r_and_alpha, TUNE_GENTLE),

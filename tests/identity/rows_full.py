@@ -1,6 +1,6 @@
 """Changes of a run that trains all weights."""
 
-from tests.identity.rows_config import TRAINING, drop, put
+from tests.identity.rows_config import TRAINING, drop, patience, put
 from tests.identity.rows_files import add_constant, move_pin
 from tests.identity.rows_results import evict, then
 from tests.identity.table import END, Row, merged, rendered, scored, tuned
@@ -60,6 +60,10 @@ FULL_ROWS = [
     _row(
         "the default rate is written", put("runs/whole/training/learning_rate", 2e-5), frozenset()
     ),
+    _row(
+        "what is kept by default is written", put("runs/whole/training/keep", "last"), frozenset()
+    ),
+    _row("patience that keeps the last weights", patience("whole"), WHOLE),
     _row("training.keep", put("runs/whole/training/keep", "best"), WHOLE),
     _row("evaluate_on", _measure_chats, MEASURED),
     _row("training.best_by", _best_by_chats, MEASURED),

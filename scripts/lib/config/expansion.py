@@ -164,8 +164,10 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
                 )
             continue
         if key == "seeds":
-            text = "stands beside the sweep: each of its points is trained with every seed"
-            yield Problem(path, f"{text}; move it one step out")
+            text = (
+                "unknown key; it stands beside the sweep, whose points are trained with every seed"
+            )
+            yield Problem(path, f"{text}: move it one step out")
             continue
         below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         ending = [leaf for leaf in sweep_keys() if leaf.endswith(f".{key}")]

@@ -29,6 +29,7 @@ from scripts.lib.train.optimization import (
     OWN_SET,
     UNUSABLE,
     OptimizerName,
+    keeps_best,
     needs_held_out,
 )
 from scripts.lib.train.schedules import NO_WARMUP, Scheduler, without_warmup
@@ -213,6 +214,11 @@ class Training(Settings):
         "identity",
         "bfloat16",
     )
+
+    @property
+    def kept(self) -> Literal["last", "best"]:
+        """Which weights are kept: what is said, or what follows from the patience."""
+        return "best" if keeps_best(vars(self)) else "last"
 
     def watching(self) -> list[str]:
         """Return the settings that follow the loss on held-out rows."""

@@ -22,7 +22,7 @@ from scripts.lib.files import is_hidden, read_json, write_json
 from scripts.lib.jobs.checks import check_gate
 from scripts.lib.report.card import CARD, Card, CardSpec, base_licence, card_text
 from scripts.lib.report.card_results import results
-from scripts.lib.train.record_files import RECORDS
+from scripts.lib.adapters.records import RECORDS
 
 PUBLISHED = "published"
 KEPT_BACK = (CARD, *RECORDS)

@@ -184,6 +184,7 @@ def tuning_spec(run: Run) -> dict[str, Any]:
     spec["training"] |= {
         "learning_rate": run.learning_rate,
         "evaluate_on": sorted(run.evaluate_on),
+        "keep": run.training.kept,
     }
     if run.lora is None:
         spec["training"] = {k: v for k, v in spec["training"].items() if k not in OF_ADAPTERS}

@@ -107,7 +107,7 @@ def test_the_last_key_varies_fastest():
         ("learning_rate", "unknown key; did you mean 'training.learning_rate'?"),
         ("lora", "is a group; keys in it are: lora.r, lora.alpha"),
         ("keep_merged", "does not change the result"),
-        ("seeds", "stands beside the sweep: each of its points is trained with every seed"),
+        ("seeds", "unknown key; it stands beside the sweep"),
     ],
 )
 def test_a_sweep_over_no_setting_is_told_the_nearest(key, text):

@@ -1,6 +1,6 @@
 """Names of the files in which a training says how it went, beside the weights that it leaves.
 
-Apart from what writes them (`records`): merging and publishing leave them out, and read no more.
+Apart from all else of adapters: a model that was trained as a whole has them, too.
 """
 
 ANSWERS_FILE = "answers.jsonl"
