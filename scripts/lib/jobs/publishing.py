@@ -15,6 +15,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from scripts.lib.adapters.records import RECORDS
 from scripts.lib.artifacts.store import Found, Store
 from scripts.lib.canonical import digest
 from scripts.lib.errors import PublishError
@@ -22,7 +23,6 @@ from scripts.lib.files import is_hidden, read_json, write_json
 from scripts.lib.jobs.checks import check_gate
 from scripts.lib.report.card import CARD, Card, CardSpec, base_licence, card_text
 from scripts.lib.report.card_results import results
-from scripts.lib.adapters.records import RECORDS
 
 PUBLISHED = "published"
 KEPT_BACK = (CARD, *RECORDS)

@@ -15,11 +15,11 @@ from scripts.lib.adapters.lora import (
     PROMPTS_FILE,
     REPEATABLE_INITS,
 )
+from scripts.lib.adapters.records import RECORDS
 from scripts.lib.errors import MergeError
 from scripts.lib.files import files_below
 from scripts.lib.merge.safetensors_files import StoredTensor, read_weight_file
 from scripts.lib.model_files import VOCABULARY_FILES
-from scripts.lib.adapters.records import RECORDS
 
 GENERATION_CONFIG = "generation_config.json"
 # Everything else in an adapter's folder is the tokenizer, which the merged model carries on.

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scripts.lib.train.callbacks import LOSSES, is_loss
 from scripts.lib.adapters.records import ANSWERS_FILE, HISTORY_FILE, VERDICT_FILE
+from scripts.lib.train.callbacks import LOSSES, is_loss
 
 HISTORY_POINTS = 200  # enough to draw a curve; longer runs are averaged down to it
 
