@@ -37,7 +37,8 @@ class WeightChanges(TypedDict):
             the other is none of them.
         weights: Numbers that were compared, as float32.
         weights_changed: How many of them differ.
-        relative_change: Length of all differences, as a part of the length of the base's weights.
+        relative_change: Length of all differences, as a part of the length of the base's weights;
+            None where a weight is no finite number.
     """
 
     architecture: list[str]
@@ -48,7 +49,7 @@ class WeightChanges(TypedDict):
     only_in_one: list[str]
     weights: int
     weights_changed: int
-    relative_change: float
+    relative_change: float | None
 
 
 def compare_weights(base: Path, checkpoint: Path) -> WeightChanges:
@@ -93,8 +94,7 @@ def compare_weights(base: Path, checkpoint: Path) -> WeightChanges:
         "only_in_one": sorted(odd),
         "weights": weights,
         "weights_changed": changed,
-        # JSON has no word for what is no number.
-        "relative_change": change if math.isfinite(change) else 0.0,
+        "relative_change": change if math.isfinite(change) else None,
     }
 
 

@@ -148,10 +148,13 @@ def _changes_words(changes: WeightChanges) -> str:
         return f"{text}; all of {total:,} weights are those of the base: it is the same model."
     before, after = changes["dtypes"]
     stored = "" if before == after else f" (stored as {after} instead of {before})"
+    length = changes["relative_change"]
+    by = "and some of either model are no finite numbers"
+    if length is not None:
+        by = f"by {length:.2%} of their length"
     return (
         f"{text}; {changed / total:.1%} of {total:,} weights differ{stored}, in"
-        f" {changes['tensors_changed']:,} of {changes['tensors']:,} tensors, by"
-        f" {changes['relative_change']:.2%} of their length."
+        f" {changes['tensors_changed']:,} of {changes['tensors']:,} tensors, {by}."
     )
 
 

@@ -113,7 +113,7 @@ class WeightChanges(TypedDict):
     only_in_one: list[str]
     weights: int
     weights_changed: int
-    relative_change: float
+    relative_change: float | None
 
 
 class GivenAdapter(TypedDict):

@@ -47,7 +47,7 @@ from scripts.lib.train.callbacks import (
 from scripts.lib.train.checkpoints import Made, last_checkpoint
 from scripts.lib.train.experts import untrained_experts
 from scripts.lib.train.loop import LoopSpec
-from scripts.lib.train.loss_verdict import assess_losses, with_answers
+from scripts.lib.train.loss_verdict import Event, Reading, assess_losses, with_answers
 from scripts.lib.train.micro_batch import (
     check_batch,
     default_micro_batch,
@@ -322,6 +322,7 @@ def _write(
         assess_losses([event for event in history if event["step"] <= kept_step]),
         [answer for answer in answers if answer["step"] == kept_step],
     )
+    verdict = with_break(verdict, kept_step, history)
     verdict["remedy"] = tuning.remedies.get(verdict["verdict"], verdict["remedy"])
     if trainer.is_world_process_zero():
         write_records(out, history, answers, verdict)
@@ -342,3 +343,12 @@ def _write(
         "arithmetic": tuning.arithmetic,
         **saved,
     }
+
+
+def with_break(verdict: Reading, kept_step: int, history: Sequence[Event]) -> Reading:
+    """Add to a verdict on kept weights that training ended later, at a loss that was no number."""
+    later = assess_losses([event for event in history if event["step"] > kept_step])
+    if later["verdict"] != "not_a_number":
+        return verdict
+    told = f"Training ended there, and the weights of step {kept_step} are kept."
+    return {**verdict, "evidence": f"{verdict['evidence']} {later['evidence']} {told}"}

@@ -49,6 +49,16 @@ def test_what_was_trained_is_counted_by_number_and_by_tensor(base, tmp_path):
     assert found["relative_change"] == pytest.approx(float(moved) / length)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_finite_numbers_are_no_change_of_length_zero(base, tmp_path, number):
+    def change(weights):
+        weights["model.layers.1.mlp.up_proj.weight"][0, 0] = number
+
+    found = compare_weights(base, changed(base, tmp_path / "broken", change))
+    assert found["weights_changed"] == 1
+    assert found["relative_change"] is None
+
+
 def test_another_precision_differs_by_rounding_only(base, tmp_path):
     wide = changed(
         base, tmp_path / "wide", lambda w: w.update({n: t.float() for n, t in w.items()})

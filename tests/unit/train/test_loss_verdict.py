@@ -6,6 +6,7 @@ import re
 import pytest
 
 from scripts.lib.train.loss_verdict import REMEDIES, assess_losses, with_answers
+from scripts.lib.train.training import with_break
 
 
 def curve(losses, valid=None):
@@ -229,3 +230,17 @@ def test_what_is_called_no_learning_or_overfitting_is_so_in_print(readings):
         if reading["verdict"] == "overfitting":
             rose = n["last_valid_loss"] > n["best_valid_loss"]
             assert rose or n["last_valid_loss"] > 2 * n["last_loss"]
+
+
+def test_a_loss_that_broke_behind_the_kept_weights_is_told_beside_their_verdict():
+    history = curve([*falling(2.5, 1.2), math.nan], [2.4, 1.6, 1.5])
+    kept = 24
+    reading = assess_losses([event for event in history if event["step"] <= kept])
+    said = with_break(reading, kept, history)
+    assert said["verdict"] == reading["verdict"] != "not_a_number"
+    assert said["evidence"] == (
+        f"{reading['evidence']} The train loss is not a finite number at step 31. Training ended"
+        " there, and the weights of step 24 are kept."
+    )
+    whole = [event for event in history if event["step"] <= 30]
+    assert with_break(reading, kept, whole) == reading
