@@ -1,7 +1,7 @@
 """Go on from an adapter that exists already, in its shape and from its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ def with_shape_of(
     for words in start_faults(start, given):
         raise TrainingError(f"{words}.")
     config = read_adapter_config(start)
+    # An older PEFT wrote down less; what it did is what the default is now.
+    unsaid = {one.name: one.default for one in fields(LoraConfig) if one.default is not MISSING}
+    config = {**unsaid, **config}
     names = [field.name for field in fields(LoraSpec)]
     own = {name: config[key] for name in names if (key := PEFT_NAMES.get(name, name)) in config}
     return {**mapping, "lora": {**own, **mapping["lora"], "init": True}}

@@ -69,6 +69,20 @@ def test_the_dropout_of_the_run_counts_and_the_rest_is_the_adapters(model, shard
     assert (config["rank_pattern"], config["alpha_pattern"]) == ({"q_proj": 2}, {"v_proj": 2})
 
 
+def test_an_adapter_that_an_older_peft_saved_says_less_and_has_the_same_shape(model, tmp_path):
+    """Such as of 2023: rsLoRA, DoRA and patterns were not there to be written down."""
+    start = saved(model, tmp_path / "start", **SHAPES["plain"])
+    mapping = {"lora": {"dropout": 0.1}, "quantization": None, "training": LOOP}
+    expected = TrainSpec.from_json(with_shape_of(mapping, {}, start))
+    file = start / "adapter_config.json"
+    said = {"peft_type", "r", "lora_alpha", "target_modules", "lora_dropout", "task_type"}
+    config = {key: value for key, value in json.loads(file.read_text()).items() if key in said}
+    file.write_text(json.dumps(config))
+    found = TrainSpec.from_json(with_shape_of(mapping, {}, start))
+    assert found == expected
+    assert (found.lora.r, found.lora.dropout, found.lora.use_dora) == (4, 0.1, False)
+
+
 def test_what_was_killed_goes_on_from_its_checkpoint_and_not_from_the_adapter(
     model, shards, tmp_path, monkeypatch
 ):
