@@ -275,6 +275,7 @@ def test_several_gpus_share_out_what_does_not_fit_one(tmp_path):
     small = {id: {"gpu": 2, "gpu_model": "2080ti"}}
     assert "ask for more GPUs" in gpu_fit.too_large(plan, small)[0]
     long = LOOP | {"max_length_tokens": 65536}
+    (tmp_path / "nf4").mkdir()
     plan, id = large_plan(tmp_path / "nf4", training=long, quantization="nf4")
     (line,) = gpu_fit.tight(plan, {id: {"gpu": 2, "gpu_model": "2080ti"}})
     assert "share it out" not in line, "a quantised base cannot be"
