@@ -151,6 +151,16 @@ bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a 
 	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(MODEL),--model $(MODEL))
 
+.PHONY: bench-gpu-score
+bench-gpu-score: env ## scoring on one GPU, Llama 3 8B's shape (SECONDS=240, SAMPLE=64, TINY=1 without a GPU)
+	$(BIN)/python -m scripts.tools.bench_gpu_score $(if $(TINY),--tiny) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SAMPLE),--sample $(SAMPLE))
+
+.PHONY: bench-gpu-train
+bench-gpu-train: env ## training on one GPU: ours and TRL's (SECONDS=300, TINY=1 without a GPU)
+	$(BIN)/python -m scripts.tools.bench_gpu_train $(if $(TINY),--tiny) \
+	  $(if $(SECONDS),--seconds $(SECONDS))
+
 .PHONY: score-exactness
 score-exactness: env ## compare with lm-eval on MMLU; goes on where it stopped (DATA=folder, QUESTIONS=n)
 	$(BIN)/python -m scripts.tools.score_exactness $(if $(DATA),--data $(DATA)) \

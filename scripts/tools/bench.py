@@ -36,16 +36,23 @@ def machine() -> str:
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
-def publish(name: str, figures: list[Figure]) -> Path:
-    """Print *figures* as a table, write them to results/bench/*name*.json and return its path."""
+def publish(name: str, figures: list[Figure], on: str = "") -> Path:
+    """Print *figures* as a table, write them to results/bench/*name*.json and return its path.
+
+    Args:
+        name: Of the benchmark.
+        figures: What was measured.
+        on: What a reader must know beside processor and system: a GPU and its driver.
+    """
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    table = Table("figure", "value", "unit", title=f"{name} ({machine()}, {today})")
+    where = f"{machine()}, {on}" if on else machine()
+    table = Table("figure", "value", "unit", title=f"{name} ({where}, {today})")
     for figure in figures:
         table.add_row(figure.name, f"{figure.value:.3f}", figure.unit)
     Console().print(table)
     path = FOLDER / f"{name}.json"
     write_json(
         path,
-        {"machine": machine(), "date": today, "figures": [asdict(figure) for figure in figures]},
+        {"machine": where, "date": today, "figures": [asdict(figure) for figure in figures]},
     )
     return path

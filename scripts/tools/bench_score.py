@@ -17,7 +17,6 @@ import argparse
 import functools
 import logging
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 from scripts.lib.questions.question import Question
 from scripts.lib.score.prefix_groups import prefix_groups, token_sequences
 from scripts.tools.bench import Figure, publish
+from scripts.tools.devices import clocked, forget_peak, peak_gib, product_rate
 from scripts.tools.peers import (
     DEMO_DATA,
     Peers,
@@ -46,6 +46,11 @@ SUBJECTS = ("anatomy", "high_school_biology", "philosophy", "professional_law")
 DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
 OURS = "ours"
 ROUNDS = 3
+WARMING_QUESTIONS = 4
+
+# A processor is full early, a GPU late.
+_PRODUCT_ROWS = {"cpu": 1024}
+_PRODUCT_ROWS_ELSEWHERE = 8192
 
 
 @dataclass
@@ -75,32 +80,15 @@ class Tally:
         return sum(self.processor[name] / self.questions[name] * n for name, n in sizes.items())
 
 
-def clocked(task: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Run *task*; return its seconds by the wall's clock and of processor time, and its result."""
-    wall, processor = time.perf_counter(), time.process_time()
-    result = task()
-    return time.perf_counter() - wall, time.process_time() - processor, result
-
-
-def forget_peak() -> None:
-    """Let the kernel count this process's peak memory anew (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_gib() -> float:
-    """Return this process's largest resident memory since `forget_peak`, weights included."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 2**20
-
-
 def matmul_rate(model: Any) -> float:
     """Return what a plain matrix product of the model's shapes does here, in FLOP/s."""
-    config = model.config
-    row = torch.randn(1024, config.hidden_size, dtype=model.dtype)
-    weight = torch.randn(config.intermediate_size, config.hidden_size, dtype=model.dtype)
-    work = float(2 * row.numel() * weight.shape[0])
-    return work / min(
-        clocked(lambda: torch.nn.functional.linear(row, weight))[0] for _ in range(20)
+    config, device = model.config, model.device.type
+    return product_rate(
+        config.hidden_size,
+        config.intermediate_size,
+        dtype=model.dtype,
+        device=device,
+        rows=_PRODUCT_ROWS.get(device, _PRODUCT_ROWS_ELSEWHERE),
     )
 
 
@@ -131,16 +119,25 @@ def compete(
         contestants: Models; ours is asked everything.
         sample: How many of a subject's questions the others are asked; None for all. They read
             every prompt whole, so that what a question takes does not depend on their number.
+
+    Returns:
+        What each took; who runs out of a GPU's memory is told and left out.
     """
     tallies = {name: Tally() for name in contestants}
     for lm in contestants.values():
-        logprobs(lm, next(iter(subjects.values()))[:1])
+        logprobs(lm, next(iter(subjects.values()))[:WARMING_QUESTIONS])
     for subject, whole in subjects.items():
-        for name, lm in contestants.items():
+        for name in list(tallies):
             questions = spread(whole, None if name == OURS else sample)
             tally = tallies[name]
             forget_peak()
-            wall, processor, answers = clocked(functools.partial(logprobs, lm, questions))
+            ask = functools.partial(logprobs, contestants[name], questions)
+            try:
+                wall, processor, answers = clocked(ask)
+            except torch.OutOfMemoryError:
+                print(f"{subject:24} {name:6} ran out of memory and is left out", flush=True)
+                del tallies[name]
+                continue
             tally.questions[subject] = len(questions)
             tally.wall[subject], tally.processor[subject] = wall, processor
             tally.peak_gib = max(tally.peak_gib, peak_gib())
@@ -179,7 +176,7 @@ def subjects_of(data: Path, asked: Sequence[str]) -> list[str]:
 def figures_of(
     tallies: dict[str, Tally], sizes: Mapping[str, int], short: str, *, bound: float
 ) -> list[Figure]:
-    """Return what is published of one precision.
+    """Return what is published of one precision on a processor.
 
     Args:
         tallies: What every contestant took.
@@ -187,10 +184,41 @@ def figures_of(
         short: Suffix of the figures' names.
         bound: Seconds that the needed products alone would take.
     """
-    ours, total = tallies[OURS], sum(sizes.values())
-    others = {name: tally for name, tally in tallies.items() if name != OURS}
+    ours, others = tallies[OURS], others_than_ours(tallies)
     best = min(others, key=lambda name: others[name].processor_seconds(sizes))
     theirs = others[best]
+    return [
+        *common_figures(tallies, best, sizes, short, bound=bound),
+        Figure(
+            f"speedup_{short}_processor_time",
+            theirs.processor_seconds(sizes) / ours.processor_seconds(sizes),
+            "x",
+        ),
+        *(
+            Figure(f"speedup_{short}_processor_time_{name}", _of_one(theirs, ours, name), "x")
+            for name in sizes
+        ),
+    ]
+
+
+def others_than_ours(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """Return what lm-eval took, by batch size."""
+    return {name: tally for name, tally in tallies.items() if name != OURS}
+
+
+def common_figures(
+    tallies: Mapping[str, Tally], best: str, sizes: Mapping[str, int], short: str, *, bound: float
+) -> list[Figure]:
+    """Return what is published on any device.
+
+    Args:
+        tallies: What every contestant took.
+        best: Which of lm-eval's ours is held against.
+        sizes: How many questions the compared subjects have.
+        short: Suffix of the figures' names.
+        bound: Seconds that the needed products alone would take.
+    """
+    ours, theirs, total = tallies[OURS], tallies[best], sum(sizes.values())
     print(f"{short}: lm-eval is best as {best}, asked {sum(theirs.questions.values())} of {total}")
     same = [ours.answers[question] for question in theirs.answers], list(theirs.answers.values())
     return [
@@ -201,19 +229,11 @@ def figures_of(
                 total / tally.wall_seconds(sizes),
                 "1/s",
             )
-            for name, tally in others.items()
+            for name, tally in others_than_ours(tallies).items()
         ),
         Figure(f"speedup_{short}", theirs.wall_seconds(sizes) / ours.wall_seconds(sizes), "x"),
-        Figure(
-            f"speedup_{short}_processor_time",
-            theirs.processor_seconds(sizes) / ours.processor_seconds(sizes),
-            "x",
-        ),
-        *(
-            Figure(f"speedup_{short}_processor_time_{name}", _of_one(theirs, ours, name), "x")
-            for name in sizes
-        ),
         Figure(f"flop_bound_questions_per_second_{short}", total / bound, "1/s"),
+        Figure(f"share_of_flop_bound_{short}", bound / ours.wall_seconds(sizes), ""),
         Figure(f"agreement_{short}", agreement(*same), ""),
         Figure(f"max_logprob_diff_{short}", largest_difference(*same), "nats"),
         Figure(f"peak_gib_{short}", ours.peak_gib, "GiB"),

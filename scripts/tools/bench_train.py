@@ -25,7 +25,7 @@ from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.train.shards import read_facts, shard_files
 from scripts.tools.bench import Figure, publish
 from scripts.tools.peers import ROOT, model_folder
-from scripts.tools.training_contestants import CONTESTANTS, MAX_LENGTH_TOKENS
+from scripts.tools.training_contestants import CONTESTANTS, ON_A_CPU
 
 
 def rows_file() -> Path:
@@ -35,8 +35,17 @@ def rows_file() -> Path:
     return Path(named) / "sft/alpaca_en_demo.json" if named else demo
 
 
-def make_shards(rows: Path, count: int, model: Path, work: Path) -> Path:
-    """Write the first *count* of *rows* as shards for *model* below *work*; return their folder."""
+def make_shards(
+    rows: Path,
+    count: int,
+    model: Path,
+    work: Path,
+    max_length_tokens: int = ON_A_CPU.max_length_tokens,
+) -> Path:
+    """Write the first *count* of *rows* as shards for *model* below *work*; return their folder.
+
+    Conversations of more than *max_length_tokens* are left out.
+    """
     raw, chat, shards = work / "raw", work / "chat", work / "shards"
     for folder in (raw, chat, shards):
         folder.mkdir()
@@ -48,7 +57,7 @@ def make_shards(rows: Path, count: int, model: Path, work: Path) -> Path:
     render = RenderSpec(
         template="tokenizer",
         train_on="assistant",
-        max_length_tokens=MAX_LENGTH_TOKENS,
+        max_length_tokens=max_length_tokens,
         on_too_long="drop",
     )
     render_shards(render, chat, model, shards)

@@ -72,12 +72,15 @@ def spread(items: Sequence[Item], count: int | None) -> list[Item]:
 class Peers:
     """One loaded model behind lm-eval's `hf` and behind ours."""
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        """Load the model once."""
+    def __init__(self, folder: Path, dtype: str, model: Any = None) -> None:
+        """Load the model once; one that is there already is taken as it is."""
         self.tokenizer = load_tokenizer(folder, chat_template=False)
-        self.model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=getattr(torch, dtype), attn_implementation="sdpa"
-        ).eval()
+        self.model = (
+            model
+            or AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=getattr(torch, dtype), attn_implementation="sdpa"
+            ).eval()
+        )
 
     def hf(self, batch_size: int) -> Any:
         """Return lm-eval's own model."""
