@@ -67,8 +67,8 @@ WARMING_STEPS, STEPS = 2, 6
 CONVERSATIONS = 999
 SECONDS = 300.0
 
-TINY_LENGTHS, TINY_STEP_TOKENS = (1024, 2048), 4096
-TINY_STEPS, TINY_CONVERSATIONS = 3, 60
+TINY_LENGTHS, TINY_STEP_TOKENS = (256, 512), 1024
+TINY_STEPS, TINY_CONVERSATIONS, TINY_SHORTER = 3, 60, 8
 
 FLOP_PER_WEIGHT = 4
 
@@ -153,7 +153,7 @@ def trl_packed(stand: Stand, course: Course, work: Path, **more: Any) -> None:
         **more,
     }
     try:
-        _with_trl(stand, course, work, {**options, "gradient_checkpointing": False})
+        _with_trl(stand, course, work, {**options, "activation_checkpointing": False})
     except torch.OutOfMemoryError:
         print("TRL packed recomputes activations: this card does not hold them", flush=True)
     else:
@@ -278,10 +278,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         with model_folder(options.model) as source, tempfile.TemporaryDirectory() as work:
             folder = make_folder(source, Path(work) / "model", TINY if tiny else LLAMA_3_8B)
             rows = rows_file()
-            if "TUNESMITH_REAL_DATA" not in os.environ:
-                rows = Path(work) / "made.json"
-                make_conversations(rows, CONVERSATIONS)
             count = TINY_CONVERSATIONS if tiny else CONVERSATIONS
+            if tiny or "TUNESMITH_REAL_DATA" not in os.environ:
+                rows = Path(work) / "made.json"
+                make_conversations(rows, count, shorter=TINY_SHORTER if tiny else 1)
             shards = make_shards(rows, count, folder, Path(work), lengths[0])
             facts = read_facts(shard_files(shards, "train"))
             print(f"{described(device)}; {str(dtype)[6:]}; {facts.rows} conversations,", end=" ")

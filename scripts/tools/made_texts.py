@@ -121,14 +121,23 @@ def make_subject(folder: Path, name: str) -> None:
         )
 
 
-def make_conversations(file: Path, count: int) -> None:
-    """Write *count* made-up conversations to *file*, in alpaca's columns and of its lengths."""
+def make_conversations(file: Path, count: int, *, shorter: int = 1) -> None:
+    """Write *count* made-up conversations to *file*, in alpaca's columns and of its lengths.
+
+    Args:
+        file: JSON.
+        count: How many.
+        shorter: Their lengths are divided by it.
+    """
     draw = random.Random(SEED)
     rows = [
         {
-            "instruction": _text(draw, _length(draw, _INSTRUCTION, _SPREAD)),
+            "instruction": _text(draw, _length(draw, _INSTRUCTION / shorter, _SPREAD)),
             "input": "",
-            "output": _text(draw, min(_LONGEST_ANSWER, _length(draw, _ANSWER, _ANSWERS_SPREAD))),
+            "output": _text(
+                draw,
+                min(_LONGEST_ANSWER, _length(draw, _ANSWER / shorter, _ANSWERS_SPREAD)),
+            ),
         }
         for _ in range(count)
     ]
