@@ -134,7 +134,7 @@ def ours(stand: Stand, course: Course, work: Path) -> None:
         stand.shards,
         out,
         scratch=work / "scratch",
-        threads=len(os.sched_getaffinity(0)),
+        threads=torch.get_num_threads(),
     )
 
 
