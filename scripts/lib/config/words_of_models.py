@@ -160,8 +160,16 @@ ADAPTERS = (
         "what is trained is a causal language model on conversations",
         trl="lora_task_type",
         peft="task_type inference_mode peft_type base_model_name_or_path",
-        llamafactory="stage create_new_adapter",
-        axolotl="rl lora_fan_in_fan_out",
+        llamafactory="stage create_new_adapter ref_model reward_model pref_beta pref_loss"
+        " media_dir",
+        axolotl="rl rl_beta lora_fan_in_fan_out",
+    ),
+    no(
+        "runs",
+        "a part of the base is not trained by itself: `lora: null` trains all of it, and"
+        " `lora.modules_to_save` whole modules beside an adapter",
+        llamafactory="freeze_trainable_layers freeze_trainable_modules freeze_extra_modules",
+        axolotl="unfrozen_parameters",
     ),
     to(
         "runs",
@@ -210,7 +218,7 @@ ADAPTERS = (
         " velora_config alora_invocation_tokens use_qalora qalora_group_size monteclora_config"
         " runtime_config lora_bias use_bdlora arrow_config kasa_config",
         llamafactory="pissa_iter pissa_convert",
-        axolotl="relora peft_autocast_adapter_dtype peft",
+        axolotl="relora relora_steps jagged_restart_steps peft_autocast_adapter_dtype peft",
     ),
 )
 

@@ -191,6 +191,12 @@ LOGS = (
         axolotl="logging_steps include_tokens_per_second",
     ),
     to(
+        "runs",
+        "on_verdict",
+        "`stop` merges nothing whose loss diverged; one that is no number ends a training anyway",
+        axolotl="loss_watchdog_threshold loss_watchdog_patience",
+    ),
+    to(
         "tracking",
         "report_to",
         "a list of names, such as `[tensorboard, wandb]`; servers and keys are told by their"
@@ -268,7 +274,8 @@ MACHINES = (
         " disable_gradient_checkpointing use_reentrant_gc low_cpu_mem_usage",
         axolotl="flash_attention xformers_attention sdp_attention flex_attention"
         " attn_implementation eager_attention gradient_checkpointing gradient_checkpointing_kwargs"
-        " torch_compile lora_mlp_kernel lora_qkv_kernel lora_o_kernel plugins low_cpu_mem_usage",
+        " torch_compile lora_mlp_kernel lora_qkv_kernel lora_o_kernel plugins low_cpu_mem_usage"
+        " cut_cross_entropy liger_fused_linear_cross_entropy s2_attention",
     ),
     no(
         "runs",

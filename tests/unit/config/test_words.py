@@ -57,6 +57,11 @@ AXOLOTL = listed(
     " logging_steps flash_attention warmup_ratio evals_per_epoch saves_per_epoch weight_decay"
     " fsdp fsdp_config special_tokens train_on_inputs group_by_length deepspeed"
 )
+# Ways to train that there are elsewhere and not here, or not by a key.
+ELSEWHERE = listed(
+    "freeze_trainable_layers unfrozen_parameters relora_steps ref_model pref_beta rl media_dir"
+    " cut_cross_entropy s2_attention loss_watchdog_threshold"
+)
 ISSUE = listed(
     "per_device_train_batch_size gradient_accumulation_steps cutoff_len lora_r lora_rank lora_alpha"
     " warmup_ratio logging_steps eval_strategy max_samples num_train_epochs micro_batch_size"
@@ -92,7 +97,7 @@ def test_no_word_that_is_a_key_of_ours_is_said_to_have_none():
 # What texts name beside keys: our values, and words of the tools themselves.
 NAMED = listed(
     "nf4 bfloat16 float32 all assistant last_assistant drop truncate micro_batch publish qlora"
-    " llama3 pissa_init lora_target_linear full best last"
+    " llama3 pissa_init lora_target_linear full best last stop"
 )
 
 
@@ -130,7 +135,7 @@ def test_a_word_is_refused_with_our_key_or_the_reason_wherever_it_stands(section
 
 
 def test_every_key_of_the_examples_that_people_start_from_is_answered():
-    asked = {*LLAMA_FACTORY, *COURSE, *AXOLOTL, *ISSUE}
+    asked = {*LLAMA_FACTORY, *COURSE, *AXOLOTL, *ELSEWHERE, *ISSUE}
     assert {word for word in asked if not meanings(word)} == set()
 
 
