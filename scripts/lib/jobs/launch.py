@@ -47,7 +47,7 @@ def nodes_fault(processes: int, nodes: int) -> str | None:
         return None
     return (
         f"{processes} process(es), one for each GPU or each task, cannot be shared out evenly to"
-        f" nodes={nodes}: give train_adapter a multiple of {nodes}"
+        f" nodes={nodes}: give the job a multiple of {nodes}"
     )
 
 

@@ -231,19 +231,22 @@ def check_limits(
     if place is None:
         return Finding("limits", "warning", "unknown until the partition is known")
     if place.memory_mb < memory_mb:
+        room = place.memory_mb * 9 // 10
         return Finding(
             "limits",
             "warning",
             f"nodes of {place.name} have {place.memory_mb} MB; a training asks for {memory_mb}: add"
-            f" --set-resources train_adapter:mem_mb={place.memory_mb * 9 // 10}",
+            f" --set-resources train_adapter:mem_mb={room}"
+            f" train_model:mem_mb={room}",
         )
     if place.minutes is not None and place.minutes < minutes:
         return Finding(
             "limits",
             "warning",
             f"{place.name} ends jobs after {place.minutes} minutes; a training asks for {minutes}:"
-            f" add --set-resources train_adapter:runtime={place.minutes} (it goes on where it"
-            " stopped, so give it --retries enough)",
+            f" add --set-resources train_adapter:runtime={place.minutes}"
+            f" train_model:runtime={place.minutes} (it goes on where it stopped, so give it"
+            " --retries enough)",
         )
     return Finding("limits", "ok", f"{memory_mb} MB and {minutes} minutes fit into {place.name}")
 

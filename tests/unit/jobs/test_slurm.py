@@ -88,6 +88,9 @@ def test_requests_beyond_the_partition_are_found_before_they_pend_for_ever():
     assert check_limits(site, PARTITIONS, memory_mb=1000, minutes=60).state == "ok"
     assert "mem_mb" in check_limits(site, PARTITIONS, memory_mb=300_000, minutes=60).text
     assert "runtime=720" in check_limits(site, PARTITIONS, memory_mb=1000, minutes=721).text
+    for lacking in ({"memory_mb": 10**9, "minutes": 1}, {"memory_mb": 1000, "minutes": 721}):
+        told = check_limits(site, PARTITIONS, **lacking).text
+        assert "train_adapter:" in told and "train_model:" in told, "both rules train"
 
 
 def test_somebody_elses_account_is_refused_and_several_are_asked_about():
