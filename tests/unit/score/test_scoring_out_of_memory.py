@@ -243,9 +243,9 @@ def test_a_job_whose_memory_never_suffices_says_so_and_keeps_what_was_answered(
     model = make_tiny_model(tmp_path / "tiny")
     for part, count in (("test", 40), ("dev", 5)):
         write_rows(tmp_path / f"mmlu/{part}/anatomy.jsonl", rows("anatomy", count))
+    monkeypatch.setattr("scripts.lib.score.scoring._BLOCK_QUESTIONS", 10)
     asked = spec(subject="anatomy")
     expected = score(asked, model, tmp_path / "mmlu", tmp_path / "whole")[1]
-    monkeypatch.setattr("scripts.lib.score.scoring._BLOCK_QUESTIONS", 10)
     whole, blocks = SharedPrefixLM.loglikelihood, itertools.count()
 
     def breaks(self, requests, **options):
