@@ -90,7 +90,9 @@ class FittedHFLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """Yield what the first of *sequences*, the first two and so on take of lm-eval's code."""
         width = min(max(1, len(sequences[0].tokens)), self.max_length)
         for size in range(1, len(sequences) + 1):
-            yield self._batches.bytes.whole(size, width)
+            need = self._batches.bytes.whole(size, width)
+            # A number of sequences that was asked for is kept to, as lm-eval does.
+            yield need._replace(tokens=0) if self._batches.most else need
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Compute what `hf` does; `_loglikelihood_tokens` makes the batches."""
