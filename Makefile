@@ -166,6 +166,11 @@ score-exactness: env ## compare with lm-eval on MMLU; goes on where it stopped (
 	$(BIN)/python -m scripts.tools.score_exactness $(if $(DATA),--data $(DATA)) \
 	  $(if $(MODEL),--model $(MODEL)) $(if $(QUESTIONS),--questions $(QUESTIONS))
 
+.PHONY: score-noise
+score-noise: env ## how far rounding moves answers: one model in other batches (QUESTIONS, DATA, MODEL)
+	$(BIN)/python -m scripts.tools.score_noise --questions $(or $(QUESTIONS),25) \
+	  $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL))
+
 .PHONY: mmlu
 mmlu: env ## all of MMLU by category for the embedded model (DATA=folder with test/ and dev/)
 	$(BIN)/snakemake --profile local --cores $(CORES) --set-threads score_benchmark=1 \

@@ -16,7 +16,7 @@ from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.fetch.models import fetch_model
 from scripts.lib.files import sha256_of
 from scripts.lib.questions.choices import grade_choices
-from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
+from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.question import Question
 from scripts.lib.questions.tasks import ask
 from scripts.lib.score.shared_prefix import SharedPrefixLM
@@ -56,7 +56,7 @@ def questions_of(
     """Return *count* questions of a subject, spread evenly over it; None for all of them."""
     test, dev = read_subject(data, subject, shots=shots, limit=None)
     test = spread(test, count)
-    renderer = chat_renderer(tokenizer) if chat else None
+    renderer = Chat(tokenizer) if chat else None
     return list(
         ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=renderer, grade=grade_choices)
     )

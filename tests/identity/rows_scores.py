@@ -96,5 +96,6 @@ SCORE_ROWS = [
         scored("tiny", *RUNS, on=["short"]) | END,
     ),
     Row("results in the old layout", put("report/legacy_results", True), frozenset({"reports"})),
+    Row("the noise of scoring", put("report/noise_nats", {"bfloat16": 0.1}), END),
     Row("report title", put("report/title", "Another title"), frozenset({"reports"})),
 ]

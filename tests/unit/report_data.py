@@ -56,7 +56,7 @@ def _benchmark(kind, base_name, answers, notes=()):
         },
         "differences": {
             name: {
-                category: {"base": base_name} | paired_difference(base[category], part)
+                category: _difference(base_name, base[category], part, weighed=kind == "mmlu")
                 for category, part in parts.items()
             }
             for name, parts in answers.items()
@@ -64,6 +64,21 @@ def _benchmark(kind, base_name, answers, notes=()):
         },
         "notes": list(notes),
     }
+
+
+def _difference(name, base, run, *, weighed):
+    """Return a difference; one of less than two errors lies within noise where letters count."""
+    found = {"base": name, "noise": None} | paired_difference(base, run)
+    if weighed:
+        within = 0 < abs(found["difference"]) < 2 * found["stderr"]
+        found["noise"] = {
+            "nats": 0.05,
+            "turning": 12.5,
+            "points": 0.33,
+            "sign_lost": 0.4 if within else 0.001,
+            "within": within,
+        }
+    return found
 
 
 def comparison(base="smollm2", gentle="gentle", eager="eager"):

@@ -27,9 +27,11 @@ from scripts.lib.compare.notes import (
     other_prompts_note,
     unmerged_note,
 )
+from scripts.lib.compare.numeric_noise import MEASURED_NATS, noise_note, numeric_noise
 from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_result
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
+from scripts.lib.compare.thoughts import thought_notes, thoughts_of
 from scripts.lib.errors import ScoreError, StoreError
 from scripts.lib.files import FileEntry, content_of, is_hidden
 from scripts.lib.questions.categories import AVERAGE
@@ -120,7 +122,7 @@ def compare_runs(
     benchmarks: dict[str, BenchmarkResult] = {}
     for name in spec.benchmarks:
         benchmarks[name], measures = _compare_benchmark(
-            name, spec.candidates, artifacts, replicated
+            name, spec.candidates, artifacts, replicated, {**MEASURED_NATS, **spec.noise_nats}
         )
         seeds[name] = seed_result(spec.candidates, measures)
     for section, names in special.items():
@@ -152,6 +154,7 @@ def _compare_benchmark(
     candidates: Sequence[ComparedCandidate],
     artifacts: Mapping[str, Path],
     replicated: Set[str],
+    nats: Mapping[str, float],
 ) -> tuple[BenchmarkResult, dict[str, Measure]]:
     """Return the result of a benchmark, and the answers of those that seeds tell something of."""
     scored = {
@@ -166,7 +169,7 @@ def _compare_benchmark(
     for other in scored.values():
         _check_same_questions(first, other, benchmark)
     differences = {
-        name: _differences(scored[run.candidate.base], run, benchmark)
+        name: _differences(scored[run.candidate.base], run, benchmark, nats)
         for name, run in scored.items()
         if run.candidate.base in scored
     }
@@ -183,8 +186,10 @@ def _compare_benchmark(
         "categories": categories,
         "candidates": tallies,
         "differences": differences,
-        "notes": list(_notes(scored, tallies)),
+        "notes": [*_notes(scored, tallies), *noise_note(differences, first.protocol["dtype"])],
     }
+    if thoughts := thoughts_of({name: one.protocol for name, one in scored.items()}):
+        result["thoughts"] = thoughts
     wanted = {name: found for name, found in scored.items() if name in replicated}
     measures = {category: _measure(wanted, category) for category in categories if wanted}
     return result, measures
@@ -213,7 +218,9 @@ def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, 
     )
 
 
-def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Difference]:
+def _differences(
+    base: _Scored, run: _Scored, benchmark: str, nats: Mapping[str, float]
+) -> dict[str, Difference]:
     other = _other_prompts(base, run)
     if other and not run.candidate.brings_template:
         raise ScoreError(
@@ -223,11 +230,20 @@ def _differences(base: _Scored, run: _Scored, benchmark: str) -> dict[str, Diffe
             "one protocol for both."
         )
     return {
-        category: {
-            "base": base.candidate.name,
-            **paired_difference(_scores(base.of(category)), _scores(run.of(category))),
-        }
+        category: _difference(
+            base, base.of(category), run.of(category), nats[run.protocol["dtype"]]
+        )
         for category in run.categories
+    }
+
+
+def _difference(
+    base: _Scored, before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer], nats: float
+) -> Difference:
+    return {
+        "base": base.candidate.name,
+        "noise": numeric_noise(before, after, nats),
+        **paired_difference(_scores(before), _scores(after)),
     }
 
 
@@ -278,6 +294,7 @@ def _notes(
     yield from control_text_note(
         {name: found.protocol.get("control_text", 0) for name, found in scored.items()}
     )
+    yield from thought_notes({name: found.protocol for name, found in scored.items()})
     for name, run in scored.items():
         if base := scored.get(run.candidate.base or ""):
             other = _other_prompts(base, run)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from types import ModuleType
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from scripts.lib.benchmarks.kinds import load
 from scripts.lib.score.documents import (
@@ -11,6 +11,7 @@ from scripts.lib.score.documents import (
     PairedDifference,
     ScoreProtocol,
     Tally,
+    Thoughts,
 )
 
 SECTIONS: Mapping[Literal["held_out", "judged"], str] = {
@@ -23,11 +24,31 @@ Section = Mapping[str, object]
 """What is said of one benchmark of a kind with a section; its type lies with the kind."""
 
 
+class NumericNoise(TypedDict):
+    """What another scoring of the same two models would do to their difference.
+
+    In other batches or on another device sums are rounded otherwise.
+    """
+
+    nats: float
+    """Standard deviation of what another scoring adds to a margin between two choices."""
+    turning: float
+    """How many answers of both together turn right or wrong in another scoring, on average."""
+    points: float
+    """Standard deviation of `difference` over such scorings, in percentage points."""
+    sign_lost: float
+    """Probability that another scoring shows no difference, or one of the other sign."""
+    within: bool
+    """Whether there is a difference and `sign_lost` is 0.05 or more: it may be rounding alone."""
+
+
 class Difference(PairedDifference):
     """How far a candidate is from its base on the same questions."""
 
     base: str
     """Name of the candidate that it is compared with."""
+    noise: NumericNoise | None
+    """What rounding does to the difference; null where answers are no letters that were weighed."""
 
 
 class BenchmarkResult(TypedDict):
@@ -46,6 +67,8 @@ class BenchmarkResult(TypedDict):
     """Candidate that has a base -> category -> difference from it."""
     notes: list[Note]
     """What is to be known before the numbers are read."""
+    thoughts: NotRequired[dict[str, Thoughts]]
+    """Candidate -> what became of the thoughts in its answers; only of those that think."""
 
 
 class ListedCandidate(TypedDict):

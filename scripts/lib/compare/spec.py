@@ -1,7 +1,7 @@
 """What is compared: the candidates, the benchmarks, where their results are, what those are of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 
@@ -71,12 +71,15 @@ class CompareSpec:
         benchmarks: Benchmark names, in the order of the tables.
         held_out: Names of the benchmarks on held-out conversations, which have tables of their own.
         judged: Names of the benchmarks of judged pairs, which have a section of their own.
+        noise_nats: Precision -> standard deviation (nats) of what another scoring adds to a margin
+            between two choices, where it is not as measured here.
     """
 
     candidates: tuple[ComparedCandidate, ...]
     benchmarks: tuple[str, ...]
     held_out: tuple[str, ...]
     judged: tuple[str, ...]
+    noise_nats: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
@@ -100,6 +103,7 @@ class CompareSpec:
             benchmarks=tuple(mapping["benchmarks"]),
             held_out=tuple(mapping["held_out"]),
             judged=tuple(mapping["judged"]),
+            noise_nats=mapping.get("noise_nats", {}),
         )
 
 

@@ -5,14 +5,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.lib.compare.document import BenchmarkResult, Comparison, parts_of, sections
+from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, parts_of, sections
 from scripts.lib.compare.seed_tables import seed_markdown, seed_rows
-from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
+from scripts.lib.compare.wording import (
+    map_words,
+    noise_words,
+    percent,
+    plus_minus,
+    protocol_words,
+    signed,
+)
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
 from scripts.lib.questions.category_names import file_name
 from scripts.lib.score.aggregation import ScoredAnswer, tally
-from scripts.lib.score.documents import CategoryScore, OwnProtocol, PairedDifference, Tally
+from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally
 
 _COLUMNS = (
     "benchmark",
@@ -42,6 +49,8 @@ _COLUMNS = (
     "seed_sd",
     "difference_low",
     "difference_high",
+    "noise_points",
+    "within_noise",
 )
 
 
@@ -163,7 +172,9 @@ def _markdown_cell(benchmark: BenchmarkResult, name: str, category: str) -> str:
     change = benchmark["differences"].get(name, {}).get(category)
     if change is None:
         return score
-    return f"{score} ({signed(change['difference'])}{plus_minus(change['stderr'])})"
+    noise = noise_words(change)
+    words = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
+    return f"{score} ({words}{', ' if noise else ''}{noise})"
 
 
 def _rows_of_sections(document: Comparison) -> Iterator[Mapping[str, object]]:
@@ -192,7 +203,8 @@ def _tidy_rows(document: Comparison) -> Iterator[Mapping[str, object]]:
                 }
 
 
-def _difference_cells(change: PairedDifference) -> dict[str, object]:
+def _difference_cells(change: Difference) -> dict[str, object]:
+    noise = change["noise"]
     return {
         "difference": change["difference"],
         "difference_stderr": change["stderr"],
@@ -200,4 +212,5 @@ def _difference_cells(change: PairedDifference) -> dict[str, object]:
         "lost": change["lost"],
         "p_value": change["p_value"],
         "verdict": change["verdict"],
+        **({"noise_points": noise["points"], "within_noise": noise["within"]} if noise else {}),
     }

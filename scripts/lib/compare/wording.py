@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from scripts.lib.compare.document import Difference
 from scripts.lib.score.documents import AnswerMetric, ScoreProtocol, TaskMetric, TaskStated
 
 # U+2212 for people's eyes; files for machines keep the plain hyphen.
@@ -37,6 +38,14 @@ def signed(points: float, *, decimals: int = 2) -> str:
 def plus_minus(stderr: float | None, *, decimals: int = 2) -> str:
     """Return a standard error with its sign, such as ` ± 0.57`, or nothing when there is none."""
     return "" if stderr is None else f" ± {stderr:.{decimals}f}"
+
+
+def noise_words(difference: Difference) -> str:
+    """Say that a difference may be rounding alone, with the size of that; maybe nothing."""
+    noise = difference["noise"]
+    if not noise or not noise["within"]:
+        return ""
+    return f"within numeric noise{plus_minus(noise['points'])}"
 
 
 def protocol_words(protocol: ScoreProtocol) -> str:

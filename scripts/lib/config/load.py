@@ -46,6 +46,7 @@ from scripts.lib.config.fields import (
     Name,
     Named,
     NamedNotEmpty,
+    PositiveNumber,
     Settings,
     Text,
     group,
@@ -68,6 +69,19 @@ Names = Annotated[
 ]
 
 
+class NoiseNats(Settings):
+    """How far another scoring moves a margin, by precision."""
+
+    float32: PositiveNumber | None = setting(
+        "Standard deviation (nats) of what another scoring in float32 adds to the difference of two"
+        " choices' log-probabilities, as `make score-noise` prints it for your model and machine;"
+        " null for what was measured on the embedded one (docs/scoring.md).",
+        "report",
+        None,
+    )
+    bfloat16: PositiveNumber | None = setting("The same in bfloat16.", "report", None)
+
+
 class Report(Settings):
     """What the report shows."""
 
@@ -78,6 +92,14 @@ class Report(Settings):
         "report",
         False,
     )
+    noise_nats: NoiseNats = group(
+        "How far rounding moves a margin between two choices: what lies within it is said to.",
+        NoiseNats,
+    )
+
+    def noise(self) -> dict[str, float]:
+        """Return precision -> standard deviation of the noise, where it is given."""
+        return self.noise_nats.model_dump(exclude_none=True)
 
 
 class Tracking(Settings):

@@ -19,6 +19,7 @@ from scripts.lib.score.files import (
     PROTOCOL_FILE,
     QUESTIONS_TABLE,
     SPLIT_MARKERS,
+    THOUGHTS,
 )
 from scripts.lib.score.token_hashes import other_tokens
 
@@ -115,16 +116,19 @@ def write_judgements(
     """
     table = table_of((_row(pair, replies.get(pair.id)) for pair in pairs), _SCHEMA)
     pq.write_table(table, out / JUDGEMENTS_TABLE)
-    protocol = {
+    folders = {"base": base, "run": run}
+    protocol: dict[str, Any] = {
         "judge": dict(judge),
         "answers": _shared(base),
         "split": _split(base),
         "other_tokens": other_tokens(_token_hashes(base), _token_hashes(run)),
         SPLIT_MARKERS: {
-            who: _protocol(folder).get(SPLIT_MARKERS, {})
-            for who, folder in (("base", base), ("run", run))
+            who: _protocol(place).get(SPLIT_MARKERS, {}) for who, place in folders.items()
         },
     }
+    thoughts = {who: _protocol(place).get(THOUGHTS) for who, place in folders.items()}
+    if any(thoughts.values()):
+        protocol[THOUGHTS] = thoughts
     text = json.dumps(protocol, indent=2, sort_keys=True, ensure_ascii=False)
     (out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     return {"prompts": len(pairs), "equal": sum(pair.equal for pair in pairs)}

@@ -18,7 +18,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts
 from scripts.lib.questions.prompt_tokens import context_limit, tokens_needed
-from scripts.lib.questions.prompts import load_tokenizer, render
+from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.score.journal import answer_once
 from scripts.lib.score.respondent import Loading, Respondent
@@ -87,7 +87,9 @@ def judge_locally(
 
 def _questions(spec: JudgeSpec, pairs: Sequence[Pair], tokenizer: Any) -> list[Question]:
     texts = [text for pair in pairs for text in judge_prompts(pair, spec.criteria)]
-    return [_question(at, render(tokenizer, _turn(text))) for at, text in enumerate(texts)]
+    # A verdict is weighed right behind the prompt.
+    chat = Chat(tokenizer, closes_thoughts=True)
+    return [_question(at, chat(_turn(text))) for at, text in enumerate(texts)]
 
 
 def _turn(text: str) -> list[dict[str, str]]:

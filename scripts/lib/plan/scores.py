@@ -312,6 +312,7 @@ def add_report(graph: Graph, config: Config) -> str:
             "benchmarks": counted,
             "held_out": held_out,
             "judged": judged,
+            **({"noise_nats": noise} if (noise := config.report.noise()) else {}),
         },
         reads={"categories": categories},
         knows={"chain": _chain(graph)},

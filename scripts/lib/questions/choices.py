@@ -17,7 +17,7 @@ from typing import Any
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import FaultOf
 from scripts.lib.questions.prompt_tokens import tokens_needed
-from scripts.lib.questions.prompts import chat_renderer
+from scripts.lib.questions.prompts import Chat
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import LETTERS, Row, read_rows
 from scripts.lib.questions.spec import ScoreSpec
@@ -102,7 +102,9 @@ def ask_choices(
         tokenizer: The tokenizer of the model that will be asked.
         limit: How many tokens that model reads.
     """
-    chat = chat_renderer(tokenizer, spec.template_arguments) if spec.chat_template else None
+    chat = None
+    if spec.chat_template:
+        chat = Chat(tokenizer, spec.template_arguments, closes_thoughts=True)
     fits = None
     if spec.on_long_prompt == "fewer_shots":
         fits = functools.partial(_fits, tokenizer, limit)

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,11 @@ from scripts.lib.data.templates import (
     with_fixed_date,
 )
 from scripts.lib.errors import ScoreError
+from scripts.lib.questions.closed_thoughts import closing, opened_tag
 from scripts.lib.questions.rows import Turn
+
+# Words that no template changes, by which one is tried out.
+_ANSWER = "tunesmith1"
 
 
 def load_tokenizer(
@@ -89,34 +93,66 @@ def render(
         ) from error
 
 
-def chat_renderer(
-    tokenizer: Any, arguments: Mapping[str, Any] = MappingProxyType({})
-) -> Callable[..., str]:
-    """Return the renderer that lm-eval's `hf` model would bring.
+class Chat:
+    """Renders conversations as lm-eval's `hf` model would.
 
     Like that one it leaves the first line of the prompt out when the template knows no system
-    turn, and unlike that one it says so on stderr.
+    turn, and unlike that one it says so on stderr. Where texts are scored right behind a prompt, it
+    closes a thought that the template opens there.
 
     Args:
         tokenizer: Its template is used.
         arguments: What the template is given beside the turns.
+        closes_thoughts: Whether texts are scored right behind its prompts.
     """
-    told = False
 
-    ask = functools.partial(render, tokenizer, arguments=arguments)
+    def __init__(
+        self,
+        tokenizer: Any,
+        arguments: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        closes_thoughts: bool = False,
+    ) -> None:
+        self._ask = functools.partial(render, tokenizer, arguments=arguments)
+        self._closes_thoughts = closes_thoughts
+        self._closings: dict[str, str] = {}
+        self._told = False
 
-    def chat(messages: list[Turn], *, add_generation_prompt: bool = True) -> str:
-        nonlocal told
+    def __call__(self, messages: Sequence[Turn], *, add_generation_prompt: bool = True) -> str:
+        """Return a conversation as text; the arguments are those of `render`."""
+        turns = list(messages)
         try:
-            return ask(messages, add_generation_prompt=add_generation_prompt)
+            text = self._ask(turns, add_generation_prompt=add_generation_prompt)
         except ScoreError:
             turns = [message for message in messages if message["role"] != "system"]
             if len(turns) == len(messages):
                 raise
-            text = ask(turns, add_generation_prompt=add_generation_prompt)
-        if not told:
-            told = True
-            print("The template has no system turn: asking without it.", file=sys.stderr)
+            text = self._ask(turns, add_generation_prompt=add_generation_prompt)
+            self._tell()
+        if self._closes_thoughts and add_generation_prompt and opened_tag(text):
+            return text + self._closing(turns, text)
         return text
 
-    return chat
+    def closed(self, prompt: str) -> str:
+        """Return what was put behind a prompt to close its thought; nothing where it opens none."""
+        found = (end for tag, end in self._closings.items() if end and prompt.endswith(tag + end))
+        return next(found, "")
+
+    def _closing(self, turns: Sequence[Turn], prompt: str) -> str:
+        """Return what closes a prompt; it is found once for each way in which prompts end."""
+        tag = opened_tag(prompt)
+        if tag not in self._closings:
+            answered = [*turns, {"role": "assistant", "content": _ANSWER}]
+            try:
+                text = self._ask(answered, add_generation_prompt=False)
+            except (ScoreError, ValueError):  # the template refuses, or leaves the answer out
+                before = None
+            else:
+                before = text.removesuffix(_ANSWER)
+            self._closings[tag] = closing(prompt, before)
+        return self._closings[tag]
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            print("The template has no system turn: asking without it.", file=sys.stderr)

@@ -45,6 +45,7 @@ class Question:
         task: The lm-eval task that judges the responses.
         grade: Turns the replies to the requests into an answer.
         data: What the benchmark says in it, where `doc` holds more than that.
+        closed: What closes the thought that the chat template opened, in `prompt`; '' for none.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Question:
     task: Any
     grade: Grader
     data: Any = None
+    closed: str = ""
 
     @property
     def prompt_hash(self) -> str:

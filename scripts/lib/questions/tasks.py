@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from scripts.lib.questions.prompts import Chat
 from scripts.lib.questions.question import Grader, Question
 from scripts.lib.questions.rows import Row
 
@@ -32,7 +33,7 @@ def ask(
     task_config: Row,
     subject: str,
     *,
-    chat: Callable[..., str] | None,
+    chat: Chat | None,
     grade: Grader,
     fits: Callable[[Question], bool] | None = None,
     stem: str | None = None,
@@ -42,7 +43,7 @@ def ask(
     Args:
         task_config: lm-eval's, over rows that are `in_memory`.
         subject: The subject that names the questions.
-        chat: Renders a conversation (`chat_renderer`), or None for plain text. Few-shot examples
+        chat: Renders a conversation (`prompts.Chat`), or None for plain text. Few-shot examples
             then become turns, which is lm-eval's default.
         grade: Turns the model's replies to a question into an answer.
         fits: Says whether a question may stay as it is; the last few-shot example is left out until
@@ -68,7 +69,7 @@ def _question(
     index: int,
     *,
     shots: int,
-    chat: Callable[..., str] | None,
+    chat: Chat | None,
 ) -> Question:
     doc = task.eval_docs[index]
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
@@ -83,4 +84,5 @@ def _question(
         requests=(requests,) if isinstance(requests, Instance) else tuple(requests),
         task=task,
         grade=grade,
+        closed=chat.closed(prompt) if chat else "",
     )

@@ -12,7 +12,14 @@ from scripts.lib.compare.document import (
     ListedCandidate,
     SeedGroup,
 )
-from scripts.lib.compare.wording import map_words, percent, plus_minus, protocol_words, signed
+from scripts.lib.compare.wording import (
+    map_words,
+    noise_words,
+    percent,
+    plus_minus,
+    protocol_words,
+    signed,
+)
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.report.charts import Averaged, Measured, difference_chart
 from scripts.lib.report.folded import Effects, Folded, spread_words, with_interval
@@ -195,10 +202,9 @@ def _numbers(document: Comparison, run: str, benchmark: str) -> str:
     after = view["candidates"][run][AVERAGE]["accuracy"]
     difference = f"{signed(change['difference'], decimals=1)}"
     error = plus_minus(change["stderr"], decimals=1)
-    return (
-        f"{benchmark}: {100 * before:.1f} → {100 * after:.1f} % "
-        f"({difference}{error}, {change['verdict']})"
-    )
+    noise = noise_words(change)
+    words = f"{change['verdict']}, {noise}" if noise else change["verdict"]
+    return f"{benchmark}: {100 * before:.1f} → {100 * after:.1f} % ({difference}{error}, {words})"
 
 
 def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView:
@@ -283,6 +289,8 @@ def _cell(view: BenchmarkResult, name: str, category: str) -> Cell:
         cell["verdict"] = verdict_mark(change["verdict"])
         flips = f"{change['gained']:,} gained, {change['lost']:,} lost"
         cell["flips"] = f"{flips}, {p_words(change['p_value'])}"
+        if noise := noise_words(change):
+            cell["flips"] += f", {noise}"
     return cell
 
 

@@ -21,15 +21,17 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally
+from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally, Thoughts
 from scripts.lib.score.files import (
     BAD_ROWS,
+    CLOSED_THOUGHTS,
     CONTROL_TEXT,
     FEWER_SHOTS,
     PROTOCOL_FILE,
     PROVENANCE_FILE,
     QUESTIONS_TABLE,
     TASKS,
+    THOUGHTS,
 )
 from scripts.lib.score.standard_error import standard_error
 
@@ -40,6 +42,7 @@ _ANSWERS = pa.schema(
         ("score", pa.float64()),
         ("prompt_hash", pa.string()),
         ("token_hash", pa.string()),
+        ("margin", pa.float64()),
     ]
 )
 
@@ -47,7 +50,9 @@ _ANSWERS = pa.schema(
 class ScoredAnswer(TypedDict):
     """What of an answer counts: the question, how it was asked, and its score.
 
-    The score is 1 for a right answer and 0 for a wrong one; some metrics give what is between.
+    The score is 1 for a right answer and 0 for a wrong one; some metrics give what is between. The
+    margin is the log-probability (nats) of the right choice less that of the likeliest other one;
+    None where no choices were weighed.
     """
 
     question_id: str
@@ -55,6 +60,7 @@ class ScoredAnswer(TypedDict):
     score: float
     prompt_hash: str
     token_hash: str
+    margin: float | None
 
 
 class Counting(Protocol):
@@ -67,6 +73,10 @@ class Counting(Protocol):
 
     def scores(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[float | None]:
         """Return the score of each answer of a job; None for one that does not count."""
+        ...
+
+    def margins(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[float | None]:
+        """Return the margin of each answer; None where no choices were weighed."""
         ...
 
     def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -196,6 +206,8 @@ def load_answers(
     columns = ["question_id", "subject", "prompt_hash", "token_hash", *counting.columns]
     fewer = spelled = 0
     bad = []
+    closed: Counter[str] = Counter()
+    thoughts: list[Thoughts] = []
     tasks: dict[str, Any] = {}
     for folder in scores:
         found = read_table_rows(folder / QUESTIONS_TABLE, columns)
@@ -204,6 +216,8 @@ def load_answers(
         protocol = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
         fewer += protocol.pop(FEWER_SHOTS, 0)
         spelled += protocol.pop(CONTROL_TEXT, 0)
+        closed.update(protocol.pop(CLOSED_THOUGHTS, {}))
+        thoughts += [protocol.pop(THOUGHTS)] if THOUGHTS in protocol else []
         bad.append(protocol.pop(BAD_ROWS, {}))
         tasks |= protocol.pop(TASKS, {})
         protocols.append(protocol)
@@ -223,6 +237,14 @@ def load_answers(
     protocol = protocols[0] | {FEWER_SHOTS: fewer, **counting.stated(rows)}
     if spelled:
         protocol[CONTROL_TEXT] = spelled
+    if closed:
+        protocol[CLOSED_THOUGHTS] = dict(closed)
+    if thoughts:
+        protocol[THOUGHTS] = {
+            "answers": sum(one["answers"] for one in thoughts),
+            "begun": sum(one["begun"] for one in thoughts),
+            "open": sum(one["open"] for one in thoughts),
+        }
     if left_out := add_counts(bad):
         protocol[BAD_ROWS] = left_out
     if tasks:
@@ -238,8 +260,11 @@ def _scored(rows: Sequence[Mapping[str, Any]], counting: Counting) -> list[Score
             score=score,
             prompt_hash=row["prompt_hash"],
             token_hash=row["token_hash"],
+            margin=margin,
         )
-        for row, score in zip(rows, counting.scores(rows), strict=True)
+        for row, score, margin in zip(
+            rows, counting.scores(rows), counting.margins(rows), strict=True
+        )
         if score is not None
     ]
 

@@ -83,6 +83,17 @@ class ScoreProtocol(TypedDict):
     """Task of lm-eval -> what it says of itself."""
 
 
+class Thoughts(TypedDict):
+    """What became of the thoughts in generated answers."""
+
+    answers: int
+    """Generated answers."""
+    begun: int
+    """Answers that began with a thought, in their own words or in those of the prompt."""
+    open: int
+    """Of these, the answers that ended or were cut inside it: nothing stands behind it."""
+
+
 class OwnProtocol(ScoreProtocol):
     """The protocol of one candidate, with what is a matter of its own."""
 
@@ -90,6 +101,11 @@ class OwnProtocol(ScoreProtocol):
     """Questions whose own text spells control tokens, which the tokenizer reads as such."""
     split_markers: NotRequired[dict[str, int]]
     """Control token that the tokenizer reads as several -> number of these."""
+    closed_thoughts: NotRequired[dict[str, int]]
+    """What closes the thought that the chat template opens, where a text is scored right behind the
+    prompt -> number of questions."""
+    thoughts: NotRequired[Thoughts]
+    """What became of the thoughts in generated answers."""
 
 
 def shared_protocol(protocol: OwnProtocol) -> ScoreProtocol:
@@ -98,6 +114,8 @@ def shared_protocol(protocol: OwnProtocol) -> ScoreProtocol:
     shared.pop("fewer_shots", None)
     shared.pop("split_markers", None)
     shared.pop("control_text", None)
+    shared.pop("closed_thoughts", None)
+    shared.pop("thoughts", None)
     return shared
 
 

@@ -34,5 +34,13 @@ TASKS = "tasks"
 # tokenizer reads as such: lm-eval encodes a prompt as a whole.
 CONTROL_TEXT = "control_text"
 
-OWN_MATTERS = (CONTROL_TEXT, FEWER_SHOTS, SPLIT_MARKERS)
+# In a protocol: what closes the thoughts that the chat template opened before a text is scored ->
+# number of questions. Only where it opened any.
+CLOSED_THOUGHTS = "closed_thoughts"
+
+# In a protocol: how many generated answers began with a thought, and how many of these never
+# closed it. Only where any began.
+THOUGHTS = "thoughts"
+
+OWN_MATTERS = (CLOSED_THOUGHTS, CONTROL_TEXT, FEWER_SHOTS, SPLIT_MARKERS, THOUGHTS)
 """What of a protocol is a candidate's own: all else is the same for all that stand side by side."""

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from scripts.lib.benchmarks import kinds
 from scripts.lib.data.ends import ControlTokens, answer_ends
 from scripts.lib.data.parquet import table_of
+from scripts.lib.data.replies import Thought, thought_of
 from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
@@ -33,8 +34,10 @@ from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.questions.question import Answer, Question, Unasked
 from scripts.lib.questions.requests import GreedyRequest
 from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.score.documents import Thoughts
 from scripts.lib.score.files import (
     BAD_ROWS,
+    CLOSED_THOUGHTS,
     CONTROL_TEXT,
     FEWER_SHOTS,
     LEFT_OUT,
@@ -43,6 +46,7 @@ from scripts.lib.score.files import (
     PROVENANCE_FILE,
     QUESTIONS_TABLE,
     SPLIT_MARKERS,
+    THOUGHTS,
 )
 from scripts.lib.score.journal import answer_once
 from scripts.lib.score.respondent import Loading, Respondent, check_backend, context_of
@@ -50,6 +54,9 @@ from scripts.lib.score.respondent import Loading, Respondent, check_backend, con
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
 _BLOCK_QUESTIONS = 256
+
+# Requests that are answered with a text; several of one question are answered with a list of them.
+_GENERATING = ("generate_until", GreedyRequest.request_type)
 
 _SCHEMA = pa.schema(
     [
@@ -229,6 +236,8 @@ def _write(
     schema = pa.schema([*_SCHEMA, *asking.MORE_COLUMNS])
     rows = [{**a, "token_hash": h} for a, h in zip(answers, asked.token_hashes, strict=True)]
     pq.write_table(table_of(rows, schema), part.out / QUESTIONS_TABLE)
+    closed = Counter(question.closed for question in asked.questions if question.closed)
+    thoughts = _thoughts(asked.questions, answers)
     fewer = 0
     if spec.shots is not None and spec.on_long_prompt == "fewer_shots":
         fewer = sum(answer["shots"] < spec.shots for answer in answers)
@@ -237,6 +246,10 @@ def _write(
         protocol[LEFT_OUT] = asked.left_out
     if asked.control_text:
         protocol[CONTROL_TEXT] = asked.control_text
+    if closed:
+        protocol[CLOSED_THOUGHTS] = dict(closed)
+    if thoughts["begun"]:
+        protocol[THOUGHTS] = thoughts
     if asked.unasked:
         protocol[NOT_ASKED] = asked.unasked
     subjects = [spec.subject] if spec.subject else []
@@ -248,6 +261,18 @@ def _write(
     (part.out / PROTOCOL_FILE).write_text(text + "\n", encoding="utf-8")
     correct = sum(answer["correct"] for answer in answers)
     return {"n": len(answers), "correct": correct, "protocol": protocol}
+
+
+def _thoughts(questions: Sequence[Question], answers: Sequence[Answer]) -> Thoughts:
+    """Count the generated answers that begin with a thought, and those that never leave it."""
+    found: Counter[Thought] = Counter()
+    for question, answer in zip(questions, answers, strict=True):
+        generated = sum(one.request_type in _GENERATING for one in question.requests)
+        text = answer["response"]
+        turns = json.loads(text) if text and generated > 1 else [text]
+        found.update(thought_of(turn) for turn in turns if turn is not None)
+    begun = found["closed"] + found["open"]
+    return {"answers": found.total(), "begun": begun, "open": found["open"]}
 
 
 def _fitting(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[Question]:

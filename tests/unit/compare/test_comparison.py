@@ -1,9 +1,11 @@
 """Properties of comparisons between fine-tunes and their bases."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,7 @@ class Bench:
         fewer_shots=0,
         group=None,
         trained_on="chat/orders",
+        margin=lambda n: 2.0,
     ):
         """Add a candidate that is right where `right(question number)` says so."""
         benchmark = "mmlu" if kind == "mmlu" else "orders"
@@ -59,6 +62,8 @@ class Bench:
                 "subject": subject,
                 "prediction": "A" if right(n) else "B",
                 "correct": bool(right(n)),
+                "answer": "A",
+                "logprobs": [-9.0, -9.0 + margin(n) * (-1 if right(n) else 1)],
                 "prompt_hash": f"{prompts}{n}",
                 "token_hash": f"{tokens}{n}",
             }
@@ -341,3 +346,36 @@ def test_equal_work_gives_equal_bytes(bench):
     compare_runs(bench.spec(), bench.artifacts, {}, again)
     for path in again.iterdir():
         assert path.read_bytes() == (bench.root / "out" / path.name).read_bytes()
+
+
+def test_a_difference_that_rounding_could_have_made_says_so(bench):
+    """One answer more, and that one lies on the edge; a clear one beside it is none of noise."""
+    bench.add("base", right=half)
+    edge = {"margin": lambda n: 1e-9 if n == 1 else 2.0}
+    bench.add("close", right=lambda n: half(n) or n == 1, base="base", **edge)
+    bench.add("clear", right=lambda n: half(n) or n == 1, base="base")
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    close, clear = (mmlu["differences"][name]["STEM"] for name in ("close", "clear"))
+    assert close["difference"] == clear["difference"] == pytest.approx(100 / QUESTIONS)
+    assert close["noise"]["sign_lost"] == pytest.approx(0.5, abs=0.01)
+    assert close["noise"]["within"] and not clear["noise"]["within"]
+    points = f"{100 * 0.5 / QUESTIONS:.2f}"
+    assert f"(+2.50 ± 2.50, within numeric noise ± {points})" in bench.markdown
+    (note,) = (note for note in mmlu["notes"] if note["code"] == "within_noise")
+    assert "close on " in note["text"] and "clear" not in note["text"]
+    assert note["text"] in bench.markdown
+    (row,) = (r for r in bench.rows if (r["candidate"], r["category"]) == ("close", "STEM"))
+    assert row["within_noise"] == "True" and float(row["noise_points"]) == pytest.approx(1.25)
+
+
+def test_the_noise_of_another_model_can_be_given(bench):
+    bench.add("base", right=half)
+    bench.add("run", right=lambda n: half(n) or n == 1, base="base", margin=lambda n: 0.3)
+    given = bench.spec
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    assert not mmlu["differences"]["run"]["Average"]["noise"]["within"]
+    bench.spec = lambda: dataclasses.replace(given(), noise_nats={"float32": 0.5})
+    shutil.rmtree(bench.root / "out")
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    noise = mmlu["differences"]["run"]["Average"]["noise"]
+    assert noise["within"] and noise["nats"] == 0.5

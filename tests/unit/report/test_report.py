@@ -82,6 +82,14 @@ def test_every_number_of_the_comparison_stands_in_the_table(page):
             for change in categories.values():
                 assert f"{abs(change['difference']):.2f} ± {change['stderr']:.2f}" in page.text
                 assert f"{change['gained']:,} gained, {change['lost']:,} lost" in page.text
+    noise = [
+        change["noise"]
+        for categories in comparison()["benchmarks"]["mmlu"]["differences"].values()
+        for change in categories.values()
+    ]
+    within = sum(one["within"] for one in noise)
+    assert 0 < within < len(noise)
+    assert page.text.count(", within numeric noise ± 0.33") >= within
 
 
 def test_the_page_needs_nothing_from_elsewhere(html, page):

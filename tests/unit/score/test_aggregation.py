@@ -35,6 +35,7 @@ def write_score(folder: Path, subjects: dict[str, list[bool]], **protocol) -> Pa
             "prediction": "A",
             "answer": "A" if correct else "B",
             "correct": correct,
+            "logprobs": [-0.1, -2.6, -9.0],
             "prompt_hash": f"{subject}{index}",
             "token_hash": f"t{subject}{index}",
         }
@@ -55,6 +56,7 @@ def judged(question_id, prompt_hash):
         score=1.0,
         prompt_hash=prompt_hash,
         token_hash="t",
+        margin=None,
     )
 
 
@@ -173,6 +175,7 @@ def test_the_answers_that_count_are_kept_in_the_order_of_the_jobs(scores, out):
         "score": 1.0,
         "prompt_hash": "sociology2",
         "token_hash": "tsociology2",
+        "margin": 2.5,
     }
     average = json.loads((out / "mmlu.average.json").read_text())
     assert tally(answers)["accuracy"] == average["accuracy"]

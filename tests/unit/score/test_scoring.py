@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.choices import grade_choices
-from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
+from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.questions.tasks import ask
 from scripts.lib.score.journal import read_block
@@ -75,7 +75,7 @@ def test_prompts_and_answers_are_those_of_lm_eval(
     asked = spec(subject=subject, shots=shots, chat_template=chat_template)
     _, ours = score(asked, model, benchmark_folder, tmp_path)
     tokenizer = load_tokenizer(model, chat_template=chat_template)
-    chat = chat_renderer(tokenizer) if chat_template else None
+    chat = Chat(tokenizer) if chat_template else None
     questions = list(
         ask(mmlu_task(subject, test, dev, shots=shots), subject, chat=chat, grade=grade_choices)
     )

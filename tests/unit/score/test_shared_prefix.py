@@ -37,7 +37,7 @@ from transformers import (
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.choices import grade_choices
-from scripts.lib.questions.prompts import chat_renderer, load_tokenizer
+from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.tasks import ask
 from scripts.lib.score import shared_prefix
 from scripts.lib.score.continuations import packs_on, shares_prefixes
@@ -149,7 +149,7 @@ def request(context, continuation):
 
 def mmlu_requests(tokenizer, *, shots, chat_template=False):
     """Return the requests of two subjects in turn, in lm-eval's words."""
-    chat = chat_renderer(tokenizer) if chat_template else None
+    chat = Chat(tokenizer) if chat_template else None
     asked = []
     for subject, count in (("abstract_algebra", 4), ("anatomy", 3)):
         dev = rows(subject, 5, salt="Example of ")
@@ -472,7 +472,7 @@ def test_real_questions_of_every_subject_get_the_answers_of_hf(
     folder = os.environ.get("TUNESMITH_REAL_DATA")
     if not folder:
         pytest.skip("TUNESMITH_REAL_DATA does not name a folder with mmlu/test and mmlu/dev")
-    chat = chat_renderer(tokenizer) if chat else None
+    chat = Chat(tokenizer) if chat else None
     subjects = sorted(file.stem for file in Path(folder).glob("mmlu/test/*.jsonl"))
     asked = []
     for subject in subjects:

@@ -137,6 +137,10 @@ class Compared:
         """Return 1 for a right answer and 0 for a wrong one."""
         return [float(grade(self.metric, row["response"], row["answer"])[1]) for row in rows]
 
+    def margins(self, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return none: answers are generated."""
+        return [None for _ in rows]
+
     def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the metric."""
         return {"metric": asdict(self.metric)}

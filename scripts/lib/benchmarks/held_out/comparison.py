@@ -26,6 +26,7 @@ from scripts.lib.compare.notes import (
     unmerged_note,
 )
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
+from scripts.lib.compare.thoughts import thought_notes, thoughts_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, shared_protocol
 from scripts.lib.score.statistics import paired_difference
@@ -184,7 +185,7 @@ def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> HeldOutS
     for other in scores[1:]:
         _check_same_protocol(benchmark, first, other)
     by_name = {score.name: score for score in scores}
-    return {
+    found: HeldOutSection = {
         "protocol": first.shared,
         "split": first.document["split"],
         "forms": first.document["forms"],
@@ -196,6 +197,9 @@ def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> HeldOutS
         },
         "notes": list(_notes(scores)),
     }
+    if thoughts := thoughts_of({score.name: score.document["protocol"] for score in scores}):
+        found["thoughts"] = thoughts
+    return found
 
 
 def _check_same_protocol(benchmark: str, first: HeldOutScore, other: HeldOutScore) -> None:
@@ -280,6 +284,7 @@ def _notes(scores: Sequence[HeldOutScore]) -> Iterator[Note]:
     yield from marker_notes(
         {s.name: s.document["protocol"].get("split_markers", {}) for s in scores}
     )
+    yield from thought_notes({score.name: score.document["protocol"] for score in scores})
     bases = {score.name: score for score in scores}
     for score in scores:
         if base := bases.get(score.base or ""):

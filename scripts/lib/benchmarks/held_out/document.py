@@ -1,7 +1,7 @@
 """What files say of held-out conversations: of one candidate, and of all side by side."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from scripts.lib.score.documents import (
     ChangeVerdict,
@@ -9,6 +9,7 @@ from scripts.lib.score.documents import (
     OwnProtocol,
     PairedDifference,
     ScoreProtocol,
+    Thoughts,
 )
 
 Adherence = Literal["stops", "format", "language"]
@@ -165,3 +166,5 @@ class HeldOutSection(TypedDict):
     """Candidate that has a base -> its differences."""
     notes: list[Note]
     """What is to be known before the numbers are read."""
+    thoughts: NotRequired[dict[str, Thoughts]]
+    """Candidate -> what became of the thoughts in its answers; only of those that think."""

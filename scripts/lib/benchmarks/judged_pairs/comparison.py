@@ -24,6 +24,7 @@ from scripts.lib.compare.spec import (
     ManifestInput,
     beside_base,
 )
+from scripts.lib.compare.thoughts import open_thoughts_note
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.documents import Note
@@ -212,7 +213,7 @@ def _result(
     unmerged: bool,
     own_template: bool,
 ) -> JudgedResult:
-    return {
+    result: JudgedResult = {
         "base": base,
         "cut": found["cut"],
         "n": found["n"],
@@ -232,11 +233,15 @@ def _result(
         "refused": found["judge"].get("refused", {}),
         "notes": [
             *_notes(name, found, inputs),
+            *_thought_notes(name, base, found),
             *_token_notes(name, base, found, own_template=own_template),
             *([_UNMERGED] if unmerged else []),
         ],
         "examples": examples,
     }
+    if thoughts := found.get("thoughts"):
+        result["thoughts"] = thoughts
+    return result
 
 
 def _notes(name: str, found: JudgedScoreFile, inputs: Inputs) -> Iterator[Note]:
@@ -297,6 +302,12 @@ def _token_notes(
     yield from marker_notes({base: split["base"], name: split["run"]})
     note = other_reading_note if own_template else differing_note
     yield from note(base, name, found["other_tokens"], found["n"])
+
+
+def _thought_notes(name: str, base: str, found: JudgedScoreFile) -> Iterator[Note]:
+    """Yield what is to be said where answers never left their thought."""
+    if thoughts := found.get("thoughts"):
+        yield from open_thoughts_note({base: thoughts["base"], name: thoughts["run"]})
 
 
 def _own_judge(judge: OwnJudge, run: str, inputs: Inputs) -> Literal["base", "run"] | None:

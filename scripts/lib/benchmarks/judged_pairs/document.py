@@ -1,8 +1,8 @@
 """What files say of judged pairs: of one tuned model, and of all side by side."""
 
-from typing import Literal, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
-from scripts.lib.score.documents import ChangeVerdict, Note, ScoreProtocol
+from scripts.lib.score.documents import ChangeVerdict, Note, ScoreProtocol, Thoughts
 
 
 class JudgeStated(TypedDict, total=False):
@@ -107,6 +107,15 @@ class SplitMarkers(TypedDict):
     """As the tuned model reads."""
 
 
+class ThoughtsOfPair(TypedDict):
+    """What became of the thoughts in both models' answers; null where one had none."""
+
+    base: Thoughts | None
+    """Of the base."""
+    run: Thoughts | None
+    """Of the tuned model."""
+
+
 class JudgedScoreFile(Figures):
     """`{benchmark}.judged.json`: one tuned model beside its base."""
 
@@ -124,6 +133,8 @@ class JudgedScoreFile(Figures):
     """What the two read as ordinary characters."""
     cut: CutAnswers
     """Answers that were cut."""
+    thoughts: ThoughtsOfPair | None
+    """What became of the thoughts in the answers; null where there were none."""
 
 
 class Example(TypedDict):
@@ -153,6 +164,8 @@ class JudgedResult(Figures):
     """Name of the base."""
     cut: CutAnswers
     """Answers that were cut."""
+    thoughts: NotRequired[ThoughtsOfPair]
+    """What became of the thoughts in the answers; only where any thinks."""
     refused: dict[str, int]
     """Parameter that a service was asked without -> number of its replies."""
     notes: list[Note]

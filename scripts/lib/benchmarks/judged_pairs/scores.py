@@ -18,7 +18,7 @@ from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
 from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
 from scripts.lib.score.documents import ChangeVerdict
-from scripts.lib.score.files import PROTOCOL_FILE
+from scripts.lib.score.files import PROTOCOL_FILE, THOUGHTS
 from scripts.lib.score.statistics import SIGNIFICANCE, sign_test
 
 CONFIDENCE = 0.95
@@ -224,6 +224,7 @@ def sum_up_judgements(benchmark: str, judgements: Path, out: Path) -> dict[str, 
             "base": sum(not row["base_ended"] for row in rows),
             "run": sum(not row["run_ended"] for row in rows),
         },
+        "thoughts": protocol.get(THOUGHTS),
         **found,
     }
     text = json.dumps(document, indent=2, ensure_ascii=False)

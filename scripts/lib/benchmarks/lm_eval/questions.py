@@ -18,8 +18,9 @@ from scripts.lib.benchmarks.lm_eval.tasks import (
     values_of,
 )
 from scripts.lib.benchmarks.lm_eval.work_alarms import alarms_by_work
+from scripts.lib.data.replies import whole_turn, without_reasoning
 from scripts.lib.errors import ScoreError
-from scripts.lib.questions.prompts import chat_renderer
+from scripts.lib.questions.prompts import Chat
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.spec import ScoreSpec
 from scripts.lib.score.files import TASKS
@@ -40,14 +41,21 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     Raises:
         ScoreError: There is no such task, it asks nothing, or a prompt cannot be built.
     """
-    chat = chat_renderer(tokenizer, spec.template_arguments) if spec.chat_template else None
     wanted = [task for task in read_tasks(benchmark) if spec.subject in (None, task.leaf.name)]
     if not wanted:
         raise ScoreError(f"{benchmark} holds no task {spec.subject}. Fetch the benchmark again.")
     for fetched in wanted:
         task = build_task(fetched, benchmark, shots=spec.shots)
+        chat = None
+        if spec.chat_template:
+            scores = task.OUTPUT_TYPE != "generate_until"
+            chat = Chat(tokenizer, spec.template_arguments, closes_thoughts=scores)
         yield from questions_of_task(
-            task, fetched.leaf.name, limit=spec.limit, chat=chat, grade=grade_task
+            task,
+            fetched.leaf.name,
+            limit=spec.limit,
+            chat=chat,
+            grade=grade_turn if spec.chat_template else grade_task,
         )
 
 
@@ -86,6 +94,19 @@ def grade_task(question: Question, replies: Sequence[Any]) -> Answer:
         response=_response(texts),
         metrics=json.dumps(values),
     )
+
+
+def grade_turn(question: Question, replies: Sequence[Any]) -> Answer:
+    """Do what `grade_task` does for a question of a chat, of what stands behind a thought.
+
+    As with `think_end_token` of lm-eval's models, whose tasks know nothing of thoughts.
+    """
+    prompt = question.requests[0].args[0]
+    turns = [whole_turn(prompt, reply) for reply in replies if isinstance(reply, str)]
+    if not turns:
+        return grade_task(question, replies)
+    answer = grade_task(question, [without_reasoning(turn) for turn in turns])
+    return {**answer, "response": _response(turns)}
 
 
 def _judged(

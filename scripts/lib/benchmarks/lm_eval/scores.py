@@ -89,6 +89,10 @@ class Counted:
         keys = counted(self.metric, rows)
         return [value_of(row, keys[row["subject"]]) for row in rows]
 
+    def margins(self, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return none: tasks weigh choices, or generate, each in its own way."""
+        return [None for _ in rows]
+
     def stated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the metric that was asked for, and what counts of each task."""
         return {"metric": asdict(self.metric), "counted": counted(self.metric, rows)}

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Real
@@ -31,6 +31,7 @@ from scripts.lib.benchmarks.lm_eval.resolve import Leaf, reading
 from scripts.lib.benchmarks.lm_eval.rows import read_rows
 from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.questions.category_names import file_name
+from scripts.lib.questions.prompts import Chat
 from scripts.lib.questions.question import Grader, Question
 
 
@@ -118,7 +119,7 @@ def stated_of(task: Any) -> dict[str, Any]:
 
 
 def questions_of_task(
-    task: Any, name: str, *, limit: int | None, chat: Callable[..., str] | None, grade: Grader
+    task: Any, name: str, *, limit: int | None, chat: Chat | None, grade: Grader
 ) -> Iterator[Question]:
     """Yield the questions of one task.
 
@@ -154,7 +155,7 @@ def _question(
     name: str,
     number: int,
     doc: Mapping[str, Any],
-    chat: Callable[..., str] | None,
+    chat: Chat | None,
     grade: Grader,
 ) -> Question:
     shots = task.config.num_fewshot
@@ -179,6 +180,8 @@ def _question(
         requests=tuple(request for request in requests for _ in range(request.repeats or 1)),
         task=task,
         grade=grade,
+        # Choices that stand before what is scored have a prompt each.
+        closed=chat.closed(context if isinstance(context, str) else context[0]) if chat else "",
     )
 
 

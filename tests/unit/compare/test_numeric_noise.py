@@ -1,0 +1,103 @@
+"""Whether another scoring of the same models would show a difference: held against enumeration."""
+
+import itertools
+import math
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.lib.compare.numeric_noise import MEASURED_NATS, numeric_noise
+
+NATS = 0.05
+
+
+def answers(*margins):
+    """Return answers of which each is right where its margin is above 0."""
+    return [{"score": float(margin > 0), "margin": margin} for margin in margins]
+
+
+def by_enumeration(base, run, nats):
+    """Return how likely the sign is lost, the mean and the deviation, from all that can turn."""
+    normal = statistics.NormalDist()
+    every = [(a, 1) for a in run] + [(a, -1) for a in base]
+    now = sum(side * a["score"] for a, side in every)
+    lost, moments = 0.0, [0.0, 0.0]
+    for turned in itertools.product((False, True), repeat=len(every)):
+        chance, then = 1.0, 0.0
+        for (answer, side), turns in zip(every, turned, strict=True):
+            p = normal.cdf(-abs(answer["margin"]) / nats)
+            chance *= p if turns else 1 - p
+            then += side * (1 - answer["score"] if turns else answer["score"])
+        lost += chance * (then * now <= 0)
+        moments[0] += chance * then
+        moments[1] += chance * then**2
+    return lost, 100 * math.sqrt(max(0.0, moments[1] - moments[0] ** 2)) / len(run)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from((-2.0, -0.1, -0.04, -0.001, 0.001, 0.02, 0.06, 1.0))] * 2),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_the_probability_is_that_of_counting_every_way_in_which_answers_turn(pairs):
+    base, run = (answers(*side) for side in zip(*pairs, strict=True))
+    found = numeric_noise(base, run, NATS)
+    lost, points = by_enumeration(base, run, NATS)
+    assert found["sign_lost"] == pytest.approx(lost, abs=1e-9)
+    assert found["points"] == pytest.approx(points, abs=1e-5)
+
+
+def test_a_difference_of_clear_answers_is_no_noise():
+    found = numeric_noise(answers(-1, -2, 3, 4), answers(1, 2, 3, 4), NATS)
+    assert not found["within"]
+    assert found["sign_lost"] < 1e-9 and found["points"] < 1e-6 and found["turning"] < 1e-9
+
+
+def test_a_difference_by_one_answer_on_the_edge_is_noise():
+    found = numeric_noise(answers(1, 2, 3, -0.001), answers(1, 2, 3, 0.5), NATS)
+    assert found["within"]
+    assert found["sign_lost"] == pytest.approx(0.5, abs=0.01)
+    assert found["turning"] == pytest.approx(0.5, abs=0.01)
+    assert found["points"] == pytest.approx(100 * 0.5 / 4, abs=0.1)
+    assert not numeric_noise(answers(1, 2, 3, -0.001), answers(1, 2, 3, 0.5), 1e-5)["within"]
+
+
+def test_many_close_answers_do_not_drown_a_large_difference():
+    """That all of them turned the same way by chance is next to impossible."""
+    close = [0.01 * (-1) ** n for n in range(40)]
+    base, run = answers(*[-1] * 30, *close), answers(*[1] * 30, *close)
+    found = numeric_noise(base, run, NATS)
+    assert found["turning"] > 30 and not found["within"]
+
+
+def test_it_does_not_matter_which_of_the_two_is_called_base():
+    one, other = answers(0.01, -0.02, 0.4), answers(-0.03, -0.01, -0.5)
+    there, back = numeric_noise(one, other, NATS), numeric_noise(other, one, NATS)
+    assert there["sign_lost"] == pytest.approx(back["sign_lost"])
+    assert there["points"] == pytest.approx(back["points"])
+
+
+def test_no_difference_is_not_within_anything():
+    found = numeric_noise(answers(0.001), answers(0.001), NATS)
+    assert found["sign_lost"] == 1.0 and not found["within"]
+
+
+def test_answers_that_nobody_weighed_have_no_noise_that_could_be_told():
+    generated = [{"score": 1.0, "margin": None}]
+    assert numeric_noise(generated, answers(1.0), NATS) is None
+    assert numeric_noise(answers(1.0), generated, NATS) is None
+
+
+def test_thousands_of_answers_are_counted_in_no_time():
+    close = [0.001 * n * (-1) ** n for n in range(1, 3000)]
+    found = numeric_noise(answers(*close), answers(*close[::-1]), NATS)
+    assert 0 <= found["sign_lost"] <= 1
+
+
+def test_bfloat16_rounds_more_coarsely_than_float32():
+    assert 0 < MEASURED_NATS["float32"] < MEASURED_NATS["bfloat16"]
