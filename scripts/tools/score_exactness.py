@@ -67,7 +67,7 @@ def compare(
 
 
 def lm_eval_answers(
-    journal: Path, subject: str, questions: Sequence[Question], load: Callable[[], Any]
+    journal: Path, subject: str, questions: Sequence[Question], model: Callable[[], Any]
 ) -> dict[str, Any]:
     """Return lm-eval's answers to a subject's questions, asked now unless the journal has them.
 
@@ -75,14 +75,14 @@ def lm_eval_answers(
         journal: A line for each subject that was asked.
         subject: Its name.
         questions: What is asked; answers to other prompts are not taken.
-        load: Returns lm-eval's model.
+        model: Returns lm-eval's model.
     """
     prompts = [question.prompt_hash for question in questions]
     for line in read_journal(journal):
         if line["subject"] == subject and line["prompts"] == prompts:
             return line
     began = time.monotonic()
-    found = logprobs(load(), questions)
+    found = logprobs(model(), questions)
     seconds = round(time.monotonic() - began, 1)
     line = {"subject": subject, "seconds": seconds, "prompts": prompts, "logprobs": found}
     append(journal, line)
