@@ -88,7 +88,7 @@ class Peers:
 
     def ours(self) -> Any:
         """Return the model with shared prefixes."""
-        return SharedPrefixLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=16)
+        return SharedPrefixLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size="auto")
 
 
 def logprobs(lm: Any, questions: Sequence[Question]) -> list[list[float]]:

@@ -216,3 +216,16 @@ def test_a_batch_that_the_gpus_cannot_share_ends_it_before_any_job(workspace: Pa
     assert "runs.low: batch_size 8 is not a multiple of micro_batch 1 x 3" in result.stdout
     assert "write 6 or 9" in result.stdout and "Traceback" not in result.stdout
     assert jobs(result.stdout) == []
+
+
+@pytest.mark.parametrize("gpus", ["2", "2*attempt"])
+def test_gpus_that_scoring_would_leave_idle_end_it_before_any_job(
+    workspace: Path, gpus: str
+) -> None:
+    """By its number while planning; an expression has one when the jobs are known."""
+    redo = ("-c2", "--config", "redo=scores", "--until", "score_benchmark")
+    result = snakemake(workspace, *redo, "--set-resources", f"score_benchmark:gpu={gpus}")
+    assert result.returncode == 1
+    assert "score_benchmark: gpu=2, but a job that scores computes on one GPU" in result.stdout
+    assert "jobs_per_benchmark=2" in result.stdout and "Traceback" not in result.stdout
+    assert jobs(result.stdout) == []
