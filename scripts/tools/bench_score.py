@@ -30,6 +30,7 @@ from scripts.lib.questions.question import Question
 from scripts.lib.score.prefix_groups import prefix_groups, token_sequences
 from scripts.tools.bench import Figure, publish
 from scripts.tools.devices import clocked, forget_peak, peak_gib, product_rate
+from scripts.tools.outside_model import outside_figures
 from scripts.tools.peers import (
     DEMO_DATA,
     Peers,
@@ -298,6 +299,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures += five_shot(folder, dtype, options)
         if options.other_questions:
             figures += other_modes(folder, 4, options)
+        data = mmlu_folder()
+        figures += outside_figures(folder, data, subjects_of(data, options.subjects))
     peak = max(figure.value for figure in figures if figure.name.startswith("peak_gib_"))
     publish("score", [*figures, Figure("peak_gib", peak, "GiB")])
 

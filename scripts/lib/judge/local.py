@@ -17,9 +17,14 @@ from scripts.lib.data.templates import OWN, TemplateSpec, own_template
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts
-from scripts.lib.questions.prompt_tokens import context_limit, tokens_needed
+from scripts.lib.questions.prompt_tokens import (
+    context_limit,
+    encode_questions,
+    tokens_needed,
+)
 from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.question import Answer, Question, answer_row
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.journal import answer_once
 from scripts.lib.score.respondent import Loading, Respondent
 
@@ -71,7 +76,9 @@ def judge_locally(
         )
     context = context_limit(tokenizer, model)
     questions = list(_questions(spec, asked, tokenizer))
-    _check_lengths(asked, questions, tokenizer, context)
+    texts = TextEncoder(tokenizer)
+    encode_questions(questions, texts, asked=True)
+    _check_lengths(asked, questions, texts, context)
     loading = Loading(
         model=model,
         adapter=None,
@@ -80,6 +87,7 @@ def judge_locally(
         batch_size=batch_size,
         ends=(),
         context=context,
+        texts=texts,
     )
     replies = _ask(questions, Respondent("shared-prefix", loading), scratch)
     return {pair.id: (replies[2 * at], replies[2 * at + 1]) for at, pair in enumerate(asked)}
@@ -127,10 +135,10 @@ def _likeliest(question: Question, replies: Sequence[tuple[float, bool]]) -> Ans
 
 
 def _check_lengths(
-    pairs: Sequence[Pair], questions: Sequence[Question], tokenizer: Any, context: int
+    pairs: Sequence[Pair], questions: Sequence[Question], texts: TextEncoder, context: int
 ) -> None:
     for at, question in enumerate(questions):
-        needed = tokens_needed(question, tokenizer)
+        needed = tokens_needed(question, texts)
         if needed > context:
             raise ScoreError(
                 f"The judge reads {context} tokens, but {pairs[at // 2].id} with both its answers"

@@ -8,7 +8,6 @@ word for word. It is written with functions and columns instead of Jinja because
 each Jinja text anew for every question, which took longer than a GPU takes to answer it.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import FaultOf
-from scripts.lib.questions.prompt_tokens import tokens_needed
 from scripts.lib.questions.prompts import Chat
 from scripts.lib.questions.question import Answer, Question, answer_row
 from scripts.lib.questions.rows import LETTERS, Row, read_rows
@@ -92,7 +90,7 @@ def choice_task(
 
 
 def ask_choices(
-    spec: ScoreSpec, tasks: Sequence[tuple[str, str, Row]], tokenizer: Any, limit: int
+    spec: ScoreSpec, tasks: Sequence[tuple[str, str, Row]], tokenizer: Any
 ) -> Iterator[Question]:
     """Yield the questions of multiple-choice tasks.
 
@@ -100,16 +98,12 @@ def ask_choices(
         spec: How to ask.
         tasks: Subject, stem of the questions' ids, and task, from `choice_task`.
         tokenizer: The tokenizer of the model that will be asked.
-        limit: How many tokens that model reads.
     """
     chat = None
     if spec.chat_template:
         chat = Chat(tokenizer, spec.template_arguments, closes_thoughts=True)
-    fits = None
-    if spec.on_long_prompt == "fewer_shots":
-        fits = functools.partial(_fits, tokenizer, limit)
     for subject, stem, task in tasks:
-        yield from ask(task, subject, chat=chat, grade=grade_choices, fits=fits, stem=stem)
+        yield from ask(task, subject, chat=chat, grade=grade_choices, stem=stem)
 
 
 def grade_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> Answer:
@@ -135,10 +129,6 @@ def grade_choices(question: Question, replies: Sequence[tuple[float, bool]]) -> 
         correct=bool(question.task.process_results(question.doc, list(replies))["acc"]),
         logprobs=logprobs,
     )
-
-
-def _fits(tokenizer: Any, limit: int, question: Question) -> bool:
-    return tokens_needed(question, tokenizer) <= limit
 
 
 def _choice_docs(rows: Sequence[Row], preamble: str) -> list[dict[str, Any]]:

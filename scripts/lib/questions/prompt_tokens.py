@@ -1,7 +1,8 @@
 """The tokens that a model reads for a question: counted, held against its context, and hashed."""
 
 import hashlib
-import struct
+import sys
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.question import Question
 from scripts.lib.questions.requests import GreedyRequest, ReferenceRequest
 from scripts.lib.questions.rows import Row
+from scripts.lib.questions.text_encoder import TextEncoder
 
 HASH_DIGITS = 16
 
@@ -24,7 +26,25 @@ def context_limit(tokenizer: Any, model: Path) -> int:
     return int(resolve_max_length(config, tokenizer))
 
 
-def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[str]:
+def encode_questions(questions: Sequence[Question], texts: TextEncoder, *, asked: bool) -> None:
+    """Encode the texts of questions, in batches; what comes after finds them encoded.
+
+    Args:
+        questions: The questions.
+        texts: Encodes them and keeps them.
+        asked: Whether the model will ask *texts* for what it reads. If not, only what is measured
+            here is encoded.
+    """
+    pairs, alone = list[tuple[str, str]](), list[tuple[str, bool]]()
+    for question in questions:
+        if _weighs_choices(question):
+            weighed = _all_pairs(question) if asked else _pairs(question)
+            pairs += [pair for pair in weighed if pair[0]]
+        alone += _alone(question, texts)
+    texts.encode(pairs=pairs, texts=alone)
+
+
+def check_lengths(questions: Sequence[Question], texts: TextEncoder, limit: int) -> list[str]:
     """Refuse a question that does not fit into the model's context, answer included.
 
     Returns:
@@ -37,7 +57,7 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
     """
     hashes = []
     for question in questions:
-        read = _read(question, tokenizer)
+        read = _read(question, texts)
         needed = _needed(question, read)
         if needed > limit:
             remedy = "Lower `max_new_tokens`, if it has one"
@@ -54,7 +74,31 @@ def check_lengths(questions: Sequence[Question], tokenizer: Any, limit: int) -> 
     return hashes
 
 
-def tokens_needed(question: Question, tokenizer: Any) -> int:
+def with_fewer_shots(
+    questions: Sequence[Question], texts: TextEncoder, limit: int, *, asked: bool
+) -> list[Question]:
+    """Leave the last few-shot example out of a question until it fits, or none is left.
+
+    Args:
+        questions: The questions.
+        texts: Encodes them and keeps them.
+        limit: How many tokens the model reads.
+        asked: As for `encode_questions`.
+    """
+    found = list(questions)
+    places = list(range(len(found)))
+    while places:
+        encode_questions([found[at] for at in places], texts, asked=asked)
+        places = [
+            at for at in places if found[at].fewer and tokens_needed(found[at], texts) > limit
+        ]
+        for at in places:
+            if fewer := found[at].fewer:
+                found[at] = fewer()
+    return found
+
+
+def tokens_needed(question: Question, texts: TextEncoder) -> int:
     """Return how long the model's input becomes, counted as lm-eval's `hf` model counts.
 
     A text of which every token counts (`loglikelihood_rolling`) is read in windows: it always fits.
@@ -62,7 +106,7 @@ def tokens_needed(question: Question, tokenizer: Any) -> int:
     Raises:
         ScoreError: The tokenizer adds an end to every text.
     """
-    return _needed(question, _read(question, tokenizer))
+    return _needed(question, _read(question, texts))
 
 
 def answer_tokens(options: Row) -> int:
@@ -70,23 +114,65 @@ def answer_tokens(options: Row) -> int:
     return int(normalize_gen_kwargs(dict(options), DEFAULT_MAX_GEN_TOKS)["max_gen_toks"])
 
 
-def _read(question: Question, tokenizer: Any) -> list[list[int]]:
-    """Return the tokens of each text that is read for a question.
+def _read(question: Question, texts: TextEncoder) -> list[Sequence[int]]:
+    """Return the tokens of each text that is read for a question, each text once.
 
     Raises:
         ScoreError: The tokenizer adds an end to every text.
     """
+    last = question.requests[-1]
+    if isinstance(last, GreedyRequest) and last.tokens is not None:
+        return [last.tokens]
+    if not _weighs_choices(question):
+        found = {text: texts.text(text, opened=opened) for text, opened in _alone(question, texts)}
+    else:
+        found = {
+            context + choice: texts.pair(context, choice).whole
+            if context
+            else texts.text(choice, opened=texts.opens(choice))
+            for context, choice in _pairs(question)
+        }
+    if question.requests[0].request_type in ("loglikelihood", "generate_until"):
+        for text, tokens in found.items():
+            _check_end(texts, text, tokens)
+    return list(found.values())
+
+
+def _weighs_choices(question: Question) -> bool:
+    return bool(question.requests[0].request_type == "loglikelihood")
+
+
+def _all_pairs(question: Question) -> list[tuple[str, str]]:
+    """Return each context with each of its choices."""
+    return list(dict.fromkeys((r.args[0], r.args[1]) for r in question.requests))
+
+
+def _pairs(question: Question) -> list[tuple[str, str]]:
+    """Return the contexts and choices of a question that are measured.
+
+    Of choices that are letters one stands for all.
+    """
+    pairs = _all_pairs(question)
+    if len({context for context, _ in pairs}) == 1 and all(len(c.strip()) == 1 for _, c in pairs):
+        return pairs[:1]
+    return pairs
+
+
+def _alone(question: Question, texts: TextEncoder) -> list[tuple[str, bool]]:
+    """Return the texts that are encoded by themselves, and whether something is added to them."""
     kind = question.requests[0].request_type
     last = question.requests[-1]
     if isinstance(last, GreedyRequest):
-        if last.tokens is not None:
-            return [list(last.tokens)]
         # A rendered prompt is encoded as it is.
-        return [tokenizer.encode(last.prompt, add_special_tokens=False)]
+        return [] if last.tokens is not None else [(last.prompt, False)]
     if kind == "loglikelihood_rolling":
-        texts = [request.args[0] for request in question.requests]
-        return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    return [_encoded(tokenizer, text) for text in _texts(question, whole=kind != "generate_until")]
+        return [(request.args[0], False) for request in question.requests]
+    if kind == "loglikelihood":
+        # An empty context is no text: lm-eval puts one token in its place.
+        wanted = [choice for context, choice in _all_pairs(question) if not context]
+    else:
+        wanted = [request.args[0] for request in question.requests]
+    return [(text, texts.opens(text)) for text in dict.fromkeys(wanted)]
 
 
 def _needed(question: Question, read: Sequence[Sequence[int]]) -> int:
@@ -108,41 +194,32 @@ def _needed(question: Question, read: Sequence[Sequence[int]]) -> int:
 
 
 def _hash(read: Sequence[Sequence[int]]) -> str:
-    """Return the first hex digits of the sha256 of token ids, each text's after their number."""
+    """Return the first hex digits of the sha256 of token ids, each text's after their number.
+
+    Numbers are four bytes each, the lowest first.
+    """
     summary = hashlib.sha256()
     for ids in read:
-        summary.update(struct.pack(f"<{1 + len(ids)}I", len(ids), *ids))
+        numbers = array("I", [len(ids)])
+        numbers.extend(ids)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        summary.update(numbers.tobytes())
     return summary.hexdigest()[:HASH_DIGITS]
 
 
-def _texts(question: Question, *, whole: bool) -> list[str]:
-    """Return what has to be read for a question, with the choices if *whole*, each text once.
-
-    Of choices that are letters one stands for all: a text of a hundred lines is not measured again
-    for each.
-    """
-    pairs = [request.args[:2] for request in question.requests]
-    if not whole:
-        return list(dict.fromkeys(context for context, _ in pairs))
-    if len({context for context, _ in pairs}) == 1 and all(len(c.strip()) == 1 for _, c in pairs):
-        pairs = pairs[:1]
-    return list(dict.fromkeys(context + choice for context, choice in pairs))
-
-
-def _encoded(tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens of a text, special ones that lm-eval lets be added included.
+def _check_end(texts: TextEncoder, text: str, tokens: Sequence[int]) -> None:
+    """Refuse a tokenizer that adds an end, so that nothing can go on from the text.
 
     Raises:
-        ScoreError: An end is added, so that nothing can go on from the text.
+        ScoreError: It does.
     """
-    prefix = tokenizer.bos_token or tokenizer.eos_token
-    special = not (prefix and text.startswith(prefix))
-    tokens: list[int] = tokenizer.encode(text, add_special_tokens=special)
-    end = tokenizer.eos_token
-    if special and end and tokens[-1:] == [tokenizer.eos_token_id] and not text.endswith(end):
+    end = texts.tokenizer.eos_token
+    if not end or list(tokens[-1:]) != [texts.tokenizer.eos_token_id] or text.endswith(end):
+        return
+    if texts.opens(text):
         raise ScoreError(
             f"The tokenizer ends every text with {end}, so that the model would be asked what"
             " follows a text that is over. Set `add_eos_token` to false in tokenizer_config.json"
             " (or take the end out of tokenizer.json), and name that folder as the model."
         )
-    return tokens

@@ -46,6 +46,7 @@ class Question:
         grade: Turns the replies to the requests into an answer.
         data: What the benchmark says in it, where `doc` holds more than that.
         closed: What closes the thought that the chat template opened, in `prompt`; '' for none.
+        fewer: Makes the same question with one few-shot example less; None where that is not to be.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Question:
     grade: Grader
     data: Any = None
     closed: str = ""
+    fewer: "Callable[[], Question] | None" = None
 
     @property
     def prompt_hash(self) -> str:

@@ -35,7 +35,6 @@ def ask(
     *,
     chat: Chat | None,
     grade: Grader,
-    fits: Callable[[Question], bool] | None = None,
     stem: str | None = None,
 ) -> Iterator[Question]:
     """Yield the questions of one lm-eval task, in row order.
@@ -46,19 +45,13 @@ def ask(
         chat: Renders a conversation (`prompts.Chat`), or None for plain text. Few-shot examples
             then become turns, which is lm-eval's default.
         grade: Turns the model's replies to a question into an answer.
-        fits: Says whether a question may stay as it is; the last few-shot example is left out until
-            it does, or none is left. None to leave every question as it is.
         stem: What the ids begin with, where the subject is no plain word.
     """
     task = ConfigurableTask(config=dict(task_config))
     make = functools.partial(_question, task, subject, stem or subject, grade, chat=chat)
-    for index in range(len(task.eval_docs)):
-        shots = task.config.num_fewshot
-        question = make(index, shots=shots)
-        while shots and fits and not fits(question):
-            shots -= 1
-            question = make(index, shots=shots)
-        yield question
+    # All rows at once: one by one each takes as long as its prompt.
+    for index, doc in enumerate(task.eval_docs.to_list()):
+        yield make(index, doc, shots=task.config.num_fewshot)
 
 
 def _question(
@@ -67,14 +60,17 @@ def _question(
     stem: str,
     grade: Grader,
     index: int,
+    doc: Row,
     *,
     shots: int,
     chat: Chat | None,
 ) -> Question:
-    doc = task.eval_docs[index]
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
     prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)
     requests = task.construct_requests(doc=doc, ctx=prompt, metadata=(subject, index, 1), **options)
+    less = functools.partial(
+        _question, task, subject, stem, grade, index, doc, shots=shots - 1, chat=chat
+    )
     return Question(
         id=f"{stem}:{index}",
         subject=subject,
@@ -85,4 +81,5 @@ def _question(
         task=task,
         grade=grade,
         closed=chat.closed(prompt) if chat else "",
+        fewer=less if shots else None,
     )

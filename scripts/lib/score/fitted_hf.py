@@ -15,6 +15,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from transformers.utils.logging import tqdm
 
 from scripts.lib.score.batches import SAMPLED_ANSWERS, Batches
+from scripts.lib.score.likelihoods import Loglikelihood
 from scripts.lib.score.memory import Need
 from scripts.lib.score.prefix_groups import (
     Request,
@@ -22,9 +23,6 @@ from scripts.lib.score.prefix_groups import (
     check_continuations,
     token_sequences,
 )
-
-# Log-probability of the continuation in nats, and whether greedy decoding would produce it.
-Loglikelihood = tuple[float, bool]
 
 # lm-eval's code gets what is a batch already.
 _WHATEVER_COMES = 2**31

@@ -1,13 +1,15 @@
 """Which requests have what in common, so that a model reads it once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.lib.errors import ScoreError
 
 # (context text, continuation text), context tokens, continuation tokens: lm-eval's own form.
-Request = tuple[Any, list[int], list[int]]
+Request = tuple[Any, Sequence[int], Sequence[int]]
 
 # A shorter prefix, in tokens, costs a forward pass of its own and saves next to nothing.
 _MIN_PREFIX = 32
@@ -49,24 +51,45 @@ def check_continuations(requests: Sequence[Request]) -> None:
             )
 
 
-def token_sequences(requests: Iterable[tuple[int, Request]]) -> list[TokenSequence]:
+def token_sequences(requests: Sequence[tuple[int, Request]]) -> list[TokenSequence]:
     """Return what has to be read, sorted by tokens: neighbours have the most in common.
 
     Args:
         requests: Place and request; the place comes back in `asked`.
     """
-    asked: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
+    keys: dict[tuple[int, tuple[int, ...]], bytes] = {}
+    asked: dict[bytes, list[tuple[int, list[int]]]] = {}
     for index, (_, context, continuation) in requests:
-        tokens = (*context, *continuation[:-1])
-        asked.setdefault(tokens, []).append((index, continuation))
-    return [
-        TokenSequence(
-            tokens=tokens,
-            asked=tuple(asked[tokens]),
-            unscored=len(tokens) - max(len(continuation) for _, continuation in asked[tokens]),
-        )
-        for tokens in sorted(asked)
-    ]
+        # The choices of a question come with the very same context.
+        begins = (id(context), tuple(continuation[:-1]))
+        if begins not in keys:
+            keys[begins] = _key(context, continuation)
+        asked.setdefault(keys[begins], []).append((index, list(continuation)))
+    return [_sequence(key, tuple(asked[key])) for key in sorted(asked)]
+
+
+def _key(context: Sequence[int], continuation: Sequence[int]) -> bytes:
+    """Return what is read as bytes that sort as its tokens do; comparing them costs nothing."""
+    ids = array("I", context)
+    ids.extend(continuation[:-1])
+    return _big_endian(ids).tobytes()
+
+
+def _sequence(key: bytes, asked: tuple[tuple[int, list[int]], ...]) -> TokenSequence:
+    ids = array("I")
+    ids.frombytes(key)
+    return TokenSequence(
+        tokens=tuple(_big_endian(ids)),
+        asked=asked,
+        unscored=len(ids) - max(len(continuation) for _, continuation in asked),
+    )
+
+
+def _big_endian(ids: "array[int]") -> "array[int]":
+    """Return numbers with their highest byte first, or such numbers as the machine's own."""
+    if sys.byteorder == "little":
+        ids.byteswap()
+    return ids
 
 
 def prefix_groups(
@@ -79,7 +102,7 @@ def prefix_groups(
     for sequence in sequences:
         shared = min(length, sequence.unscored)
         if group:
-            shared = min(shared, _common(group[-1].tokens, sequence.tokens))
+            shared = _common(group[-1].tokens, sequence.tokens, shared)
         # Joining makes the continuations of the members so far longer by what the prefix loses, and
         # saves the newcomer the prefix.
         if shared >= _MIN_PREFIX and (len(group) - 1) * (length - shared) < shared:
@@ -99,7 +122,13 @@ def prefix_groups(
         yield 0, loners
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many leading tokens two sequences have in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _common(one: Sequence[int], other: Sequence[int], most: int) -> int:
+    """Return how many of their first *most* tokens two sequences have in common."""
+    common, differ = 0, most + 1
+    while differ - common > 1:
+        at = most if differ > most else (common + differ) // 2
+        if one[common:at] == other[common:at]:
+            common = at
+        else:
+            differ = at
+    return common

@@ -20,6 +20,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.machine.device import compute_device, visible_gpus
 from scripts.lib.machine.out_of_memory import first_line, is_out_of_memory
 from scripts.lib.questions.question import Answer, Question
+from scripts.lib.questions.text_encoder import TextEncoder
 
 # Tokens of the context that must stay free: lm-eval's vLLM model cuts a prompt from the left that
 # leaves less.
@@ -44,6 +45,7 @@ class Loading:
             many as memory holds.
         ends: Texts that end an answer beside the model's own end tokens.
         context: How many tokens the model reads.
+        texts: What that tokenizer has encoded already, for a back end that `takes_tokens`.
     """
 
     model: Path
@@ -53,6 +55,7 @@ class Loading:
     batch_size: int
     ends: Sequence[str]
     context: int
+    texts: TextEncoder | None = None
 
 
 def check_backend(backend: str) -> None:
@@ -84,6 +87,11 @@ def context_of(backend: str, context: int) -> int:
     return context - _KEPT_BY_VLLM if _is_vllm(backend) else context
 
 
+def takes_tokens(backend: str) -> bool:
+    """Return whether a back end takes the tokens of a text from who has encoded it."""
+    return backend == "shared-prefix"
+
+
 def load_backend(backend: str, loading: Loading) -> Any:
     """Return one of lm-eval's models, loaded.
 
@@ -110,10 +118,13 @@ def _is_vllm(backend: str) -> bool:
 
 
 def _load_torch(backend: str, loading: Loading) -> Any:
+    given: dict[str, Any] = {}
     if backend == "hf":
         from scripts.lib.score.fitted_hf import FittedHFLM as Model
     else:
         from scripts.lib.score.shared_prefix import SharedPrefixLM as Model
+
+        given["texts"] = loading.texts
     lm = Model(
         pretrained=str(loading.model),
         backend="causal",
@@ -122,6 +133,7 @@ def _load_torch(backend: str, loading: Loading) -> Any:
         batch_size=loading.batch_size or "auto",
         device=compute_device(),
         trust_remote_code=False,
+        **given,
     )
     if loading.adapter:
         from scripts.lib.merge.unmerged import put_on  # PEFT, which a plain model does not need

@@ -29,11 +29,18 @@ from scripts.lib.data.replies import Thought, thought_of
 from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import count_left_out
-from scripts.lib.questions.prompt_tokens import check_lengths, context_limit, tokens_needed
+from scripts.lib.questions.prompt_tokens import (
+    check_lengths,
+    context_limit,
+    encode_questions,
+    tokens_needed,
+    with_fewer_shots,
+)
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.questions.question import Answer, Question, Unasked
 from scripts.lib.questions.requests import GreedyRequest
 from scripts.lib.questions.spec import ScoreSpec
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.documents import Thoughts
 from scripts.lib.score.files import (
     BAD_ROWS,
@@ -49,7 +56,13 @@ from scripts.lib.score.files import (
     THOUGHTS,
 )
 from scripts.lib.score.journal import answer_once
-from scripts.lib.score.respondent import Loading, Respondent, check_backend, context_of
+from scripts.lib.score.respondent import (
+    Loading,
+    Respondent,
+    check_backend,
+    context_of,
+    takes_tokens,
+)
 
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
@@ -184,12 +197,14 @@ def score_benchmark(
     )
     context = context_limit(tokenizer, model)
     limit = context_of(spec.backend, context)
-    asked = [_ask(asking, part.spec, benchmark, tokenizer, limit) for part in parts]
+    texts = TextEncoder(tokenizer)
+    asked = [_ask(asking, part.spec, benchmark, texts, limit) for part in parts]
     split = split_markers(tokenizer) if spec.chat_template else {}
     loading = Loading(
         model=model,
         adapter=adapter,
         tokenizer=tokenizer,
+        texts=texts,
         dtype=spec.dtype,
         batch_size=batch_size,
         ends=answer_ends(tokenizer).texts if spec.chat_template else (),
@@ -202,13 +217,22 @@ def score_benchmark(
         yield _write(asking, part, benchmark, one, answers, split)
 
 
-def _ask(asking: Asking, spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> _Asked:
-    """Build the questions of a part and make sure that the model can read them."""
+def _ask(
+    asking: Asking, spec: ScoreSpec, benchmark: Path, texts: TextEncoder, limit: int
+) -> _Asked:
+    """Build the questions of a part, encode them, and make sure that the model can read them."""
+    tokenizer = texts.tokenizer
     found = list(asking.questions(spec, benchmark, tokenizer, limit))
-    wanted = [one for one in found if isinstance(one, Question)]
+    questions = wanted = [one for one in found if isinstance(one, Question)]
     unasked = Counter(one.reason for one in found if isinstance(one, Unasked))
-    questions = _fitting(wanted, tokenizer, limit) if spec.on_long_prompt == "leave_out" else wanted
-    hashes = check_lengths(questions, tokenizer, limit)
+    by_tokens = takes_tokens(spec.backend)
+    if spec.on_long_prompt == "fewer_shots":
+        questions = with_fewer_shots(wanted, texts, limit, asked=by_tokens)
+    else:
+        encode_questions(wanted, texts, asked=by_tokens)
+    if spec.on_long_prompt == "leave_out":
+        questions = _fitting(wanted, texts, limit)
+    hashes = check_lengths(questions, texts, limit)
     spelled = 0
     if spec.chat_template:
         control = ControlTokens(tokenizer)
@@ -275,13 +299,13 @@ def _thoughts(questions: Sequence[Question], answers: Sequence[Answer]) -> Thoug
     return {"answers": found.total(), "begun": begun, "open": found["open"]}
 
 
-def _fitting(questions: Sequence[Question], tokenizer: Any, limit: int) -> list[Question]:
+def _fitting(questions: Sequence[Question], texts: TextEncoder, limit: int) -> list[Question]:
     """Return the questions that fit into the model's context with their answers.
 
     Raises:
         ScoreError: There is none.
     """
-    found = [one for one in questions if tokens_needed(one, tokenizer) <= limit]
+    found = [one for one in questions if tokens_needed(one, texts) <= limit]
     if not found:
         raise ScoreError(
             f"All {len(questions):,} conversations are longer than the {limit} tokens that the"

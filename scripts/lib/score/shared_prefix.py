@@ -29,6 +29,7 @@ from scripts.lib.questions.requests import (
     ReferenceRequest,
     greedy_answers,
 )
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.continuations import (
     NotPackableError,
     Prefix,
@@ -40,7 +41,8 @@ from scripts.lib.score.continuations import (
     read_prefix,
     shares_prefixes,
 )
-from scripts.lib.score.fitted_hf import FittedHFLM, Loglikelihood
+from scripts.lib.score.fitted_hf import FittedHFLM
+from scripts.lib.score.likelihoods import Loglikelihood, likelihoods
 from scripts.lib.score.prefix_groups import (
     Request,
     TokenSequence,
@@ -48,9 +50,6 @@ from scripts.lib.score.prefix_groups import (
     prefix_groups,
     token_sequences,
 )
-
-# lm-eval encodes a question once more for each of its choices.
-_RECENT_TEXTS = 4
 
 
 @register_model("tunesmith-hf")
@@ -61,15 +60,17 @@ class SharedPrefixLM(FittedHFLM):
     cannot do exactly: see `shares_prefixes`, and requests longer than the model's window.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, texts: TextEncoder | None = None, **options: Any) -> None:
         """Load the model as `hf` does.
 
         Args:
             args: As for `hf`.
+            texts: What the tokenizer has encoded already; None for nothing.
             options: As for `FittedHFLM`.
         """
-        self._encode = functools.lru_cache(_RECENT_TEXTS)(super().tok_encode)
         super().__init__(*args, **options)
+        self._texts = texts or TextEncoder(self.tokenizer)
+        self._forgets = texts is None
         self._packs = packs_on(torch.device(self.device)) and has_open_attention(self.model)
         self._prefix: Prefix | None = None
 
@@ -93,7 +94,7 @@ class SharedPrefixLM(FittedHFLM):
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, found[at])
         rest = [at for at in range(len(requests)) if at not in found]
-        by_hf = super()._loglikelihood_tokens([requests[at] for at in rest], disable_tqdm)
+        by_hf = super()._loglikelihood_tokens([_listed(requests[at]) for at in rest], disable_tqdm)
         found.update(zip(rest, by_hf, strict=True))
         return [found[at] for at in range(len(requests))]
 
@@ -119,9 +120,7 @@ class SharedPrefixLM(FittedHFLM):
             disable_tqdm: As for `hf`; there is no bar.
         """
         found = dict[int, GreedyAnswer]()
-        prompts = [
-            r.tokens or self.tokenizer.encode(r.prompt, add_special_tokens=False) for r in requests
-        ]
+        prompts = [r.tokens or self._texts.text(r.prompt, opened=False) for r in requests]
         lengths = dict(enumerate(map(len, prompts)))
         for new in {request.max_new_tokens for request in requests}:
             asked = [at for at, r in enumerate(requests) if r.max_new_tokens == new]
@@ -142,9 +141,36 @@ class SharedPrefixLM(FittedHFLM):
         declared = self.model.generation_config.eos_token_id
         return list(declared) if isinstance(declared, list) else [declared]
 
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Loglikelihood]:
+        """Answer as `hf` does; what was not encoded before is encoded in batches."""
+        if self._encodes_as_hf():
+            self._texts.encode(pairs=[r.args[:2] for r in requests if r.args[0]])
+        found: list[Loglikelihood] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        if self._forgets:
+            self._texts.forget()
+        return found
+
     def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
-        """Encode as `hf` does, a text that was just encoded at no cost."""
-        return list(self._encode(string, *args, **options))
+        """Encode as `hf` does, what was encoded before at no cost."""
+        if args or options or not self._encodes_as_hf():
+            tokens: list[int] = super().tok_encode(string, *args, **options)
+            return tokens
+        return list(self._texts.text(string, opened=self._texts.opens(string)))
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[Any, Any]:
+        if not self._encodes_as_hf():
+            pair: tuple[Any, Any] = super()._encode_pair(context, continuation)
+            return pair
+        found = self._texts.pair(context, continuation)
+        return found.context, found.continuation
+
+    def _encodes_as_hf(self) -> bool:
+        """Tell whether `hf` would encode as `TextEncoder` does: not where it is told otherwise."""
+        return (
+            self.backend == "causal"
+            and self.add_bos_token is None
+            and self.custom_prefix_token_id is None
+        )
 
     def _shares(self) -> bool:
         return (
@@ -217,19 +243,10 @@ class SharedPrefixLM(FittedHFLM):
     def _graded(
         self, sequences: Sequence[TokenSequence], logits: Sequence[Any]
     ) -> dict[int, Loglikelihood]:
-        dtype = self.softmax_dtype or torch.float32
-        return {
-            index: reply
-            for sequence, own in zip(sequences, logits, strict=True)
-            for index, reply in _grade(sequence, own, dtype)
-        }
+        return likelihoods(sequences, logits, self.softmax_dtype or torch.float32)
 
 
-def _grade(sequence: TokenSequence, logits: Any, dtype: Any) -> Iterator[tuple[int, Loglikelihood]]:
-    """Yield place and reply of every request; logits are (scored position, vocabulary)."""
-    logprobs = torch.log_softmax(logits, dim=-1, dtype=dtype)
-    greedy = logprobs.argmax(dim=-1)
-    for index, continuation in sequence.asked:
-        tokens = torch.tensor(continuation, device=logits.device)
-        own = logprobs[-len(continuation) :].gather(-1, tokens.unsqueeze(-1))
-        yield index, (float(own.sum()), bool((greedy[-len(continuation) :] == tokens).all()))
+def _listed(request: Request) -> Request:
+    """Return a request with its tokens in lists, as lm-eval's code joins them."""
+    texts, context, continuation = request
+    return texts, list(context), list(continuation)

@@ -15,6 +15,7 @@ from scripts.lib.questions.choices import grade_choices
 from scripts.lib.questions.prompt_tokens import tokens_needed
 from scripts.lib.questions.prompts import load_tokenizer
 from scripts.lib.questions.tasks import ask
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.aggregation import load_answers
 from tests.tiny_model import make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark, write_rows
@@ -113,7 +114,10 @@ def test_the_choice_of_most_tokens_counts_not_the_one_of_most_letters(model):
     )
     asked = dataclasses.replace(question, requests=requests)
     # The last token is only predicted.
-    assert tokens_needed(asked, tokenizer) == len(tokenizer.encode(question.prompt + many)) - 1
+    assert (
+        tokens_needed(asked, TextEncoder(tokenizer))
+        == len(tokenizer.encode(question.prompt + many)) - 1
+    )
 
 
 def test_a_tokenizer_that_ends_every_text_is_refused_where_texts_go_on(

@@ -177,7 +177,7 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError held_out_conversations": [hub("check_usable_rows")],
     "ScoreError questions": [NEVER, TOKENIZER, NEVER, TOKENIZER, CHANGED, NEVER],
     "ScoreError questions_of_task": [CODE] * 2,
-    "ScoreError _encoded": [TOKENIZER],
+    "ScoreError _check_end": [TOKENIZER],
     "ScoreError check_lengths": [TOKENIZER],
     "ScoreError check_continuations": [TOKENIZER],
     "ScoreError _fitting": [TOKENIZER],

@@ -15,6 +15,7 @@ from scripts.lib.questions import requests as answering
 from scripts.lib.questions.prompt_tokens import check_lengths, tokens_needed
 from scripts.lib.questions.question import Question
 from scripts.lib.questions.requests import GreedyAnswer, GreedyRequest, greedy_answers
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 from tests.tiny_model import make_tiny_model, make_tokenizer
 
@@ -160,7 +161,8 @@ def test_a_prompt_too_long_for_its_answer_is_refused_before_the_model_is_loaded(
         grade=None,
     )
     length = len(tokenizer.encode(PROMPTS[-1], add_special_tokens=False)) + LENGTH
-    assert tokens_needed(question, tokenizer) == length
-    check_lengths([question], tokenizer, length)
+    texts = TextEncoder(tokenizer)
+    assert tokens_needed(question, texts) == length
+    check_lengths([question], texts, length)
     with pytest.raises(ScoreError, match="Lower `max_new_tokens`"):
-        check_lengths([question], tokenizer, length - 1)
+        check_lengths([question], texts, length - 1)

@@ -13,6 +13,7 @@ from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.lib.questions.prompt_tokens import check_lengths
+from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.aggregation import load_answers
 from tests.chat_samples import format_held_out
 from tests.tiny_model import make_tiny_model
@@ -75,11 +76,12 @@ def test_judged_pairs_read_it_as_text_from_a_dataset_or_a_file(tokenizer, chat, 
         (request,) = one.requests
         assert controls(tokenizer, request.tokens) == TEMPLATES_OWN
     assert plain.requests[0].tokens is None
-    hashes = check_lengths([of_file], tokenizer, 2048)
+    texts = TextEncoder(tokenizer)
+    hashes = check_lengths([of_file], texts, 2048)
     (request,) = of_file.requests
     as_it_is = type(request)(request.prompt, request.max_new_tokens)
     other = dataclasses.replace(of_file, requests=(as_it_is,))
-    assert hashes != check_lengths([other], tokenizer, 2048), "the hash is of what is read"
+    assert hashes != check_lengths([other], texts, 2048), "the hash is of what is read"
 
 
 def test_both_kinds_are_answered(model, chat, tmp_path):

@@ -34,7 +34,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
     shots = spec.shots or 0
     test, dev = read_subject(benchmark, spec.subject, shots=shots, limit=spec.limit)
     task = mmlu_task(spec.subject, test, dev, shots=shots)
-    yield from ask_choices(spec, [(spec.subject, spec.subject, task)], tokenizer, limit)
+    yield from ask_choices(spec, [(spec.subject, spec.subject, task)], tokenizer)
 
 
 def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def questions(spec: ScoreSpec, benchmark: Path, tokenizer: Any, limit: int) -> I
         (category or _ONLY_SUBJECT, stem, own_choice_task(stem, category, test, dev, shots=shots))
         for stem, category, test, dev in read_own_choices(benchmark, shots=shots, limit=spec.limit)
     ]
-    yield from ask_choices(spec, tasks, tokenizer, limit)
+    yield from ask_choices(spec, tasks, tokenizer)
 
 
 def stated(spec: ScoreSpec, questions: Sequence[Question]) -> dict[str, Any]:
