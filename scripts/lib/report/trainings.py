@@ -55,7 +55,10 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
                 "verdict": _training_mark(verdict["verdict"]),
                 "evidence": verdict["evidence"],
                 "remedy": verdict["remedy"],
-                "settings": list(_settings(manifests[id_]["spec"], facts)),
+                "settings": [
+                    *_start(candidates, id_),
+                    *_settings(manifests[id_]["spec"], facts),
+                ],
                 # Finished markup: matplotlib has escaped what is in it.
                 "chart": Markup(chart) if chart else None,
                 "answers": _answers_view(facts.get("answers", [])),
@@ -91,6 +94,20 @@ def _training_mark(verdict: str) -> Mark:
         return {"word": word, "sign": "✓", "css": "passed"}
     broken = verdict in ("not_a_number", "diverging")
     return {"word": word, "sign": "✗" if broken else "!", "css": "failed" if broken else "look"}
+
+
+def _start(candidates: Sequence[ReportedCandidate], id_: str) -> Iterator[tuple[str, str]]:
+    """Yield the adapter that a training went on from, by its name."""
+    named = "given_adapters"
+    starts = [
+        c.artifacts[named]
+        for c in candidates
+        if id_ in c.artifacts.values() and named in c.artifacts
+    ]
+    for one in candidates:
+        if one.kind == "adapter" and one.artifacts[named] in starts:
+            yield "Went on from", one.name
+            return
 
 
 def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from scripts.lib.compare.wording import plus_minus, protocol_words, signed
 from scripts.lib.report.charts import difference_chart, loss_chart
 from scripts.lib.report.evidence import duration
 from scripts.lib.report.page import ReportSpec, render_page, write_report
+from scripts.lib.report.trainings import trainings
 from tests.unit.report_data import comparison, evidence
 
 EVIL = "<script>alert(1)</script>"
@@ -344,3 +345,19 @@ def test_many_datasets_and_long_conversations_leave_the_page_small():
     whole = render_page(spec, comparison(), manifests, examples_of(ids, rows=("short", "long") * 9))
     assert len(whole) - without < 100_000
     assert whole.count("../runs/") == 40
+
+
+def test_a_training_that_went_on_from_an_adapter_names_it():
+    spec, manifests = evidence()
+    base, gentle, eager = spec.candidates
+    start = "given_adapters/smollm2-theirs-1"
+    gentle = dataclasses.replace(gentle, artifacts={**gentle.artifacts, "given_adapters": start})
+    theirs = dataclasses.replace(
+        gentle, name="theirs", kind="adapter", artifacts={"given_adapters": start, "models": "m"}
+    )
+    told = {
+        view["who"]: dict(view["settings"])
+        for view in trainings([base, theirs, gentle, eager], manifests)
+    }
+    assert told["gentle"]["Went on from"] == "theirs"
+    assert "Went on from" not in told["eager"]
