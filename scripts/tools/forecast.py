@@ -86,7 +86,8 @@ def show(found: Sequence[Forecast]) -> None:
     if any(one.memory for one in found):
         print(
             "Memory is that of one process: weights, gradients and optimizer, plus activations of"
-            " one pass (roughly), which shrink with the micro batch. docs/training.md"
+            " one pass (at most), which shrink with the micro batch and where layers recompute"
+            " them. docs/training.md"
         )
 
 
@@ -96,8 +97,10 @@ def cells(one: Forecast) -> Mapping[str, str]:
     hours = [f"{value:.2g} on {device}" for device, value in one.hours.items()]
     memory = UNKNOWN
     if one.memory:
-        gib = [value / 2**30 for value in (one.memory.fixed, one.memory.activations)]
-        memory = f"{gib[0]:.2f} + {gib[1]:.2f} GiB (micro batch {one.micro_batch})"
+        need, way = one.memory.need, one.memory.passes
+        gib = [value / 2**30 for value in (need.fixed, need.total - need.fixed)]
+        again = f", 1 of {way.recomputed} layers recomputed" if way.recomputed else ""
+        memory = f"{gib[0]:.2f} + {gib[1]:.2f} GiB (micro batch {way.sequences}{again})"
     passes = "" if one.passes is None else f" ({one.passes:.3g} passes)"
     return {
         "tokens": f"{amount.tokens:,}" if amount else UNKNOWN,

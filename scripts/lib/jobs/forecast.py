@@ -16,17 +16,18 @@ from typing import Any
 from scripts.lib.artifacts.store import Found, Store
 from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
 from scripts.lib.jobs.launch import process_count
-from scripts.lib.jobs.model_size import ModelSize, lora_parameters, size_of
 from scripts.lib.jobs.recorded import fitting_hours, recorded_rates
 from scripts.lib.plan.missing import Plan
-from scripts.lib.train.memory import (
-    DEVICE_BYTES,
-    OPTIMIZER_BYTES,
-    TrainingBytes,
-    activation_bytes,
-    training_bytes,
+from scripts.lib.train.lora_size import adapter_of
+from scripts.lib.train.memory import CARD_SHARE, DEVICE_BYTES, FineTune, TrainingBytes
+from scripts.lib.train.micro_batch import (
+    MOST_TOKENS,
+    Passes,
+    choose_passes,
+    default_micro_batch,
+    divisors,
 )
-from scripts.lib.train.micro_batch import default_micro_batch
+from scripts.lib.train.model_size import ModelSize, size_of
 
 TRAINED_STAGES = ("adapters", "trained")
 """Stages whose jobs train."""
@@ -55,6 +56,22 @@ class Amount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The memory of one process of a fine-tune on a GPU.
+
+    Attributes:
+        need: The way that training will go, as far as the GPU is known.
+        passes: That way.
+        least: Bytes that it takes with one sequence in a pass and all activations recomputed, the
+            device's own included.
+    """
+
+    need: TrainingBytes
+    passes: Passes
+    least: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """What one fine-tune will take; None is unknown.
 
@@ -63,8 +80,7 @@ class Forecast:
         amount: What it is trained on.
         steps: Optimizer steps.
         passes: Passes over the rows.
-        micro_batch: Sequences in one pass of one process.
-        memory: Of one process on a GPU.
+        memory: Of one process on a GPU, and how it goes through its sequences.
         gpu: The GPU that the profile names.
         hours: Device -> hours, from recorded jobs.
     """
@@ -73,8 +89,7 @@ class Forecast:
     amount: Amount | None = None
     steps: int | None = None
     passes: float | None = None
-    micro_batch: int | None = None
-    memory: TrainingBytes | None = None
+    memory: Planned | None = None
     gpu: Gpu | None = None
     hours: Mapping[str, float] = field(default_factory=dict)
 
@@ -107,11 +122,9 @@ def forecast(
     loop = artifact.spec["training"]
     shards = there(plan, artifact.reads["shards"][0])
     amount = amount_of(shards, packed_into=loop["max_length_tokens"] if loop["packing"] else None)
-    memory, micro_batch = memory_of(plan, id, resources, amount)
+    planned = memory_of(plan, id, resources, amount)
     gpu = asked_gpu(resources)
-    known = Forecast(
-        names=tuple(names), amount=amount, memory=memory, micro_batch=micro_batch, gpu=gpu
-    )
+    known = Forecast(names=tuple(names), amount=amount, memory=planned, gpu=gpu)
     if amount is None or amount.sequences is None:
         return known
     per_pass = math.ceil(amount.sequences / loop["batch_size"])
@@ -196,8 +209,8 @@ def memory_of(
     resources: Mapping[str, Any],
     amount: Amount | None = None,
     change: Mapping[str, Any] | None = None,
-) -> tuple[TrainingBytes | None, int | None]:
-    """Return the memory of one process of a fine-tune on a GPU, and its micro batch.
+) -> Planned | None:
+    """Return the memory of one process of a fine-tune on a GPU, by the estimate that training uses.
 
     Args:
         plan: The plan.
@@ -208,39 +221,50 @@ def memory_of(
         change: What to put in place of parts of its spec.
 
     Returns:
-        Two times None where the base's files are not here, or tell nothing, and where training goes
-        on from an adapter that exists already.
+        None where the base's files are not here, or tell nothing, and where training goes on from
+        an adapter that exists already.
     """
     artifact = plan.graph.artifacts[id]
     size = model_size(plan, artifact.reads["model"][0])
     # The shape of an adapter that training goes on from is not in the spec.
     if size is None or "start" in artifact.reads:
-        return None, None
+        return None
     spec = {**artifact.spec, **(change or {})}
     loop = spec["training"]
-    tokens = loop["max_length_tokens"]
+    row = loop["max_length_tokens"]
     if amount and not loop["packing"]:
-        tokens = min(tokens, amount.longest)
-    per_process = max(1, loop["batch_size"] // processes(resources))
-    micro_batch = number_of(resources, "micro_batch", 0) or default_micro_batch(
-        loop["max_length_tokens"], per_process, "cuda"
-    )
-    trained = lora_parameters(spec["lora"], size) if spec.get("lora") else size.parameters
-    need = training_bytes(
-        trainable=trained,
-        frozen=size.parameters if spec.get("lora") else 0,
+        row = min(row, amount.longest)
+    work = FineTune(
+        size=size,
+        adapter=adapter_of(spec["lora"], size) if spec.get("lora") else None,
         dtype=loop["dtype"],
+        optimizer=loop["optim"],
         quantization=spec.get("quantization"),
-        unquantized=size.embedded,
-        optimizer=OPTIMIZER_BYTES[loop["optim"]],
-        activations=_activations(size, micro_batch * tokens, loop["dtype"]),
     )
-    return need, micro_batch
-
-
-def least_bytes(need: TrainingBytes, micro_batch: int) -> int:
-    """Return what a fine-tune takes with one sequence in a pass, and the device for itself."""
-    return need.fixed + need.activations // micro_batch + DEVICE_BYTES
+    least = work.memory(row, row, 1)
+    per_process = max(1, loop["batch_size"] // processes(resources))
+    told = number_of(resources, "micro_batch", 0)
+    gpu = asked_gpu(resources)
+    if gpu:
+        part = (
+            replace(work, shares=processes(resources)) if number_of(resources, "fsdp", 0) else work
+        )
+        passes = choose_passes(
+            [told] if told else divisors(per_process),
+            lambda way: part.memory(way.sequences * row, row, way.recomputed).total,
+            lambda sequences: sequences * row,
+            int(CARD_SHARE * gpu.gib * 2**30) - DEVICE_BYTES,
+            # As many as of rows that lie flat: what pads them, a plan does not know.
+            most=MOST_TOKENS,
+        )
+    else:
+        usual = told or default_micro_batch(loop["max_length_tokens"], per_process, "cuda")
+        passes = Passes(sequences=usual, recomputed=1)
+    return Planned(
+        need=work.memory(passes.sequences * row, row, passes.recomputed),
+        passes=passes,
+        least=least.total + DEVICE_BYTES,
+    )
 
 
 def processes(resources: Mapping[str, Any]) -> int:
@@ -254,23 +278,6 @@ def number_of(resources: Mapping[str, Any], name: str, default: int) -> int:
         return int(str(resources.get(name, default)))
     except ValueError:
         return default
-
-
-def _activations(size: ModelSize, tokens: int, dtype: str) -> int:
-    config = size.config
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
-    if not all(isinstance(config.get(name), int) for name in names):
-        return 0
-    hidden, inner, layers, vocabulary = (config[name] for name in names)
-    return activation_bytes(
-        tokens,
-        hidden_size=hidden,
-        intermediate_size=inner,
-        layers=layers,
-        vocabulary=vocabulary,
-        dtype=dtype,
-        recomputed=True,
-    )
 
 
 def model_size(plan: Plan, id: str) -> ModelSize | None:

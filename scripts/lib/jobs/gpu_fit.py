@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.jobs.forecast import least_bytes, memory_of, number_of, processes, trainings
+from scripts.lib.jobs.forecast import Planned, memory_of, number_of, processes, trainings
 from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
 from scripts.lib.plan.missing import Plan
-from scripts.lib.train.memory import WHOLE_SHARE, TrainingBytes
+from scripts.lib.train.memory import WHOLE_SHARE
 
 SHOWN = 10
 """Lines about one thing; a thousand runs of one kind are told once, with their number."""
@@ -22,8 +22,7 @@ class _Run:
 
     name: str
     id: str
-    need: TrainingBytes
-    micro_batch: int
+    planned: Planned
     gpu: Gpu
     given: Mapping[str, Any]
     quantized: bool
@@ -32,7 +31,7 @@ class _Run:
     def room(self) -> int:
         card = self.gpu.gib * 2**30
         # Processes that share the model out have what they need of it, each a part.
-        shared = number_of(self.given, "fsdp", 0) or self.need.fixed > WHOLE_SHARE * card
+        shared = number_of(self.given, "fsdp", 0) or self.planned.need.fixed > WHOLE_SHARE * card
         return card * (processes(self.given) if shared and not self.quantized else 1)
 
 
@@ -44,21 +43,21 @@ def too_large(plan: Plan, resources: Resources) -> list[str]:
     alone.
     """
     return _shortened(
-        f"runs.{run.name}: {_gib(run.need.fixed)} for weights, gradients and optimizer alone do"
-        f" not fit the GPU that the job asks for, {run.gpu}. {_remedy(plan, run)}"
+        f"runs.{run.name}: {_gib(run.planned.need.fixed)} for weights, gradients and optimizer"
+        f" alone do not fit the GPU that the job asks for, {run.gpu}. {_remedy(plan, run)}"
         for run in _runs(plan, resources)
-        if run.need.fixed > run.room
+        if run.planned.need.fixed > run.room
     )
 
 
 def tight(plan: Plan, resources: Resources) -> list[str]:
-    """Return which fine-tunes will hardly fit with one sequence in a pass, by a rough figure."""
+    """Return which fine-tunes will hardly fit with one sequence in a pass, by the estimate."""
     return _shortened(
-        f"runs.{run.name}: about {_gib(least)} with one sequence in a pass will hardly fit the GPU"
-        f" that the job asks for, {run.gpu}. Lower training.max_length_tokens, or what else there"
-        f" is: {_remedy(plan, run)}"
+        f"runs.{run.name}: about {_gib(run.planned.least)} with one sequence in a pass will hardly"
+        f" fit the GPU that the job asks for, {run.gpu}. Lower training.max_length_tokens, or what"
+        f" else there is: {_remedy(plan, run)}"
         for run in _runs(plan, resources)
-        if run.need.fixed <= run.room < (least := least_bytes(run.need, run.micro_batch))
+        if run.planned.need.fixed <= run.room < run.planned.least
     )
 
 
@@ -66,10 +65,10 @@ def _runs(plan: Plan, resources: Resources) -> Iterator[_Run]:
     for id, names in trainings(plan).items():
         given = resources.get(id, {})
         gpu = asked_gpu(given) if given and number_of(given, "gpu", 1) else None
-        need, micro_batch = memory_of(plan, id, given) if gpu else (None, None)
-        if gpu and need and micro_batch:
+        planned = memory_of(plan, id, given) if gpu else None
+        if gpu and planned:
             quantized = bool(plan.graph.artifacts[id].spec.get("quantization"))
-            yield _Run(names[0], id, need, micro_batch, gpu, given, quantized)
+            yield _Run(names[0], id, planned, gpu, given, quantized)
 
 
 def _remedy(plan: Plan, run: _Run) -> str:
@@ -83,8 +82,8 @@ def _remedy(plan: Plan, run: _Run) -> str:
         ("quantization: nf4", {"quantization": "nf4"}),
     ):
         if spec.get("lora") and any(spec.get(part) != value for part, value in change.items()):
-            need, micro_batch = memory_of(plan, run.id, run.given, change=change)
-            if need and micro_batch and least_bytes(need, micro_batch) <= run.room:
+            planned = memory_of(plan, run.id, run.given, change=change)
+            if planned and planned.least <= run.room:
                 ways.append(f"write {key}")
     if not run.quantized:
         more = "more" if processes(run.given) > 1 else "several"

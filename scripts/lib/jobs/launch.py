@@ -4,7 +4,7 @@
 
 On each node the processes of its GPUs run under torchrun (node.py); several nodes are a step of
 Slurm with one task each. A process whose memory ran out ends all of them with a status of its own;
-then all start again from the last checkpoint, with half as many sequences per pass (`--halved`).
+then all start again from the last checkpoint, with less at once (`--halved` says how often).
 
 How a program is launched decides no byte of what it makes: no program imports this module.
 """
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 from scripts.lib.train.micro_batch import OUT_OF_MEMORY
 
-RESTARTS = 10
-"""Starts after the first: each halves the micro batch, which ends at one sequence before that."""
+RESTARTS = 12
+"""Starts after the first: each takes less at once, which ends before that."""
 
 
 def launcher(gpus: int, tasks: int, nodes: int) -> str:
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(
                 "memory ran out in one of"
                 f" {given.nodes * given.processes} processes: all start again from the last"
-                f" checkpoint, with half as many sequences per pass (start {start + 1} of at most"
+                f" checkpoint, with less at once (start {start + 1} of at most"
                 f" {RESTARTS + 1})",
                 flush=True,
             )

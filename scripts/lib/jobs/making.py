@@ -213,9 +213,10 @@ class _Artifact:
         """Have the files written, and finish the artifact, on which time goes since *began*."""
         build = build_facts(self.artifact.pins)
         resumed = {"resumed": True} if any(self.job().scratch.glob("checkpoint-*")) else {}
-        found = next(facts)
+        found = dict(next(facts))
+        told = found.pop("execution", {})  # what the work says of how it was done
         threads = getattr(self._invocation.arguments, "threads", 1)
-        execution = execution_facts(began, threads, build)
+        execution = {**execution_facts(began, threads, build), **told}
         self._finish(found, {**execution, **resumed, "plan": self._invocation.plan.stem})
 
     def _finish(self, facts: Mapping[str, Any], execution: Mapping[str, Any]) -> None:

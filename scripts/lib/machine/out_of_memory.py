@@ -10,6 +10,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 _Result = TypeVar("_Result")
+_Size = TypeVar("_Size")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -18,8 +19,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def until_it_fits(
-    attempt: Callable[[int], _Result], size: int, smaller: Callable[[int, str], int | None]
-) -> tuple[_Result, int]:
+    attempt: Callable[[_Size], _Result],
+    size: _Size,
+    smaller: Callable[[_Size, str], _Size | None],
+) -> tuple[_Result, _Size]:
     """Return what *attempt* gives with as much at once as memory holds, and how much that was.
 
     Args:

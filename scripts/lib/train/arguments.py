@@ -10,7 +10,7 @@ from trl import SFTConfig
 
 from scripts.lib.machine.device import compute_device
 from scripts.lib.train.loop import LoopSpec
-from scripts.lib.train.micro_batch import world_size
+from scripts.lib.train.micro_batch import Passes, world_size
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING
 from scripts.lib.train.schedules import warmup_of
 from scripts.lib.train.sharding import FSDP
@@ -45,7 +45,7 @@ def _steps_per_epoch(loop: LoopSpec, train_rows: int) -> int:
 def training_arguments(
     loop: LoopSpec,
     out: Path,
-    micro_batch: int,
+    passes: Passes,
     *,
     train_rows: int,
     evaluated: bool,
@@ -58,7 +58,7 @@ def training_arguments(
     Args:
         loop: How long, how fast and on what is trained.
         out: Folder for checkpoints.
-        micro_batch: Sequences per forward pass and process.
+        passes: Sequences per forward pass and process, and layers that are recomputed.
         train_rows: Sequences of the train split, packed where the loop says so.
         evaluated: Whether there are held-out rows.
         resumed: Whether it goes on from a checkpoint.
@@ -86,9 +86,9 @@ def training_arguments(
         noise_alpha=loop.neftune_noise_alpha,
         smoothing=loop.label_smoothing_factor,
         max_grad_norm=loop.max_grad_norm,
-        per_device_train_batch_size=micro_batch,
-        per_device_eval_batch_size=micro_batch,
-        gradient_accumulation_steps=loop.batch_size // (micro_batch * world_size()),
+        per_device_train_batch_size=passes.sequences,
+        per_device_eval_batch_size=passes.sequences,
+        gradient_accumulation_steps=loop.batch_size // (passes.sequences * world_size()),
         # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it.
         packing=loop.packing,
         padding_free=loop.packing or device == "cpu",
@@ -106,7 +106,10 @@ def training_arguments(
         seed=loop.seed,
         use_cpu=device == "cpu",
         bf16=autocast,
-        activation_checkpointing=device == "cuda",
+        activation_checkpointing=passes.recomputed > 0,
+        activation_checkpointing_kwargs={"every_n_layers": passes.recomputed}
+        if passes.recomputed > 1
+        else None,
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,  # each adapter weight takes part in each step
         fsdp=sharded or None,

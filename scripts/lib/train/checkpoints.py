@@ -43,6 +43,7 @@ class Made:
     Attributes:
         processes: Processes that train together.
         micro_batch: Sequences per pass of each.
+        recomputed: Every how many layers one's activations are computed anew; 0 is never.
         sharded: Whether weights and the optimizer's state are shared out among them.
         versions: Library -> version, with its build.
         evaluation_due: Whether the evaluation of its step is still to be done.
@@ -50,6 +51,7 @@ class Made:
 
     processes: int
     micro_batch: int
+    recomputed: int = 0
     sharded: bool = False
     versions: Mapping[str, str] = field(default_factory=_versions)
     evaluation_due: bool = False
@@ -172,6 +174,8 @@ def _changes(made: Made, now: Made) -> str:
         changes.append(f"{made.processes} process(es) instead of {now.processes}")
     if made.micro_batch != now.micro_batch:
         changes.append(f"{made.micro_batch} sequences per pass instead of {now.micro_batch}")
+    if made.recomputed != now.recomputed:
+        changes.append("activations of other layers recomputed")
     builds = [name for name in now.versions if made.versions.get(name) != now.versions[name]]
     changes += [f"{name} {made.versions.get(name)}" for name in builds]
     return ", ".join(changes)

@@ -37,6 +37,7 @@ from scripts.lib.train.memory import (
     checkpoint_bytes,
     training_bytes,
 )
+from scripts.lib.train.model_size import ModelSize
 from scripts.lib.train.new_tokens import start_rows
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING, keeps_best
 from scripts.lib.train.sharding import weights_in
@@ -122,6 +123,15 @@ class FullTuning:
     def autocast(self) -> bool:
         """Whether weights are cast to bfloat16 pass by pass."""
         return self.arithmetic == "bfloat16"
+
+    def adapter_on(self, size: ModelSize) -> None:
+        """Return none: all weights are trained."""
+        return
+
+    @property
+    def quantization(self) -> None:
+        """A quantised base is refused."""
+        return
 
     def check(self, model: Path, scratch: Path) -> None:
         """Refuse a quantised base, and a disk that holds no checkpoint."""

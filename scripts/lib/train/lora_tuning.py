@@ -6,10 +6,10 @@ train_adapter(spec, model, shards, out, scratch=scratch, threads=8, micro_batch=
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
@@ -28,9 +28,11 @@ from scripts.lib.train.continuing import load_start, started_config
 from scripts.lib.train.eva import start_from_inputs
 from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.lora_config import check_modules, give_rows, lora_config
+from scripts.lib.train.lora_size import adapter_of
 from scripts.lib.train.loss_verdict import LossVerdict
-from scripts.lib.train.memory import ITEM_BYTES
+from scripts.lib.train.memory import ITEM_BYTES, Adapter
 from scripts.lib.train.model import arithmetic, load_base
+from scripts.lib.train.model_size import ModelSize
 from scripts.lib.train.sharding import weights_in
 from scripts.lib.train.spec import TrainSpec, check_spec
 from scripts.lib.train.training import fine_tune
@@ -86,6 +88,15 @@ class LoraTuning:
     def autocast(self) -> bool:
         """Only where it is cheap; on a CPU PEFT's own casts do."""
         return compute_device() == "cuda" and self.loop.dtype == "bfloat16"
+
+    def adapter_on(self, size: ModelSize) -> Adapter:
+        """Return the adapter on a base of some size."""
+        return adapter_of(asdict(self.spec.lora), size)
+
+    @property
+    def quantization(self) -> Literal["nf4"] | None:
+        """Of the base."""
+        return self.spec.quantization
 
     def check(self, model: Path, scratch: Path) -> None:
         """Refuse settings that cannot be trained with on this machine."""

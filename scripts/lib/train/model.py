@@ -36,9 +36,8 @@ def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
         )
     base = AutoModelForCausalLM.from_pretrained(model, **options)
     if spec.quantization == "nf4":
-        return prepare_model_for_kbit_training(
-            base, use_gradient_checkpointing=compute_device() == "cuda"
-        )
+        # The trainer recomputes activations where memory asks for it, and says so.
+        return prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     return base.to(getattr(torch, arithmetic(spec)))
 
 

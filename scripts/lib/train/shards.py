@@ -130,6 +130,13 @@ def pack(dataset: Dataset, max_length_tokens: int) -> Dataset:
     return pack_dataset(dataset, max_length_tokens, "bfd")
 
 
+def lengths_of(dataset: Dataset) -> list[int]:
+    """Return the tokens of each row."""
+    column = dataset.with_format("arrow")[:]["input_ids"]
+    lengths: list[int] = pc.list_value_length(column).to_pylist()
+    return lengths
+
+
 def read_prompts(files: Sequence[Path]) -> list[list[int]]:
     """Return the first PROMPT_COUNT rows of *files*, cut to PROMPT_TOKENS ids each."""
     prompts: list[list[int]] = []

@@ -17,6 +17,7 @@ from scripts.lib.train.optimization import OWN_SET, needs_held_out
 from scripts.lib.train.shards import (
     ShardFacts,
     check_facts,
+    lengths_of,
     load_shards,
     pack,
     read_facts,
@@ -36,6 +37,11 @@ class Splits:
     prompts: list[list[int]]
     new_tokens: dict[str, int]
     questions: Questions | None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that is trained on."""
+        return max(lengths_of(self.train))
 
 
 def load_splits(

@@ -1,22 +1,28 @@
 """TRL's trainer as Tunesmith drives it: exact losses, and checkpoints that are whole or none."""
 
 import math
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
+from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from torch.nn import functional
+from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.machine.out_of_memory import is_out_of_memory, until_it_fits
 from scripts.lib.train.callbacks import StopRequest, loss_key, say
-from scripts.lib.train.checkpoints import Made, could_not_write, seal
+from scripts.lib.train.checkpoints import COMPLETE, Made, could_not_write, seal
+from scripts.lib.train.head_loss import give_loss_head
 from scripts.lib.train.shards import IGNORED
 
 
@@ -25,7 +31,7 @@ class EvaluationEnded(Exception):
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
-    """SFTTrainer with a cheaper loss on a CPU and a held-out loss that no batching changes.
+    """SFTTrainer with a loss that keeps no logits and a held-out loss that no batching changes.
 
     Attributes:
         stop: Whether the job was told to end.
@@ -46,6 +52,12 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
                 " this model's config.json asks for (output_router_logits). Leave one of them out."
             )
         self._lengths: torch.Tensor | None = None
+        self._eval_rows = self.args.per_device_eval_batch_size
+        self._steps = WholeSteps()
+        self.add_callback(self._steps)
+        # Where processes share weights out, the output layer's are there inside a pass only.
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        self._has_loss_head = not self.is_fsdp_enabled and give_loss_head(base)
         if self.args.noise_alpha is not None:
             self.model.get_input_embeddings().register_forward_hook(self._add_noise)
 
@@ -92,41 +104,27 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     ) -> Any:
         """Return the loss of one micro batch, per trained token of the whole optimiser step.
 
-        TRL's fused head is written for GPUs: its fallback scores every position. On a CPU only
-        the positions with a label meet the vocabulary, and the cross entropy is in float32.
+        Only positions with a label meet the vocabulary, and the cross entropy is in float32. What
+        the model's own head cannot do so (`head_loss`) goes to TRL's on a GPU, which is written for
+        these: on a CPU it scores every position, and there one set of logits is made.
         """
         if self.args.noise_alpha is not None:
             self._lengths = conversation_lengths(inputs)
-        smoothed = self.args.smoothing > 0 and self.model.training
-        stock = self.model.device.type != "cpu" and not smoothed
-        if stock or return_outputs or self.aux_loss_enabled:
+        smoothing = self.args.smoothing if self.model.training else 0.0
+        own = self._has_loss_head or self.model.device.type == "cpu" or smoothing
+        if not own or return_outputs or self.aux_loss_enabled:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        total, count = self._summed_loss(model, inputs)
-        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
-        # The count is of all processes, whose gradients are averaged afterwards.
-        return loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
-
-    def _summed_loss(
-        self, model: torch.nn.Module, inputs: Mapping[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the summed loss of some rows, on a CPU one flat one, and their trained tokens.
-
-        That is the negative log-likelihood, while training smoothed as transformers' LabelSmoother
-        does: over all words of the vocabulary, the right one among them.
-        """
         targets = inputs["labels"][:, 1:]
-        kept = (targets != IGNORED).any(0).nonzero().flatten()
+        count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        # The count is of all processes, whose gradients are averaged afterwards.
+        times = 1 if num_items_in_batch is None else self.accelerator.num_processes
         rest = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**rest, use_cache=False, logits_to_keep=kept).logits.flatten(0, 1)
-        wanted = targets[:, kept].flatten()
-        total = functional.cross_entropy(
-            logits.float(),
-            wanted,
-            reduction="sum",
-            ignore_index=IGNORED,
-            label_smoothing=self.args.smoothing if self.model.training else 0.0,
-        )
-        return total, (wanted != IGNORED).sum()
+        if self._has_loss_head:
+            scale = torch.tensor(float(times), device=targets.device) / count
+            total = model(**rest, targets=targets, scale=scale, smoothing=smoothing)
+        else:
+            total = _loss_of_logits(model, rest, targets, smoothing)
+        return total / count * times
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return and log the mean loss per trained token of each set of held-out rows.
@@ -168,19 +166,40 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
             index = turn * world + rank
             start = starts[min(index, len(starts) - 1)]
             batch = [rows[i] for i in range(start, min(start + size, len(rows)))]
-            inputs = self._prepare_inputs(self.data_collator(batch))
-            count = (inputs["labels"][:, 1:] != IGNORED).sum()
-            with torch.no_grad():
-                mean = self.compute_loss(self.model, dict(inputs))
+            found = self._sums(batch)
             if index < len(starts):
-                sums += torch.stack([mean.double() * count, count.double()])
+                sums += found
         total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         return float(total / tokens)
+
+    def _sums(self, batch: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Return summed loss and trained tokens of some rows, in float64.
+
+        One process that lacks memory for them goes on with fewer at once.
+        """
+
+        def attempt(size: int) -> torch.Tensor:
+            sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+            for start in range(0, len(batch), size):
+                inputs = self._prepare_inputs(self.data_collator(batch[start : start + size]))
+                count = (inputs["labels"][:, 1:] != IGNORED).sum()
+                with torch.no_grad():
+                    mean = self.compute_loss(self.model, dict(inputs))
+                sums += torch.stack([mean.double() * count, count.double()])
+            return sums
+
+        if self.accelerator.num_processes > 1:
+            return attempt(len(batch))
+        sums, self._eval_rows = until_it_fits(attempt, self._eval_rows, _fewer_rows)
+        return sums
 
     def _evaluate(self, trial: Any, ignored: Any, skip_scheduler: bool = False) -> Any:
         """Evaluate; one at the start that an earlier start owed counts like any other."""
         skip = skip_scheduler and self.state.global_step == 0
-        return super()._evaluate(trial, ignored, skip_scheduler=skip)
+        self._steps.evaluation_due = True
+        found = super()._evaluate(trial, ignored, skip_scheduler=skip)
+        self._steps.evaluation_due = False
+        return found
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: checkpoints are not for people."""
@@ -189,6 +208,14 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         """Do what is due after a step; an evaluation that was told to end is due again later."""
         try:
             super()._maybe_log_save_evaluate(*arguments, **named)
+        except RuntimeError as error:
+            if is_out_of_memory(error) and self._steps.evaluation_due:
+                self.state.log_history = [
+                    entry
+                    for entry in self.state.log_history
+                    if entry["step"] < self.state.global_step or "loss" in entry
+                ]
+            raise
         except EvaluationEnded:
             if self.state.global_step >= self.state.max_steps:
                 raise  # transformers cannot go on from behind the last step
@@ -197,12 +224,39 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
             self.control.should_evaluate = self.control.should_save = False
             self.control.should_training_stop = True
 
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """Train; where memory runs out, leave a checkpoint of the last whole step behind.
+
+        Several processes cannot: those whose memory suffices wait within the step.
+        """
+        try:
+            return super().train(*arguments, **named)
+        except RuntimeError as error:
+            if is_out_of_memory(error) and self.accelerator.num_processes == 1:
+                self._save_last_step()
+            raise
+
+    def _save_last_step(self) -> None:
+        step, folder = self._steps, Path(self.args.output_dir)
+        if not step.whole or (folder / f"checkpoint-{self.state.global_step}" / COMPLETE).exists():
+            return
+        if step.evaluation_due:
+            if self.state.global_step >= self.state.max_steps:
+                return  # transformers cannot go on from behind the last step
+            self.made = replace(self.made, evaluation_due=True)
+        step.restore_generators()
+        try:
+            self._save_checkpoint(self.model, None)
+        except Exception as error:  # the lack of memory is what is told
+            say(f"the last step could not be saved ({error}); an earlier one is gone on from")
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Save a checkpoint, or say why there is none; older ones stay."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         error: BaseException | None = None
         try:
-            super()._save_checkpoint(model, trial)
+            # What passes have left in the allocator's hands is enough for a second try.
+            until_it_fits(lambda _: super(Trainer, self)._save_checkpoint(model, trial), 2, _once)
         except Exception as caught:
             # Processes that share the model wait for one another while they save it.
             if self.made.sharded or not could_not_write(caught):
@@ -226,6 +280,64 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
                 f"{folder.name} could not be written ({error}). Make room; training goes on, and"
                 " tries again later. Older checkpoints are kept"
             )
+
+
+def _fewer_rows(size: int, cause: str) -> int | None:
+    if size == 1:
+        return None
+    say(f"memory ran out in an evaluation; it goes on with {size // 2} sequences at once ({cause})")
+    return size // 2
+
+
+def _once(tries: int, cause: str) -> int | None:
+    return tries - 1 or None
+
+
+class WholeSteps(TrainerCallback):  # type: ignore[misc]
+    """Knows whether weights and optimizer are those of a whole step, and the generators after it.
+
+    Attributes:
+        whole: Whether they are, and the step is one of this start.
+        evaluation_due: Whether an evaluation of that step has begun and has not ended.
+    """
+
+    def __init__(self) -> None:
+        self.whole = self.evaluation_due = False
+        self._generators: tuple[Any, ...] = ()
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Take note that weights begin to change."""
+        self.whole = False
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Take note that they have, and of what a checkpoint would hold of random generators."""
+        self.whole = True
+        gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        self._generators = random.getstate(), np.random.get_state(), torch.get_rng_state(), gpu
+
+    def restore_generators(self) -> None:
+        """Make random generators what they were at the step's end."""
+        own, numbers, cpu, gpu = self._generators
+        random.setstate(own)
+        np.random.set_state(numbers)
+        torch.set_rng_state(cpu)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu)
+
+
+def _loss_of_logits(
+    model: torch.nn.Module, inputs: Mapping[str, Any], targets: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Return the summed loss of some rows, on a CPU one flat one, from all logits at once."""
+    kept = (targets != IGNORED).any(0).nonzero().flatten()
+    logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits.flatten(0, 1)
+    return functional.cross_entropy(
+        logits.float(),
+        targets[:, kept].flatten(),
+        reduction="sum",
+        ignore_index=IGNORED,
+        label_smoothing=smoothing,
+    )
 
 
 def conversation_lengths(inputs: Mapping[str, Any]) -> torch.Tensor:

@@ -9,6 +9,7 @@ within each conversation as well 155.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,10 @@ from scripts.lib.train.experts import untrained_experts
 from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.loss_verdict import Event, Reading, assess_losses, with_answers
 from scripts.lib.train.micro_batch import (
+    Passes,
     check_batch,
-    default_micro_batch,
     end_all,
-    halved_micro_batch,
-    smaller_micro_batch,
+    smaller_passes,
     threads_of_each,
     world_size,
 )
@@ -63,6 +63,7 @@ from scripts.lib.train.optimization import (
     missing_optimizer_package,
     optimization_faults,
 )
+from scripts.lib.train.passes import passes_of
 from scripts.lib.train.records import thin, write_records
 from scripts.lib.train.schedules import NO_WARMUP, warmup_of
 from scripts.lib.train.sharding import is_sharded, trained_weights, whole_model
@@ -102,8 +103,9 @@ def fine_tune(
         out: Empty folder for the results.
         scratch: Folder for checkpoints, the same for each attempt at this spec and no other.
         threads: CPU threads of all processes on this node.
-        micro_batch: Sequences per forward pass and process; None chooses by length. Halved when
-            memory runs out: one process does so by itself, of several the launcher starts all anew.
+        micro_batch: Sequences per forward pass and process; None chooses by the card's memory, on a
+            CPU by length. When memory runs out less is taken (`smaller_passes`): one process does
+            so by itself, of several the launcher starts all anew.
         halved: How many times that happened before.
         evaluation: Folders of the shards whose valid rows the loop's `evaluate_on` names.
         checkpoint_seconds: Least time between two checkpoints.
@@ -114,7 +116,8 @@ def fine_tune(
         Facts: history, verdict, answers (the first and the last), trainable_parameters,
         untrained_experts (numbers of fused experts that neither train nor have an adapter), steps,
         kept_step, train_rows, valid_rows, train_tokens, trained_tokens, arithmetic (the dtype that
-        was computed in).
+        was computed in); and `execution`, which is for the manifest's: micro_batch and
+        recomputed_every, of which nothing depends but last digits.
 
     Raises:
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
@@ -126,32 +129,38 @@ def fine_tune(
     tuning.check(model, scratch)
     loop = tuning.loop
     per_process = loop.batch_size // world_size()
-    size = micro_batch or default_micro_batch(loop.max_length_tokens, per_process, compute_device())
-    check_batch(loop.batch_size, size)
-    size = halved_micro_batch(size, per_process, halved)
+    check_batch(loop.batch_size, micro_batch or 1)
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
     data = load_splits(loop, model, shards, evaluation, scratch)
     _check_steps(loop, count_steps(loop, len(data.train)))
     sharded = is_sharded(fsdp, tuning.kept_bytes(model))
-    trainer, _ = until_it_fits(
-        lambda size: _fit(
-            tuning, model, shards, data, scratch, size, (checkpoint_seconds, tracking, sharded)
+    less = partial(_smaller, per_process, data.longest)
+    passes = passes_of(tuning, model, data.train, micro_batch, sharded=sharded)
+    for _ in range(halved):
+        passes = smaller_passes(
+            passes, per_process, data.longest, compute_device(), "as in the starts before this one"
+        )
+    trainer, passes = until_it_fits(
+        lambda passes: _fit(
+            tuning, model, shards, data, scratch, passes, (checkpoint_seconds, tracking, sharded)
         ),
-        size,
-        partial(_smaller, per_process),
+        passes,
+        less,
     )
-    return _write(tuning, trainer, model, shards, data, scratch, out)
+    facts = _write(tuning, trainer, model, shards, data, scratch, out)
+    taken = {"micro_batch": passes.sequences, "recomputed_every": passes.recomputed}
+    return {**facts, "execution": taken}
 
 
-def _smaller(per_process: int, size: int, cause: str) -> int:
-    """Return the next smaller micro batch and say so; see `smaller_micro_batch`."""
-    if world_size() > 1 and size > 1:
-        end_all(size, cause)
-    less = smaller_micro_batch(size, per_process, cause)
+def _smaller(per_process: int, tokens: int, now: Passes, cause: str) -> Passes:
+    """Return what to try next and say so; see `smaller_passes`."""
+    less = smaller_passes(now, per_process, tokens, compute_device(), cause)
+    if world_size() > 1:
+        end_all(now, cause)
     say(
-        f"memory ran out; going on with {less} sequences per pass and"
-        f" {per_process // less} passes per step ({cause})"
+        f"memory ran out; going on with {less.sequences} sequences per pass and"
+        f" {per_process // less.sequences} passes per step{less.again} ({cause})"
     )
     return less
 
@@ -176,7 +185,7 @@ def _fit(
     shards: Path,
     data: Splits,
     scratch: Path,
-    micro_batch: int,
+    passes: Passes,
     execution: tuple[float, Tracking, bool],
 ) -> Trainer:
     """Train from the last checkpoint, or from the start, to the end.
@@ -186,7 +195,12 @@ def _fit(
             cannot be trained so.
     """
     checkpoint_seconds, tracking, sharded = execution
-    made = Made(processes=world_size(), micro_batch=micro_batch, sharded=sharded)
+    made = Made(
+        processes=world_size(),
+        micro_batch=passes.sequences,
+        recomputed=passes.recomputed,
+        sharded=sharded,
+    )
     checkpoint = last_checkpoint(scratch, made)
     arguments_of = partial(
         training_arguments,
@@ -198,7 +212,7 @@ def _fit(
         autocast=tuning.autocast,
         sharded=sharded,
     )
-    arguments = arguments_of(micro_batch)
+    arguments = arguments_of(passes)
     stop = StopRequest()
     callbacks: list[TrainerCallback] = [Keeper(stop, checkpoint_seconds), Progress()]
     if keeps_best(vars(tuning.loop)) or tuning.loop.early_stopping_patience is not None:
@@ -218,7 +232,7 @@ def _fit(
             " or write quantization: null."
         )
     if not keeps_apart(base):
-        arguments = arguments_of(_alone(tuning.loop, base, micro_batch))
+        arguments = arguments_of(_alone(tuning.loop, base, passes))
     known = max(tokenizer.get_vocab().values()) + 1
     adapter = tuning.adapter(base, list(data.new_tokens.values()), known)
     trainer = Trainer(
@@ -262,8 +276,8 @@ def _fit(
     return trainer
 
 
-def _alone(loop: LoopSpec, model: PreTrainedModel, micro_batch: int) -> int:
-    """Return the micro batch in which conversations lie alone, for models that mix them in a row.
+def _alone(loop: LoopSpec, model: PreTrainedModel, passes: Passes) -> Passes:
+    """Return passes in which conversations lie alone, for models that mix them in a row.
 
     Raises:
         TrainingError: If they are to be packed.
@@ -275,9 +289,9 @@ def _alone(loop: LoopSpec, model: PreTrainedModel, micro_batch: int) -> int:
             f" those of {family} would see each other; write training.packing: false."
         )
     if compute_device() != "cpu":
-        return micro_batch  # rows are padded there, one conversation in each
+        return passes  # rows are padded there, one conversation in each
     say(f"{family} would mix conversations in one row: each is trained in a pass of its own")
-    return 1
+    return replace(passes, sequences=1)
 
 
 def _write(

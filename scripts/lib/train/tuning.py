@@ -7,7 +7,7 @@ anew.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from peft import LoraConfig
@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 
 from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.loss_verdict import LossVerdict
+from scripts.lib.train.memory import Adapter
+from scripts.lib.train.model_size import ModelSize
 
 
 class Tuning(Protocol):
@@ -33,6 +35,15 @@ class Tuning(Protocol):
     @property
     def autocast(self) -> bool:
         """Whether weights are cast to `arithmetic` pass by pass, and kept in float32."""
+        ...
+
+    def adapter_on(self, size: ModelSize) -> Adapter | None:
+        """Return what is trained of a base of some size; None where all weights are."""
+        ...
+
+    @property
+    def quantization(self) -> Literal["nf4"] | None:
+        """Of the frozen base."""
         ...
 
     @property

@@ -25,10 +25,12 @@ from scripts.lib.jobs.forecast import (
     trainings,
 )
 from scripts.lib.jobs.gpu_memory import asked_gpu, gpu_of
-from scripts.lib.jobs.model_size import lora_parameters, size_of
 from scripts.lib.plan.invocation import graph_of, open_store, plan_invocation, read_configs
 from scripts.lib.plan.missing import Plan, make_plan
-from scripts.lib.train.memory import training_bytes
+from scripts.lib.train.lora_size import lora_parameters
+from scripts.lib.train.memory import DEVICE_BYTES, training_bytes
+from scripts.lib.train.micro_batch import Passes
+from scripts.lib.train.model_size import size_of
 from scripts.lib.train.shards import pack
 from scripts.tools.forecast import main, site_gpu
 from tests.programs import make, make_all
@@ -87,7 +89,7 @@ def test_what_is_told_is_what_training_then_does_and_its_time_is_told_the_next(w
         assert one.amount.sequences == facts["train_sequences"]
         assert one.amount.tokens == facts["train_tokens"]
         assert one.amount.trained_tokens == facts["trained_tokens"]
-        assert one.memory.gradients == 4 * facts["trainable_parameters"]
+        assert one.memory.need.gradients == 4 * facts["trainable_parameters"]
     config = read_config(workspace)
     first = next(iter(config["runs"].values()))
     config["runs"] = {"next": first | {"lora": {"r": 8, "alpha": 8}}}
@@ -316,12 +318,24 @@ def test_a_workflow_with_a_run_that_cannot_fit_ends_before_any_job(tmp_path):
 
 def test_memory_is_that_of_the_formula_over_what_the_files_hold(tmp_path):
     plan, id = large_plan(tmp_path)
-    need, micro_batch = memory_of(plan, id, {"gpu": 1, "micro_batch": 2})
+    planned = memory_of(plan, id, {"gpu": 1, "micro_batch": 2})
     trained = 32 * 16 * (4 * 2 * 4096 + 3 * (4096 + 11008))
     formula = training_bytes(trainable=trained, frozen=BILLIONS, dtype="bfloat16")
-    assert (need.fixed, micro_batch) == (formula.fixed, 2)
-    one, _ = memory_of(plan, id, {"gpu": 1, "micro_batch": 1})
-    assert need.activations == pytest.approx(2 * one.activations)
+    assert planned.need.fixed == formula.fixed
+    assert planned.passes == Passes(sequences=2, recomputed=1), "no card is known"
+    one = memory_of(plan, id, {"gpu": 1, "micro_batch": 1})
+    assert planned.need.activations == pytest.approx(2 * one.need.activations)
+    assert planned.least == one.need.total + DEVICE_BYTES
+
+
+def test_the_way_through_a_step_is_told_as_the_card_will_have_it(tmp_path):
+    """By the estimate and the choice that the training itself makes on that card."""
+    plan, id = large_plan(tmp_path)
+    ways = {gpu: memory_of(plan, id, {"gpu": 1, "gpu_model": gpu}) for gpu in ("a10", "a100")}
+    assert [way.passes.recomputed for way in ways.values()] == [1, 0]
+    assert ways["a100"].need.total + DEVICE_BYTES <= 0.75 * 80 * 2**30
+    kept = memory_of(plan, id, {"gpu": 1, "gpu_model": "a100", "micro_batch": 16})
+    assert kept.passes.sequences == 16 and kept.passes.recomputed > 0
 
 
 def test_only_what_an_adapter_is_put_on_counts_as_trained(tmp_path):

@@ -127,7 +127,7 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError check_modules": [hub("module_problems")],
     "TrainingError start_from_inputs": [WEIGHTS],
     "TrainingError check_batch": [planned("untrainable")],
-    "TrainingError smaller_micro_batch": [MACHINE],
+    "TrainingError smaller_passes": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
     "TrainingError load_splits": [hub("check_usable_rows")],
     "TrainingError _load_valid": [hub("check_usable_rows"), TOKENIZER],

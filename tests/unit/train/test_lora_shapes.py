@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from scripts.lib.errors import TrainingError
-from scripts.lib.jobs.model_size import lora_parameters, size_of
 from scripts.lib.merge.merging import merge_adapter
 from scripts.lib.merge.proving import prove_merge
+from scripts.lib.train.lora_size import lora_parameters
 from scripts.lib.train.lora_tuning import train_adapter
+from scripts.lib.train.model_size import size_of
 from tests.tiny_architectures import make_architecture
 from tests.tiny_model import make_tokenizer
 from tests.tiny_shards import make_tiny_shards

@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
 from scripts.lib.train import training
-from scripts.lib.train.micro_batch import smaller_micro_batch
 from scripts.lib.train.records import thin
 from scripts.lib.train.spec import LoraSpec, TrainSpec
 from tests.tiny_shards import TOKENIZER_FILES, make_tiny_shards
@@ -303,7 +302,7 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stays(
     fit = training._fit
 
     def small_memory(*arguments):
-        if arguments[5] > 1:  # the micro batch
+        if arguments[5].sequences > 1:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
         return fit(*arguments)
 
@@ -315,13 +314,6 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stays(
     monkeypatch.undo()
     whole, _ = train(make_spec(), "whole", micro_batch=1)
     assert facts == whole
-
-
-def test_memory_that_does_not_hold_one_sequence_is_an_error_with_a_way_out():
-    with pytest.raises(TrainingError, match="nf4"):
-        smaller_micro_batch(1, 4, "out of memory")
-    assert smaller_micro_batch(6, 6, "") == 3
-    assert smaller_micro_batch(9, 9, "") == 3
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(train, monkeypatch):

@@ -1,28 +1,25 @@
-"""How large a base model is, and an adapter on it, from the headers of its files alone."""
+"""How large a base model is, from the headers of its files alone."""
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from scripts.lib import files
-from scripts.lib.adapters.modules import Modules, fits_pattern, reached, reached_parameters
 from scripts.lib.model_files import quantisation_of
 
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")
 ROUTERS = ("gate", "router")
-# Files of a mixture that hold experts one by one -> the parameter that they are in memory.
-FUSED = {
-    **dict.fromkeys(("gate_proj", "up_proj", "w1", "w3"), "gate_up_proj"),
-    **dict.fromkeys(("down_proj", "w2"), "down_proj"),
-}
-FUSED_DIMENSIONS = 3  # experts, and two of each
 OUTPUTS = ("lm_head", "embed_out", "output")
+LEAST_HEAD = 64
+KEEPING_SCORES = ("gpt_oss",)  # its scores have sinks
+_LAYER = re.compile(r"\.(\d+)\.")
+_NORM = re.compile(r"norm|\bln_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,57 +65,75 @@ class ModelSize:
         }
 
 
-def lora_parameters(lora: Mapping[str, Any], size: ModelSize) -> int:
-    """Return the parameters that an adapter trains: r x (in + out) of each layer that it reaches.
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """What of a base the memory of its activations follows from: numbers kept of each token.
 
-    Of DoRA a magnitude for each output, and whole modules and experts, come on top. Biases and the
-    rows of new tokens are not counted.
-
-    Args:
-        lora: Its shape, as a run's spec holds it.
-        size: The base.
+    Attributes:
+        hidden: Width of the model.
+        queries: Of all heads.
+        heads: Their number.
+        inner: Width of a gated MLP; of a mixture that of all experts that a token meets.
+        norms: What the norms of a layer read, added up.
+        layers: Their number.
+        vocabulary: Rows of the output layer.
+        keeps_scores: Whether attention keeps all of its scores, since no kernel knows it.
     """
-    shape, layers = SimpleNamespace(**lora), size.layers(inner=True)
-    others = size.layers(inner=False)
-    count = 0
-    for name in reached(shape, Modules(linear=list(layers), others=others)):
-        outer, inner = (layers | others)[name]
-        ranks = [rank for at, rank in lora["rank_pattern"].items() if fits_pattern(at, name)]
-        count += (ranks[0] if ranks else lora["r"]) * (inner + outer)
-        count += outer if lora["use_dora"] else 0
-    for saved in lora["modules_to_save"] or ():
-        whole = [
-            math.prod(one)
-            for name, one in size.tensors.items()
-            if f".{name.rpartition('.')[0]}.".find(f".{saved}.") >= 0
-        ]
-        tied = [outer * inner for outer, inner in others.values()] if saved in OUTPUTS else []
-        count += sum(whole) or sum(tied[:1])
-    return count + _on_experts(shape, size)
+
+    hidden: int
+    queries: int
+    heads: int
+    inner: int
+    norms: int
+    layers: int
+    vocabulary: int
+    keeps_scores: bool = False
 
 
-def _on_experts(shape: Any, size: ModelSize) -> int:
-    """Return the parameters that an adapter puts on a mixture's experts: r x (in + out) of each.
+def widths_of(size: ModelSize) -> Widths | None:
+    """Return the widths of a base; None where its config does not tell them."""
+    config = size.config
 
-    In memory they are fused, gate and up as one; files hold them so, or one by one.
-    """
-    wanted: dict[tuple[str, str], tuple[int, int]] = {}
-    for tensor, sizes in size.tensors.items():
-        above, mark, own = tensor.partition(".experts.")
-        number, _, projection = own.removesuffix(".weight").rpartition(".")
-        if not mark or len(sizes) not in (2, 3) or own.endswith("_bias"):
-            continue
-        name = f"{above}.experts.{FUSED.get(projection, projection)}"
-        experts = sizes[0] if len(sizes) == FUSED_DIMENSIONS else 1
-        outputs = wanted.get((name, number), (0, 0))[1]
-        wanted[name, number] = experts * sizes[-1], outputs + experts * sizes[-2]
-    names = list(dict.fromkeys(name for name, _ in wanted))
-    reach = set(reached_parameters(shape, Modules(linear=[], parameters=names, experts=names)))
-    count = 0
-    for (name, _), sums in wanted.items():
-        ranks = [rank for at, rank in shape.rank_pattern.items() if fits_pattern(at, name)]
-        count += (ranks[0] if ranks else shape.r) * sum(sums) if name in reach else 0
-    return count
+    def number(*names: str) -> int:
+        found = next((config[name] for name in names if config.get(name)), 0)
+        return int(max(found) if isinstance(found, list) else found)
+
+    hidden = number("hidden_size", "n_embd", "d_model")
+    # Where a config does not say, as small as they are made.
+    heads = number("num_attention_heads", "n_head", "num_heads") or max(1, hidden // LEAST_HEAD)
+    layers = number("num_hidden_layers", "n_layer", "num_layers")
+    vocabulary = number("vocab_size")
+    if not (hidden and layers and vocabulary):
+        return None
+    head = number("head_dim") or hidden // heads
+    inner = number("intermediate_size", "n_inner", "ffn_dim") or 4 * hidden
+    if experts := number("num_experts_per_tok", "num_experts_per_token"):
+        of_each = number("moe_intermediate_size") or inner
+        # Beside their own widths a copy of the token goes into each expert, and one comes out.
+        shared = number("shared_expert_intermediate_size", "n_shared_experts") and inner
+        inner = max(inner, experts * (of_each + hidden) + shared)
+    return Widths(
+        hidden=hidden,
+        queries=heads * head,
+        heads=heads,
+        inner=inner,
+        norms=_norms(size, heads, head) or 2 * hidden,
+        layers=layers,
+        vocabulary=vocabulary,
+        keeps_scores=config.get("model_type") in KEEPING_SCORES,
+    )
+
+
+def _norms(size: ModelSize, heads: int, head: int) -> int:
+    """Return what the norms of the layer with most of them read of a token."""
+    layers: dict[str, int] = {}
+    for name, shape in size.tensors.items():
+        number = _LAYER.search(name)
+        if number and len(shape) == 1 and name.endswith("weight") and _NORM.search(name):
+            # One for each head is stored once.
+            read = heads * head if shape[0] == head else shape[0]
+            layers[number[1]] = layers.get(number[1], 0) + read
+    return max(layers.values(), default=0)
 
 
 @cache
