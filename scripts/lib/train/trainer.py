@@ -57,7 +57,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         self.add_callback(self._steps)
         # Where processes share weights out, the output layer's are there inside a pass only.
         base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        self._has_loss_head = not self.is_fsdp_enabled and give_loss_head(base)
+        with self.accelerator.autocast():  # as it is trained: kernels may know 16 bits only
+            self._has_loss_head = not self.is_fsdp_enabled and give_loss_head(base)
         if self.args.noise_alpha is not None:
             self.model.get_input_embeddings().register_forward_hook(self._add_noise)
 
