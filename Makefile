@@ -161,6 +161,12 @@ bench-gpu-train: env ## training on one GPU: ours and TRL's (SECONDS=300, TINY=1
 	$(BIN)/python -m scripts.tools.bench_gpu_train $(if $(TINY),--tiny) \
 	  $(if $(SECONDS),--seconds $(SECONDS))
 
+.PHONY: bench-generate
+bench-generate: env ## generation through lm-eval and through ours (QUESTIONS=32, NEW_TOKENS=64, MODEL)
+	$(BIN)/python -m scripts.tools.bench_generate --questions $(or $(QUESTIONS),32) \
+	  --new-tokens $(or $(NEW_TOKENS),64) $(if $(MODEL),--model $(MODEL)) \
+	  $(if $(SHAPES),--shapes $(SHAPES))
+
 .PHONY: score-exactness
 score-exactness: env ## compare with lm-eval on MMLU; goes on where it stopped (DATA=folder, QUESTIONS=n)
 	$(BIN)/python -m scripts.tools.score_exactness $(if $(DATA),--data $(DATA)) \

@@ -1,7 +1,7 @@
 """What Tunesmith asks beside lm-eval's kinds of request: answers that say whether they ended."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -113,7 +113,8 @@ def greedy_answers(
     while waiting:
         rows, batch_size = until_it_fits(answer, min(batch_size, len(waiting)), _half_of)
         batch, waiting = waiting[:batch_size], waiting[batch_size:]
-        found.update(zip(batch, _answers(tokenizer, rows, set(ends)), strict=True))
+        answers = (answer_of(tokenizer, row, set(ends)) for row in rows)
+        found.update(zip(batch, answers, strict=True))
     return [found[at] for at in range(len(read))]
 
 
@@ -134,7 +135,7 @@ def _generate(
 ) -> list[list[int]]:
     """Return the new tokens of each prompt; what follows an end token is padding."""
     width = max(map(len, prompts))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(ends), 0)
     tokens = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     own = model.generation_config
@@ -153,11 +154,15 @@ def _generate(
     return [list(row) for row in output[:, width:].tolist()]
 
 
-def _answers(
-    tokenizer: Any, rows: Sequence[Sequence[int]], ends: set[int]
-) -> Iterator[GreedyAnswer]:
-    for row in rows:
-        length = next((at for at, token in enumerate(row) if token in ends), None)
-        said = row[:length]
-        text = tokenizer.decode(said, clean_up_tokenization_spaces=False)
-        yield GreedyAnswer(text, length is not None, len(said))
+def answer_of(tokenizer: Any, row: Sequence[int], ends: set[int]) -> GreedyAnswer:
+    """Return what the new tokens of an answer say.
+
+    Args:
+        tokenizer: The model's.
+        row: The tokens; what follows an end token is padding.
+        ends: Tokens that end an answer.
+    """
+    length = next((at for at, token in enumerate(row) if token in ends), None)
+    said = row[:length]
+    text = tokenizer.decode(said, clean_up_tokenization_spaces=False)
+    return GreedyAnswer(text, length is not None, len(said))

@@ -15,6 +15,7 @@ which every model written for it calls once in each layer.
 
 import copy
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -258,6 +259,38 @@ def read_continuations(
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
+    return _read_row(model, prefix, continuations, scored)[0]
+
+
+def read_row_cache(
+    model: PreTrainedModel, prefix: Prefix | None, continuations: Sequence[Sequence[int]]
+) -> tuple[Any, list[list[tuple[Any, Any]]]]:
+    """Read the continuations of a prefix in one row, to go on from each.
+
+    Args:
+        model: A causal model.
+        prefix: What all of them begin with, or None.
+        continuations: The tokens after it, at least one for each sequence.
+
+    Returns:
+        Logits of what follows each, (sequences, vocabulary); and of each the keys and values of
+        every layer, (key-value heads, tokens, width).
+
+    Raises:
+        NotPackableError: This way would not give the model's own numbers.
+    """
+    logits, row = _read_row(model, prefix, continuations, [1] * len(continuations))
+    stops = itertools.accumulate(row.lengths)
+    places = [slice(stop - own, stop) for stop, own in zip(stops, row.lengths, strict=True)]
+    return logits, [[(k[0, :, at], v[0, :, at]) for k, v in row.layers] for at in places]
+
+
+def _read_row(
+    model: PreTrainedModel,
+    prefix: Prefix | None,
+    continuations: Sequence[Sequence[int]],
+    scored: Sequence[int],
+) -> tuple[Any, _Row]:
     row = _Row(lengths=[len(own) for own in continuations], prefix=prefix)
     first = len(prefix.tokens) if prefix else 0
     positions = [first + at for own in continuations for at in range(len(own))]
@@ -265,9 +298,8 @@ def read_continuations(
     for own, count in zip(continuations, scored, strict=True):
         stop += len(own)
         kept += range(stop - count, stop)
-    return _forward(
-        model, row, [token for own in continuations for token in own], positions, kept=kept
-    )
+    tokens = [token for own in continuations for token in own]
+    return _forward(model, row, tokens, positions, kept=kept), row
 
 
 def _forward(
@@ -279,7 +311,7 @@ def _forward(
     kept: Sequence[int],
 ) -> Any:
     # Some models have a window in their masks only, of which their attention is told nothing.
-    window = _window(model)
+    window = window_of(model)
     if window and window < row.reach:
         raise NotPackableError
     with _packed_attention(model), torch.inference_mode():
@@ -299,7 +331,7 @@ def _forward(
     return logits
 
 
-def _window(model: PreTrainedModel) -> int | None:
+def window_of(model: PreTrainedModel) -> int | None:
     """Return how many tokens back some layer looks at most, or None where all look at all."""
     text = model.config.get_text_config(decoder=True)
     if "sliding_attention" not in (getattr(text, "layer_types", None) or {"sliding_attention"}):
@@ -344,7 +376,17 @@ def _attend(
         (1, tokens, heads, width), and no weights.
     """
     row = _ROW.get()
-    _check_plain(module, row, query, key, value, attention_mask, dropout, told)
+    check_plain(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        dropout,
+        told,
+        tokens=sum(row.lengths),
+        reach=row.reach,
+    )
     row.layers.append((key, value))
     own, own_sums = _attend_own(query, key, value, row, scaling)
     if row.prefix:
@@ -358,9 +400,34 @@ def _attend(
     return own.transpose(1, 2).contiguous(), None
 
 
-def _check_plain(
-    module: Any, row: _Row, query: Any, key: Any, value: Any, mask: Any, dropout: float, told: Any
+def check_plain(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any,
+    dropout: float,
+    told: Mapping[str, Any],
+    *,
+    tokens: int,
+    reach: int,
 ) -> None:
+    """Make sure that a layer's attention is softmax over a row's own past and nothing else.
+
+    Args:
+        module: The layer; with the following what transformers hands to its attention.
+        query: (1, heads, tokens, width).
+        key: (1, key-value heads, tokens, width).
+        value: As *key*.
+        mask: As built for the attention's name.
+        dropout: Fraction of the weights.
+        told: What else the model says.
+        tokens: Length of the row.
+        reach: Length of the longest sequence, its prefix included, in tokens.
+
+    Raises:
+        NotPackableError: It is something else.
+    """
     window = told.get("sliding_window")
     # What is off, as a wish for the routes of experts, asks for nothing.
     unknown = {name for name, said in told.items() if said is not None and said is not False}
@@ -370,9 +437,9 @@ def _check_plain(
         and mask is None
         and not dropout
         and told.get("is_causal", getattr(module, "is_causal", True)) is not False
-        and (window is None or window >= row.reach)
+        and (window is None or window >= reach)
         and query.shape[0] == 1
-        and query.shape[2] == key.shape[2] == sum(row.lengths)
+        and query.shape[2] == key.shape[2] == tokens
         and query.shape[-1] == key.shape[-1] == value.shape[-1]
     )
     if not plain:

@@ -28,6 +28,7 @@ from scripts.lib.data.parquet import table_of
 from scripts.lib.data.replies import Thought, thought_of
 from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
+from scripts.lib.machine.device import compute_device
 from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import (
     check_lengths,
@@ -67,6 +68,10 @@ from scripts.lib.score.respondent import (
 # Questions between two entries of the journal. Fixed, because batches are sorted by length within
 # a block: a resumed job then forms the very batches that an unbroken one forms.
 _BLOCK_QUESTIONS = 256
+
+# As many where a processor generates answers: it takes minutes for those, and computes no faster
+# for more than half as many at a time.
+_BLOCK_ANSWERS = 64
 
 # Requests that are answered with a text; several of one question are answered with a list of them.
 _GENERATING = ("generate_until", GreedyRequest.request_type)
@@ -344,12 +349,20 @@ def _answer_all(
     answers: list[Answer] = []
     for subject, group in groupby(questions, key=lambda question: question.subject):
         same = list(group)
-        for start in range(0, len(same), _BLOCK_QUESTIONS):
-            block = same[start : start + _BLOCK_QUESTIONS]
+        size = _block_size(same[0])
+        for start in range(0, len(same), size):
+            block = same[start : start + size]
             found, journalled = answer_once(scratch, block, respondent.answer)
             answers += found
             progress.note(subject, len(found), asked=not journalled)
     return answers
+
+
+def _block_size(question: Question) -> int:
+    generated = question.requests[-1].request_type in _GENERATING
+    if generated and compute_device() == "cpu":
+        return min(_BLOCK_ANSWERS, _BLOCK_QUESTIONS)
+    return _BLOCK_QUESTIONS
 
 
 def write_provenance(contents: Mapping[str, str], versions: Mapping[str, str], out: Path) -> None:

@@ -14,7 +14,7 @@ Try it: python -m scripts.tools.lm_eval run --model tunesmith-hf --help
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ from scripts.lib.questions.requests import (
     GreedyAnswer,
     GreedyRequest,
     ReferenceRequest,
+    answer_of,
     greedy_answers,
 )
 from scripts.lib.questions.text_encoder import TextEncoder
@@ -40,8 +41,10 @@ from scripts.lib.score.continuations import (
     read_padded,
     read_prefix,
     shares_prefixes,
+    window_of,
 )
 from scripts.lib.score.fitted_hf import FittedHFLM
+from scripts.lib.score.generation import Generator, Prompt
 from scripts.lib.score.likelihoods import Loglikelihood, likelihoods
 from scripts.lib.score.prefix_groups import (
     Request,
@@ -50,14 +53,16 @@ from scripts.lib.score.prefix_groups import (
     prefix_groups,
     token_sequences,
 )
+from scripts.lib.score.until import Ending, end_tokens, greedy_prompts, text_of
 
 
 @register_model("tunesmith-hf")
 class SharedPrefixLM(FittedHFLM):
     """lm-eval's `hf` model with log-likelihoods computed from shared prefixes.
 
-    Generation and rolling log-likelihood are `hf`'s own. So is everything else that this way
-    cannot do exactly: see `shares_prefixes`, and requests longer than the model's window.
+    Greedy generation goes on from shared prefixes, too, many answers at a time. Rolling
+    log-likelihood is `hf`'s own, and so is everything else that this way cannot do exactly:
+    sampling, what `shares_prefixes` leaves out, and requests longer than the model's window.
     """
 
     def __init__(self, *args: Any, texts: TextEncoder | None = None, **options: Any) -> None:
@@ -73,6 +78,7 @@ class SharedPrefixLM(FittedHFLM):
         self._forgets = texts is None
         self._packs = packs_on(torch.device(self.device)) and has_open_attention(self.model)
         self._prefix: Prefix | None = None
+        self._generator: Generator | None = None
 
     def _loglikelihood_tokens(
         self,
@@ -98,6 +104,42 @@ class SharedPrefixLM(FittedHFLM):
         found.update(zip(rest, by_hf, strict=True))
         return [found[at] for at in range(len(requests))]
 
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Generate what `hf` does, which does so itself where ours cannot."""
+        asked = greedy_prompts(self, requests) if self._decodes() else {}
+        found = dict[int, str]()
+        bar = tqdm(total=len(asked), disable=disable_tqdm or not asked or self.rank != 0)
+        for at, new in self.new_tokens({at: prompt for at, (prompt, _) in asked.items()}):
+            found[at] = text_of(self, new, asked[at][1].until)
+            self.cache_hook.add_partial("generate_until", requests[at].args, found[at])
+            bar.update()
+        bar.close()
+        rest = [at for at in range(len(requests)) if at not in found]
+        others = super().generate_until([requests[at] for at in rest], disable_tqdm)
+        found.update(zip(rest, others, strict=True))
+        return [found[at] for at in range(len(requests))]
+
+    def _decodes(self) -> bool:
+        """Return whether many answers can be given at a time and still be the model's own."""
+        return self._shares() and has_open_attention(self.model)
+
+    def new_tokens(self, prompts: Mapping[int, Prompt]) -> Iterator[tuple[int, list[int]]]:
+        """Yield key and new tokens of the prompts that are answered together, as they end.
+
+        Args:
+            prompts: By keys of the caller's. Those that would need another way are left out.
+        """
+        longest = window_of(self.model) or self.max_length
+        ours = [at for at, one in prompts.items() if len(one.tokens) + one.most_new <= longest]
+        if not ours:
+            return
+        self._generator = self._generator or Generator(
+            self.model, self._batches, self._read_shared, packs=self._packs
+        )
+        with suppress(NotPackableError):
+            for place, new in self._generator.answers([prompts[at] for at in ours]):
+                yield ours[place], new
+
     def reference_likelihoods(
         self, requests: Sequence[ReferenceRequest], disable_tqdm: bool = False
     ) -> list[float]:
@@ -119,27 +161,42 @@ class SharedPrefixLM(FittedHFLM):
             requests: Rendered prompts, and how long an answer may become.
             disable_tqdm: As for `hf`; there is no bar.
         """
-        found = dict[int, GreedyAnswer]()
         prompts = [r.tokens or self._texts.text(r.prompt, opened=False) for r in requests]
-        lengths = dict(enumerate(map(len, prompts)))
-        for new in {request.max_new_tokens for request in requests}:
-            asked = [at for at, r in enumerate(requests) if r.max_new_tokens == new]
-            asked.sort(key=lambda at: -lengths[at])
-            most = asked[: self._batches.most_answers]
+        ends = end_tokens(self.model)
+        found = dict[int, GreedyAnswer]()
+        if self._decodes():
+            ending = Ending(self.tokenizer, (), ends)
+            asked = {
+                at: Prompt(tokens=tuple(read), most_new=r.max_new_tokens, is_over=ending)
+                for at, (r, read) in enumerate(zip(requests, prompts, strict=True))
+                if read
+            }
+            for at, new in self.new_tokens(asked):
+                found[at] = answer_of(self.tokenizer, new, set(ends))
+        rest = [at for at in range(len(requests)) if at not in found]
+        found.update(self._greedy_answers({at: (requests[at], prompts[at]) for at in rest}, ends))
+        return [found[at] for at in range(len(requests))]
+
+    def _greedy_answers(
+        self, asked: Mapping[int, tuple[GreedyRequest, Sequence[int]]], ends: Sequence[int]
+    ) -> dict[int, GreedyAnswer]:
+        """Answer by transformers' generate()."""
+        found = dict[int, GreedyAnswer]()
+        lengths = {at: len(read) for at, (_, read) in asked.items()}
+        for new in {request.max_new_tokens for request, _ in asked.values()}:
+            own = [at for at, (request, _) in asked.items() if request.max_new_tokens == new]
+            own.sort(key=lambda at: -lengths[at])
+            most = own[: self._batches.most_answers]
             answers = greedy_answers(
                 self.model,
                 self.tokenizer,
-                [prompts[at] for at in asked],
-                ends=self._ends(),
+                [asked[at][1] for at in own],
+                ends=ends,
                 max_new_tokens=new,
                 batch_size=self._batches.fitting(self._answers(lengths, new, most)),
             )
-            found.update(zip(asked, answers, strict=True))
-        return [found[at] for at in range(len(requests))]
-
-    def _ends(self) -> list[int]:
-        declared = self.model.generation_config.eos_token_id
-        return list(declared) if isinstance(declared, list) else [declared]
+            found.update(zip(own, answers, strict=True))
+        return found
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Loglikelihood]:
         """Answer as `hf` does; what was not encoded before is encoded in batches."""
@@ -223,6 +280,12 @@ class SharedPrefixLM(FittedHFLM):
             functools.partial(read_cache, self.model),
             lambda length, past: cost.batch(1, length, 1, past),
         )
+
+    def _read_shared(self, tokens: tuple[int, ...]) -> Prefix:
+        if self._packs:
+            return self._read_prefix(tokens)
+        layers = self._read_cache(tokens).layers
+        return Prefix(tokens=tokens, layers=tuple((one.keys, one.values) for one in layers))
 
     def _read_row(
         self, prefix: Prefix | None, row: Sequence[TokenSequence]
