@@ -52,6 +52,7 @@ _ACROSS = re.compile(r"\n[A-Za-z]")
 # A line break as a byte, which is a token of its own, within another token.
 _BYTE_ACROSS = re.compile(r"<0x0A>.|.<0x0A>", re.DOTALL)
 
+# A letter that every vocabulary holds.
 _PROBE = "a"
 
 
@@ -68,7 +69,9 @@ def reads_by_lines(tokenizer: Any) -> bool:
     added = [str(token) for token in tokenizer.added_tokens_decoder.values()]
     if any("\n" in token or re.match("[A-Za-z]", token) for token in added):
         return False
-    if added_around(tokenizer) is None:
+    if added_around(tokenizer) is None or backend.token_to_id(_PROBE) is None:
+        return False
+    if getattr(backend.model, "dropout", None):  # no text has the same tokens twice
         return False
     steps = list(_steps(backend.pre_tokenizer, "pretokenizers"))
     normalizers = list(_steps(backend.normalizer, "normalizers"))

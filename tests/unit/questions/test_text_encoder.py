@@ -9,6 +9,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task
 from scripts.lib.questions import text_encoder
@@ -21,7 +22,7 @@ from scripts.lib.questions.text_encoder import TextEncoder
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 from tests.tiny_model import CHATML, make_tiny_model
 from tests.unit.scoring_data import rows, score, spec, write_benchmark
-from tests.unit.tokenizer_families import BY_LINES, CORPUS, WHOLE
+from tests.unit.tokenizer_families import BY_LINES, CORPUS, WHOLE, bytewise
 
 FAMILIES = BY_LINES | WHOLE
 
@@ -123,6 +124,22 @@ def test_a_text_has_its_own_tokens_whatever_lines_it_shares(tokenizer_of, name):
         expected = [tokenizer.encode(text, add_special_tokens=opened) for text in asked]
         texts.encode(texts=[(text, opened) for text in asked])
         assert [list(texts.text(text, opened=opened)) for text in asked] == expected
+
+
+@pytest.mark.parametrize("split", sorted(set(GGUF_PRE_TOKENIZER_SPLITS.values())))
+def test_the_patterns_of_published_tokenizers_keep_lines_apart(split):
+    """They are those that transformers gives models which come without a tokenizer.json."""
+    tokenizer = bytewise(split=split)
+    assert reads_by_lines(tokenizer)
+    texts, asked = TextEncoder(tokenizer), texts_of_lines(400)
+    texts.encode(texts=[(text, True) for text in asked])
+    assert [list(texts.text(text, opened=True)) for text in asked] == tokenizer(asked)["input_ids"]
+
+
+def test_a_tokenizer_that_draws_its_merges_reads_texts_whole():
+    tokenizer = bytewise()
+    tokenizer.backend_tokenizer.model.dropout = 0.5
+    assert not reads_by_lines(tokenizer)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
