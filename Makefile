@@ -151,6 +151,11 @@ bench-score: env ## scoring through lm-eval and through ours (QUESTIONS=40 of a 
 	$(BIN)/python -m scripts.tools.bench_score --questions $(or $(QUESTIONS),40) \
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(MODEL),--model $(MODEL))
 
+.PHONY: bench-bf16
+bench-bf16: env ## bfloat16 on a processor: a profile, and ways to be faster (QUESTIONS=48, ROUNDS=3, MODEL)
+	$(BIN)/python -m scripts.tools.bench_bf16 --questions $(or $(QUESTIONS),48) \
+	  --rounds $(or $(ROUNDS),3) $(if $(MODEL),--model $(MODEL))
+
 .PHONY: bench-gpu-score
 bench-gpu-score: env ## scoring on one GPU, Llama 3 8B's shape (SECONDS=240, SAMPLE=64, TINY=1 without a GPU)
 	$(BIN)/python -m scripts.tools.bench_gpu_score $(if $(TINY),--tiny) \

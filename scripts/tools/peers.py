@@ -74,6 +74,7 @@ class Peers:
 
     def __init__(self, folder: Path, dtype: str, model: Any = None) -> None:
         """Load the model once; one that is there already is taken as it is."""
+        self.folder = folder
         self.tokenizer = load_tokenizer(folder, chat_template=False)
         self.model = (
             model
@@ -87,7 +88,7 @@ class Peers:
         return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size)
 
     def ours(self) -> Any:
-        """Return the model with shared prefixes."""
+        """Return the model with shared prefixes, as the scoring program has it without options."""
         return SharedPrefixLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size="auto")
 
 

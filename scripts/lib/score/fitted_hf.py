@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from transformers.utils.logging import tqdm
 
+from scripts.lib.machine.bfloat16 import fast_products
 from scripts.lib.score.batches import SAMPLED_ANSWERS, Batches
 from scripts.lib.score.likelihoods import Loglikelihood
 from scripts.lib.score.memory import Need
@@ -55,6 +56,7 @@ class FittedHFLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         most = self.batch_size if isinstance(self.batch_size, int) else max_batch_size
         self._batches = Batches(self.model, most, row_tokens)
 
+    @fast_products
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
@@ -98,6 +100,7 @@ class FittedHFLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             found: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
         return found
 
+    @fast_products
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Generate as `hf` does.
 

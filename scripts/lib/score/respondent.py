@@ -7,6 +7,7 @@ on GPUs only; it could not be run where it was written, and is unproven.
 
 import importlib.metadata
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import GenerationConfig
 
 from scripts.lib.data.ends import stop_tokens
 from scripts.lib.errors import ScoreError
-from scripts.lib.machine.device import compute_device, visible_gpus
+from scripts.lib.machine.device import compute_device, computes_bfloat16, visible_gpus
 from scripts.lib.machine.out_of_memory import first_line, is_out_of_memory
 from scripts.lib.questions.question import Answer, Question
 from scripts.lib.questions.text_encoder import TextEncoder
@@ -125,6 +126,12 @@ def _load_torch(backend: str, loading: Loading) -> Any:
         from scripts.lib.score.shared_prefix import SharedPrefixLM as Model
 
         given["texts"] = loading.texts
+    if loading.dtype == "bfloat16" and not computes_bfloat16():
+        print(
+            "this processor has no arithmetic for bfloat16: its products are computed in float32"
+            " and rounded",
+            file=sys.stderr,
+        )
     lm = Model(
         pretrained=str(loading.model),
         backend="causal",

@@ -23,6 +23,7 @@ from lm_eval.api.registry import register_model
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
+from scripts.lib.machine.bfloat16 import fast_products
 from scripts.lib.questions.requests import (
     GreedyAnswer,
     GreedyRequest,
@@ -80,6 +81,7 @@ class SharedPrefixLM(FittedHFLM):
         self._prefix: Prefix | None = None
         self._generator: Generator | None = None
 
+    @fast_products
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
@@ -152,6 +154,7 @@ class SharedPrefixLM(FittedHFLM):
         tokens: list[Request] = [(None, list(r.context), list(r.answer)) for r in requests]
         return [logprob for logprob, _ in self._loglikelihood_tokens(tokens, disable_tqdm)]
 
+    @fast_products
     def greedy_answers(
         self, requests: Sequence[GreedyRequest], disable_tqdm: bool = False
     ) -> list[GreedyAnswer]:
