@@ -34,6 +34,15 @@ def test_a_product_is_rounded_once(product):
     assert ((found.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-4).all()
 
 
+def test_a_large_weight_is_widened_in_blocks_to_the_same_result(monkeypatch):
+    row, weight = numbers(2, 16, 96), numbers(25, 96)
+    with Float32Products():
+        whole = functional.linear(row, weight, weight[:, 0])
+        monkeypatch.setattr(bfloat16, "BLOCK", 7 * 96)
+        blocks = functional.linear(row, weight, bias=weight[:, 0])
+    assert torch.allclose(blocks.float(), whole.float(), rtol=2**-7)
+
+
 def test_few_rows_other_numbers_and_given_results_are_left_to_pytorch():
     wide, weight = numbers(FEWEST_ROWS, 96), numbers(24, 96)
     few = wide[: FEWEST_ROWS - 1]
