@@ -36,6 +36,11 @@ def machine() -> str:
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
+def _words(value: float) -> str:
+    """Return a number with three decimals, or what is smaller than these show with its exponent."""
+    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+
+
 def publish(name: str, figures: list[Figure], on: str = "") -> Path:
     """Print *figures* as a table, write them to results/bench/*name*.json and return its path.
 
@@ -48,7 +53,7 @@ def publish(name: str, figures: list[Figure], on: str = "") -> Path:
     where = f"{machine()}, {on}" if on else machine()
     table = Table("figure", "value", "unit", title=f"{name} ({where}, {today})")
     for figure in figures:
-        table.add_row(figure.name, f"{figure.value:.3f}", figure.unit)
+        table.add_row(figure.name, _words(figure.value), figure.unit)
     Console().print(table)
     path = FOLDER / f"{name}.json"
     write_json(

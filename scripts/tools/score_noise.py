@@ -4,7 +4,7 @@ The first way is scoring as it is; the others read rows of another length, padde
 lm-eval's `hf`, and where there is a GPU as well, the other device. Each is set beside the first:
 log-probabilities, the margin between the right choice and the likeliest other one, and answers that
 turned. The figure `noise_nats_*` is what `report: {noise_nats: {float32: ...}}` takes; where it is
-not given, the comparison takes MEASURED_NATS of scripts/lib/compare/numeric_noise.py.
+not given, the comparison takes USUAL_NATS of scripts/lib/compare/numeric_noise.py.
 
 Try it: make score-noise QUESTIONS=25
 """

@@ -27,7 +27,7 @@ from scripts.lib.compare.notes import (
     other_prompts_note,
     unmerged_note,
 )
-from scripts.lib.compare.numeric_noise import MEASURED_NATS, noise_note, numeric_noise
+from scripts.lib.compare.numeric_noise import USUAL_NATS, noise_note, numeric_noise
 from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_result
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
@@ -122,7 +122,7 @@ def compare_runs(
     benchmarks: dict[str, BenchmarkResult] = {}
     for name in spec.benchmarks:
         benchmarks[name], measures = _compare_benchmark(
-            name, spec.candidates, artifacts, replicated, {**MEASURED_NATS, **spec.noise_nats}
+            name, spec.candidates, artifacts, replicated, {**USUAL_NATS, **spec.noise_nats}
         )
         seeds[name] = seed_result(spec.candidates, measures)
     for section, names in special.items():

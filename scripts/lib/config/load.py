@@ -75,7 +75,7 @@ class NoiseNats(Settings):
     float32: PositiveNumber | None = setting(
         "Standard deviation (nats) of what another scoring in float32 adds to the difference of two"
         " choices' log-probabilities, as `make score-noise` prints it for your model and machine;"
-        " null for what was measured on the embedded one (docs/scoring.md).",
+        " null for what docs/scoring.md names.",
         "report",
         None,
     )
