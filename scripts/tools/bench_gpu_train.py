@@ -105,7 +105,8 @@ class MadeTuning(LoraTuning):
 
     def load(self, model: Path) -> Any:
         """Make the base, with the attention that loading would choose."""
-        attention = choose_attention(AutoConfig.from_pretrained(model), self.stand.device)
+        config, dtype = AutoConfig.from_pretrained(model), str(self.stand.dtype)
+        attention = choose_attention(config, self.stand.device, dtype.removeprefix("torch."))
         return build(model, self.stand.dtype, self.stand.device, attention)
 
 

@@ -5,12 +5,10 @@ model's own `forward` and cache: its masks, sliding windows, positions and logit
 unchanged.
 
 A row holds several continuations one after the other, without padding. In every layer a token
-attends to the prefix, which all of them share, and to its own continuation up to itself. The two
-attentions are computed apart, both by the processor's flash kernel, and merged by the logarithms
-of their sums of exponentials, which is exact: softmax over a union is the mean of the softmaxes
-over its parts, weighted by those sums. No mask is built and no cache is copied. The model's own
-`forward` does everything else. It reaches this module through transformers' attention interface,
-which every model written for it calls once in each layer.
+attends to the prefix, which all of them share, and to its own continuation up to itself
+(`scripts.lib.attention.kernels`). The model's own `forward` does everything else. It reaches this
+module through transformers' attention interface, which every model written for it calls once in
+each layer.
 """
 
 import copy
@@ -25,6 +23,10 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from scripts.lib.attention.families import is_plain, window_of
+from scripts.lib.attention.kernels import Kernels, Segments, after
+from scripts.lib.attention.selection import KERNELS, kernels_for
 
 # These kinds of rotary embedding choose their frequencies by the length of the whole input, which
 # is not known yet when its prefix is read.
@@ -178,26 +180,29 @@ class Prefix:
 class _Row:
     """What the attention of one forward pass has to know, and what it keeps."""
 
-    lengths: list[int]
+    segments: Segments
     prefix: Prefix | None
     layers: list[tuple[Any, Any]] = field(default_factory=list)
 
     @property
     def reach(self) -> int:
         """Length of the longest sequence, its prefix included, in tokens."""
-        return max(self.lengths) + (len(self.prefix.tokens) if self.prefix else 0)
+        return self.segments.longest + (len(self.prefix.tokens) if self.prefix else 0)
 
 
 _ROW: ContextVar[_Row] = ContextVar("row")
 
 
-def packs_on(device: torch.device) -> bool:
-    """Return whether rows are packed on *device*.
+def packing_kernels(model: PreTrainedModel) -> Kernels | None:
+    """Return what attends to packed rows of a model on its device, or None where none can.
 
-    Measured on processors only; the kernel used here exists only there. Elsewhere the model's
-    own attention reads padded batches.
+    Args:
+        model: A causal model.
     """
-    return str(device.type) == "cpu"
+    plain = isinstance(model, PreTrainedModel) and is_plain(model.config)
+    if not plain or not has_open_attention(model):
+        return None
+    return kernels_for(model.config, model.device, model.dtype, gradients=False)
 
 
 def has_open_attention(model: PreTrainedModel) -> bool:
@@ -226,7 +231,7 @@ def read_prefix(
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    row = _Row(lengths=[len(tokens)], prefix=before)
+    row = _Row(segments=Segments.of([len(tokens)], model.device), prefix=before)
     past = len(before.tokens) if before else 0
     places = list(range(past, past + len(tokens)))
     _forward(model, row, tokens, places, kept=[len(tokens) - 1])
@@ -280,8 +285,10 @@ def read_row_cache(
         NotPackableError: This way would not give the model's own numbers.
     """
     logits, row = _read_row(model, prefix, continuations, [1] * len(continuations))
-    stops = itertools.accumulate(row.lengths)
-    places = [slice(stop - own, stop) for stop, own in zip(stops, row.lengths, strict=True)]
+    stops = itertools.accumulate(row.segments.lengths)
+    places = [
+        slice(stop - own, stop) for stop, own in zip(stops, row.segments.lengths, strict=True)
+    ]
     return logits, [[(k[0, :, at], v[0, :, at]) for k, v in row.layers] for at in places]
 
 
@@ -291,7 +298,8 @@ def _read_row(
     continuations: Sequence[Sequence[int]],
     scored: Sequence[int],
 ) -> tuple[Any, _Row]:
-    row = _Row(lengths=[len(own) for own in continuations], prefix=prefix)
+    lengths = [len(own) for own in continuations]
+    row = _Row(segments=Segments.of(lengths, model.device), prefix=prefix)
     first = len(prefix.tokens) if prefix else 0
     positions = [first + at for own in continuations for at in range(len(own))]
     kept, stop = list[int](), 0
@@ -311,7 +319,7 @@ def _forward(
     kept: Sequence[int],
 ) -> Any:
     # Some models have a window in their masks only, of which their attention is told nothing.
-    window = window_of(model)
+    window = window_of(model.config)
     if window and window < row.reach:
         raise NotPackableError
     with _packed_attention(model), torch.inference_mode():
@@ -329,15 +337,6 @@ def _forward(
     if len(row.layers) != model.config.get_text_config(decoder=True).num_hidden_layers:
         raise NotPackableError
     return logits
-
-
-def window_of(model: PreTrainedModel) -> int | None:
-    """Return how many tokens back some layer looks at most, or None where all look at all."""
-    text = model.config.get_text_config(decoder=True)
-    if "sliding_attention" not in (getattr(text, "layer_types", None) or {"sliding_attention"}):
-        return None
-    window: int | None = getattr(text, "sliding_window", None)
-    return window
 
 
 @contextmanager
@@ -384,20 +383,15 @@ def _attend(
         attention_mask,
         dropout,
         told,
-        tokens=sum(row.lengths),
+        tokens=sum(row.segments.lengths),
         reach=row.reach,
     )
     row.layers.append((key, value))
-    own, own_sums = _attend_own(query, key, value, row, scaling)
-    if row.prefix:
-        past_key, past_value = row.prefix.layers[len(row.layers) - 1]
-        # Without a mask the queries of a group's heads are just more queries of one head.
-        folded = query.reshape(1, key.shape[1], -1, query.shape[-1])
-        past, past_sums = _flash(folded, past_key, past_value, scaling, causal=False)
-        weight = torch.sigmoid(past_sums.reshape(own_sums.shape) - own_sums).unsqueeze(-1)
-        own = torch.lerp(own, past.reshape(own.shape), weight.to(own.dtype))
+    past = row.prefix.layers[len(row.layers) - 1] if row.prefix else None
+    kernels = KERNELS[query.device.type]
+    attended = after(kernels, query, key, value, row.segments, scaling, past)
     # As transformers' own do: some models view it in another shape.
-    return own.transpose(1, 2).contiguous(), None
+    return attended.transpose(1, 2).contiguous(), None
 
 
 def check_plain(
@@ -441,26 +435,10 @@ def check_plain(
         and query.shape[0] == 1
         and query.shape[2] == key.shape[2] == tokens
         and query.shape[-1] == key.shape[-1] == value.shape[-1]
+        and query.dtype == key.dtype == value.dtype
     )
     if not plain:
         raise NotPackableError
-
-
-def _attend_own(query: Any, key: Any, value: Any, row: _Row, scaling: float | None) -> Any:
-    parts = [
-        _flash(q, k, v, scaling, causal=True)
-        for q, k, v in zip(
-            *(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), strict=True
-        )
-    ]
-    return torch.cat([out for out, _ in parts], dim=2), torch.cat([s for _, s in parts], dim=2)
-
-
-def _flash(query: Any, key: Any, value: Any, scaling: float | None, *, causal: bool) -> Any:
-    """Return attention (1, heads, queries, width) and the logarithms of its sums, without width."""
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, 0.0, causal, scale=scaling
-    )
 
 
 AttentionInterface.register(_NAME, _attend)

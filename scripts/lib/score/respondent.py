@@ -200,6 +200,11 @@ class Respondent:
         self._loading = loading
         self._lm: Any = None
 
+    @property
+    def attention(self) -> list[str]:
+        """By what log-likelihoods were attended to so far, where the back end tells."""
+        return sorted(getattr(self._lm, "attention", ()))
+
     def answer(self, block: Sequence[Question]) -> list[Answer]:
         """Ask a block of questions, those of a kind together.
 

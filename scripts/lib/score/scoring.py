@@ -182,7 +182,8 @@ def score_benchmark(
 
     Yields:
         `{"n", "correct", "protocol"}` for each part when its files are written, the first two in
-        questions.
+        questions; where the model was asked for log-likelihoods with `execution`, which is for the
+        manifest's: attention, the kernels.
 
     Raises:
         ScoreError: The benchmark is empty or malformed, a question does not fit into the model's
@@ -219,7 +220,9 @@ def score_benchmark(
     progress = _Progress(sum(len(one.questions) for one in asked))
     for part, one in zip(parts, asked, strict=True):
         answers = _answer_all(one.questions, respondent, part.scratch, progress)
-        yield _write(asking, part, benchmark, one, answers, split)
+        facts = _write(asking, part, benchmark, one, answers, split)
+        told = respondent.attention
+        yield facts | ({"execution": {"attention": told}} if told else {})
 
 
 def _ask(

@@ -23,6 +23,7 @@ from lm_eval.api.registry import register_model
 from transformers import DynamicCache
 from transformers.utils.logging import tqdm
 
+from scripts.lib.attention.families import window_of
 from scripts.lib.machine.bfloat16 import fast_products
 from scripts.lib.questions.requests import (
     GreedyAnswer,
@@ -36,13 +37,12 @@ from scripts.lib.score.continuations import (
     NotPackableError,
     Prefix,
     has_open_attention,
-    packs_on,
+    packing_kernels,
     read_cache,
     read_continuations,
     read_padded,
     read_prefix,
     shares_prefixes,
-    window_of,
 )
 from scripts.lib.score.fitted_hf import FittedHFLM
 from scripts.lib.score.generation import Generator, Prompt
@@ -56,6 +56,9 @@ from scripts.lib.score.prefix_groups import (
 )
 from scripts.lib.score.until import Ending, end_tokens, greedy_prompts, text_of
 
+MODELS_OWN = "the model's own"
+"""What attends where no row is packed."""
+
 
 @register_model("tunesmith-hf")
 class SharedPrefixLM(FittedHFLM):
@@ -64,6 +67,9 @@ class SharedPrefixLM(FittedHFLM):
     Greedy generation goes on from shared prefixes, too, many answers at a time. Rolling
     log-likelihood is `hf`'s own, and so is everything else that this way cannot do exactly:
     sampling, what `shares_prefixes` leaves out, and requests longer than the model's window.
+
+    Attributes:
+        attention: By what log-likelihoods were attended to so far: names of kernels, MODELS_OWN.
     """
 
     def __init__(self, *args: Any, texts: TextEncoder | None = None, **options: Any) -> None:
@@ -77,7 +83,8 @@ class SharedPrefixLM(FittedHFLM):
         super().__init__(*args, **options)
         self._texts = texts or TextEncoder(self.tokenizer)
         self._forgets = texts is None
-        self._packs = packs_on(torch.device(self.device)) and has_open_attention(self.model)
+        self._kernels = packing_kernels(self.model)
+        self.attention = set[str]()
         self._prefix: Prefix | None = None
         self._generator: Generator | None = None
 
@@ -102,6 +109,8 @@ class SharedPrefixLM(FittedHFLM):
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, found[at])
         rest = [at for at in range(len(requests)) if at not in found]
+        if rest:
+            self.attention.add(MODELS_OWN)
         by_hf = super()._loglikelihood_tokens([_listed(requests[at]) for at in rest], disable_tqdm)
         found.update(zip(rest, by_hf, strict=True))
         return [found[at] for at in range(len(requests))]
@@ -131,12 +140,12 @@ class SharedPrefixLM(FittedHFLM):
         Args:
             prompts: By keys of the caller's. Those that would need another way are left out.
         """
-        longest = window_of(self.model) or self.max_length
+        longest = window_of(self.model.config) or self.max_length
         ours = [at for at, one in prompts.items() if len(one.tokens) + one.most_new <= longest]
         if not ours:
             return
         self._generator = self._generator or Generator(
-            self.model, self._batches, self._read_shared, packs=self._packs
+            self.model, self._batches, self._read_shared, packs=self._kernels is not None
         )
         with suppress(NotPackableError):
             for place, new in self._generator.answers([prompts[at] for at in ours]):
@@ -251,14 +260,16 @@ class SharedPrefixLM(FittedHFLM):
         """Answer sequences that agree in their first *length* tokens."""
         # Longest first: padding is little, and what cannot be packed is known at once.
         ordered = sorted(group, key=lambda sequence: -len(sequence.tokens))
-        if self._packs:
+        if self._kernels:
             with suppress(NotPackableError):
                 prefix = self._read_prefix(ordered[0].tokens[:length]) if length else None
                 rows = functools.partial(self._batches.rows, past=length)
                 read_row = functools.partial(self._read_row, prefix)
                 for _, replies in self._batches.answered(ordered, rows, read_row):
                     yield replies
+                self.attention.add(self._kernels.name)
                 return
+        self.attention.add(MODELS_OWN)
         cache = self._read_cache(ordered[0].tokens[:length]) if length else None
         padded = functools.partial(self._batches.padded, past=length)
         read = functools.partial(self._read_batch, length, cache)
@@ -285,7 +296,7 @@ class SharedPrefixLM(FittedHFLM):
         )
 
     def _read_shared(self, tokens: tuple[int, ...]) -> Prefix:
-        if self._packs:
+        if self._kernels:
             return self._read_prefix(tokens)
         layers = self._read_cache(tokens).layers
         return Prefix(tokens=tokens, layers=tuple((one.keys, one.values) for one in layers))

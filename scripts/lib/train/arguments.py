@@ -89,7 +89,8 @@ def training_arguments(
         per_device_train_batch_size=passes.sequences,
         per_device_eval_batch_size=passes.sequences,
         gradient_accumulation_steps=loop.batch_size // (passes.sequences * world_size()),
-        # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it.
+        # Flat rows waste nothing on padding; on a GPU the stock attention is faster with it, and
+        # ours is flat as well (`training`).
         packing=loop.packing,
         padding_free=loop.packing or device == "cpu",
         max_length=loop.max_length_tokens if loop.packing else None,

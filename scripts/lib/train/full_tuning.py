@@ -158,7 +158,7 @@ class FullTuning:
         base = AutoModelForCausalLM.from_pretrained(
             model,
             dtype=torch.float32,
-            attn_implementation=choose_attention(config, compute_device()),
+            attn_implementation=choose_attention(config, compute_device(), self.arithmetic),
         )
         # Checkpoints write it, which refuses what a base may say and nobody reads there.
         base.generation_config = GenerationConfig()

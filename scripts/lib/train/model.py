@@ -25,7 +25,7 @@ def load_base(spec: TrainSpec, model: Path) -> PreTrainedModel:
     dtype = getattr(torch, spec.training.dtype)
     options: dict[str, Any] = {
         "dtype": dtype,
-        "attn_implementation": choose_attention(config, compute_device()),
+        "attn_implementation": choose_attention(config, compute_device(), arithmetic(spec)),
     }
     if spec.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(

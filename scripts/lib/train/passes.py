@@ -58,7 +58,8 @@ def passes_of(
         quantization=tuning.quantization,
         shares=world_size() if sharded else 1,
     )
-    flat = loop.packing or choose_attention(AutoConfig.from_pretrained(model), device) == SEGMENTS
+    config = AutoConfig.from_pretrained(model)
+    flat = loop.packing or choose_attention(config, device, tuning.arithmetic) == SEGMENTS
     lengths = sorted(lengths_of(rows), reverse=True)
     longest = lengths[0]
 

@@ -35,7 +35,7 @@ from scripts.lib.train.answers import (
     first_and_last,
 )
 from scripts.lib.train.arguments import count_steps, training_arguments
-from scripts.lib.train.attention import keeps_apart
+from scripts.lib.train.attention import SEGMENTS, keeps_apart, stated_attention
 from scripts.lib.train.callbacks import (
     BestKeeper,
     Keeper,
@@ -116,8 +116,8 @@ def fine_tune(
         Facts: history, verdict, answers (the first and the last), trainable_parameters,
         untrained_experts (numbers of fused experts that neither train nor have an adapter), steps,
         kept_step, train_rows, valid_rows, train_tokens, trained_tokens, arithmetic (the dtype that
-        was computed in); and `execution`, which is for the manifest's: micro_batch and
-        recomputed_every, of which nothing depends but last digits.
+        was computed in); and `execution`, which is for the manifest's: micro_batch,
+        recomputed_every and attention (its kernels), of which nothing depends but last digits.
 
     Raises:
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
@@ -149,7 +149,11 @@ def fine_tune(
         less,
     )
     facts = _write(tuning, trainer, model, shards, data, scratch, out)
-    taken = {"micro_batch": passes.sequences, "recomputed_every": passes.recomputed}
+    taken = {
+        "micro_batch": passes.sequences,
+        "recomputed_every": passes.recomputed,
+        "attention": stated_attention(trainer.model),
+    }
     return {**facts, "execution": taken}
 
 
@@ -233,6 +237,8 @@ def _fit(
         )
     if not keeps_apart(base):
         arguments = arguments_of(_alone(tuning.loop, base, passes))
+    if base.config._attn_implementation == SEGMENTS:
+        arguments.padding_free = True  # it is told where conversations end, and not what is padding
     known = max(tokenizer.get_vocab().values()) + 1
     adapter = tuning.adapter(base, list(data.new_tokens.values()), known)
     trainer = Trainer(

@@ -173,7 +173,7 @@ def test_texts_are_the_same_where_there_is_no_kernel_of_the_processor(
     name, model_of, tokenizer, by_hf, monkeypatch
 ):
     expected = said_by(HFLM, model_of(name), tokenizer, prompts())
-    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: False)
+    monkeypatch.setattr(shared_prefix, "packing_kernels", lambda model: None)
     monkeypatch.setattr(decoding, "_flash", decoding.attend_by_products)
     assert said_by(SharedPrefixLM, model_of(name), tokenizer, prompts()) == expected
     assert by_hf() == len(prompts())

@@ -105,7 +105,7 @@ def test_a_beginning_that_memory_cannot_hold_is_read_in_parts(model_of, tokenize
 @pytest.mark.parametrize("name", ["llama", "gemma3", "mistral"])
 def test_a_beginning_is_read_in_parts_into_a_cache_too(model_of, tokenizer, monkeypatch, name):  # noqa: F811
     """Windows, too, which forget what is behind them."""
-    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: False)
+    monkeypatch.setattr(shared_prefix, "packing_kernels", lambda model: None)
     asked = mmlu_requests(tokenizer, shots=5)
     runs_out = lambda shape, done: shape[1] > 130  # noqa: E731
     plenty, little = asked_twice(model_of(name), tokenizer, runs_out, asked)

@@ -34,15 +34,17 @@ from transformers import (
     Qwen3Config,
 )
 
+from scripts.lib.attention.selection import KERNELS
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.choices import grade_choices
 from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.tasks import ask
 from scripts.lib.score import shared_prefix
-from scripts.lib.score.continuations import packs_on, shares_prefixes
+from scripts.lib.score.continuations import shares_prefixes
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 from tests.tiny_model import make_tiny_model
+from tests.unit.gpu_attention import gpu_kernels, strict_kernels
 from tests.unit.scoring_data import rows
 
 # Weights this large make every layer, position and window matter to the answer.
@@ -276,13 +278,45 @@ def test_a_window_longer_than_the_text_is_packed(model_of, tokenizer):
     assert [rows for rows, _ in rows_read(model, asked, tokenizer)] == [1]
 
 
-def test_a_device_other_than_the_processor_reads_padded_batches(model_of, tokenizer, monkeypatch):
-    assert packs_on(torch.device("cpu"))
-    assert not packs_on(torch.device("cuda"))
-    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: False)
+def test_a_device_without_kernels_reads_padded_batches(model_of, tokenizer, monkeypatch):
+    monkeypatch.setattr(shared_prefix, "packing_kernels", lambda model: None)
     asked = mmlu_requests(tokenizer, shots=5)
     assert max(rows for rows, _ in rows_read(model_of("llama"), asked, tokenizer)) > 1
     assert_same(model_of("llama"), tokenizer, asked)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral"])
+def test_a_gpus_way_packs_rows_and_gets_the_answers_of_hf(model_of, tokenizer, name, monkeypatch):
+    """The processor's kernels stand behind its functions."""
+    monkeypatch.setitem(KERNELS, "cpu", gpu_kernels())
+    for asked in (mmlu_requests(tokenizer, shots=5), uneven_requests()):
+        assert_same(model_of(name), tokenizer, asked)
+    lm = SharedPrefixLM(pretrained=model_of(name), tokenizer=tokenizer)
+    lm.loglikelihood(mmlu_requests(tokenizer, shots=5), disable_tqdm=True)
+    assert lm.attention == {"stand-in"}
+
+
+def test_a_gpus_kernels_are_given_half_precision_alone(model_of, tokenizer, monkeypatch):
+    monkeypatch.setitem(KERNELS, "cpu", strict_kernels())
+    asked = mmlu_requests(tokenizer, shots=5)
+    model = copy.deepcopy(model_of("llama")).to(torch.bfloat16)
+    assert all(rows == 1 for rows, _ in rows_read(model, asked, tokenizer))
+    ours = [p for p, _ in replies(SharedPrefixLM, model, tokenizer, asked)]
+    theirs = [p for p, _ in replies(HFLM, model, tokenizer, asked)]
+    exact = [p for p, _ in replies(HFLM, model_of("llama"), tokenizer, asked)]
+    ours_off, theirs_off = (
+        max(abs(a - b) for a, b in zip(found, exact, strict=True)) for found in (ours, theirs)
+    )
+    assert ours_off < 2 * theirs_off + 0.05
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "mamba"])
+def test_by_what_was_attended_to_is_told(model_of, tokenizer, name):
+    lm = SharedPrefixLM(pretrained=model_of(name), tokenizer=tokenizer)
+    assert lm.attention == set()
+    lm.loglikelihood(mmlu_requests(tokenizer, shots=5), disable_tqdm=True)
+    own = KERNELS["cpu"].name if name == "llama" else shared_prefix.MODELS_OWN
+    assert lm.attention == {own}
 
 
 @pytest.mark.parametrize(
@@ -368,7 +402,8 @@ def test_a_continuation_that_greedy_decoding_gives_is_told(model_of, tokenizer):
 def test_probabilities_of_a_model_in_bfloat16_are_not_rounded_to_it(
     model_of, tokenizer, monkeypatch, packed
 ):
-    monkeypatch.setattr(shared_prefix, "packs_on", lambda device: packed)
+    if not packed:
+        monkeypatch.setattr(shared_prefix, "packing_kernels", lambda model: None)
     model = copy.deepcopy(model_of("llama")).to(torch.bfloat16)
     lm = SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
     context = tokenizer.encode("the question was " * 9)

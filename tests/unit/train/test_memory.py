@@ -61,7 +61,7 @@ def make_model(family):
     torch.manual_seed(1)
     config, model, more = FAMILIES[family]
     shape = config(**SHAPE, **more)
-    shape._attn_implementation = choose_attention(shape, "cpu")
+    shape._attn_implementation = choose_attention(shape, "cpu", "float32")
     return model(shape)
 
 
