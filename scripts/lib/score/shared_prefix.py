@@ -115,6 +115,7 @@ class SharedPrefixLM(FittedHFLM):
         found.update(zip(rest, by_hf, strict=True))
         return [found[at] for at in range(len(requests))]
 
+    @fast_products
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Generate what `hf` does, which does so itself where ours cannot."""
         asked = greedy_prompts(self, requests) if self._decodes() else {}
