@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Protocol, TypeAlias, TypedDict
 
-from scripts.lib.questions.rows import Row
+from scripts.lib.questions.rows import Row, Turn
 
 
 class Answer(TypedDict):
@@ -28,6 +28,21 @@ class Answer(TypedDict):
 
 Grader: TypeAlias = "Callable[[Question, Sequence[Any]], Answer]"
 """Turns the model's replies, one for each of a question's requests in order, into an answer."""
+
+
+class ChatRenderer(Protocol):
+    """Renders conversations; `prompts.Chat` is one.
+
+    What fetches a benchmark builds its questions without any, and so depends on no template.
+    """
+
+    def __call__(self, messages: Sequence[Turn], *, add_generation_prompt: bool = True) -> str:
+        """Return a conversation as text."""
+        ...
+
+    def closed(self, prompt: str) -> str:
+        """Return what was put behind a prompt to close its thought; nothing where it opens none."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

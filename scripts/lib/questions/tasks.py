@@ -12,8 +12,7 @@ from datasets import Dataset, DatasetDict
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
-from scripts.lib.questions.prompts import Chat
-from scripts.lib.questions.question import Grader, Question
+from scripts.lib.questions.question import ChatRenderer, Grader, Question
 from scripts.lib.questions.rows import Row
 
 
@@ -33,7 +32,7 @@ def ask(
     task_config: Row,
     subject: str,
     *,
-    chat: Chat | None,
+    chat: ChatRenderer | None,
     grade: Grader,
     stem: str | None = None,
 ) -> Iterator[Question]:
@@ -63,7 +62,7 @@ def _question(
     doc: Row,
     *,
     shots: int,
-    chat: Chat | None,
+    chat: ChatRenderer | None,
 ) -> Question:
     options = {"apply_chat_template": chat is not None, "chat_template": chat}
     prompt = task.fewshot_context(doc, num_fewshot=shots, fewshot_as_multiturn=True, **options)

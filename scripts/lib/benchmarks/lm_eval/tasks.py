@@ -31,8 +31,7 @@ from scripts.lib.benchmarks.lm_eval.resolve import Leaf, reading
 from scripts.lib.benchmarks.lm_eval.rows import read_rows
 from scripts.lib.errors import ConfigError, ScoreError
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.questions.prompts import Chat
-from scripts.lib.questions.question import Grader, Question
+from scripts.lib.questions.question import ChatRenderer, Grader, Question
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def stated_of(task: Any) -> dict[str, Any]:
 
 
 def questions_of_task(
-    task: Any, name: str, *, limit: int | None, chat: Chat | None, grade: Grader
+    task: Any, name: str, *, limit: int | None, chat: ChatRenderer | None, grade: Grader
 ) -> Iterator[Question]:
     """Yield the questions of one task.
 
@@ -155,7 +154,7 @@ def _question(
     name: str,
     number: int,
     doc: Mapping[str, Any],
-    chat: Chat | None,
+    chat: ChatRenderer | None,
     grade: Grader,
 ) -> Question:
     shots = task.config.num_fewshot
