@@ -15,6 +15,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from scripts.lib.train.arguments import training_arguments
+from scripts.lib.train.micro_batch import Passes
 from scripts.lib.train.optimization import (
     ADAM,
     OPTIMIZERS,
@@ -48,7 +49,13 @@ def faults_of(steps=None, **changes):
 
 def arguments_of(loop, rows=40):
     return training_arguments(
-        loop, Path("unused"), 1, train_rows=rows, evaluated=True, resumed=False, autocast=False
+        loop,
+        Path("unused"),
+        Passes(sequences=1),
+        train_rows=rows,
+        evaluated=True,
+        resumed=False,
+        autocast=False,
     )
 
 
