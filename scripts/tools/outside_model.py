@@ -86,7 +86,7 @@ def _ours(model: Path, data: Path, subjects: Sequence[str], made: Path) -> tuple
         part.out.mkdir(parents=True)
     with _forward_seconds(LlamaForCausalLM) as inside:
         begun = time.process_time()
-        facts = list(score_benchmark(parts, model, data, batch_size=16))
+        facts = list(score_benchmark(parts, model, data, batch_size=0))
         seconds = time.process_time() - begun - sum(inside)
     return seconds, sum(int(fact["n"]) for fact in facts)
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from transformers.utils import logging as transformers_logging
 
 from scripts.lib.compare.numeric_noise import turns
@@ -36,8 +35,8 @@ from scripts.tools.peers import (
     questions_of,
 )
 
-BATCH = 16
-"""Sequences in a padded batch, as the profiles have it."""
+BATCH = 4
+"""Sequences in a padded batch, where memory does not decide."""
 
 Answers = Sequence[Sequence[float]]
 """Log-probabilities (nats) of the choices of each question."""
@@ -119,16 +118,17 @@ def ways(peers: Peers, devices: Sequence[str], row_tokens: int) -> Iterator[tupl
         devices: Where to compute.
         row_tokens: Tokens in a row of another length.
     """
-    given = {"pretrained": peers.model, "tokenizer": peers.tokenizer}
     for device in devices:
         peers.model.to(device)
-        yield f"as it is, {device}", SharedPrefixLM(**given, batch_size=BATCH)
-        other = SharedPrefixLM(**given, batch_size=BATCH // 4, row_tokens=row_tokens)
-        yield f"rows of {row_tokens} tokens, {device}", other
-        yield (
-            f"lm-eval's hf in batches of {BATCH // 4}, {device}",
-            HFLM(**given, batch_size=BATCH // 4),
+        yield f"as it is, {device}", peers.ours()
+        other = SharedPrefixLM(
+            pretrained=peers.model,
+            tokenizer=peers.tokenizer,
+            batch_size=BATCH,
+            row_tokens=row_tokens,
         )
+        yield f"rows of {row_tokens} tokens, {device}", other
+        yield f"lm-eval's hf in batches of {BATCH}, {device}", peers.hf(BATCH)
 
 
 def measure(

@@ -43,13 +43,15 @@ def wrapped(backend, **options):
     )
 
 
-def bytewise(*, prefix_space=False, split=None, normalizer=None, digits=False, begins=False):
-    """Return a byte-level BPE tokenizer."""
+def bytewise(
+    *, prefix_space=False, split=None, normalizer=None, digits=False, begins=False, whole=False
+):
+    """Return a byte-level BPE tokenizer; one that is *whole* splits texts at digits at most."""
     backend = Tokenizer(models.BPE())
     steps = [splitting.Digits(individual_digits=True)] if digits else []
     if split:
         steps.append(splitting.Split(Regex(split), "isolated"))
-    steps.append(splitting.ByteLevel(add_prefix_space=prefix_space, use_regex=not split))
+    steps.append(splitting.ByteLevel(add_prefix_space=prefix_space, use_regex=not (split or whole)))
     backend.pre_tokenizer = splitting.Sequence(steps) if len(steps) > 1 else steps[0]
     if normalizer:
         backend.normalizer = normalizer
@@ -98,9 +100,25 @@ def unigram():
     return wrapped(backend)
 
 
-def with_added(tokenizer, *tokens):
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens])
+def accented():
+    """Return a tokenizer that makes one token of a line break and a letter with an accent."""
+    tokens = [*CONTROL, *(f"<0x{n:02X}>" for n in range(256))]
+    tokens += [*sorted({*"".join(CORPUS), "\u00c1"}), "\n\u00c1"]
+    vocabulary = {token: at for at, token in enumerate(tokens)}
+    model = models.BPE(vocabulary, [("\n", "\u00c1")], byte_fallback=True, unk_token="<|pad|>")
+    backend = Tokenizer(model)
+    backend.normalizer = normalizers.NFC()
+    return wrapped(backend)
+
+
+def with_added(tokenizer, *tokens, **options):
+    tokenizer.add_tokens([AddedToken(token, normalized=False, **options) for token in tokens])
     return tokenizer
+
+
+def taking_breaks(tokenizer):
+    """Add a control token as Phi 3 has them: the white space behind it belongs to it."""
+    return with_added(tokenizer, "<|user|>", rstrip=True, special=True)
 
 
 class SlowTokenizer(PreTrainedTokenizer):
@@ -141,6 +159,7 @@ BY_LINES = {
     "qwen-2": lambda: bytewise(split=QWEN_2, normalizer=normalizers.NFC()),
     "llama-2": sentencepiece_like,
     "metaspace": lambda: sentencepiece_like(metaspace=True),
+    "takes-breaks": lambda: taking_breaks(bytewise(split=LLAMA_3)),
 }
 """Those of which `reads_by_lines` knows that lines can be encoded one by one."""
 
@@ -151,5 +170,9 @@ WHOLE = {
     "token-of-letters": lambda: with_added(bytewise(), "Answer"),
     "token-across-lines": lambda: with_added(bytewise(), "\nB"),
     "merges-across-lines": lambda: sentencepiece_like(lines_apart=False),
+    "merges-an-accent": accented,
+    "split-at-digits": lambda: bytewise(digits=True, whole=True),
+    "phi-3": lambda: taking_breaks(sentencepiece_like()),
+    "takes-breaks-then-space": lambda: taking_breaks(bytewise(prefix_space=True)),
 }
 """Those that encode whole texts."""

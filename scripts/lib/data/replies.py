@@ -3,12 +3,14 @@
 import re
 from typing import Literal
 
-# What ends it: DeepSeek-R1's tag and its kin; gpt-oss and Gemma 4 answer in a channel of their own.
-_ENDED = re.compile(
-    r".*(?:</(?:think(?:ing)?|thought)>|<\|channel\|>final<\|message\|>|<channel\|>)\s*", re.DOTALL
-)
-_BEGUN = re.compile(r"\s*(?:<(?:think(?:ing)?|thought)>|<\|channel\|>analysis|<\|channel>thought)")
-_OPENED = re.compile(r"<(?:think(?:ing)?|thought)>\s*\Z")
+# DeepSeek-R1's tags and their kin, Magistral's and Kimi's; gpt-oss and Gemma 4 answer in a channel
+# of their own.
+_NAME = r"(?:seed:)?(?:think(?:ing)?|thought)"
+_OPEN = rf"(?:<{_NAME}>|\[THINK\]|◁think▷)"
+_CLOSE = rf"(?:</{_NAME}>|\[/THINK\]|◁/think▷)"
+_ENDED = re.compile(rf".*(?:{_CLOSE}|<\|channel\|>final<\|message\|>|<channel\|>)\s*", re.DOTALL)
+_BEGUN = re.compile(rf"\s*(?:{_OPEN}|<\|channel\|>analysis|<\|channel>thought)")
+_OPENED = re.compile(rf"{_OPEN}\s*\Z")
 
 # gpt-oss's channels are control tokens, which lm-eval leaves out of generated texts: what stays is
 # `analysis`, the thought, `assistantfinal` and the answer.

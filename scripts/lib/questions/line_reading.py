@@ -3,12 +3,13 @@
 Nearly all of a five-shot prompt stands in the prompts beside it, too. Between a line break and an
 ASCII letter a text may be cut if its tokens are always those of its two parts. That is so where
 
-- added tokens neither hold a line break nor begin with a letter, so that none reaches across;
+- added tokens neither hold a line break nor begin with a letter, so that none reaches across; and
+  where one takes the white space behind it along (Phi 3), nothing is written before what follows;
 - the normalizer composes characters, or writes spaces in another way: neither concerns the two;
-- and either the text is split before the model sees it, by patterns of which none matches a line
-  break followed by a letter, which look back at nothing, and to which one letter ahead is as good
-  as another; or nothing splits it, the model merges pairs, and no token of its vocabulary holds a
-  line break followed by a letter;
+- and either the text is split between the two before the model sees it, by patterns of which none
+  matches a line break followed by a letter, which look back at nothing, and to which one letter
+  ahead is as good as another; or nothing splits it, the model merges pairs, and no token of its
+  vocabulary holds a line break followed by a letter;
 - what is added around a text, as a beginning, is the same for every text.
 
 A tokenizer of which this is not known encodes whole texts.
@@ -39,9 +40,10 @@ _PATTERNS = {
     "Mistral NeMo": rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+"
     rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
     rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_GAPS}",
-    "numbers": r"\p{N}{1,3}",
 }
-_KNOWN = frozenset(_PATTERNS.values())
+# Pieces between numbers go on over the ends of lines.
+_NUMBERS = r"\p{N}{1,3}"
+_KNOWN = frozenset([*_PATTERNS.values(), _NUMBERS])
 
 _COMPOSING = {"NFC", "NFD", "NFKC", "NFKD"}
 
@@ -49,6 +51,8 @@ _COMPOSING = {"NFC", "NFD", "NFKC", "NFKD"}
 _SPACE = "\u2581"
 
 _ACROSS = re.compile(r"\n[A-Za-z]")
+# The same in a token: normalizers may give the letter an accent.
+_JOINED = re.compile(r"\n[^\W\d_]")
 # A line break as a byte, which is a token of its own, within another token.
 _BYTE_ACROSS = re.compile(r"<0x0A>.|.<0x0A>", re.DOTALL)
 
@@ -66,9 +70,10 @@ def reads_by_lines(tokenizer: Any) -> bool:
     if not tokenizer.is_fast:
         return False
     backend = tokenizer.backend_tokenizer
-    added = [str(token) for token in tokenizer.added_tokens_decoder.values()]
-    if any("\n" in token or re.match("[A-Za-z]", token) for token in added):
+    added = tokenizer.added_tokens_decoder.values()
+    if any("\n" in str(token) or re.match("[A-Za-z]", str(token)) for token in added):
         return False
+    takes_breaks = any(token.rstrip for token in added)
     if added_around(tokenizer) is None or backend.token_to_id(_PROBE) is None:
         return False
     if getattr(backend.model, "dropout", None):  # no text has the same tokens twice
@@ -76,11 +81,15 @@ def reads_by_lines(tokenizer: Any) -> bool:
     steps = list(_steps(backend.pre_tokenizer, "pretokenizers"))
     normalizers = list(_steps(backend.normalizer, "normalizers"))
     if any(step["type"] in {"ByteLevel", "Digits"} for step in steps):
-        return all(map(_keeps_lines_apart, steps)) and all(
-            step["type"] in _COMPOSING for step in normalizers
+        return (
+            all(map(_reads_as_lines, steps))
+            and any(map(_splits_lines, steps))
+            and all(step["type"] in _COMPOSING for step in normalizers)
+            and not (takes_breaks and any(step.get("add_prefix_space") for step in steps))
         )
     return (
-        all(map(_splits_at_spaces, steps))
+        not takes_breaks
+        and all(map(_splits_at_spaces, steps))
         and all(map(_only_writes_spaces, normalizers))
         and _merges_within_lines(backend)
     )
@@ -101,13 +110,20 @@ def _steps(component: Any, parts: str) -> Iterator[Mapping[str, Any]]:
         yield from settings[parts] if settings["type"] == "Sequence" else [settings]
 
 
-def _keeps_lines_apart(step: Mapping[str, Any]) -> bool:
-    """Tell whether a step of splitting cuts between a line break and a letter, or never looks."""
+def _reads_as_lines(step: Mapping[str, Any]) -> bool:
+    """Tell whether a step splits a text as it splits its lines."""
     if step["type"] == "Split":
         # Two ways to say that matches and what is between them are pieces.
         kept = (step["behavior"], step["invert"]) in {("Isolated", False), ("Removed", True)}
         return kept and step["pattern"].get("Regex") in _KNOWN
     return step["type"] in {"ByteLevel", "Digits"}
+
+
+def _splits_lines(step: Mapping[str, Any]) -> bool:
+    """Tell whether such a step splits between a line break and a letter."""
+    if step["type"] == "Split":
+        return bool(step["pattern"].get("Regex") != _NUMBERS)
+    return step["type"] == "ByteLevel" and bool(step["use_regex"])
 
 
 def _splits_at_spaces(step: Mapping[str, Any]) -> bool:
@@ -128,4 +144,4 @@ def _merges_within_lines(backend: Any) -> bool:
     if type(model).__name__ != "BPE" or not model.byte_fallback or model.ignore_merges:
         return False
     tokens = backend.get_vocab(with_added_tokens=False)
-    return not any(_ACROSS.search(token) or _BYTE_ACROSS.search(token) for token in tokens)
+    return not any(_JOINED.search(token) or _BYTE_ACROSS.search(token) for token in tokens)

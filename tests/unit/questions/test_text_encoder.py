@@ -78,6 +78,7 @@ def odd_requests():
         "The answer is ",
         "A\nB\nC\n\n",
         "<|begin|>The\nanswer",
+        "<|user|>\nThe question\nA",
         "<|beg",
         "   ",
         "\nAnswer:",
@@ -113,6 +114,7 @@ def texts_of_lines(count):
     draw = random.Random(7)
     pieces = ["\n", "\n", "\n\n", "A", "the", "B.", " ", "  ", "\r\n", "\t", "'s", "7", "12", "!"]
     pieces += ["\u0301", "\u00e9", "\u4e2d", "<|end|>", "<|begin|>", ".\n", "\u2028", "\u00a0", "|"]
+    pieces += ["<|user|>", "<|user|>\n"]
     return ["".join(draw.choices(pieces, k=draw.randrange(1, 25))) for _ in range(count)] + CORPUS
 
 
@@ -147,11 +149,12 @@ def test_lines_are_encoded_alone_where_that_is_known_to_be_the_same(tokenizer_of
     assert reads_by_lines(tokenizer_of(name)) == (name in BY_LINES)
 
 
-@pytest.mark.parametrize("name", ["unknown-pattern", "token-of-letters", "token-across-lines"])
+@pytest.mark.parametrize("name", sorted(WHOLE.keys() - {"slow", "unigram", "merges-across-lines"}))
 def test_without_that_knowledge_lines_would_get_other_tokens(tokenizer_of, monkeypatch, name):
     tokenizer = tokenizer_of(name)
     monkeypatch.setattr(text_encoder, "reads_by_lines", lambda _: True)
-    texts, asked = TextEncoder(tokenizer), [*texts_of_lines(400), "x\n\nAnswer: a\nB. 3"]
+    own = ["x\n\nAnswer: a\nB. 3", "x\nA\u0301", "<|user|>\nThe answer"]
+    texts, asked = TextEncoder(tokenizer), [*texts_of_lines(400), *own]
     found = [list(texts.text(text, opened=False)) for text in asked]
     assert found != [tokenizer.encode(text, add_special_tokens=False) for text in asked]
 

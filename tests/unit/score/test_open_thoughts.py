@@ -16,6 +16,7 @@ from scripts.lib.compare.thoughts import open_thoughts_note, thought_notes, thou
 from scripts.lib.data.replies import thought_of, whole_turn, without_reasoning
 from scripts.lib.data.templates import load_fast_tokenizer
 from scripts.lib.judge.files import Reply, load_pairs, write_judgements
+from scripts.lib.questions.closed_thoughts import closing
 from scripts.lib.score.aggregation import load_answers
 from scripts.lib.score.scoring import _thoughts
 from tests.chat_samples import format_held_out
@@ -40,6 +41,10 @@ HARMONY = "<|start|>assistant"
         ("four each</think>Eight.", "closed"),
         ("<think>\nfour each, so", "open"),
         ("<thought>\nfour each, so", "open"),
+        ("<seed:think>four each, so", "open"),
+        ("[THINK]four each, so", "open"),
+        ("[THINK]four each[/THINK]Eight.", "closed"),
+        ("◁think▷four each◁/think▷Eight.", "closed"),
         ("<think>", "open"),
         ("<|channel|>analysis<|message|>hm", "open"),
         ("<|channel|>analysis<|message|>hm<|end|>x<|channel|>final<|message|>Eight.", "closed"),
@@ -51,6 +56,17 @@ def test_a_thought_is_open_until_it_is_closed(turn, state):
     assert thought_of(turn) == state
     assert (without_reasoning(turn) == "") == (state == "open")
     assert state == "closed" or without_reasoning(turn) in (turn, "")
+
+
+@pytest.mark.parametrize("tag", ["<think>\n", "<thought>", "[THINK]", "◁think▷"])
+def test_a_reply_goes_on_in_the_thought_that_its_prompt_opened(tag):
+    """Letters are scored behind the same tags once they are closed."""
+    prompt = f"[INST]?[/INST]{tag}"
+    assert closing(prompt, None)
+    turn = whole_turn(prompt, "four each, so")
+    assert (thought_of(turn), without_reasoning(turn)) == ("open", "")
+    turn = whole_turn(prompt, f"four each{closing(prompt, None)}Eight.")
+    assert (thought_of(turn), without_reasoning(turn)) == ("closed", "Eight.")
 
 
 @pytest.mark.parametrize(
