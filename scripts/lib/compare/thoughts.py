@@ -52,6 +52,7 @@ def open_thoughts_note(thoughts: Mapping[str, Thoughts | None]) -> Iterator[Note
         )
         text = (
             f"Answers that ended or were cut inside a thought: {listed}. Nothing stands behind it,"
-            " so they are judged as empty; see `max_new_tokens`."
+            " so they are judged as empty (lm-eval's tasks on plain text judge the thought); see"
+            " `max_new_tokens`."
         )
         yield {"code": "open_thoughts", "text": text}
