@@ -51,7 +51,14 @@ from scripts.tools.devices import (
 )
 from scripts.tools.made_texts import make_conversations
 from scripts.tools.peers import model_folder
-from scripts.tools.stand_in import LLAMA_3_8B, TINY, build, make_folder, product_weights
+from scripts.tools.stand_in import (
+    LLAMA_3_8B,
+    TINY,
+    build,
+    make_folder,
+    product_weights,
+    tell_sizes,
+)
 from scripts.tools.training_contestants import (
     Clock,
     Course,
@@ -85,7 +92,7 @@ class Stand:
     """What all contestants start from.
 
     Attributes:
-        model: Folder of config and tokenizer.
+        model: Folder of config and tokenizer, and of sizes without weights.
         shards: Folder of rendered conversations.
         device: Where the model is made.
         dtype: Of its weights.
@@ -278,6 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with model_folder(options.model) as source, tempfile.TemporaryDirectory() as work:
             folder = make_folder(source, Path(work) / "model", TINY if tiny else LLAMA_3_8B)
+            tell_sizes(folder, dtype)  # ours chooses by them how it goes through a step
             rows = rows_file()
             count = TINY_CONVERSATIONS if tiny else CONVERSATIONS
             if tiny or "TUNESMITH_REAL_DATA" not in os.environ:

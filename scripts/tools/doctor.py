@@ -29,7 +29,7 @@ from scripts.lib.jobs.slurm import Finding, Site
 from scripts.lib.machine import cuda_driver
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sacct", "scontrol", "sinfo")
-TRAINING_MB = 32_000
+TRAINING_MB = {"train_adapter": 32_000, "train_model": 64_000}
 TRAINING_MINUTES = 360
 PROBE_MINUTES = 5
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

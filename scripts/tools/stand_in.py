@@ -1,6 +1,7 @@
 """Models for benchmarks of speed: a known shape, random weights made on the device itself.
 
     folder = make_folder(tokenizer_folder, work / "model", LLAMA_3_8B)
+    tell_sizes(folder, torch.bfloat16)  # for what looks at files before it loads
     model = build(folder, torch.bfloat16, "cuda")
 
 Nothing is downloaded and no gigabytes pass through a disk; how fast a model is does not depend on
@@ -10,6 +11,7 @@ shape's: a product with the output layer takes what it takes in the real model.
 
 import json
 import shutil
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +46,7 @@ TINY: Mapping[str, int] = MappingProxyType(
 )
 
 _SEED = 0
+_STORED = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 def make_folder(tokenizer_folder: Path, folder: Path, shape: Mapping[str, int]) -> Path:
@@ -94,6 +97,27 @@ def build(folder: Path, dtype: torch.dtype, device: str, attention: str = "sdpa"
             AutoConfig.from_pretrained(folder), dtype=dtype, attn_implementation=attention
         )
     return model.eval()
+
+
+def tell_sizes(folder: Path, dtype: torch.dtype) -> None:
+    """Write a file of weights whose header tells all of them, and whose rest is one hole.
+
+    It takes no room on a disk, and is read as zeros.
+
+    Args:
+        folder: From `make_folder`.
+        dtype: Of its weights.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for name, weight in build(folder, dtype, "meta").named_parameters():
+        start, end = end, end + weight.numel() * weight.element_size()
+        stored = {"dtype": _STORED[dtype], "shape": list(weight.shape)}
+        header[name] = {**stored, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(file.tell() + end)
 
 
 def product_weights(model: Any) -> int:

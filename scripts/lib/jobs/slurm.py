@@ -223,32 +223,40 @@ def check_gpu_node(seen: Mapping[str, Any], build: cuda_driver.Build) -> Finding
 
 
 def check_limits(
-    site: Site, partitions: Sequence[Partition], *, memory_mb: int, minutes: int
+    site: Site, partitions: Sequence[Partition], *, memory_mb: Mapping[str, int], minutes: int
 ) -> Finding:
-    """Compare the largest request of the profile with the partition that trains."""
+    """Compare what the profile asks for with the partition that trains.
+
+    Args:
+        site: What the site's file says.
+        partitions: Those that there are.
+        memory_mb: Rule that trains -> the memory that its jobs ask for first.
+        minutes: Their time.
+    """
     target = site.gpu_partition or site.partition or _default(partitions)
     place = next((partition for partition in partitions if partition.name == target), None)
     if place is None:
         return Finding("limits", "warning", "unknown until the partition is known")
-    if place.memory_mb < memory_mb:
+    if beyond := {rule: asked for rule, asked in memory_mb.items() if asked > place.memory_mb}:
         room = place.memory_mb * 9 // 10
+        asks = " and ".join(f"{rule} asks for {asked}" for rule, asked in beyond.items())
+        less = " ".join(f"{rule}:mem_mb={room}" for rule in beyond)
         return Finding(
             "limits",
             "warning",
-            f"nodes of {place.name} have {place.memory_mb} MB; a training asks for {memory_mb}: add"
-            f" --set-resources train_adapter:mem_mb={room}"
-            f" train_model:mem_mb={room}",
+            f"nodes of {place.name} have {place.memory_mb} MB; {asks}: add --set-resources {less}",
         )
     if place.minutes is not None and place.minutes < minutes:
+        shorter = " ".join(f"{rule}:runtime={place.minutes}" for rule in memory_mb)
         return Finding(
             "limits",
             "warning",
             f"{place.name} ends jobs after {place.minutes} minutes; a training asks for {minutes}:"
-            f" add --set-resources train_adapter:runtime={place.minutes}"
-            f" train_model:runtime={place.minutes} (it goes on where it stopped, so give it"
-            " --retries enough)",
+            f" add --set-resources {shorter} (it goes on where it stopped, so give it --retries"
+            " enough)",
         )
-    return Finding("limits", "ok", f"{memory_mb} MB and {minutes} minutes fit into {place.name}")
+    most = max(memory_mb.values())
+    return Finding("limits", "ok", f"{most} MB and {minutes} minutes fit into {place.name}")
 
 
 def check_account(site: Site, accounts: Sequence[str]) -> Finding:

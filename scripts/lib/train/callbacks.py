@@ -103,6 +103,12 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
         self._gather = gather
         self._key = loss_key(tuning.loop.best_by)
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Let a run not go on whose patience was over when an earlier start ended."""
+        self._heed_patience(state, control)
+
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -121,8 +127,14 @@ class BestKeeper(TrainerCallback):  # type: ignore[misc]
                 part = target.with_suffix(".part")
                 save_file(kept, part)
                 part.replace(target)
-        patience = self._tuning.loop.early_stopping_patience
-        if patience is not None and len(points) - 1 - best >= patience:
+        self._heed_patience(state, control)
+
+    def _heed_patience(self, state: TrainerState, control: TrainerControl) -> None:
+        points, patience = held_out(state, self._key), self._tuning.loop.early_stopping_patience
+        if patience is None or not points:
+            return
+        best = min(range(len(points)), key=lambda index: points[index][1])
+        if len(points) - 1 - best >= patience:
             control.should_training_stop = True
 
     def on_save(

@@ -24,6 +24,7 @@ from scripts.lib.train.memory import positions_at_once
 from scripts.lib.train.shards import IGNORED
 
 PROBE = 8  # tokens that are shown to see whether logits are what the output layer makes of them
+LOUD = 1024.0  # times the logits, so that a cap shows on those of any size; exact in any precision
 EXACT = 1e-3  # of the largest logit: more than rounding, and less than any scale or cap changes
 
 
@@ -85,15 +86,19 @@ def _is_plain(model: PreTrainedModel) -> bool:
     }
     training = model.training
     model.eval()
+    louder = head.register_forward_hook(lambda _, __, logits: LOUD * logits)
     with torch.no_grad():
         logits = model(**shown).logits
         hidden = model.base_model(**shown).last_hidden_state
-        plain = hidden.dtype == weight.dtype and hidden.shape[-1] == weight.shape[1]
+        # Autocast casts both, as of a norm that is kept or computed in float32.
+        fit = hidden.dtype == weight.dtype or torch.is_autocast_enabled(hidden.device.type)
+        plain = fit and hidden.shape[-1] == weight.shape[1]
         made = functional.linear(hidden, weight, getattr(head, "bias", None)) if plain else None
+    louder.remove()
     model.train(training)
     if made is None or made.shape != logits.shape:
         return False
-    return bool((made - logits).abs().max() <= EXACT * logits.abs().max())
+    return bool((LOUD * made - logits).abs().max() <= EXACT * logits.abs().max())
 
 
 def summed_loss(

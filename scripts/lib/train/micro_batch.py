@@ -76,7 +76,8 @@ def choose_passes(
     """Return the fastest way that fits into memory, or the smallest where none does.
 
     That is the one with least recomputed whose pass fills the device, with as many sequences as
-    there is room for.
+    there is room for. Where none fills it, it is the one with most sequences, and nothing is
+    recomputed that lets no more of them in.
 
     Args:
         sizes: Micro batches to choose from.
@@ -88,15 +89,15 @@ def choose_passes(
     least = min(sizes)
     sizes = [n for n in sizes if n == least or tokens(n) <= most]
     enough = min(tokens(max(sizes)), FULL_PASS_TOKENS["cuda"])
-    chosen = Passes(sequences=least, recomputed=1)
+    chosen: Passes | None = None
     for recomputed in RECOMPUTATIONS:
         ways = [Passes(sequences=n, recomputed=recomputed) for n in sorted(sizes)]
         fitting = [way for way in ways if need(way) <= room]
-        if fitting:
+        if fitting and (chosen is None or fitting[-1].sequences > chosen.sequences):
             chosen = fitting[-1]
             if tokens(chosen.sequences) >= enough:
                 break
-    return chosen
+    return chosen or Passes(sequences=least, recomputed=1)
 
 
 def world_size() -> int:

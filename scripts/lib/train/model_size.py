@@ -102,7 +102,8 @@ def widths_of(size: ModelSize) -> Widths | None:
     # Where a config does not say, as small as they are made.
     heads = number("num_attention_heads", "n_head", "num_heads") or max(1, hidden // LEAST_HEAD)
     layers = number("num_hidden_layers", "n_layer", "num_layers")
-    vocabulary = number("vocab_size")
+    rows = [outer for outer, _ in size.layers(inner=False).values()]
+    vocabulary = number("vocab_size") or max(rows, default=0)  # some leave out what is usual
     if not (hidden and layers and vocabulary):
         return None
     head = number("head_dim") or hidden // heads

@@ -25,7 +25,7 @@ from scripts.lib.train.micro_batch import (
     divisors,
     world_size,
 )
-from scripts.lib.train.model_size import size_of
+from scripts.lib.train.model_size import size_of, widths_of
 from scripts.lib.train.shards import lengths_of
 from scripts.lib.train.tuning import Tuning
 
@@ -48,7 +48,7 @@ def passes_of(
     if device == "cpu":
         return Passes(sequences=usual)
     size = size_of(tuple(sorted(str(file) for file in model.iterdir())))
-    if size is None:  # stored in a form that tells no sizes
+    if size is None or widths_of(size) is None:  # stored in a form that tells no sizes
         return Passes(sequences=usual, recomputed=1)
     work = FineTune(
         size=size,
@@ -59,7 +59,12 @@ def passes_of(
         shares=world_size() if sharded else 1,
     )
     config = AutoConfig.from_pretrained(model)
-    flat = loop.packing or choose_attention(config, device, tuning.arithmetic) == SEGMENTS
+    exact = choose_attention(config, device, tuning.arithmetic) == SEGMENTS
+    # Processes go through a step alike: as the card with least room can, and the one that lacks
+    # the kernel.
+    told = gather_object([(_room(), exact)])
+    room, exact = min(room for room, _ in told), all(exact for _, exact in told)
+    flat = loop.packing or exact
     lengths = sorted(lengths_of(rows), reverse=True)
     longest = lengths[0]
 
@@ -69,10 +74,9 @@ def passes_of(
     def need(passes: Passes) -> int:
         return work.memory(tokens(passes.sequences), longest, passes.recomputed).total
 
-    # The card with least room decides: processes go through a step alike.
-    room = min(gather_object([_room()]))
     sizes = [micro_batch] if micro_batch else divisors(per_process)
-    most = MOST_TOKENS if flat else MICRO_BATCH_TOKENS[device]
+    # The stock attention masks a flat row against itself: the square of its tokens.
+    most = MOST_TOKENS if exact else MICRO_BATCH_TOKENS[device]
     chosen = choose_passes(sizes, need, tokens, room, most=most)
     say(
         f"{chosen}: at most about {need(chosen) / 2**30:.1f} GiB, of {room / 2**30:.1f} that are"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from peft import get_peft_model
 from safetensors import safe_open
 from torch.distributed.tensor import DTensor
@@ -52,7 +53,7 @@ def is_sharded(wished: bool, needed: int) -> bool:
         return False
     if wished:
         return True
-    there = card_bytes()
+    there = min(gather_object([card_bytes()]))  # processes must agree
     if needed <= WHOLE_SHARE * there:
         return False
     say(
@@ -65,7 +66,7 @@ def is_sharded(wished: bool, needed: int) -> bool:
 
 def card_bytes() -> int:
     """Return the memory of this process's GPU."""
-    return int(torch.cuda.get_device_properties(0).total_memory)
+    return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
 
 
 def weights_in(model: Path) -> int:

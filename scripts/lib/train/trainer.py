@@ -46,6 +46,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     def __init__(self, **options: Any) -> None:
         """Make the trainer, and the hook that puts noise on embeddings where that is wished."""
         super().__init__(**options)
+        # Whatever a family's own loss divides by, ours is told the tokens of the whole step.
+        self.model_accepts_loss_kwargs = True
         if self.args.smoothing and self.aux_loss_enabled:
             raise TrainingError(
                 "label_smoothing_factor cannot be had with the loss of a mixture's router, which"
@@ -201,6 +203,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         found = super()._evaluate(trial, ignored, skip_scheduler=skip)
         self._steps.evaluation_due = False
         return found
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """Train an epoch, but not behind an evaluation of an earlier start that ended the run."""
+        if not (self.control.should_training_stop and self.state.global_step):
+            super()._run_epoch(*arguments, **named)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: checkpoints are not for people."""

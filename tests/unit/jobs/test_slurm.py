@@ -85,12 +85,20 @@ def test_a_cluster_without_gpus_is_told_how_to_do_without():
 
 def test_requests_beyond_the_partition_are_found_before_they_pend_for_ever():
     site = Site(gpu_partition="gpu")
-    assert check_limits(site, PARTITIONS, memory_mb=1000, minutes=60).state == "ok"
-    assert "mem_mb" in check_limits(site, PARTITIONS, memory_mb=300_000, minutes=60).text
-    assert "runtime=720" in check_limits(site, PARTITIONS, memory_mb=1000, minutes=721).text
-    for lacking in ({"memory_mb": 10**9, "minutes": 1}, {"memory_mb": 1000, "minutes": 721}):
-        told = check_limits(site, PARTITIONS, **lacking).text
-        assert "train_adapter:" in told and "train_model:" in told, "both rules train"
+
+    def told(adapter_mb, model_mb, minutes):
+        memory = {"train_adapter": adapter_mb, "train_model": model_mb}
+        return check_limits(site, PARTITIONS, memory_mb=memory, minutes=minutes)
+
+    assert told(1000, 1000, 60).state == "ok"
+    assert "mem_mb" in told(300_000, 300_000, 60).text
+    assert "runtime=720" in told(1000, 1000, 721).text
+    for lacking in (told(10**9, 10**9, 1), told(1000, 1000, 721)):
+        both = "train_adapter:" in lacking.text and "train_model:" in lacking.text
+        assert both, "both rules train"
+    larger = told(1000, 300_000, 60)
+    assert larger.state == "warning" and "train_model asks for 300000" in larger.text
+    assert "train_adapter" not in larger.text, "what fits is left as it is"
 
 
 def test_somebody_elses_account_is_refused_and_several_are_asked_about():
@@ -122,8 +130,11 @@ def test_the_profile_and_the_doctor_know_the_same_keys():
 def test_the_doctor_measures_with_what_training_asks_for_first():
     profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
     rule = (ROOT / "rules" / "train.smk").read_text()
-    assert f"train_adapter:\n    mem_mb: min({doctor.TRAINING_MB} *" in profile
-    assert f"attempt: {doctor.TRAINING_MINUTES} * attempt" in rule
+    assert list(doctor.TRAINING_MB) == re.findall(r"rule (train_\w+):", rule)
+    for name, asked in doctor.TRAINING_MB.items():
+        assert f"{name}:\n    mem_mb: min({asked} *" in profile
+    minutes = re.findall(r"runtime=.*attempt: (\d+) \* attempt", rule)
+    assert minutes == [str(doctor.TRAINING_MINUTES)] * len(doctor.TRAINING_MB)
 
 
 def test_who_has_no_gpus_is_told_every_rule_that_asks_for_one():

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from scripts.lib.machine.cuda_driver import DEVICE_VARIABLE
+from scripts.lib.train.model_size import size_of
+from scripts.lib.train.sharding import weights_in
 from scripts.tools import bench_gpu_score, bench_gpu_train
 from scripts.tools.bench_gpu_train import Took
 from scripts.tools.bench_score import OURS, Tally
 from scripts.tools.devices import rounds_within
 from scripts.tools.made_texts import MMLU, SHOTS, make_subject
-from scripts.tools.stand_in import TINY, build, make_folder, product_weights
+from scripts.tools.stand_in import TINY, build, make_folder, product_weights, tell_sizes
+from scripts.tools.training_contestants import Clock
 from tests.tiny_model import make_tiny_model
 
 
@@ -68,6 +71,36 @@ def test_training_publishes_every_figure_at_both_lengths(tokenizer_folder, tmp_p
         # The same rows in the same steps: of a loss of six nats only rounding is left.
         assert abs(figures[f"loss_gap_gpu{end}"]) < 1e-2
         assert figures[f"speedup_gpu_vs_trl_packed{end}"] > 0
+
+
+def test_all_find_the_sizes_that_a_stored_model_would_have(tokenizer_folder, tmp_path, monkeypatch):
+    """By them ours chooses on a GPU what is recomputed: without, all of it would be."""
+    told = []
+
+    def look(stand, course, work):
+        told.append(size_of(tuple(map(str, stand.model.iterdir()))))
+        raise torch.OutOfMemoryError("seen enough")
+
+    monkeypatch.setattr(bench_gpu_train, "contestants", lambda: {"ours": look})
+    bench_gpu_train.main(["--tiny", "--model", str(tokenizer_folder)])
+    folder = make_folder(tokenizer_folder, tmp_path / "model", TINY)
+    tell_sizes(folder, torch.bfloat16)
+    model = build(folder, torch.float32, "cpu")
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    assert told and all(size is not None and size.tensors == shapes for size in told)
+    assert weights_in(folder) == model.num_parameters()
+
+
+def test_the_tokens_of_a_step_that_lacked_memory_do_not_count_twice():
+    Clock.restart()
+    clock = Clock()
+    clock.on_step_begin()
+    Clock.batches[-1].append(7)  # and memory runs out
+    clock.on_step_begin()
+    Clock.batches[-1].append(5)
+    clock.on_step_end()
+    assert Clock.batches == [[5]] and len(Clock.walls) == 1
+    Clock.restart()
 
 
 def test_who_runs_out_of_memory_in_one_round_has_no_figure():

@@ -124,6 +124,22 @@ def test_sigterm_in_an_evaluation_ends_it_and_the_next_start_does_it(
     assert facts == expected
 
 
+def test_a_run_whose_patience_was_over_does_not_go_on_when_it_is_written_again(train, monkeypatch):
+    loop = {"learning_rate": 0.08, "scheduler": "constant", "eval_every_steps": 3, "epochs": 20}
+    spec = make_spec(**loop, early_stopping_patience=2)
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+        full.setattr(training, "_write", _no_space)
+        train(spec, checkpoint_seconds=0.0)
+    facts, out = train(spec, checkpoint_seconds=0.0)
+    expected, unbroken = train(spec, "unbroken")
+    assert expected["steps"] < 120, "patience ended it"
+    assert facts == expected and contents(out) == contents(unbroken)
+
+
+def _no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
 def test_a_full_disk_costs_no_run_and_no_older_checkpoint(
     train,
     monkeypatch,

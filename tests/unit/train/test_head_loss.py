@@ -173,6 +173,8 @@ def test_a_model_computes_the_loss_of_rows_that_are_padded_or_lie_end_to_end(con
     ("config", "model", "told"),
     [
         (Gemma2Config, Gemma2ForCausalLM, {"final_logit_softcapping": 0.5}),
+        # Above all logits that it begins with.
+        (Gemma2Config, Gemma2ForCausalLM, {"final_logit_softcapping": 30.0}),
         (CohereConfig, CohereForCausalLM, {"logit_scale": 0.0625}),
         (GraniteConfig, GraniteForCausalLM, {"logits_scaling": 8.0}),
     ],
@@ -183,3 +185,24 @@ def test_a_family_that_changes_its_logits_behind_the_layer_is_left_as_it_is(conf
     before = net.forward
     assert not give_loss_head(net)
     assert net.forward == before
+
+
+@pytest.mark.parametrize("other", ["model.norm", "lm_head"])
+def test_under_autocast_a_norm_or_an_output_layer_may_be_of_another_precision(other):
+    """Some norms are computed in float32, and an output layer that is trained is kept in it."""
+    torch.manual_seed(5)
+    net = LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=False)).bfloat16()
+    net.get_submodule(other).float()
+    ids = torch.randint(1, 97, (2, 12))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(input_ids=ids).logits[:, :-1].flatten(0, 1).float()
+        expected = functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum")
+    (right,) = gradients(expected, net.lm_head.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert give_loss_head(net)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = net(input_ids=ids, targets=ids[:, 1:])
+    (found,) = gradients(loss, net.lm_head.weight)
+    torch.testing.assert_close(loss, expected, rtol=1e-3, atol=0)
+    assert found.dtype == right.dtype
+    torch.testing.assert_close(found, right, rtol=0.05, atol=0.05)

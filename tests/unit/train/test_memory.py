@@ -20,7 +20,7 @@ from scripts.lib.train.memory import (
     positions_at_once,
     training_bytes,
 )
-from scripts.lib.train.model_size import ModelSize
+from scripts.lib.train.model_size import ModelSize, widths_of
 from scripts.lib.train.optimization import OPTIMIZERS
 
 LAYERS, VOCABULARY, TOKENS = 4, 512, 256
@@ -83,6 +83,13 @@ def size_of(model):
 
 def bytes_of(tensors):
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def test_a_config_that_leaves_out_its_vocabulary_has_that_of_the_embedding():
+    """As files of the hub do where it is what the family has by default."""
+    told = size_of(make_model("smollm2"))
+    config = {name: value for name, value in told.config.items() if name != "vocab_size"}
+    assert widths_of(ModelSize(tensors=told.tensors, config=config)) == widths_of(told)
 
 
 def test_the_fixed_part_is_what_weights_gradients_and_adamw_hold():

@@ -181,3 +181,22 @@ def test_fewer_sequences_in_a_pass_go_on_to_the_losses_of_one_start(train, steps
     assert passes_of(short) == (2, 0)
     assert losses(short) == pytest.approx(losses(whole), abs=1e-5)
     assert len(steps) == STEPS
+
+
+def test_an_evaluation_that_ends_the_run_ends_it_where_memory_ran_out_in_it(train, steps, runs_out):
+    """With one pass in a step, which another start must not begin."""
+    loop = {"learning_rate": 0.08, "scheduler": "constant", "eval_every_steps": 3, "epochs": 4}
+    spec = make_spec(**loop, batch_size=1, early_stopping_patience=1, keep="last", answers=2)
+    expected, files = train(spec, "whole", micro_batch=1)
+    last = expected["steps"]
+    assert last < 96, "patience ended it"
+    steps.clear()
+    runs_out(
+        answers.AnswerKeeper,
+        "on_evaluate",
+        lambda _, arguments, state, *__: state.global_step == last,
+    )
+    facts, out = train(spec, "short", micro_batch=1)
+    assert len(steps) == last and passes_of(facts) == (1, 2)
+    assert {**facts, "execution": expected["execution"]} == expected
+    assert contents(out) == contents(files)

@@ -40,6 +40,13 @@ def test_a_card_takes_what_it_holds_and_recomputes_no_more_than_it_must():
     assert chosen(1001) == Passes(sequences=1, recomputed=1), "the least is tried where none fits"
 
 
+def test_nothing_is_recomputed_that_lets_no_more_sequences_in():
+    # Of two sequences each fits alone, whatever is recomputed.
+    assert choose_passes([1, 2], lambda way: way.sequences, lambda n: n * 512, 1) == Passes(
+        sequences=1, recomputed=0
+    )
+
+
 def test_what_is_told_is_kept_and_only_what_is_recomputed_is_chosen():
     told = choose_passes([8], need(1024), lambda n: n * 1024, 1000 + 5 * 8192)
     assert told.sequences == 8 and told.recomputed in (1, 2)

@@ -4,10 +4,12 @@ import pytest
 
 from scripts.lib.machine.memory_limits import card_room
 from scripts.lib.train import passes
+from scripts.lib.train.attention import SEGMENTS
 from scripts.lib.train.full_tuning import FullSpec, FullTuning
 from scripts.lib.train.lora_tuning import LoraTuning
 from scripts.lib.train.memory import CARD_SHARE
 from scripts.lib.train.micro_batch import Passes
+from scripts.lib.train.model_size import ModelSize
 from scripts.lib.train.shards import load_shards, pack, shard_files
 from tests.unit.train.test_training import LOOP, make_spec
 
@@ -19,9 +21,9 @@ def choose(model, shards, tmp_path, monkeypatch):
     """Return the choice for a card with so many bytes of room."""
     rows = load_shards(shard_files(shards, "train"), tmp_path / "cache")
 
-    def run(room, *, tuning=None, micro_batch=None, **changes):
+    def run(room, *, tuning=None, micro_batch=None, attention="sdpa", **changes):
         monkeypatch.setattr(passes, "compute_device", lambda: "cuda")
-        monkeypatch.setattr(passes, "choose_attention", lambda *_: "sdpa")
+        monkeypatch.setattr(passes, "choose_attention", lambda *_: attention)
         monkeypatch.setattr(passes, "_room", lambda: room)
         tuning = tuning or LoraTuning(make_spec(batch_size=24, **changes))
         data = pack(rows, tuning.loop.max_length_tokens) if tuning.loop.packing else rows
@@ -68,3 +70,23 @@ def test_a_full_fine_tune_is_counted_with_all_of_its_weights(choose):
 def test_a_base_whose_files_tell_no_sizes_is_trained_as_before(choose, monkeypatch):
     monkeypatch.setattr(passes, "size_of", lambda _: None)
     assert choose(LARGE) == Passes(sequences=24, recomputed=1)
+    untold = ModelSize(tensors={}, config={})
+    monkeypatch.setattr(passes, "size_of", lambda _: untold)
+    assert choose(LARGE) == Passes(sequences=24, recomputed=1)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_a_flat_row_that_is_masked_against_itself_is_as_long_as_a_padded_one(
+    choose, monkeypatch, packing
+):
+    monkeypatch.setattr(passes, "MICRO_BATCH_TOKENS", {"cuda": 512})
+    short = choose(LARGE, packing=packing)
+    assert short.sequences < 24
+    assert choose(LARGE, packing=packing, attention=SEGMENTS).sequences == 24
+
+
+def test_processes_go_as_the_least_of_their_cards_can(choose, monkeypatch):
+    alone = choose(8 * 2**20, attention="sdpa")
+    others = [(8 * 2**20, True), (LARGE, False)]
+    monkeypatch.setattr(passes, "gather_object", lambda own: [*own, *others])
+    assert choose(LARGE, attention=SEGMENTS) == alone

@@ -58,6 +58,14 @@ def test_what_stays_on_a_gpu_decides_whether_a_model_is_shared_out(
     assert not is_sharded(True, tuning.kept_bytes(model)), "one process has nobody to share with"
 
 
+def test_the_smallest_card_decides_for_all_processes(cards, model, monkeypatch):
+    needed = lora().kept_bytes(model)
+    cards(2, memory=2 * needed)
+    assert not is_sharded(False, needed)
+    monkeypatch.setattr(sharding, "gather_object", lambda own: [*own, needed])
+    assert is_sharded(False, needed)
+
+
 def test_a_quantised_base_is_not_shared_out_unless_that_is_asked_for(cards, model):
     """It takes less than its files do, and could not be shared out: training refuses it."""
     cards(2, memory=1)

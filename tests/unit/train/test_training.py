@@ -14,7 +14,7 @@ import pytest
 import torch
 from peft import PeftModel
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from scripts.lib.errors import TrainingError
 from scripts.lib.train import model as train_model
@@ -138,6 +138,15 @@ def test_the_micro_batch_does_not_change_the_run(train, packing):
     assert one["steps"] == four["steps"]
     assert losses(one) == pytest.approx(losses(four), abs=1e-4)
     assert losses(one, "valid_loss") == pytest.approx(losses(four, "valid_loss"), abs=1e-4)
+
+
+def test_nor_does_it_for_a_family_whose_own_loss_counts_no_tokens(train, monkeypatch):
+    spec = make_spec(max_steps=3)
+    usual, _ = train(spec, "usual", micro_batch=1)
+    monkeypatch.setattr(LlamaForCausalLM, "accepts_loss_kwargs", False, raising=False)
+    for size in (1, 4):
+        facts, _ = train(spec, f"of {size}", micro_batch=size)
+        assert losses(facts) == pytest.approx(losses(usual), abs=1e-4)
 
 
 def test_equal_runs_have_equal_bytes_and_no_path_in_them(train, tmp_path):
