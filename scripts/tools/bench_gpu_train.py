@@ -35,6 +35,7 @@ import torch
 from transformers import AutoConfig
 from transformers import trainer as transformers_trainer
 
+from scripts.lib.errors import TrainingError
 from scripts.lib.train.attention import choose_attention
 from scripts.lib.train.lora_tuning import LoraTuning
 from scripts.lib.train.shards import read_facts, shard_files
@@ -202,7 +203,9 @@ def train(name: str, contestant: Contestant, stand: Stand, course: Course) -> To
     with tempfile.TemporaryDirectory() as work:
         try:
             contestant(stand, course, Path(work))
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, TrainingError) as error:
+            if isinstance(error, TrainingError) and "memory ran out" not in str(error):
+                raise
             print(f"{name}, {course.max_length_tokens}: ran out of memory", flush=True)
             return None
     tokens = [sum(int(passed) for passed in step) for step in Clock.batches]

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from scripts.lib.errors import TrainingError
 from scripts.lib.machine.cuda_driver import DEVICE_VARIABLE
 from scripts.lib.train.model_size import size_of
 from scripts.lib.train.sharding import weights_in
@@ -14,7 +15,7 @@ from scripts.tools.bench_score import OURS, Tally
 from scripts.tools.devices import rounds_within
 from scripts.tools.made_texts import MMLU, SHOTS, make_subject
 from scripts.tools.stand_in import TINY, build, make_folder, product_weights, tell_sizes
-from scripts.tools.training_contestants import Clock
+from scripts.tools.training_contestants import Clock, Course
 from tests.tiny_model import make_tiny_model
 
 
@@ -101,6 +102,21 @@ def test_the_tokens_of_a_step_that_lacked_memory_do_not_count_twice():
     clock.on_step_end()
     assert Clock.batches == [[5]] and len(Clock.walls) == 1
     Clock.restart()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), TrainingError("memory ran out with 1 sequence")]
+)
+def test_who_runs_out_of_memory_is_left_out_and_another_error_is_told(error):
+    def train(told):
+        def short(*_):
+            raise told
+
+        return bench_gpu_train.train("ours", short, None, Course())
+
+    assert train(error) is None
+    with pytest.raises(TrainingError, match="no rows"):
+        train(TrainingError("no rows"))
 
 
 def test_who_runs_out_of_memory_in_one_round_has_no_figure():
