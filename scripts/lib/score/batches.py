@@ -43,7 +43,7 @@ class Batches:
     Attributes:
         bytes: What the model takes to read.
         most: Most sequences of a padded batch; None for as many as memory holds.
-        most_answers: Most answers that are generated together.
+        most_answers: Most answers that are generated together by code that is not ours.
     """
 
     def __init__(self, model: Any, most: int | None = None, row_tokens: int | None = None) -> None:
@@ -74,7 +74,7 @@ class Batches:
             tokens += len(sequence.tokens) - past
             scored += sequence.scored
             graded = max(graded, sequence.scored)
-            yield self.bytes.row(tokens, scored, graded, past)
+            yield self.bytes.row(tokens, scored, graded, past, keeps=False)
 
     def padded(self, sequences: Sequence[TokenSequence], past: int) -> Iterator[Need]:
         """Yield what the first of *sequences*, the first two and so on take as one padded batch.

@@ -1,8 +1,4 @@
-"""Continuations of one prefix that was read before: padded to a batch, or packed in a row.
-
-A batch is padded on the right, where a causal model never looks. Everything is done through the
-model's own `forward` and cache: its masks, sliding windows, positions and logit caps apply
-unchanged.
+"""Continuations of one prefix that was read before, packed in a row.
 
 A row holds several continuations one after the other, without padding. In every layer a token
 attends to the prefix, which all of them share, and to its own continuation up to itself
@@ -11,7 +7,6 @@ module through transformers' attention interface, which every model written for 
 each layer.
 """
 
-import copy
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,125 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import AttentionInterface, PreTrainedModel
 
 from scripts.lib.attention.families import is_plain, window_of
 from scripts.lib.attention.kernels import Kernels, Segments, after
 from scripts.lib.attention.selection import KERNELS, kernels_for
-
-# These kinds of rotary embedding choose their frequencies by the length of the whole input, which
-# is not known yet when its prefix is read.
-_ROPES_OF_LENGTH = {"dynamic", "longrope"}
-
-
-def shares_prefixes(model: Any) -> bool:
-    """Return whether a model can go on from a cached prefix and give the same numbers.
-
-    It can when it is a plain causal model of transformers whose layers all attend, fully or in a
-    sliding window. Adapters that are not merged, wrapped models, recurrent or linear layers,
-    chunked attention, attention in both directions, and rotary embeddings that depend on the
-    input's length are left to `hf`.
-    """
-    if not isinstance(model, PreTrainedModel) or model._is_stateful:
-        return False
-    config = model.config.get_text_config(decoder=True)
-    if not set(getattr(config, "layer_types", None) or ()) <= {
-        "full_attention",
-        "sliding_attention",
-    }:
-        return False
-    return (
-        {"past_key_values", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
-        and model._supports_default_dynamic_cache()
-        and all(
-            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
-            for layer in DynamicCache(config=model.config).layers
-        )
-        and getattr(config, "is_causal", True)
-        and not getattr(config, "use_bidirectional_attention", False)
-        and not _ROPES_OF_LENGTH & _rope_types(getattr(config, "rope_parameters", None) or {})
-    )
-
-
-def _rope_types(parameters: Mapping[str, Any]) -> set[Any]:
-    """Return the kinds of rotary embedding, which a config may give per kind of layer."""
-    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
-    return {rope.get("rope_type") for rope in (parameters, *nested)}
-
-
-def read_cache(
-    model: PreTrainedModel, tokens: Sequence[int], before: DynamicCache | None = None
-) -> DynamicCache:
-    """Read *tokens* and return the cache to go on from.
-
-    Args:
-        model: A causal model for which `shares_prefixes` holds.
-        tokens: What is read.
-        before: The cache of what stands before it, or None; not changed.
-    """
-    cache = _repeated(before, 1) if before else DynamicCache(config=model.config)
-    ids = torch.tensor([tokens], device=model.device)
-    with torch.inference_mode():
-        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache
-
-
-def read_padded(
-    model: PreTrainedModel,
-    cache: DynamicCache | None,
-    continuations: Sequence[Sequence[int]],
-    scored: Sequence[int],
-) -> list[Any]:
-    """Read the continuations of a prefix as one batch.
-
-    Args:
-        model: A causal model for which `shares_prefixes` holds.
-        cache: What all of them begin with, or None; not changed.
-        continuations: The tokens after it, at least one for each sequence.
-        scored: At how many of its last positions each sequence needs the vocabulary.
-
-    Returns:
-        Logits of each sequence, (scored positions, vocabulary).
-    """
-    ids = torch.zeros(len(continuations), max(len(own) for own in continuations), dtype=torch.long)
-    for row, own in zip(ids, continuations, strict=True):
-        row[: len(own)] = torch.tensor(own)
-    firsts = [len(own) - count for own, count in zip(continuations, scored, strict=True)]
-    kept = sorted(
-        {
-            at
-            for first, own in zip(firsts, continuations, strict=True)
-            for at in range(first, len(own))
-        }
-    )
-    with torch.inference_mode():
-        logits = model(
-            input_ids=ids.to(model.device),
-            past_key_values=None if cache is None else _repeated(cache, len(continuations)),
-            use_cache=cache is not None,
-            logits_to_keep=torch.tensor(kept, device=model.device),
-        ).logits  # (sequence, kept position, vocabulary)
-    # A sequence's own positions are consecutive, and so are their places among all kept.
-    places = [kept.index(first) for first in firsts]
-    return [
-        row[place : place + count] for row, place, count in zip(logits, places, scored, strict=True)
-    ]
-
-
-def _repeated(cache: DynamicCache, count: int) -> DynamicCache:
-    """Return a cache of *count* equal rows that grows without touching the one it is made of.
-
-    The rows are views of one; a dynamic layer makes its own tensors when it grows.
-    """
-    repeated = copy.copy(cache)
-    repeated.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in repeated.layers:
-        if layer.is_initialized:
-            layer.keys = layer.keys.expand(count, -1, -1, -1)
-            layer.values = layer.values.expand(count, -1, -1, -1)
-    return repeated
-
 
 # What models hand to their attention that changes nothing here: positions are in the keys and
 # queries already, and a row has no cache.
@@ -178,11 +59,21 @@ class Prefix:
 
 @dataclass(kw_only=True)
 class _Row:
-    """What the attention of one forward pass has to know, and what it keeps."""
+    """What the attention of one forward pass has to know, and what it keeps.
+
+    Attributes:
+        segments: Of the row.
+        prefix: What all of them begin with, or None.
+        keeps: Whether keys and values outlive their layer.
+        layers: Those that were kept.
+        layer: Which layer is next.
+    """
 
     segments: Segments
     prefix: Prefix | None
+    keeps: bool = True
     layers: list[tuple[Any, Any]] = field(default_factory=list)
+    layer: int = 0
 
     @property
     def reach(self) -> int:
@@ -264,7 +155,7 @@ def read_continuations(
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    return _read_row(model, prefix, continuations, scored)[0]
+    return _read_row(model, prefix, continuations, scored, keeps=False)[0]
 
 
 def read_row_cache(
@@ -284,7 +175,8 @@ def read_row_cache(
     Raises:
         NotPackableError: This way would not give the model's own numbers.
     """
-    logits, row = _read_row(model, prefix, continuations, [1] * len(continuations))
+    scored = [1] * len(continuations)
+    logits, row = _read_row(model, prefix, continuations, scored, keeps=True)
     stops = itertools.accumulate(row.segments.lengths)
     places = [
         slice(stop - own, stop) for stop, own in zip(stops, row.segments.lengths, strict=True)
@@ -297,9 +189,11 @@ def _read_row(
     prefix: Prefix | None,
     continuations: Sequence[Sequence[int]],
     scored: Sequence[int],
+    *,
+    keeps: bool,
 ) -> tuple[Any, _Row]:
     lengths = [len(own) for own in continuations]
-    row = _Row(segments=Segments.of(lengths, model.device), prefix=prefix)
+    row = _Row(segments=Segments.of(lengths, model.device), prefix=prefix, keeps=keeps)
     first = len(prefix.tokens) if prefix else 0
     positions = [first + at for own in continuations for at in range(len(own))]
     kept, stop = list[int](), 0
@@ -334,7 +228,7 @@ def _forward(
         finally:
             _ROW.reset(reading)
     # A layer that does not attend through the interface has seen the row as one long text.
-    if len(row.layers) != model.config.get_text_config(decoder=True).num_hidden_layers:
+    if row.layer != model.config.get_text_config(decoder=True).num_hidden_layers:
         raise NotPackableError
     return logits
 
@@ -386,12 +280,19 @@ def _attend(
         tokens=sum(row.segments.lengths),
         reach=row.reach,
     )
-    row.layers.append((key, value))
-    past = row.prefix.layers[len(row.layers) - 1] if row.prefix else None
+    past = row.prefix.layers[row.layer] if row.prefix else None
+    row.layer += 1
+    if row.keeps:
+        row.layers.append((_alone(key), _alone(value)))
     kernels = KERNELS[query.device.type]
     attended = after(kernels, query, key, value, row.segments, scaling, past)
     # As transformers' own do: some models view it in another shape.
     return attended.transpose(1, 2).contiguous(), None
+
+
+def _alone(tensor: Any) -> Any:
+    """Return a tensor that keeps nothing else in memory, as a view of a fused projection would."""
+    return tensor if tensor.untyped_storage().nbytes() <= tensor.nbytes else tensor.clone()
 
 
 def check_plain(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from scripts.lib.score.continuations import NotPackableError, Prefix, check_plain
 
@@ -80,6 +80,12 @@ class Slots:
             self.lengths[at] = length
         self.lengths.pop()
 
+    def shrink(self, slots: int) -> None:
+        """Give up all but the first *slots*, among which all in use are."""
+        for number, layer in enumerate(self.layers):
+            if layer[0].shape[0] > slots:
+                self.layers[number] = tuple(own[:slots].clone() for own in layer)
+
     def _reserve(self, slots: int, tokens: int, *, like: Sequence[tuple[Any, Any]] = ()) -> None:
         if not self.layers:
             self.layers = [
@@ -91,11 +97,10 @@ class Slots:
             held, room = layer[0].shape[0], layer[0].shape[2]
             if slots <= held and tokens <= room:
                 continue
-            size = max(slots, held), room if tokens <= room else blocks(tokens)
             # Layer by layer: what is given up makes room for what follows. Zeros, as what is hidden
-            # still has to be a number.
+            # still has to be a number. No more than is asked for: who ended or waits needs none.
             grown = tuple(
-                own.new_zeros(size[0], own.shape[1], size[1], own.shape[3]) for own in layer
+                own.new_zeros(slots, own.shape[1], blocks(tokens), own.shape[3]) for own in layer
             )
             for old, new in zip(layer, grown, strict=True):
                 new[:used, :, :filled] = old[:used, :, :filled]
@@ -105,40 +110,6 @@ class Slots:
 def blocks(tokens: int) -> int:
     """Return *tokens* rounded up to what a slot takes."""
     return -(-tokens // _BLOCK_TOKENS) * _BLOCK_TOKENS
-
-
-def read_padded_cache(
-    model: PreTrainedModel, prefix: Prefix | None, continuations: Sequence[Sequence[int]]
-) -> tuple[Any, list[list[tuple[Any, Any]]]]:
-    """Read the continuations of a prefix as one batch, to go on from each.
-
-    As `scripts.lib.score.continuations.read_row_cache`, through the model's own attention.
-    """
-    lengths = [len(own) for own in continuations]
-    ids = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
-    for row, own in zip(ids, continuations, strict=True):
-        row[: len(own)] = torch.tensor(own)
-    cache = DynamicCache(config=model.config)
-    first = 0
-    for number, layer in enumerate(prefix.layers if prefix else ()):
-        cache.update(*(own.expand(len(lengths), -1, -1, -1) for own in layer), number)
-        first = layer[0].shape[2]
-    kept = sorted({length - 1 for length in lengths})
-    with torch.inference_mode():
-        logits = model(
-            input_ids=ids.to(model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor(kept, device=model.device),
-        ).logits  # (sequence, kept position, vocabulary)
-    followed = logits[list(range(len(lengths))), [kept.index(length - 1) for length in lengths]]
-    return followed, [
-        [
-            (layer.keys[at, :, first : first + length], layer.values[at, :, first : first + length])
-            for layer in cache.layers
-        ]
-        for at, length in enumerate(lengths)
-    ]
 
 
 @dataclass(kw_only=True)
@@ -283,6 +254,9 @@ def _attend(
         raise NotPackableError
     layer, step.layer = step.layer, step.layer + 1
     keys, values = step.slots.layers[layer]
+    # What a model caches may be what its keys and values are made from.
+    if (keys.shape[1::2], values.shape[1::2]) != (key.shape[1::2], value.shape[1::2]):
+        raise NotPackableError
     slots, places = step.places
     keys[slots, :, places], values[slots, :, places] = (
         key[0].transpose(0, 1),

@@ -23,8 +23,9 @@ from scripts.lib.machine.memory_limits import room_bytes
 from scripts.lib.machine.out_of_memory import until_it_fits
 from scripts.lib.score.batches import Batches
 from scripts.lib.score.continuations import Prefix, read_row_cache
-from scripts.lib.score.decoding import Slots, blocks, read_next, read_padded_cache
+from scripts.lib.score.decoding import Slots, blocks, read_next
 from scripts.lib.score.memory import Need
+from scripts.lib.score.padded import read_padded_cache
 from scripts.lib.score.prefix_groups import TokenSequence, prefix_groups
 
 # More at a time gain nothing on a processor (measured: 8 to 64); a GPU fills later.
@@ -147,23 +148,26 @@ class Generator:
                 yet has to be asked in another way.
             RuntimeError: Memory runs out over a single prompt.
         """
-        self._waiting, self._now, self._slots = deque(_queue(prompts)), [], Slots()
-        while self._waiting or self._now:
-            while self._waiting and (count := self._next_few()):
-                tokens, count = until_it_fits(self._read_few, count, self._fewer_to_read)
-                first = len(self._now)
-                self._now += [self._waiting.popleft() for _ in range(count)]
-                yield from self._say(tokens, first)
-            if self._now:
-                size = min(len(self._now), self._most_of(max(self._slots.lengths) + 1))
-                tokens, _ = until_it_fits(self._go_on, size, self._fewer_to_answer)
-                yield from self._say(tokens, 0)
+        self._waiting = deque(_queue(prompts))
+        try:
+            while self._waiting or self._now:
+                while self._waiting and (count := self._next_few()):
+                    tokens, count = until_it_fits(self._read_few, count, self._fewer_to_read)
+                    first = len(self._now)
+                    self._now += [self._waiting.popleft() for _ in range(count)]
+                    yield from self._say(tokens, first)
+                if self._now:
+                    size = min(len(self._now), self._most_of(max(self._slots.lengths) + 1))
+                    tokens, _ = until_it_fits(self._go_on, size, self._fewer_to_answer)
+                    yield from self._say(tokens, 0)
+        finally:  # what is asked next needs the memory
+            self._waiting, self._now, self._slots = deque(), [], Slots()
 
     def _most_of(self, tokens: int) -> int:
         """Return how many answers of so many tokens after their prefixes there can be at a time."""
-        if not self._slots.token_bytes:
-            return self._most
-        fitting = self._bytes // (blocks(tokens) * self._slots.token_bytes)
+        # Before the first is read its config says what a token takes.
+        token_bytes = self._slots.token_bytes or self._batches.bytes.cached
+        fitting = self._bytes // (blocks(tokens) * token_bytes)
         return max(1, min(self._most, fitting))
 
     def _next_few(self) -> int:
@@ -172,7 +176,8 @@ class Generator:
         most = self._most_of(room)
         if (most - len(self._now)) * _REFILL < most and self._now:
             return 0
-        return self._batches.fitting(self._needs(self._waiting))
+        bound = None if self._packs else self._batches.most
+        return self._batches.fitting(self._needs(itertools.islice(self._waiting, bound)))
 
     def _needs(self, waiting: Iterable[_Answer]) -> Iterator[Need]:
         """Yield what reading the first takes, the first two and so on, while there is a slot."""
@@ -195,6 +200,7 @@ class Generator:
 
     def _read_few(self, count: int) -> list[int]:
         """Read the next prompts and return the first token of each one's answer."""
+        self._slots.shrink(self._most)
         few = list(itertools.islice(self._waiting, count))
         group = few[0].group
         if group.tokens and not group.prefix:
@@ -209,13 +215,14 @@ class Generator:
             return self._batches.halved(self._needs(itertools.islice(self._waiting, size)), size)
         if not self._now:
             return None
-        self._halve()  # what they hold is given up
+        self._halve()  # what they hold is given up before the next try
         self._keep(len(self._now) // 2)
         return 1
 
     def _go_on(self, size: int) -> list[int]:
         """Return the next token of the first *size* answers; the others have to wait."""
         self._keep(size)
+        self._slots.shrink(self._most)
         prefixes = [answer.group.prefix for answer in self._now]
         said = [answer.new[-1] for answer in self._now]
         return _likeliest(read_next(self._model, self._slots, prefixes, said))

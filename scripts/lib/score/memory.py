@@ -87,7 +87,9 @@ class PassBytes:
     softmax: int
     everywhere: int
 
-    def row(self, tokens: int, scored: int, graded: int, past: int = 0) -> Need:
+    def row(
+        self, tokens: int, scored: int, graded: int, past: int = 0, *, keeps: bool = True
+    ) -> Need:
         """Return what a row of sequences takes, all of which attend to one past.
 
         Args:
@@ -95,8 +97,9 @@ class PassBytes:
             scored: Positions at which the vocabulary is wanted.
             graded: Those of the sequence that has most of them.
             past: Tokens that were read before.
+            keeps: Whether others will go on from it, so that its keys and values are kept.
         """
-        kept = (past + tokens) * self.cached
+        kept = (past + tokens * keeps) * self.cached
         said = scored * self.logits + graded * self.softmax
         return Need(kept + tokens * self.token + said, tokens)
 

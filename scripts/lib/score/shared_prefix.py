@@ -6,9 +6,9 @@ model reads that prefix once per group, goes on from its keys and values with th
 many questions, and meets the vocabulary only where an answer is scored. The log-probabilities are
 the same up to rounding; tests compare them with `hf` request by request.
 
-On a processor the continuations lie one after the other in one row; where that cannot be, they are
-a batch padded on the right, and everything is done through the model's own attention
-(`scripts.lib.score.continuations`).
+The continuations lie one after the other in one row (`scripts.lib.score.continuations`); where that
+cannot be, they are a batch padded on the right, and everything is done through the model's own
+attention (`scripts.lib.score.padded`).
 
 Try it: python -m scripts.tools.lm_eval run --model tunesmith-hf --help
 """
@@ -38,15 +38,13 @@ from scripts.lib.score.continuations import (
     Prefix,
     has_open_attention,
     packing_kernels,
-    read_cache,
     read_continuations,
-    read_padded,
     read_prefix,
-    shares_prefixes,
 )
 from scripts.lib.score.fitted_hf import FittedHFLM
 from scripts.lib.score.generation import Generator, Prompt
 from scripts.lib.score.likelihoods import Loglikelihood, likelihoods
+from scripts.lib.score.padded import read_cache, read_padded, shares_prefixes
 from scripts.lib.score.prefix_groups import (
     Request,
     TokenSequence,

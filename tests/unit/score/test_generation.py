@@ -12,6 +12,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GenerationConfig,
+    Glm4MoeLiteConfig,
     GPT2Config,
     LlamaConfig,
     MambaConfig,
@@ -53,6 +54,18 @@ TOGETHER = {
     "mistral": (MistralConfig, GROUPED | {"sliding_window": 900}),
     "gemma3": (Gemma3TextConfig, GROUPED | WINDOW | {"sliding_window": 900}),
 }
+# Keys and values are as wide as each other, and made from what is cached.
+LATENT = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 4,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}
 # Those that `hf` answers: windows, capped attention, attention of their own, and no attention.
 BY_HF = {
     "short-window": (MistralConfig, GROUPED | {"sliding_window": 24}),
@@ -65,6 +78,7 @@ BY_HF = {
         BloomConfig,
         {"hidden_size": 32, "n_layer": 3, "n_head": 4, "initializer_range": 0.3},
     ),
+    "latent": (Glm4MoeLiteConfig, SIZES | LATENT),
     "mamba": (MambaConfig, {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
 }
 LENGTH = 24
@@ -179,7 +193,21 @@ def test_texts_are_the_same_where_there_is_no_kernel_of_the_processor(
     assert by_hf() == len(prompts())
 
 
-def test_what_prompts_have_in_common_is_read_once_and_kept_once(llama, tokenizer):
+def test_a_bound_on_padded_batches_is_kept(llama, tokenizer, monkeypatch):
+    monkeypatch.setattr(shared_prefix, "packing_kernels", lambda model: None)
+    sizes, read = [], generation.read_padded_cache
+
+    def counted(model, prefix, rests):
+        sizes.append(len(rests))
+        return read(model, prefix, rests)
+
+    monkeypatch.setattr(generation, "read_padded_cache", counted)
+    expected = said_by(HFLM, llama, tokenizer, prompts())
+    assert said_by(SharedPrefixLM, llama, tokenizer, prompts(), batch_size=2) == expected
+    assert max(sizes) == 2
+
+
+def test_what_prompts_have_in_common_is_read_once_and_kept_once(llama, tokenizer, monkeypatch):
     read = []
     hook = llama.register_forward_pre_hook(
         lambda model, args, told: read.append(told["input_ids"].numel()), with_kwargs=True
@@ -190,9 +218,23 @@ def test_what_prompts_have_in_common_is_read_once_and_kept_once(llama, tokenizer
     hook.remove()
     common, whole = (len(tokenizer.encode(text)) for text in (shared, texts[-1]))
     assert common <= sum(read) <= common + len(texts) * (whole - common + 2)
-    lm = lm_of(SharedPrefixLM, llama, tokenizer)
-    lm.generate_until(requests_of(texts, max_gen_toks=8), disable_tqdm=True)
-    assert lm._generator._slots.capacity < common
+    kept, step = [], generation.read_next
+
+    def watched(model, slots, prefixes, tokens):
+        kept.append(slots.capacity)
+        return step(model, slots, prefixes, tokens)
+
+    monkeypatch.setattr(generation, "read_next", watched)
+    said_by(SharedPrefixLM, llama, tokenizer, texts, max_gen_toks=8)
+    assert 0 < max(kept) < common
+
+
+@pytest.mark.parametrize("name", ["llama", "latent"])
+def test_memory_of_answers_is_free_for_what_is_asked_next(name, model_of, tokenizer):
+    lm = lm_of(SharedPrefixLM, model_of(name), tokenizer)
+    lm.generate_until(requests_of(prompts(4)), disable_tqdm=True)
+    assert lm._generator._slots.layers == []
+    assert not lm._generator._now and not lm._generator._waiting
 
 
 def test_an_answer_does_not_depend_on_what_else_is_asked(llama, tokenizer):

@@ -65,6 +65,43 @@ def test_when_there_is_no_room_to_read_one_more_others_wait(llama, tokenizer, mo
     assert said_by(SharedPrefixLM, llama, tokenizer, texts) == expected
 
 
+def test_memory_of_those_who_wait_is_given_up(llama, tokenizer, monkeypatch):  # noqa: F811
+    """Memory in which a step fits where nobody else's keys and values are."""
+    texts = prompts()
+    expected = said_by(HFLM, llama, tokenizer, texts)
+    kept, step = [], generation.read_next
+
+    def small(model, slots, prefixes, tokens):
+        if len(tokens) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        found = step(model, slots, prefixes, tokens)
+        kept.extend(keys.shape[0] for keys, _ in slots.layers)
+        return found
+
+    monkeypatch.setattr(generation, "read_next", small)
+    assert said_by(SharedPrefixLM, llama, tokenizer, texts) == expected
+    assert set(kept) == {1}
+
+
+def test_memory_that_answers_give_up_is_there_to_read_with(llama, tokenizer, monkeypatch):  # noqa: F811
+    """Memory that holds three sequences at most, those included that wait and are still there."""
+    texts = prompts()
+    expected = said_by(HFLM, llama, tokenizer, texts)
+    lm = lm_of(SharedPrefixLM, llama, tokenizer)
+    failed, read = [], generation.read_row_cache
+
+    def small(model, prefix, rests):
+        held = max((keys.shape[0] for keys, _ in lm._generator._slots.layers), default=0)
+        if held + len(rests) > 3:
+            failed.append((held, len(rests)))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return read(model, prefix, rests)
+
+    monkeypatch.setattr(generation, "read_row_cache", small)
+    assert lm.generate_until(requests_of(texts), disable_tqdm=True) == expected
+    assert (3, 1) in failed
+
+
 def test_memory_for_few_tokens_is_kept_to(llama, tokenizer, monkeypatch):  # noqa: F811
     texts = prompts()
     expected = said_by(HFLM, llama, tokenizer, texts, max_gen_toks=100)
@@ -79,7 +116,7 @@ def test_memory_for_few_tokens_is_kept_to(llama, tokenizer, monkeypatch):  # noq
     def watched(model, slots, prefixes, tokens):
         found = step(model, slots, prefixes, tokens)
         assert slots.token_bytes == token_bytes
-        most.append(len(slots.lengths) * generation.blocks(max(slots.lengths)))
+        most.extend(keys.shape[0] * keys.shape[2] for keys, _ in slots.layers)
         return found
 
     monkeypatch.setattr(generation, "read_next", watched)

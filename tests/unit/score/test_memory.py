@@ -22,12 +22,12 @@ from transformers import (
 from scripts.lib.questions.requests import greedy_answers
 from scripts.lib.score.continuations import (
     NotPackableError,
-    read_cache,
     read_continuations,
-    read_padded,
     read_prefix,
+    read_row_cache,
 )
 from scripts.lib.score.memory import Need, PassBytes, Room, pass_bytes
+from scripts.lib.score.padded import read_cache, read_padded
 from tests.tiny_model import make_tokenizer
 
 # Wide enough that a few numbers of a token (its place, its rotation) weigh nothing.
@@ -103,7 +103,18 @@ def row(model, past):
         logits = read_continuations(model, prefix, texts, scored)
         return prefix, logits, grade(logits.split(scored))
 
-    return work, cost(model).row(sum(LENGTHS), sum(scored), SCORED, past)
+    return work, cost(model).row(sum(LENGTHS), sum(scored), SCORED, past, keeps=False)
+
+
+def kept_row(model, past):
+    """Return the work of reading a packed row to go on from, and what it is said to take."""
+    texts = [tokens(n) for n in LENGTHS]
+
+    def work():
+        prefix = read_prefix(model, tokens(past)) if past else None
+        return prefix, read_row_cache(model, prefix, texts)
+
+    return work, cost(model).row(sum(LENGTHS), len(texts), 1, past)
 
 
 def batch(model, past):
@@ -149,6 +160,8 @@ def cost(model):
 WAYS = {
     "row": lambda model: row(model, 0),
     "row after a prefix": lambda model: row(model, PAST),
+    "row to go on from": lambda model: kept_row(model, 0),
+    "row to go on from after a prefix": lambda model: kept_row(model, PAST),
     "batch": lambda model: batch(model, 0),
     "batch after a prefix": lambda model: batch(model, PAST),
     "whole": whole,
@@ -208,6 +221,7 @@ def test_the_widest_of_layers_that_differ_in_width_counts():
 def test_each_sequence_of_a_batch_has_the_past_and_a_row_has_it_once():
     cost = PassBytes(token=1, cached=10, repeated=0, pair=0, logits=0, softmax=0, everywhere=0)
     assert cost.row(6, 0, 0, past=100) == Need(6 + 1060, 6)
+    assert cost.row(6, 0, 0, past=100, keeps=False) == Need(6 + 1000, 6)
     assert cost.batch(3, 2, 0, past=100) == Need(1000 + 6 + 3060, 6)
     assert cost.answers(3, prompt=100, new=7) == Need(300 + 3 * 1070, 0)
 

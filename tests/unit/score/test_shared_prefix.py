@@ -41,7 +41,8 @@ from scripts.lib.questions.choices import grade_choices
 from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.tasks import ask
 from scripts.lib.score import shared_prefix
-from scripts.lib.score.continuations import shares_prefixes
+from scripts.lib.score.continuations import read_prefix
+from scripts.lib.score.padded import shares_prefixes
 from scripts.lib.score.shared_prefix import SharedPrefixLM
 from tests.tiny_model import make_tiny_model
 from tests.unit.gpu_attention import gpu_kernels, strict_kernels
@@ -473,6 +474,15 @@ def test_a_beginning_that_was_just_read_is_not_read_again(model_of, tokenizer):
     finally:
         hook.remove()
     assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt-neox"])
+def test_a_prefix_keeps_nothing_but_its_keys_and_values_in_memory(model_of, name):
+    """Those of some models are views of one product, queries included."""
+    prefix = read_prefix(model_of(name), range(5, 45))
+    assert len(prefix.layers) == 3
+    for kept in (tensor for layer in prefix.layers for tensor in layer):
+        assert kept.untyped_storage().nbytes() == kept.nbytes
 
 
 def test_rolling_likelihood_is_that_of_hf(model_of, tokenizer):
