@@ -216,7 +216,7 @@ def _forward(
     window = window_of(model.config)
     if window and window < row.reach:
         raise NotPackableError
-    with _packed_attention(model), torch.inference_mode():
+    with attending_by(_NAME, model), torch.inference_mode():
         reading = _ROW.set(row)
         try:
             logits = model(
@@ -234,9 +234,10 @@ def _forward(
 
 
 @contextmanager
-def _packed_attention(model: PreTrainedModel) -> Iterator[None]:
+def attending_by(name: str, model: PreTrainedModel) -> Iterator[None]:
+    """Let a model attend by what transformers knows by a name, and then as before."""
     own = model.config._attn_implementation
-    model.set_attn_implementation(_NAME)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:

@@ -8,8 +8,7 @@ prefix meet its keys in one product. The buffer grows by blocks, and who has end
 to the last: no cache is copied in between.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, PreTrainedModel
 
-from scripts.lib.score.continuations import NotPackableError, Prefix, check_plain
+from scripts.lib.score.continuations import NotPackableError, Prefix, attending_by, check_plain
 
 # Tokens by which the buffer grows: a copy of all that is in it every so many steps at most.
 _BLOCK_TOKENS = 64
@@ -172,7 +171,7 @@ def read_next(
         reach=max(positions) + 1,
         attend=_flash if device.type == "cpu" else attend_by_products,
     )
-    with _own_attention(model), torch.inference_mode():
+    with attending_by(_NAME, model), torch.inference_mode():
         stepping = _STEP.set(step)
         try:
             logits = model(
@@ -201,16 +200,6 @@ def _sharers(prefixes: Sequence[Prefix | None], device: torch.device) -> list[tu
         )
         for own in places.values()
     ]
-
-
-@contextmanager
-def _own_attention(model: PreTrainedModel) -> Iterator[None]:
-    own = model.config._attn_implementation
-    model.set_attn_implementation(_NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(own)
 
 
 def _attend(
