@@ -75,7 +75,18 @@ def model_of():
 
 
 def most_bytes(work):
-    """Return the most that PyTorch's allocator had given out at once while *work* ran."""
+    """Return the most that PyTorch's allocator had given out at once while *work* ran.
+
+    A profiler on a busy machine can lose events: what was seen twice is what happened.
+    """
+    seen = [_most_bytes_seen(work)]
+    while (last := _most_bytes_seen(work)) not in seen:
+        seen.append(last)
+        assert len(seen) < 6, f"no two of {seen} agree"
+    return last
+
+
+def _most_bytes_seen(work):
     with torch.profiler.profile(profile_memory=True) as profile:
         kept = work()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
