@@ -19,12 +19,14 @@ sys.path.insert(0, workflow.basedir)
 
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
+from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.errors import PipelineError
 from scripts.lib.jobs import gpu_fit, killed_workflows, remarks
 from scripts.lib.jobs.launch import launcher
 from scripts.lib.machine import cuda_driver
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
+from scripts.lib.plan.reasons import reasons_of, told
 
 PLAN_VARIABLE = "TUNESMITH_PLAN"
 ROOT = Path(workflow.basedir)
@@ -280,9 +282,15 @@ def entry(stage, wildcards):
     return entries[id]
 
 
+REASONS_TOLD = 12
+
+
 def tell_before():
-    """Say in a dry run what is to be trained, and what will not fit the GPU that is asked for."""
+    """Say in a dry run why jobs would run, what is to be trained, and what will not fit its GPU."""
     plan = INVOCATION.plan
+    reasons = reasons_of(plan, INVOCATION.store, ProjectCode(ROOT).modules)
+    for line in told(reasons, REASONS_TOLD):
+        print(f"why: {line}", file=sys.stderr)
     asked = {stage: {"gpu": 1, **set_resources(TRAINING[stage])} for stage in TRAINING}
     wanted = {
         id: asked[stage] for id in plan.missing if (stage := id.split("/")[0]) in asked

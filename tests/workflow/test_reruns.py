@@ -67,6 +67,17 @@ def test_another_learning_rate_runs_that_run_and_the_comparison(workspace: Path)
     assert dry(workspace) == TUNED_HIGH
 
 
+def test_a_dry_run_says_why_each_job_would_run(workspace: Path) -> None:
+    config = read_config(workspace)
+    config["runs"]["high"]["training"]["learning_rate"] = 5e-3
+    write_config(workspace, config)
+    told = [one for one in snakemake(workspace, "-n").stdout.splitlines() if "why: " in one]
+    assert len(told) == 2, told
+    assert "adapters/model-say-r4-" in told[0]
+    assert "training.learning_rate: 0.01 -> 0.005" in told[0]
+    assert "what follows from these" in told[1]
+
+
 @pytest.mark.slow
 def test_swapped_rank_and_alpha_are_noticed(workspace: Path) -> None:
     config = read_config(workspace)
