@@ -14,7 +14,7 @@ Each text says what happened, where, and what to do next.
     ├── RecoveryError   the remains of a killed workflow cannot be cleared
     ├── StaleError      code, libraries or raw files differ from the plan
     ├── GateError       an earlier step's finding forbids this step
-    ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes
+    ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes or holds
     └── PublishError    a model cannot be pushed to the hub
 """
 
@@ -68,7 +68,7 @@ class GateError(PipelineError):
 
 
 class RoomError(PipelineError):
-    """A disk, a quota or a limit leaves no room for what a job writes."""
+    """A disk, a quota or a limit leaves no room for what a job writes, or holds in memory."""
 
 
 class PublishError(PipelineError):

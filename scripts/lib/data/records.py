@@ -11,6 +11,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class UnusableRow(RecordError):
         self.reason = reason
         self.detail = detail.encode("ascii", "backslashreplace").decode("ascii")
         super().__init__(f"{reason}: {self.detail}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors go from one process to another by what they were made of.
+        return type(self), (self.reason, self.detail)
 
 
 RawRow = Any | UnusableRow
@@ -106,8 +111,19 @@ def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
     Raises:
         RecordError: If the file as a whole cannot be read.
     """
-    try:
+    with naming(path):
         yield from _READERS[kind_of(path)](path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say which file it was where one cannot be read.
+
+    Raises:
+        RecordError: In place of what reading it raised.
+    """
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise RecordError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are one of the two
@@ -117,11 +133,16 @@ def read_numbered_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
 def _read_jsonl(path: Path) -> Iterator[tuple[int, RawRow]]:
     if is_array(path):
         yield from _read_json(path)
-        return
+    else:
+        yield from ((number, parsed_line(line, number)) for number, line in numbered_lines(path))
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not blank, each with its number."""
     with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip(_BLANK):
-                yield number, _parsed_line(line, number)
+                yield number, line
 
 
 def is_array(path: Path) -> bool:
@@ -133,7 +154,8 @@ def is_array(path: Path) -> bool:
     return False
 
 
-def _parsed_line(line: bytes, number: int) -> RawRow:
+def parsed_line(line: bytes, number: int) -> RawRow:
+    """Return the row of a line of JSON."""
     try:
         return json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -203,43 +225,45 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[tuple[int, RawRow]]:
             yield rows.line_num, row if fits else unfit
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
-    yield from enumerate(_parquet_rows(path), start=1)
+def _read_table(path: Path) -> Iterator[tuple[int, RawRow]]:
+    rows = (row for batch in record_batches(path) for row in rows_of_batch(batch))
+    yield from enumerate(rows, start=1)
 
 
-def _parquet_rows(path: Path) -> Iterator[RawRow]:
+def record_batches(path: Path) -> Iterator[Any]:
+    """Yield the rows of a Parquet or Arrow file as Arrow's record batches."""
+    yield from _parquet_batches(path) if kind_of(path) == ".parquet" else _arrow_batches(path)
+
+
+def rows_of_batch(batch: Any) -> Iterator[RawRow]:
+    """Yield the rows of a table as they were written."""
+    from scripts.lib.data.arrow_rows import cleaner
+
+    yield from map(cleaner(batch.schema), batch.to_pylist())
+
+
+def _parquet_batches(path: Path) -> Iterator[Any]:
     # It takes a while to import, which planning need not wait for other files.
     import pyarrow.parquet as pq
 
-    from scripts.lib.data.arrow_rows import cleaner
-
     with pq.ParquetFile(path) as table:
-        clean = cleaner(table.schema_arrow)
-        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            yield from map(clean, batch.to_pylist())
+        yield from table.iter_batches(batch_size=PARQUET_BATCH_ROWS)
 
 
-def _read_arrow(path: Path) -> Iterator[tuple[int, RawRow]]:
-    yield from enumerate(_arrow_rows(path), start=1)
-
-
-def _arrow_rows(path: Path) -> Iterator[RawRow]:
+def _arrow_batches(path: Path) -> Iterator[Any]:
     """Read Arrow's files in either form: with an index, or the stream that `datasets` saves."""
     import pyarrow as pa
-
-    from scripts.lib.data.arrow_rows import cleaner
 
     with path.open("rb") as file:
         is_stream = not file.read(len(ARROW_FILE)).startswith(ARROW_FILE)
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_stream(source) if is_stream else pa.ipc.open_file(source)
-        clean = cleaner(table.schema)
         batches = (
             iter(table) if is_stream else map(table.get_batch, range(table.num_record_batches))
         )
         for batch in batches:
             for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
-                yield from map(clean, batch.slice(start, PARQUET_BATCH_ROWS).to_pylist())
+                yield batch.slice(start, PARQUET_BATCH_ROWS)
 
 
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
@@ -248,9 +272,9 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[int, RawRow]]]] = {
     ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": partial(_read_csv, delimiter="\t"),
-    ".parquet": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
+    ".parquet": _read_table,
+    ".arrow": _read_table,
+    ".feather": _read_table,
 }
 
 ROW_SUFFIXES = tuple(_READERS)

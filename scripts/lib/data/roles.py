@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from scripts.lib.data.conversation import Role
 from scripts.lib.data.records import UnusableRow
@@ -42,6 +42,9 @@ class NamedFault(UnusableRow):
         self.names = tuple(
             name[:SHOWN_CHARACTERS].encode("ascii", "backslashreplace").decode() for name in names
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail, self.names)
 
 
 def speaker_of(value: object) -> Speaker:

@@ -105,9 +105,10 @@ TABLE: dict[str, list[Reason]] = {
     "ConfigError fetch_adapter": [hub("adapter_faults")],
     # Datasets.
     "RecordError source_files": [NEVER] * 2,
-    "RecordError read_numbered_rows": [DEEP] * 2,
+    "RecordError naming": [DEEP] * 2,
     "RecordError key_of_rows": [planned("has_rows")],
     "RecordError _json_rows": [DEEP] * 2,
+    "RoomError _shared": [MACHINE],
     "RecordError check_columns": [hub("check_usable_rows")],
     "RecordError check_usable_rows": [planned("check_usable_rows")] * 2,
     "RecordError format_chat": [hub("check_usable_rows")],
