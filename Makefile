@@ -37,6 +37,9 @@ env: $(LOCK) ## make .venv, or bring it to the lock (BUILD=cpu, cu126... for ano
 	  echo "$(BUILT)" > .venv/build; \
 	  cp $(LOCK) .venv/installed.lock; \
 	}
+	@test -x $(BIN)/tunesmith || { printf '%s\n' '#!$(CURDIR)/$(BIN)/python' 'import sys' \
+	  'sys.path.insert(0, "$(CURDIR)")' 'from scripts.tools.tunesmith import main' 'main()' \
+	  > $(BIN)/tunesmith && chmod +x $(BIN)/tunesmith; }
 
 .PHONY: trackers
 trackers: env ## add TensorBoard and Weights & Biases to .venv (config: tracking)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     Strict,
-    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError, core_schema
@@ -185,20 +184,13 @@ def _template_arguments(value: object) -> object:
     return value
 
 
-def _commit(lookup: str) -> Callable[[str, ValidationInfo], str]:
-    """Return the check of a revision; *lookup* is the hub client's call that tells the hash."""
-
-    def check(value: str, info: ValidationInfo) -> str:
-        if re.fullmatch(r"[0-9a-f]{40}", value):
-            return value
-        raise refusal(
-            "can move to other files; allowed: a full commit hash of 40 hexadecimal digits."
-            ' Print it with: python -c "from huggingface_hub import HfApi;'
-            f" print(HfApi().{lookup}({info.data.get('hub', 'OWNER/NAME')!r},"
-            f' revision={value!r}).sha)"'
-        )
-
-    return check
+def _commit(value: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", value):
+        return value
+    raise refusal(
+        "can move to other files; allowed: a full commit hash of 40 hexadecimal digits. `tunesmith"
+        " pin FILE` puts the commit of a branch or a tag in its place"
+    )
 
 
 Text = Annotated[str, Field(strict=True, min_length=1)]
@@ -226,8 +218,8 @@ COMMIT = "a full commit hash: 40 hexadecimal digits; branches and tags are refus
 
 # Only a full commit hash names the same files for ever.
 _Hash = WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{40}$"})
-ModelCommit = Annotated[Text, AfterValidator(_commit("model_info")), _Hash]
-DatasetCommit = Annotated[Text, AfterValidator(_commit("dataset_info")), _Hash]
+ModelCommit = Annotated[Text, AfterValidator(_commit), _Hash]
+DatasetCommit = Annotated[Text, AfterValidator(_commit), _Hash]
 HubName = Annotated[Text, AfterValidator(_hub_name)]
 InnerFile = Annotated[Text, AfterValidator(_inner_file)]
 TemplateChoice = Annotated[Text, AfterValidator(_template)]

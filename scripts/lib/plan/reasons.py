@@ -36,6 +36,7 @@ _SUBJECT = ("source", "kind", "subject", "hub", "method")
 # comparison and a report set side by side. Where an input is made anew, it is no reason of theirs.
 _TOLD_OF_INPUTS = {"merged": ("card",), "comparisons": ("",), "reports": ("",)}
 
+_NEW = ("nothing like it was made before",)
 _ABSENT = object()
 _HEX = re.compile(r"[0-9a-f]{16,}")
 
@@ -100,20 +101,29 @@ def told(reasons: Mapping[str, Reason], most: int) -> list[str]:
     groups: dict[tuple[str, tuple[str, ...]], list[Reason]] = {}
     for one in reasons.values():
         if one.words:
-            groups.setdefault((one.id.split("/")[0], one.words), []).append(one)
-    lines = []
+            groups.setdefault((_stage(one), one.words), []).append(one)
+    first_time = Counter(_stage(one) for one in reasons.values() if one.words == _NEW)
+    lines = [f"nothing like it was made before: {_counted(first_time)}"] if first_time else []
     for (stage, words), group in groups.items():
+        if words == _NEW:
+            continue
         first = group[0]
         name = first.id if len(group) == 1 else f"{len(group)} of {stage}, such as {first.id}"
         beside = f" (beside {first.beside})" if first.beside and first.beside != first.id else ""
         lines.append(f"{name}: {'; '.join(words)}{beside}")
     if len(lines) > most:
         lines[most:] = [f"and {len(lines) - most} more reasons (`tunesmith plan` lists all)"]
-    following = Counter(one.id.split("/")[0] for one in reasons.values() if not one.words)
-    if following:
-        counts = ", ".join(f"{count} of {stage}" for stage, count in following.items())
-        lines.append(f"what follows from these: {counts}")
+    if following := Counter(_stage(one) for one in reasons.values() if not one.words):
+        lines.append(f"what follows from these: {_counted(following)}")
     return lines
+
+
+def _stage(reason: Reason) -> str:
+    return reason.id.split("/")[0]
+
+
+def _counted(stages: Counter[str]) -> str:
+    return ", ".join(f"{count} of {stage}" for stage, count in stages.items())
 
 
 class _Before:
@@ -187,7 +197,7 @@ def _reason(
 
     alike = [one for one in before.nearest_first(artifact.slug) if _about(one.spec) == _about(spec)]
     if not alike:
-        return Reason(artifact.id, ("nothing like it was made before",), follows)
+        return Reason(artifact.id, _NEW, follows)
     best = min(alike, key=distance)
     words = [
         *_changes(_without(told, best.spec), _without(told, spec)),

@@ -1,0 +1,286 @@
+"""The command line `tunesmith`: first configs, pins, plans in words, checks of what was made.
+
+Snakemake stays the engine: this starts no job. What a command does stands in scripts/lib; here are
+options and words.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.explaining import explained, led_to_by, read_manifest
+from scripts.lib.artifacts.graph import Graph
+from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.verification import checked
+from scripts.lib.config.load import load_config
+from scripts.lib.errors import ConfigError, PipelineError
+from scripts.lib.files import write_text
+from scripts.lib.plan import invocation
+from scripts.lib.plan.missing import make_plan
+from scripts.lib.plan.pinning import pinned
+from scripts.lib.plan.reasons import reasons_of, told
+from scripts.lib.plan.starting import DEMO, MMLU, PACKAGED, Start, first_config
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+app = typer.Typer(
+    help="Around the workflow: first configs, pins, plans in words, checks of what was made.",
+    epilog="The workflow itself is started with snakemake: snakemake --profile local.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--configfile", help="As Snakemake's; may be given several times."),
+]
+
+
+@contextmanager
+def _in_words(command: str) -> Iterator[None]:
+    """Turn what a user can mend into a line on stderr and exit code 1."""
+    try:
+        yield
+    except PipelineError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _config(files: Sequence[Path] | None) -> dict[str, Any]:
+    given = list(files or ())
+    return invocation.read_configs(invocation.merge_configs(given), given, ROOT)
+
+
+def _graph(config: Mapping[str, Any]) -> Graph:
+    return invocation.graph_of(config, ROOT)
+
+
+@app.command()
+def init(
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"`{PACKAGED}` (comes along), a folder, or OWNER/NAME of the hub."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="File or folder of rows, or OWNER/NAME of the hub."),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"`{DEMO}` (comes along), `{MMLU}`, a folder in MMLU's layout, a file of"
+            " questions, or a task of lm-eval; may be given several times."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("mine.yaml"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file.")] = False,
+) -> None:
+    """Write a first config, checked and with pinned commits; asks for what is not given."""
+    with _in_words("init"):
+        if out.exists() and not overwrite:
+            raise ConfigError(f"{out} is there already: name another --out, or add --overwrite")
+        asks = sys.stdin.isatty()
+        if data is None and not asks:
+            raise ConfigError("no rows are named: add --data FILE")
+        chosen_model = model or (typer.prompt("Model", PACKAGED) if asks else PACKAGED)
+        rows = data or typer.prompt("Rows (a file, or OWNER/NAME of the hub)")
+        asked = benchmark or ([typer.prompt("Benchmark", DEMO)] if asks else [DEMO])
+        text = first_config(Start(chosen_model, rows, asked), out)
+        text, done = pinned(text, _commit_of)
+        write_text(out, text)
+        for one, commit in done:
+            print(f"{one.repository}: pinned to {commit}")
+        try:
+            _graph(yaml.safe_load(text))
+        except ConfigError as error:
+            raise ConfigError(f"{out} is written, but will not do yet: {error}") from error
+    print(f"{out} is written. What would run: tunesmith plan --configfile {out}")
+    print(f"To run it: snakemake --profile local --configfile {out}")
+
+
+def _commit_of(repository: str, revision: str | None, kind: Any) -> str:
+    # The hub's client takes a second to import, and most commands ask no hub.
+    from scripts.lib.fetch.commits import commit_of
+
+    return commit_of(repository, revision, kind)
+
+
+@app.command()
+def pin(
+    file: Annotated[Path, typer.Argument(help="A config file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say it.")] = False,
+) -> None:
+    """Turn branches and tags of hub repositories into commits, in the file; comments stay."""
+    with _in_words("pin"):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
+        text, done = pinned(text, _commit_of)
+        if not dry_run and done:
+            write_text(file, text)
+    for one, commit in done:
+        print(f"{one.repository}: {one.name or 'no revision'} -> {commit}")
+    if not done:
+        print("Every revision is a commit already.")
+
+
+@app.command()
+def plan(configfile: ConfigFiles = None) -> None:
+    """Say what would run and why, what is there already, and how long it will take."""
+    with _in_words("plan"):
+        config = _config(configfile)
+        graph, store = _graph(config), invocation.open_store()
+        planned = make_plan(graph, store, redo=load_config(config).redo)
+        reasons = reasons_of(planned, store, ProjectCode(ROOT).modules)
+    from scripts.lib.jobs.expected import expected
+
+    times = expected(planned, store, reasons)
+    if not planned.missing:
+        print("Nothing is to be made: the report is there (results/report/index.html).")
+        return
+    here = Counter(id.split("/")[0] for id, f in planned.found.items() if _is_here(f, store))
+    cached = Counter(id.split("/")[0] for id, f in planned.found.items() if not _is_here(f, store))
+    made = Counter(id.split("/")[0] for id in planned.missing)
+    print(f"{'stage':<18}{'to make':>8}{'here':>8}{'in a cache':>12}   time")
+    for stage in STAGES:
+        if made[stage] or here[stage] or cached[stage]:
+            ids = [id for id in planned.missing if id.startswith(f"{stage}/")]
+            print(
+                f"{stage:<18}{made[stage]:>8}{here[stage]:>8}{cached[stage]:>12}"
+                f"   {_time_words([times.get(id) for id in ids])}".rstrip()
+            )
+    print("\nWhy:")
+    for line in told(reasons, most=10_000):
+        print(f"  {line}")
+
+
+def _is_here(found: Any, store: Any) -> bool:
+    return bool(found.manifest_path.is_relative_to(store.results))
+
+
+def _time_words(times: Sequence[Any]) -> str:
+    """Return the time of several jobs, by device."""
+    seconds: Counter[str] = Counter()
+    for one in times:
+        if one:
+            seconds[one.device] += one.seconds
+    unknown = sum(one is None for one in times)
+    words = [f"{_duration(total)} on {device}" for device, total in seconds.items()]
+    if unknown and times:
+        words.append("unknown" if not words else f"{unknown} unknown")
+    return ", ".join(words)
+
+
+def _duration(seconds: float) -> str:
+    for size, word in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {word}"
+    return f"{seconds:.0f} s"
+
+
+@app.command()
+def explain(
+    artifact: Annotated[Path, typer.Argument(help="A folder below results/, or a link to one.")],
+    configfile: ConfigFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Say what an artifact is: its settings, what it was made of, by what, for which runs."""
+    with _in_words("explain"):
+        place = artifact if artifact.exists() else invocation.RESULTS / artifact
+        manifest = read_manifest(place)
+        if as_json:
+            print(json.dumps(manifest, indent=1))
+            return
+        try:
+            graph = _graph(_config(configfile))
+        except ConfigError:
+            leads = None  # an artifact is what it is, whatever has become of the config
+        else:
+            leads = led_to_by(graph, {manifest["key"], manifest["content_key"]})
+    for line in explained(manifest, leads):
+        print(line)
+
+
+@app.command()
+def verify(
+    cache: Annotated[bool, typer.Option("--cache", help="The shared caches, too.")] = False,
+) -> None:
+    """Read every artifact and compare it with its manifest, hash by hash."""
+    store = invocation.open_store()
+    count = read = evicted = 0
+    bad = []
+    for one in checked(store.results, store.caches if cache else ()):
+        count += 1
+        read += one.bytes
+        evicted += one.evicted
+        if one.faults:
+            bad.append(one)
+            print(f"{one.manifest.with_suffix('')}: {'; '.join(one.faults)}")
+    print(
+        f"{count:,} artifacts, {read / 2**30:.2f} GiB read, {len(bad)} damaged"
+        + (f", {evicted} without files" if evicted else "")
+    )
+    if bad:
+        print("Remove what is damaged, folder and .json, and run again: it is made anew.")
+        raise typer.Exit(1)
+
+
+def _pass_on(name: str, main: Callable[[Sequence[str]], None], words: str, *first: str) -> None:
+    """Add a command that is one of scripts/tools, with that one's own options and help."""
+
+    def run(context: typer.Context) -> None:
+        main([*first, *context.args])
+
+    app.command(name, help=words, context_settings=PASSED_ON)(run)
+
+
+def _doctor(argv: Sequence[str]) -> None:
+    from scripts.tools import doctor
+
+    doctor.main(argv)
+
+
+def _show(argv: Sequence[str]) -> None:
+    from scripts.tools import show
+
+    show.main(argv)
+
+
+def _upkeep(argv: Sequence[str]) -> None:
+    from scripts.tools import upkeep
+
+    upkeep.main(argv)
+
+
+def _forecast(argv: Sequence[str]) -> None:
+    from scripts.tools import forecast
+
+    forecast.main(argv)
+
+
+_pass_on("show", _show, "Show what rows become: every token, trained ones coloured.")
+_pass_on("forecast", _forecast, "Tokens, steps, memory and hours of what is to be trained.")
+_pass_on("doctor", _doctor, "Look at a Slurm site, and say what to write into its profile.")
+_pass_on("gc", _upkeep, "List what the config no longer reaches, or remove it.", "gc")
+_pass_on("cache-gc", _upkeep, "List a shared cache by age and size, or tidy it.", "cache-gc")
+_pass_on("adopt", _upkeep, "Keep artifacts under changed code.", "adopt")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
