@@ -14,10 +14,12 @@ rule format_chat:
         manifest="results/chat/{artifact}.json",
     log:
         "logs/format_chat/{artifact}.log",
+    threads: 4
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.format_chat --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --raw {input.raw}"
+        " --threads {threads}"
         " >{log} 2>&1"
 
 

@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.data.formatting import FormatSpec, format_chat
+from scripts.lib.data.format_spec import FormatSpec
+from scripts.lib.data.formatting import format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.train.shards import read_facts, shard_files
 from scripts.tools.bench import Figure, publish

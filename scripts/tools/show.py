@@ -26,7 +26,8 @@ import yaml
 from scripts.lib.artifacts.graph import Graph, slug_of_path
 from scripts.lib.artifacts.pins import read_lock
 from scripts.lib.config.load import load_config
-from scripts.lib.data.formatting import FormatSpec, format_chat
+from scripts.lib.data.format_spec import FormatSpec
+from scripts.lib.data.formatting import format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import OWN
 from scripts.lib.errors import ConfigError, PipelineError

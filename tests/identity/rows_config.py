@@ -278,6 +278,8 @@ DATA_ROWS = [
     _data("system", "Be brief."),
     _data("test_fraction", 0.1),
     _data("split_seed", 1),
+    _data("split_by", "prompt"),
+    _data("near_duplicates", 0.8),
     _data("limit", 1),
     _data("columns", {"prompt": "prompt"}),
     _data("tags", {"user": "user"}),

@@ -23,7 +23,7 @@ from tests.identity.worlds import (
 )
 
 SPECS = {
-    "chat": ("data.formatting", "FormatSpec", None),
+    "chat": ("data.format_spec", "FormatSpec", None),
     "shards": ("data.rendering", "RenderSpec", None),
     "adapters": ("train.spec", "TrainSpec", "from_json"),
     "trained": ("train.full_tuning", "FullSpec", "from_json"),

@@ -207,6 +207,7 @@ Weight = Annotated[float, _Finite, _Numeric, AfterValidator(_not_zero)]
 Fraction = Annotated[float, _Finite, Field(ge=0, le=1), _Numeric]
 Factor = Annotated[float, _Finite, Field(ge=1), _Numeric]
 PartFraction = Annotated[float, _Finite, Field(ge=0, lt=1), _Numeric]
+Similarity = Annotated[float, _Finite, Field(ge=0.5, le=1), _Numeric]
 
 TemplateArguments = Annotated[JsonMapping, BeforeValidator(_template_arguments)]
 NO_ARGUMENTS = JsonMapping()

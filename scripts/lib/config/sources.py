@@ -22,6 +22,7 @@ from scripts.lib.config.fields import (
     Positive,
     Seed,
     Settings,
+    Similarity,
     TemplateArguments,
     TemplateChoice,
     Text,
@@ -242,6 +243,19 @@ class DatasetOptions(Settings):
         "Share of the training rows that no run sees.", "identity", 0.0
     )
     split_seed: Seed = setting("Seed of the choice of held-out rows.", "identity", 0)
+    split_by: Text | None = setting(
+        "Column of the rows, or path into its objects, whose value keeps rows in one split: a"
+        " thread, an author, a document. Rows without a value are split by their content, as all"
+        " are without it.",
+        "identity",
+        None,
+    )
+    near_duplicates: Similarity | None = setting(
+        "Of rows that share this part of their five-word shingles or more (an estimate by MinHash),"
+        " keep one: the held-out one, or the first.",
+        "identity",
+        None,
+    )
     limit: Positive | None = setting(
         "Read only the first rows of each split, at most so many.", "identity", None
     )

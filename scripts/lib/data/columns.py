@@ -223,17 +223,28 @@ def _words(spellings: str | Sequence[str]) -> Sequence[str]:
     return (spellings,) if isinstance(spellings, str) else spellings
 
 
-def absent_columns(columns: Columns | None, rows: Iterable[object]) -> tuple[set[str], set[str]]:
-    """Look for the columns that are mapped, no further than needed.
+def columns_asked(columns: Columns | None, split_by: str | None = None) -> dict[str, str]:
+    """Return the columns that settings name, each with the setting that does."""
+    asked: dict[str, str] = {}
+    for key, source in (columns or {}).items():
+        for name in fields_of(source):
+            asked.setdefault(name, f"columns.{key}")
+    if split_by is not None:
+        asked.setdefault(split_by, "split_by")
+    return asked
+
+
+def absent_columns(asked: Collection[str], rows: Iterable[object]) -> tuple[set[str], set[str]]:
+    """Look for columns, no further than needed.
 
     Args:
-        columns: Where the values are, or None.
+        asked: Their names.
         rows: The rows as published.
 
     Returns:
-        The mapped columns that no row has, and the columns of the rows that were looked at.
+        The columns that no row has, and the columns of the rows that were looked at.
     """
-    absent = {name for source in (columns or {}).values() for name in fields_of(source)}
+    absent = set(asked)
     there: dict[str, None] = {}
     for row in rows if absent else ():
         if isinstance(row, Mapping):
@@ -248,14 +259,19 @@ def _has(row: Mapping[str, Any], name: str) -> bool:
     return name in row or look_up(row, name) is not None
 
 
-def absent_words(columns: Columns, absent: Collection[str], there: Collection[str]) -> str:
-    """Say which mapped columns no row has, which there are, and which may be meant."""
+def absent_words(asked: Mapping[str, str], absent: Collection[str], there: Collection[str]) -> str:
+    """Say which columns no row has, which there are, and which may be meant.
+
+    Args:
+        asked: Column -> the setting that names it.
+        absent: Those of them that no row has.
+        there: The columns of the rows.
+    """
     lines = []
     for name in sorted(absent):
-        keys = [key for key, source in columns.items() if name in fields_of(source)]
         near = difflib.get_close_matches(name, sorted(there), n=1)
         hint = f" (did you mean `{near[0]}`?)" if near else ""
-        lines.append(f"no row has the column `{name}`, which `columns.{keys[0]}` names{hint}")
+        lines.append(f"no row has the column `{name}`, which `{asked[name]}` names{hint}")
     return f"{'; '.join(lines)}; their columns are {', '.join(sorted(there)) or 'none'}"
 
 

@@ -42,6 +42,12 @@ def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
+def array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return plain values as an array; None is null."""
+    _spare_pandas()
+    return pa.array(values, type=kind)
+
+
 @functools.cache
 def _spare_pandas() -> None:
     """Let pyarrow find no pandas where it asks whether a list is a pandas array.

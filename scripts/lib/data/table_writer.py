@@ -33,6 +33,7 @@ class TableWriter:
     ) -> None:
         self._path_of, self._schema, self._rows_per_file = path_of, schema, rows_per_file
         self._pending: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
         self._writer: pq.ParquetWriter | None = None
         self._parts = 0
         self._rows_in_file = 0
@@ -41,18 +42,36 @@ class TableWriter:
         """Append one row."""
         self._pending.append(row)
         if len(self._pending) >= ROWS_PER_GROUP:
-            self._flush()
+            self._take_pending()
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
+    def add_table(self, table: pa.Table) -> None:
+        """Append rows; how they are cut into tables leaves no trace in the file."""
+        self._take_pending()
+        if table.num_rows:
+            self._tables.append(table)
+            self._write_groups()
+
+    def _take_pending(self) -> None:
+        rows, self._pending = self._pending, []
+        if rows:
+            self.add_table(table_of(rows, self._schema))
+
+    def _write_groups(self, *, last: bool = False) -> None:
+        """Write whole groups, and what is left if it is the last."""
+        while (held := sum(table.num_rows for table in self._tables)) and (
+            last or held >= ROWS_PER_GROUP
+        ):
+            together = pa.concat_tables(self._tables)
+            self._write(together.slice(0, ROWS_PER_GROUP).combine_chunks())
+            self._tables = [together.slice(ROWS_PER_GROUP)] if held > ROWS_PER_GROUP else []
+
+    def _write(self, group: pa.Table) -> None:
         if self._writer is None:
             path = self._path_of(self._parts)
             self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
             self._parts += 1
-        self._writer.write_table(table_of(self._pending, self._schema))
-        self._rows_in_file += len(self._pending)
-        self._pending = []
+        self._writer.write_table(group)
+        self._rows_in_file += group.num_rows
         if self._rows_per_file is not None and self._rows_in_file >= self._rows_per_file:
             self._close()
 
@@ -71,5 +90,6 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._flush()
+            self._take_pending()
+            self._write_groups(last=True)
         self._close()

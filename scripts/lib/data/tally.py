@@ -1,11 +1,10 @@
 """What became of the rows of a dataset: verdicts, reasons, ignored keys, counted and in words."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.lib.data.conversation import Conversation
 from scripts.lib.data.misfits import Misfits
 from scripts.lib.data.records import SOURCES
 
@@ -21,28 +20,12 @@ NOTES: Mapping[str, str] = {
 }
 """What to know, or to do, where rows are dropped for such a reason."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What becomes of one raw row.
-
-    Attributes:
-        verdict: kept, fixed or dropped.
-        reason: What was mended or is wrong, as a code; '' for a row that is kept.
-        detail: The same in words.
-        split: Where its conversation goes; '' if it is dropped.
-        conversation: What it became; None if it is dropped.
-        names: What the reason is about, where it has names.
-        ignored: Keys that hold something and were not used.
-    """
-
-    verdict: str
-    reason: str = ""
-    detail: str = ""
-    split: str = ""
-    conversation: Conversation | None = None
-    names: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
+REPEATED = (
+    *("duplicate", "duplicate_of_valid", "duplicate_of_test"),
+    *("near_duplicate", "near_duplicate_of_valid", "near_duplicate_of_test"),
+    *("group_of_valid", "group_of_test"),
+)
+"""Reasons that tell of no fault of a row: another one stays in its place."""
 
 
 @dataclass(kw_only=True)
@@ -51,24 +34,55 @@ class Tally:
 
     verdicts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    names: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    names: dict[str, Counter[str]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    seen: dict[bytes, str] = field(default_factory=dict)
-    misfits: Misfits
+    notes: dict[str, str] = field(default_factory=dict)
 
-    def count(self, row_id: str, verdict: Verdict) -> None:
-        """Count one row."""
-        self.verdicts[verdict.verdict] += 1
-        if verdict.split:
-            self.splits[verdict.split] += 1
-        if verdict.reason:
-            self.reasons[verdict.reason] += 1
-            self.examples.setdefault(verdict.reason, f"{row_id}: {verdict.detail}")
-        for name in verdict.names:
-            self.names[verdict.reason][name] += 1
-        self.ignored.update(map(_printable, verdict.ignored))
+    def keep(self, row_id: str, fixed: str, split: str, ignored: Iterable[str]) -> None:
+        """Count a row that stays.
+
+        Args:
+            row_id: The row.
+            fixed: What was mended, as a code; '' for nothing.
+            split: Where it stands.
+            ignored: Keys that hold something and were not used, printable.
+        """
+        self.verdicts["fixed" if fixed else "kept"] += 1
+        self.splits[split] += 1
+        if fixed:
+            self.reasons[fixed] += 1
+            self.examples.setdefault(fixed, row_id)
+        for name in ignored:
+            self.ignored[name] += 1
+
+    def drop(self, row_id: str, reason: str, detail: str, names: Iterable[str] = ()) -> None:
+        """Count a row that is dropped.
+
+        Args:
+            row_id: The row.
+            reason: What is wrong, as a code.
+            detail: The same in words.
+            names: What the reason is about, where it has names.
+        """
+        self.verdicts["dropped"] += 1
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, f"{row_id}: {detail}")
+        for name in names:
+            self.names.setdefault(reason, Counter())[name] += 1
+
+    def add(self, later: "Tally") -> None:
+        """Count what was seen of rows behind these."""
+        for mine, theirs in (
+            (self.verdicts, later.verdicts),
+            (self.reasons, later.reasons),
+            (self.ignored, later.ignored),
+            (self.splits, later.splits),
+            *((self.names.setdefault(one, Counter()), names) for one, names in later.names.items()),
+        ):
+            mine.update(theirs)
+        self.examples = later.examples | self.examples
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as `summary.json` holds them."""
@@ -86,20 +100,21 @@ class Tally:
             summary["by_name"] = {
                 reason: _most(names) for reason, names in sorted(self.names.items())
             }
-        if notes := {reason: NOTES[reason] for reason in sorted(self.reasons) if reason in NOTES}:
+        notes = {reason: NOTES[reason] for reason in sorted(self.reasons) if reason in NOTES}
+        if notes := notes | self.notes:
             summary["notes"] = notes
         if self.ignored:
             summary["ignored_keys"] = _most(self.ignored)
         return summary
 
-    def problems(self) -> str:
+    def problems(self, misfits: Misfits) -> str:
         """Say why no row can be used, and what to do."""
         top = self.reasons.most_common(TOP_REASONS)
         reasons = "; ".join(
             f"{count} x {reason} (for example {self.examples[reason]})" for reason, count in top
         )
         notes = "; ".join(NOTES[reason] for reason, _ in top if reason in NOTES)
-        remedy = self.misfits.words() or notes
+        remedy = misfits.words() or notes
         return f"{reasons}; {remedy or 'correct the rows, or take them from another source'}"
 
 
@@ -137,6 +152,6 @@ def _most(counts: Counter[str]) -> dict[str, int]:
     return most
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a key without lone surrogates, which no file takes."""
     return name.encode("utf-8", "backslashreplace").decode()

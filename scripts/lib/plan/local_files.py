@@ -168,7 +168,8 @@ class LocalSources:
 
         def check() -> bool:
             # A plan of files that were read before does without pyarrow.
-            from scripts.lib.data.formatting import FormatSpec, check_usable_rows
+            from scripts.lib.data.format_spec import FormatSpec
+            from scripts.lib.data.formatting import check_usable_rows
 
             try:
                 check_usable_rows(FormatSpec(**spec), files, wanted)

@@ -175,6 +175,12 @@ def _format(dataset: Dataset) -> dict[str, Any]:
     if dataset.template_arguments:  # else it is as before there were any, its key, too
         names.add("template_arguments")
     settings = dataset.model_dump(include=names)
+    if dataset.split_by is not None:
+        settings["split_by"] = dataset.split_by
+    if dataset.near_duplicates is not None:
+        from scripts.lib.data.near_duplicates import METHOD
+
+        settings["near_duplicates"] = {"threshold": dataset.near_duplicates, **METHOD}
     return settings | {
         "columns": dataset.columns.given() or None,
         "tags": dataset.tags.given() or None,

@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.lib.data.conversation import Conversation
-from scripts.lib.data.formatting import FormatSpec, format_chat, usable
+from scripts.lib.data.format_spec import FormatSpec
+from scripts.lib.data.formatting import format_chat
 from scripts.lib.data.layouts import LAYOUTS, fitting_layouts, read_row
 from scripts.lib.data.records import UnusableRow
+from scripts.lib.data.row_verdicts import usable
 from scripts.lib.errors import RecordError
 from tests.unit.data.mangled import SEEDS, mangled_rows
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/rows.md").read_text(encoding="utf-8")
 MODULES = (
     *("records", "layouts", "raw_fields", "raw_turns", "content_parts", "tool_calls", "roles"),
-    *("beside_turns", "preferences", "placeholders", "formatting"),
+    *("beside_turns", "preferences", "placeholders", "row_verdicts", "draws"),
 )
 FAULTS = ("UnusableRow", "NamedFault")
 

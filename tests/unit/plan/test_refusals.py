@@ -110,7 +110,7 @@ TABLE: dict[str, list[Reason]] = {
     "RecordError _json_rows": [DEEP] * 2,
     "RoomError _shared": [MACHINE],
     "RecordError check_columns": [hub("check_usable_rows")],
-    "RecordError check_usable_rows": [planned("check_usable_rows")] * 2,
+    "RecordError _check_source": [planned("check_usable_rows")] * 2,
     "RecordError format_chat": [hub("check_usable_rows")],
     # Templates and tokenizers.
     "TemplateError load_fast_tokenizer": [TOKENIZER] * 2,
