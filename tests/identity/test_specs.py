@@ -106,6 +106,12 @@ def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
         built = dataclasses.asdict(build(stage, spec))
         if stage in ("scores", "judgements") and built["template"] == OWN:
             del built["template"]  # a model without one keeps the keys that it had
+        if stage == "chat":  # as does a dataset whose rows are split and kept as ever
+            built = {
+                name: value
+                for name, value in built.items()
+                if value is not None or name not in ("split_by", "near_duplicates")
+            }
         fields = {name for name, _ in leaves(built)}
         assert {name.split(".")[0] for name in fields} == set(spec)
         if stage == "trained":

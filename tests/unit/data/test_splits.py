@@ -225,6 +225,24 @@ def test_planning_refuses_just_what_formatting_leaves_without_a_row(run, tmp_pat
     assert len(tried) == 6
 
 
+def test_planning_says_what_to_do_about_a_split_without_a_row(tmp_path):
+    def refusal(rows, **settings):
+        (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(RecordError) as error:
+            spec = FormatSpec(**(FORMAT | settings))
+            check_usable_rows(spec, source_files(tmp_path), {"valid"})
+        return str(error.value)
+
+    words = refusal(pairs(range(9)), valid_fraction=0.0)
+    assert "none of 9 rows is held out as valid; raise valid_fraction, which is 0.0" in words
+    group = {"split_by": "thread_id", "valid_fraction": 0.5}
+    words = refusal(threads(range(4)), **group)
+    assert "there is but one group by thread_id, which training keeps: add rows" in words
+    assert "no row has the column `thread`, which `split_by` names" in refusal(
+        threads(range(4)), split_by="thread"
+    )
+
+
 # Duplicates across splits
 
 

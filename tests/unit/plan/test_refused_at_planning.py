@@ -141,9 +141,9 @@ def test_a_split_that_stays_empty_is_refused_where_something_needs_it(home):  # 
     planned(home, {"b": PLAIN}, runs={"r": RUN}, model=HUB)
     for watching in ({"early_stopping_patience": 2}, {"scheduler": "reduce_lr_on_plateau"}):
         text = refusal(home, {"b": PLAIN}, runs={"r": RUN | {"training": watching}}, model=HUB)
-        assert "none of 1 rows is held out as valid; raise valid_fraction, which is 0.05" in text
+        assert "none of 1 rows is held out as valid; there is but one conversation" in text
     text = refusal(home, {"d": DOMAIN}, model=HUB)
-    assert "none of 1 rows is held out as test; raise test_fraction, which is 0.1" in text
+    assert "none of 1 rows is held out as test; there is but one conversation" in text
     judged = {"kind": "judged_pairs", "dataset": "orders", "judge": {"model": "base"}}
     assert "held out as test" in refusal(home, {"j": judged}, runs={"r": RUN}, model=HUB)
 
