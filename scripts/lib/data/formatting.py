@@ -49,6 +49,8 @@ from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.tally import Tally
 from scripts.lib.errors import RecordError
 
+__all__ = ["FormatSpec", "check_usable_rows", "format_chat"]
+
 # So many rows are formatted in about the time in which a second process starts.
 BLOCKS_AT_HOME = 20
 LEDGER_SCHEMA = pa.schema(

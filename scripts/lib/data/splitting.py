@@ -57,7 +57,7 @@ class Repeated(NamedTuple):
     """Why a usable row is dropped.
 
     Attributes:
-        reason: One of tally.REPEATED.
+        reason: As the ledger has it; `duplicate`, `near_duplicate` or `group`, and of which split.
         of: The row that stays.
         similarity: How much of their shingles near duplicates share, 0-1.
     """

@@ -20,13 +20,6 @@ NOTES: Mapping[str, str] = {
 }
 """What to know, or to do, where rows are dropped for such a reason."""
 
-REPEATED = (
-    *("duplicate", "duplicate_of_valid", "duplicate_of_test"),
-    *("near_duplicate", "near_duplicate_of_valid", "near_duplicate_of_test"),
-    *("group_of_valid", "group_of_test"),
-)
-"""Reasons that tell of no fault of a row: another one stays in its place."""
-
 
 @dataclass(kw_only=True)
 class Tally:

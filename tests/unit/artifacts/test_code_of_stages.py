@@ -38,6 +38,7 @@ DECIDE_NO_BYTE_IN = {
     **{(s, "numpy"): "only its random state is kept and put back" for s in ("adapters", "trained")},
     ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
     ("trained", "pyarrow"): "reads integers and texts back; the file format is fixed",
+    ("chat", "numpy"): "sorts and multiplies whole numbers, which every version does alike",
     ("benchmarks", "evaluate"): "tasks get their metrics from it; none is asked here",
     ("benchmarks", "langdetect"): "is only seeded; no answer is judged here",
     ("benchmarks", "nltk"): "finds data, which are copied as they are",
