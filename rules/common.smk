@@ -14,6 +14,8 @@ from pathlib import Path
 
 import snakemake.exceptions
 from snakemake.exceptions import LockException, WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.types import Quietness
 
 sys.path.insert(0, workflow.basedir)
 
@@ -23,6 +25,7 @@ from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.errors import PipelineError
 from scripts.lib.jobs import gpu_fit, killed_workflows, remarks
 from scripts.lib.jobs.launch import launcher
+from scripts.lib.jobs.progress import Repeater
 from scripts.lib.machine import cuda_driver
 from scripts.lib.plan.invocation import RESULTS, plan_invocation, read_configs
 from scripts.lib.plan.missing import read_frozen
@@ -209,6 +212,10 @@ def start_workflow():
         in_use.of_plan(plan.graph, plan.found, INVOCATION.file, store, PLAN["batches"])
     )
     links.refresh(plan.graph, store)
+    if not {Quietness.ALL, Quietness.PROGRESS} & set(
+        workflow.output_settings.quiet or ()
+    ):
+        READING.enter_context(Repeater(RESULTS, logger.info))
 
 
 def end_workflow(success):

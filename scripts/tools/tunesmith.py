@@ -4,8 +4,10 @@ Snakemake stays the engine: this starts no job. What a command does stands in sc
 options and words.
 """
 
+import contextlib
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from scripts.lib.artifacts.verification import checked
 from scripts.lib.config.load import load_config
 from scripts.lib.errors import ConfigError, PipelineError
 from scripts.lib.files import write_text
+from scripts.lib.jobs.progress import running
 from scripts.lib.plan import invocation
 from scripts.lib.plan.missing import make_plan
 from scripts.lib.plan.pinning import pinned
@@ -234,6 +237,23 @@ def verify(
     if bad:
         print("Remove what is damaged, folder and .json, and run again: it is made anew.")
         raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Print the state and end.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Between two looks.")] = 10.0,
+) -> None:
+    """Show how far running jobs are, from any machine that sees this folder; Ctrl-C ends it."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            found = running(invocation.RESULTS)
+            print(time.strftime("%H:%M:%S"), f"{len(found)} jobs say how far they are", flush=True)
+            for one in found:
+                print(f"  {one.words(time.time())}", flush=True)
+            if once:
+                return
+            time.sleep(seconds)
 
 
 def _pass_on(name: str, main: Callable[[Sequence[str]], None], words: str, *first: str) -> None:

@@ -34,6 +34,7 @@ from scripts.lib.jobs.output import (
     manifest_of,
     telling_of_room,
 )
+from scripts.lib.jobs.progress import progress_file
 from scripts.lib.plan.missing import read_frozen
 
 SCRATCH_VARIABLE = "TUNESMITH_SCRATCH"
@@ -147,6 +148,8 @@ class Making:
         # Room is told of before what was written makes room again.
         with ExitStack() as stack:
             stack.enter_context(_use(self, makings))
+            if self.rank == 0:
+                stack.enter_context(progress_file(self.store.results, name))
             for making in makings:
                 stack.enter_context(_removed_at_the_end(making.part))
             places += [*self.store.caches, temporary]

@@ -17,6 +17,7 @@ from scripts.lib.data.templates import OWN, TemplateSpec, own_template
 from scripts.lib.errors import ScoreError
 from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import VERDICTS, Pair, judge_prompts
+from scripts.lib.progress import note
 from scripts.lib.questions.prompt_tokens import (
     context_limit,
     encode_questions,
@@ -151,5 +152,7 @@ def _ask(questions: Sequence[Question], judge: Respondent, scratch: Path) -> lis
     for start in range(0, len(questions), _BLOCK_PROMPTS):
         block = questions[start : start + _BLOCK_PROMPTS]
         answers += answer_once(scratch, block, judge.answer)[0]
-        print(f"{len(answers):,} of {len(questions):,} judged", file=sys.stderr, flush=True)
+        text = f"{len(answers):,} of {len(questions):,} judged"
+        print(text, file=sys.stderr, flush=True)
+        note(text, last=len(answers) == len(questions))
     return [Reply(a["prediction"], tuple(a["logprobs"] or ())) for a in answers]

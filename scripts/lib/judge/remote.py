@@ -20,6 +20,7 @@ from typing import Any
 from scripts.lib.judge.files import Reply
 from scripts.lib.judge.prompt import Pair, judge_prompts
 from scripts.lib.judge.service import PARAMETERS, ChatService, Said
+from scripts.lib.progress import note
 
 _AT_ONCE = 4  # requests; more would meet the limits of most services
 
@@ -110,7 +111,9 @@ def _ask(texts: Sequence[str], service: ChatService, journal: "_Journal") -> Non
             for number, job in enumerate(jobs, start=1):
                 job.result()
                 if number % _SAY_EVERY == 0 or number == len(jobs):
-                    print(f"{number:,} of {len(jobs):,} judged", file=sys.stderr, flush=True)
+                    text = f"{number:,} of {len(jobs):,} judged"
+                    print(text, file=sys.stderr, flush=True)
+                    note(text, last=number == len(jobs))
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
             raise

@@ -29,6 +29,7 @@ from scripts.lib.data.replies import Thought, thought_of
 from scripts.lib.data.templates import split_markers
 from scripts.lib.errors import ScoreError
 from scripts.lib.machine.device import compute_device
+from scripts.lib.progress import note
 from scripts.lib.questions.bad_rows import count_left_out
 from scripts.lib.questions.prompt_tokens import (
     check_lengths,
@@ -336,13 +337,15 @@ class _Progress:
         self._done += done
         self._asked += done if asked else 0
         text = f"{subject}: {self._done:,} of {self._total:,} questions"
+        left = None
         if not self._asked:
             text += ", from the journal"
         else:
             rate = self._asked / max(time.monotonic() - self._started, 1e-9)
-            minutes = (self._total - self._done) / rate / 60
-            text += f", {rate:.2f} questions/s, about {minutes:.1f} min left"
+            left = (self._total - self._done) / rate
+            text += f", {rate:.2f} questions/s, about {left / 60:.1f} min left"
         print(text, file=sys.stderr, flush=True)
+        note(text, left_seconds=left, last=self._done == self._total)
 
 
 def _answer_all(

@@ -21,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from scripts.lib.progress import note
 from scripts.lib.train.optimization import OWN_SET, keeps_best
 from scripts.lib.train.tuning import Tuning
 
@@ -206,7 +207,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         done = state.global_step - self._first_step
         left = (now - self._begun) / done * (state.max_steps - state.global_step) if done else None
         rest = "" if left is None else f", about {_duration(left)} left"
-        say(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}{rest}")
+        text = f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}{rest}"
+        say(text)
+        note(text, left_seconds=left, last=last)
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from scripts.lib.benchmarks.mmlu.questions import mmlu_task, read_subject
 from scripts.lib.errors import ScoreError
+from scripts.lib.progress import VARIABLE, read_note
 from scripts.lib.questions.choices import grade_choices
 from scripts.lib.questions.prompts import Chat, load_tokenizer
 from scripts.lib.questions.spec import ScoreSpec
@@ -225,3 +226,11 @@ def test_weights_that_are_not_numbers_are_an_error_not_an_answer(model, benchmar
 def test_a_spec_from_json_is_the_spec():
     parsed = json.loads(json.dumps(spec().__dict__))
     assert ScoreSpec.from_json(parsed) == spec()
+
+
+def test_a_job_leaves_word_of_how_far_it_is(model, benchmark_folder, tmp_path, monkeypatch):
+    place = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(place))
+    score(spec(subject=SUBJECTS[0]), model, benchmark_folder, tmp_path)
+    count = len(read_subject(benchmark_folder, SUBJECTS[0], shots=2, limit=None)[0])
+    assert f"{count} of {count} questions" in read_note(place)["text"]

@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers.trainer_pt_utils import LabelSmoother
 
 from scripts.lib.errors import TrainingError
+from scripts.lib.progress import VARIABLE, read_note
 from scripts.lib.train import training
 from scripts.lib.train.lora_tuning import train_adapter
 from scripts.lib.train.trainer import Trainer, conversation_lengths
@@ -197,3 +198,10 @@ def test_noise_is_bounded_by_the_length_of_each_conversation(trainer, packing):
 def test_lengths_of_padded_rows_leave_the_padding_out():
     mask = torch.tensor([[1, 1, 1], [0, 1, 1]])
     assert conversation_lengths({"attention_mask": mask}).tolist() == [[3.0] * 3, [2.0] * 3]
+
+
+def test_a_job_leaves_word_of_how_far_it_is(train, tmp_path, monkeypatch):
+    place = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(place))
+    facts, _ = train("told")
+    assert read_note(place)["text"].startswith(f"step {facts['steps']}/{facts['steps']}: ")
