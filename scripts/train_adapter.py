@@ -1,7 +1,7 @@
 """Fine-tune one LoRA adapter on rendered shards.
 
-Reads   models/<model>, shards/<shards>; given_adapters/<...> (from the plan) of a run that goes on
-        from one
+Reads   models/<model>, shards/<shards> ...; given_adapters/<...> (from the plan) of a run that
+        goes on from one
 Writes  <artifact>/adapter_model.safetensors  with adapter_config.json and the tokenizer's files
         <artifact>/history.jsonl   losses by step
         <artifact>/answers.jsonl   what the model answered to held-out rows, if it was asked
@@ -31,7 +31,7 @@ def work(job: Job) -> dict[str, Any]:
     facts = train_adapter(
         spec,
         job.folder("model"),
-        job.folder("shards"),
+        job.inputs["shards"],
         job.out,
         start=start,
         **execution_of(job),

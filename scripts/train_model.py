@@ -1,6 +1,6 @@
 """Fine-tune all weights of a model on rendered shards.
 
-Reads   models/<model>, shards/<shards>
+Reads   models/<model>, shards/<shards> ...
 Writes  <artifact>/  a complete Hugging Face model with the shards' tokenizer and template, and a
         generation config that stops where scoring stops
         <artifact>/history.jsonl   losses by step
@@ -25,7 +25,7 @@ def work(job: Job) -> dict[str, Any]:
     return train_model(
         FullSpec.from_json(job.spec),
         job.folder("model"),
-        job.folder("shards"),
+        job.inputs["shards"],
         job.out,
         **execution_of(job),
     )

@@ -51,7 +51,7 @@ def commands(plan: Path, stage: str) -> list[Command]:
             named = [
                 word
                 for name in INPUTS.get(STAGES[stage].rule, ())
-                for word in (f"--{name}", entry["reads"][name][0][1])
+                for word in (f"--{name}", *(place for _, place in entry["reads"][name]))
             ]
             found.append(Command(["--plan", str(plan), *made, *named], ids))
     return found

@@ -28,6 +28,7 @@ from transformers import trainer as transformers_trainer
 from trl import SFTConfig, SFTTrainer
 
 from scripts.lib.config.lora import Lora
+from scripts.lib.config.mixtures import Member
 from scripts.lib.config.runs import Run
 from scripts.lib.config.training import Training
 from scripts.lib.machine.device import compute_device, computes_bfloat16
@@ -165,7 +166,7 @@ def spec_of(course: Course) -> TrainSpec:
     """Return what ours is told of a course."""
     run = Run(
         model="model",
-        dataset="rows",
+        dataset={"rows": Member()},
         lora=Lora(r=RANK, alpha=ALPHA, dropout=0.0),
         training=Training(
             epochs=1,

@@ -216,6 +216,9 @@ def _table(properties: Mapping[str, Schema], schema: Schema) -> Iterator[str]:
         for form in _forms(leaf, schema):
             inner = {f"{key}.{name}": node for name, node in form["properties"].items()}
             yield from list(_table(inner, schema))[2:]
+        for form in _entry_forms(leaf, schema):
+            inner = {f"{key}.<name>.{name}": node for name, node in form["properties"].items()}
+            yield from list(_table(inner, schema))[2:]
     for key, raw in properties.items():
         node = resolve(raw, schema)
         if inner_group(node, schema) is not node:
@@ -227,6 +230,13 @@ def _forms(leaf: Schema, schema: Schema) -> list[Schema]:
     """Return the groups of settings that a value can be instead of a plain one."""
     listed = [form for one in leaf.get("anyOf", ()) for form in one.get("oneOf", ())]
     return [resolve(form, schema) for form in listed]
+
+
+def _entry_forms(leaf: Schema, schema: Schema) -> list[Schema]:
+    """Return the groups of settings that the entries of a mapping can be, by names of their own."""
+    entries = [entry for one in leaf.get("anyOf", ()) if (entry := entry_schema(one))]
+    forms = [resolve(form, schema) for entry in entries for form in entry.get("anyOf", ())]
+    return [form for form in forms if "properties" in form]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from tests.identity.worlds import (
     make_held_out_world,
     make_hub_world,
     make_local_world,
+    make_mixture_world,
     make_pairs_world,
 )
 
@@ -55,9 +56,10 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     choice = make_choice_world(folder / "choice")
     full = make_full_world(folder / "full")
     held_out = make_held_out_world(folder / "held_out")
+    mixture = make_mixture_world(folder / "mixture")
     tasks = make_task_world(folder / "tasks")
     pairs = make_pairs_world(folder / "pairs")
-    for world in (local, hub, blend, choice, full, held_out, tasks, pairs):
+    for world in (local, hub, blend, choice, full, held_out, mixture, tasks, pairs):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -67,6 +69,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "choice": choice,
         "full": full,
         "held_out": held_out,
+        "mixture": mixture,
         "tasks": tasks,
         "pairs": pairs,
         "shared": shared,

@@ -21,6 +21,7 @@ from tests.identity.rows_full import FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_hub import HUB_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
+from tests.identity.rows_mixture import MIXTURE_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
 from tests.identity.rows_scores import SCORE_ROWS
 
@@ -33,6 +34,7 @@ ROWS = [
     *FULL_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
+    *MIXTURE_ROWS,
     *PAIRS_ROWS,
     *DISK_ROWS,
 ]
@@ -199,7 +201,7 @@ class Naming:
         (lambda config, run: run.keep_merged, "keep_merged"),
         (lambda config, run: run.on_verdict, "on_verdict"),
         (lambda config, run: run.model, "a model is renamed"),
-        (lambda config, run: run.dataset, "a dataset is renamed"),
+        (lambda config, run: list(run.dataset), "a dataset is renamed"),
         (lambda config, run: run.template, "a template is renamed"),
     ],
     ids=[

@@ -19,6 +19,7 @@ from tests.identity.worlds import (
     make_held_out_world,
     make_hub_world,
     make_local_world,
+    make_mixture_world,
     make_pairs_world,
 )
 
@@ -47,6 +48,7 @@ WORLDS = (
     make_choice_world,
     make_full_world,
     make_held_out_world,
+    make_mixture_world,
     make_task_world,
     make_pairs_world,
 )
@@ -112,6 +114,8 @@ def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
                 for name, value in built.items()
                 if value is not None or name not in ("split_by", "near_duplicates")
             }
+        if stage in ("adapters", "trained") and not built["mixture"]:
+            del built["mixture"]  # as does a run on one dataset as it is
         fields = {name for name, _ in leaves(built)}
         assert {name.split(".")[0] for name in fields} == set(spec)
         if stage == "trained":

@@ -10,6 +10,7 @@ from tests.identity.rows_full import FULL_RESULT_ROWS, FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
 from tests.identity.rows_hub import HUB_ROWS
 from tests.identity.rows_lm_eval import LM_EVAL_ROWS
+from tests.identity.rows_mixture import MIXTURE_ROWS
 from tests.identity.rows_pairs import PAIRS_ROWS
 from tests.identity.rows_results import RESULT_ROWS
 from tests.identity.rows_scores import SCORE_ROWS
@@ -25,6 +26,7 @@ ROWS = [
     *FULL_RESULT_ROWS,
     *HELD_OUT_ROWS,
     *LM_EVAL_ROWS,
+    *MIXTURE_ROWS,
     *PAIRS_ROWS,
     *DISK_ROWS,
     *RESULT_ROWS,

@@ -191,8 +191,7 @@ class World:
         with self.inside():
             entry = files.read_json(invocation.file)["artifacts"][id]
             for name in named["inputs"]:
-                ((_, place),) = entry["reads"][name]
-                argv += [f"--{name}", place]
+                argv += [f"--{name}", *(place for _, place in entry["reads"][name])]
             if batch:
                 run_batch(
                     rule, self._work_all, [*argv, "--batch", f"results/{batch}.json"], **named

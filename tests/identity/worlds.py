@@ -196,6 +196,16 @@ def make_full_world(base: Path) -> World:
     return world
 
 
+def make_mixture_world(base: Path) -> World:
+    """Make the world of a run on two datasets, four parts of one to one of the other."""
+    world = make_local_world(base)
+    gentle = world.config["runs"]["gentle"]
+    mixed = {"orders": 4, "chats": {"weight": 1, "max_rows": 6}}
+    world.config["runs"] = {"gentle": {**gentle, "dataset": mixed}}
+    del world.config["benchmarks"]["exact"]
+    return world
+
+
 def make_pairs_world(base: Path) -> World:
     """Make the world of judged pairs: one run, two bases, a local judge and one behind a service.
 

@@ -119,6 +119,8 @@ class Candidate:
             already.
         base: Name of the base model that it is compared with, if it is none itself.
         artifacts: Stage -> id, for the stages that have one artifact for each candidate.
+        datasets: Of a run on several datasets what is made of each, in the order of the shards that
+            training reads: its `name`, and stage -> id, which `artifacts` then lacks.
         scores: Benchmark -> ids of its scoring jobs.
         categories: Benchmark -> id of its categories.
         judgements: Benchmark -> id of the judgements on its answers beside its base's.
@@ -139,6 +141,13 @@ class Candidate:
     publish: Mapping[str, Any] | None = None
     card: Mapping[str, Any] | None = None
     group: str | None = None
+    datasets: tuple[Mapping[str, str], ...] = ()
+
+    def made_in(self, stage: str) -> tuple[str, ...]:
+        """Return the artifacts of a stage: one, none, or one for each dataset."""
+        if stage in self.artifacts:
+            return (self.artifacts[stage],)
+        return tuple(one[stage] for one in self.datasets if stage in one)
 
     @property
     def unmerged(self) -> bool:

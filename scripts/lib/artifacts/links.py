@@ -1,6 +1,7 @@
 """Links for people: what belongs to a run, and the newest report, under plain names.
 
     results/runs/<candidate>/{model,adapter,shards,examples,chat,proof} -> artifacts
+    results/runs/<candidate>/{shards,examples,chat}/<dataset>          -> of a mixture, each
     results/runs/<candidate>/scores/<benchmark>.<category>.json        -> category files
     results/report/{index.html,comparison.json,...}                    -> the newest report
 
@@ -26,6 +27,9 @@ LINKS = {
     "trained": "model",
 }
 """Stage -> the name of its link in a run's folder."""
+
+MIXED = ("chat", "examples", "shards")
+"""Stages that make something of each dataset of a mixture."""
 
 
 def refresh(graph: Graph, store: Store) -> None:
@@ -55,10 +59,21 @@ def _candidate(folder: Path, candidate: Candidate, store: Store) -> None:
         if name and found:
             wanted[name] = found
     _links(folder, wanted)
+    for stage in MIXED:
+        _datasets(folder / LINKS[stage], stage, candidate, store)
     scores: dict[str, Path] = {}
     for id in candidate.categories.values():
         scores |= _files(store, id)
     _links(folder / "scores", scores)
+
+
+def _datasets(folder: Path, stage: str, candidate: Candidate, store: Store) -> None:
+    """Make the view of what a stage made of each dataset of a mixture; there is none of one."""
+    if candidate.datasets:
+        places = {one["name"]: _folder(store, one[stage]) for one in candidate.datasets}
+        _links(folder, {name: place for name, place in places.items() if place})
+    elif folder.is_dir() and not folder.is_symlink():
+        _remove(folder)
 
 
 def _folder(store: Store, id: str) -> Path | None:

@@ -20,7 +20,8 @@ class ComparedCandidate:
         categories: Artifact id of the category scores, per benchmark.
         judgements: Artifact id of the judgements beside its base, per benchmark.
         group: Name for the runs that differ from it in their seed alone, or None.
-        trained_on: Artifact id of the conversations that a run was trained on, or None.
+        trained_on: Artifact id of the conversations that a run was trained on, of several datasets
+            all of them with what was taken of each, or None.
     """
 
     name: str

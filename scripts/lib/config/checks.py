@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from scripts.lib.config.expansion import NamedRun, Raw, place_of, replicates, swept
+from scripts.lib.config.mixtures import DATASET, names_in
 from scripts.lib.config.problems import Problem, is_unknown
 from scripts.lib.config.runs import Publish
 from scripts.lib.train.faults import SettingFault
@@ -20,8 +21,10 @@ def reference_problems(raw: Raw) -> Iterator[Problem]:
         for key in ("model", "dataset"):
             declared = [str(known) for known, _ in entries(raw, f"{key}s")]
             for path, value in _values_of(name, run, key):
-                if isinstance(value, str) and value not in declared:
-                    yield Problem(path, is_unknown(value, key, declared))
+                listed = names_in(value) if key == DATASET else [((), value)]
+                for below, named in listed:
+                    if isinstance(named, str) and named not in declared:
+                        yield Problem((*path, *below), is_unknown(named, key, declared))
         yield from _set_problems(name, run, [str(known) for known, _ in entries(raw, "datasets")])
 
 
@@ -33,9 +36,15 @@ def _set_problems(name: str, run: object, declared: Sequence[str]) -> Iterator[P
         path = ("runs", name, "evaluate_on", place)
         if isinstance(value, str) and value not in declared:
             yield Problem(path, is_unknown(value, "dataset", declared))
-        elif isinstance(run, Mapping) and value == run.get("dataset"):
+        elif isinstance(value, str) and isinstance(run, Mapping) and value == _only_dataset(run):
             text = f"is the dataset of the run, whose held-out rows are measured as {OWN_SET}"
             yield Problem(path, f"{value!r} {text}; leave it out")
+
+
+def _only_dataset(run: Raw) -> object:
+    """Return the name of the one dataset that a raw run trains on; None where there are several."""
+    names = [name for _, name in names_in(run.get(DATASET))]
+    return names[0] if len(names) == 1 else None
 
 
 def _judge_problems(raw: Raw) -> Iterator[Problem]:

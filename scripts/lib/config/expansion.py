@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from scripts.lib.config.fields import check_name
+from scripts.lib.config.mixtures import DATASET, members, parts_of, setting_of
 from scripts.lib.config.problems import Problem, Schema, nearest, problems_of, resolve, shown
 from scripts.lib.config.runs import Run
 from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
@@ -72,6 +73,11 @@ def sweep_keys() -> tuple[str, ...]:
     return tuple(key for key, node in leaves.items() if node["kind"] == "identity")
 
 
+def _is_swept(key: object) -> bool:
+    """Tell whether a sweep can vary a key: a setting, or one of a dataset in a mixture."""
+    return key in sweep_keys() or setting_of(str(key)) is not None
+
+
 def swept(run: object) -> dict[str, Sequence[object]]:
     """Return what a raw run is made several of: the well-formed part of its sweep, then its seeds.
 
@@ -84,7 +90,7 @@ def swept(run: object) -> dict[str, Sequence[object]]:
     found = {
         key: values
         for key, values in (sweep.items() if isinstance(sweep, Mapping) else ())
-        if key in sweep_keys() and isinstance(values, list | tuple) and values
+        if _is_swept(key) and isinstance(values, list | tuple) and values
     }
     return found | ({SEED: run["seeds"]} if _has_seeds(run) else {})
 
@@ -128,7 +134,7 @@ def expand_run(source: str, raw: Raw) -> tuple[list[NamedRun], list[Problem]]:
             run = Run.model_validate(at_point(raw, point))
         except ValidationError as error:
             return [], list(_point_problems(source, raw, point, error))
-        values = {key: _value_at(run, key) for key in point}
+        values = {key: point[key] if key == DATASET else _value_at(run, key) for key in point}
         group = None
         if _has_seeds(raw):
             group = _name(source, {key: value for key, value in values.items() if key != SEED})
@@ -155,6 +161,9 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
     for key in sweep if isinstance(sweep, Mapping) else ():
         path = ("runs", source, "sweep", key)
         group, _, leaf = str(key).rpartition(".")
+        if member := setting_of(str(key)):
+            yield from _member_problems(raw, path, member[0])
+            continue
         if key in sweep_keys():
             if group and group in raw and raw[group] is None:
                 yield Problem(
@@ -180,6 +189,19 @@ def _key_problems(source: str, raw: Raw) -> Iterator[Problem]:
             known = f"{hint}keys to sweep are: {', '.join(sweep_keys())}"
             said = "" if ending else say_meanings(str(key), path)
             yield Problem(path, f"unknown key; {said or known}")
+
+
+def _member_problems(raw: Raw, path: tuple[str | int, ...], name: str) -> Iterator[Problem]:
+    """Yield why what is swept of a dataset is of none that the run names."""
+    if DATASET in (raw.get("sweep") or {}):
+        text = f"and a sweep over {DATASET} both say what is trained on; take one of them out"
+        yield Problem(path, text)
+        return
+    found = members(raw.get(DATASET))
+    known = [str(one) for one in found] if isinstance(found, Mapping) else []
+    if name not in known:
+        text = f"names no dataset of the run; {nearest(name, known)}it names: {', '.join(known)}"
+        yield Problem(path, text)
 
 
 def _seed_problems(source: str, raw: Raw) -> Iterator[Problem]:
@@ -218,7 +240,7 @@ def _value_problems(source: str, raw: Raw) -> Iterator[Problem]:
                 Run.model_validate(at_point(raw, {**first, key: value}))
             except ValidationError as error:
                 for problem in problems_of(error, run_schema()):
-                    if problem.path == tuple(key.split(".")):
+                    if problem.path == tuple(parts_of(key)):
                         yield Problem(path, problem.text)
 
 
@@ -250,8 +272,8 @@ def place_of(source: str, raw: Raw, key: str) -> tuple[str | int, ...]:
 
 def _value_at(run: Run, key: str) -> object:
     value: object = run
-    for part in key.split("."):
-        value = getattr(value, part)
+    for part in parts_of(key):
+        value = value[part] if isinstance(value, Mapping) else getattr(value, part)
     return value
 
 

@@ -52,6 +52,7 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
+from scripts.lib.config.mixtures import parts_of
 from scripts.lib.config.problems import Problem, Schema, config_error, dotted, problems_of
 from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
@@ -277,7 +278,7 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
             if swept(raw):
                 makers = {key: raw[key] for key in ("sweep", "seeds") if key in raw}
                 filled["runs"][name] = {**at_point(raw, first_point(raw)), **makers}
-                checked_already |= {("runs", name, *key.split(".")) for key in swept(raw)}
+                checked_already |= {("runs", name, *parts_of(key)) for key in swept(raw)}
     try:
         return ConfigFile.model_validate(filled)
     except ValidationError as error:
@@ -323,15 +324,17 @@ def _held_out_problems(config: Config, runs: list[NamedRun]) -> Iterator[Problem
                     f"measures held-out rows, and datasets.{dataset} has none; give it a valid"
                     " split, or a valid_fraction above 0",
                 )
-        if not lacks(entry.run.dataset):
+        lacking = [name for name in entry.run.dataset if lacks(name)]
+        if not lacking:
             continue
         training = entry.run.training
-        others = bool(entry.run.evaluate_on)
+        # Some of a mixture's datasets are enough to be measured, and not to decide by.
+        others = bool(entry.run.evaluate_on) or len(lacking) < len(entry.run.dataset)
         measured = ["eval_every_steps"] * (training.eval_every_steps is not None and not others)
         for key in (*measured, *training.watching()):
             yield Problem(
                 ("runs", entry.source, "training", key),
-                f"needs held-out rows, and datasets.{entry.run.dataset} has none;"
+                f"needs held-out rows, and datasets.{lacking[0]} has none;"
                 " give it a valid split, or a valid_fraction above 0",
             )
 

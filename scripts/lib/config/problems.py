@@ -104,7 +104,8 @@ def _problem(detail: ErrorDetails, schema: Schema) -> Problem:
     if kind == "string_type" and detail["loc"][-1] == "[key]":
         return Problem(path, f"the name {shown(value)} is no text; write it in quotes")
     if kind == "extra_forbidden":
-        key, keys = detail["loc"][-1], list(node.get("properties", {}))
+        forms = [resolve(form, schema) for form in (node, *node.get("anyOf", ()))]
+        key, keys = detail["loc"][-1], [key for form in forms for key in form.get("properties", ())]
         known = f"{nearest(key, keys)}keys here are: {', '.join(keys)}"
         said = _said_elsewhere(key, path, value, keys, schema) or known
         return Problem((*path, key), f"unknown key; {said}")

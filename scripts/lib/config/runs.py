@@ -22,6 +22,7 @@ from scripts.lib.config.fields import (
     setting,
 )
 from scripts.lib.config.lora import Lora
+from scripts.lib.config.mixtures import Members
 from scripts.lib.config.training import FULL_LEARNING_RATE, LORA_LEARNING_RATE, Training
 from scripts.lib.data.conversation import PlainAnswers, TrainOn, Turns
 from scripts.lib.train.optimization import OWN_SET
@@ -67,7 +68,12 @@ class Run(Settings):
     """One fine-tune."""
 
     model: Text = setting("Model to tune.", "identity", allowed="a name under `models`")
-    dataset: Text = setting("Dataset to tune on.", "identity", allowed="a name under `datasets`")
+    dataset: Members = setting(
+        "Dataset to tune on, or several with weights, caps and repeats (docs/datasets.md).",
+        "identity",
+        allowed="a name under `datasets`, a list of such names, or a mapping from such names to"
+        " nothing, a weight, or a mapping with `weight`, `repeat`, `max_rows`",
+    )
     evaluate_on: EvaluationSets = setting(
         "Other datasets whose held-out rows (split `valid`) are measured while training, rendered"
         " as the run's own: names under `datasets`, or a mapping from names of your own to them.",

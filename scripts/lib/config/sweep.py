@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from scripts.lib.config.mixtures import parts_of, setting_of, written_out
+
 GRID_LIMIT = 1000  # runs; a grid beyond it is a slip of the hand, and would take minutes to plan
 
 SHORT_KEYS = {
@@ -45,7 +47,9 @@ def at_point(run: Settings, point: Mapping[str, object]) -> dict[str, Any]:
     """
     settings = {key: value for key, value in run.items() if key not in ("sweep", "seeds")}
     for key, value in point.items():
-        settings = _with_value(settings, key.split("."), value)
+        if setting_of(key):
+            settings = written_out(settings)
+        settings = _with_value(settings, parts_of(key), value)
     return settings
 
 
@@ -68,11 +72,15 @@ def point_name(run: str, point: Mapping[str, object]) -> str:
 
     Returns:
         For example "grid-r8-lr2e-4-packing_on": numbers follow their key at once, words after `_`.
+        A weight follows the name of its dataset.
     """
     parts = [run]
     for key, value in point.items():
         leaf = key.rpartition(".")[2]
         leaf = SHORT_KEYS.get(leaf, leaf)
+        if member := setting_of(key):
+            dataset, option = member
+            leaf = dataset if option == "weight" else f"{dataset}.{option}"
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         parts.append(f"{leaf}{'' if is_number else '_'}{value_text(value)}")
     return "-".join(parts)

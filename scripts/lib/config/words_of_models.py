@@ -343,12 +343,18 @@ DATA = (
         " streaming skip_prepare_dataset pad_to_multiple_of shuffle_merged_datasets",
         lighteval="dataset_loading_processes",
     ),
+    to(
+        "runs",
+        "dataset",
+        "a mapping from datasets to weights, which are shares of the trained tokens",
+        llamafactory="mix_strategy interleave_probs",
+    ),
     no(
         "datasets",
-        "a run has one dataset, in an order that `training.seed` decides",
+        "rows are read in an order that `training.seed` decides",
         hf="train_sampling_strategy group_by_length",
         trl="shuffle_dataset",
-        llamafactory="mix_strategy interleave_probs disable_shuffling",
+        llamafactory="disable_shuffling",
         axolotl="group_by_length curriculum_sampling",
     ),
     no(

@@ -5,6 +5,7 @@ are here; hours from recorded jobs of the same stage on the same model, and from
 is not known is None.
 """
 
+import json
 import math
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.artifacts.store import Found, Store
+from scripts.lib.canonical import canonical_json
 from scripts.lib.jobs.gpu_memory import Gpu, asked_gpu
 from scripts.lib.jobs.launch import process_count
 from scripts.lib.jobs.recorded import fitting_hours, recorded_rates
@@ -120,8 +122,10 @@ def forecast(
     """
     artifact = plan.graph.artifacts[id]
     loop = artifact.spec["training"]
-    shards = there(plan, artifact.reads["shards"][0])
-    amount = amount_of(shards, packed_into=loop["max_length_tokens"] if loop["packing"] else None)
+    shards = [there(plan, one) for one in artifact.reads["shards"]]
+    packed_into = loop["max_length_tokens"] if loop["packing"] else None
+    mixture = artifact.spec.get("mixture", ())
+    amount = mixed_amount(shards, mixture, packed_into=packed_into, count=True)
     planned = memory_of(plan, id, resources, amount)
     gpu = asked_gpu(resources)
     known = Forecast(names=tuple(names), amount=amount, memory=planned, gpu=gpu)
@@ -168,6 +172,78 @@ def amount_of(
         trained_tokens=counts["trained_tokens"],
         longest=counts["longest_tokens"],
     )
+
+
+def mixed_amount(
+    shards: Sequence[Found | None],
+    mixture: Sequence[Mapping[str, Any]],
+    *,
+    packed_into: int | None,
+    count: bool,
+) -> Amount | None:
+    """Return what the shards of a run's datasets hold to train on.
+
+    Args:
+        shards: Of each dataset; None where they do not exist yet.
+        mixture: What is taken of each; empty where all of one is.
+        packed_into: Tokens of a sequence that takes several rows; None where each is one.
+        count: Read the rows of several datasets, to know which are trained on; else what each gives
+            is reckoned from its counts, and sequences stay unknown.
+    """
+    if not mixture:
+        return amount_of(shards[0], packed_into=packed_into, count=count)
+    each = [amount_of(one, packed_into=None) for one in shards]
+    folders = [one.folder for one in shards if one and one.folder]
+    known = [one for one in each if one]
+    if len(known) < len(each):
+        return None
+    if not count:
+        return _reckoned(known, mixture)
+    lengths, trained_tokens = _mixed(tuple(folders), canonical_json(mixture))
+    sequences = len(lengths) if packed_into is None else packed_sequences(lengths, packed_into)
+    return Amount(
+        rows=len(lengths),
+        sequences=sequences,
+        tokens=sum(lengths),
+        trained_tokens=trained_tokens,
+        longest=max(lengths),
+    )
+
+
+def _reckoned(each: Sequence[Amount], mixture: Sequence[Mapping[str, Any]]) -> Amount:
+    """Return what an epoch over several datasets holds, by the counts of each."""
+    # It takes a while to import, which planning need not wait for where there is no mixture.
+    from scripts.lib.train.mixture import expected_reads, portions_of
+
+    rows, trained = [one.rows for one in each], [one.trained_tokens for one in each]
+    reads = expected_reads(rows, trained, portions_of(mixture))
+
+    def total(counts: Sequence[int]) -> int:
+        return round(sum(n * times for n, times in zip(counts, reads, strict=True)))
+
+    return Amount(
+        rows=total(rows),
+        sequences=None,
+        tokens=total([one.tokens for one in each]),
+        trained_tokens=total(trained),
+        longest=max(one.longest for one in each),
+    )
+
+
+@cache
+def _mixed(shards: tuple[Path, ...], mixture: str) -> tuple[list[int], int]:
+    """Return the tokens of each row that an epoch over datasets reads, and all trained ones."""
+    import numpy as np
+
+    from scripts.lib.train.mixture import Rows, mix, portions_of
+
+    train, valid, test = (
+        [Rows.of(sorted(folder.glob(f"{split}-*.parquet"))) for folder in shards]
+        for split in ("train", "valid", "test")
+    )
+    chosen = mix(train, valid, test, portions_of(json.loads(mixture)))
+    lengths = np.concatenate([one.tokens for one in train])[chosen.train]
+    return lengths.tolist(), chosen.trained_tokens
 
 
 @cache

@@ -38,8 +38,8 @@ def run_job(
         rule: Name of the rule and the program.
         work: Fills the folder `job.out` and returns the facts for the manifest.
         argv: The arguments; those of the process when None.
-        inputs: Names of the inputs that are options: those of one artifact each. Inputs of many
-            artifacts come from the plan, since a command line has a limited length.
+        inputs: Names of the inputs that are options: those of one artifact each, or of a handful.
+            Inputs of many artifacts come from the plan, since a command line has a limited length.
         options: Execution arguments with their defaults.
 
     Raises:
@@ -99,7 +99,7 @@ def _parser(
     parser = argparse.ArgumentParser(prog=f"python -m scripts.{rule}")
     parser.add_argument("--plan", type=Path, required=True, help="the frozen plan (results/plans/)")
     for name in inputs:
-        parser.add_argument(f"--{name}", type=Path, nargs=1, required=True, help="input folder")
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="input folders")
     for name, default in options.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=default, help="execution only"

@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Store
-from scripts.lib.jobs.forecast import amount_of, number_of, there, trainings
+from scripts.lib.jobs.forecast import mixed_amount, number_of, there, trainings
 from scripts.lib.jobs.launch import nodes_fault, process_count
 from scripts.lib.plan.missing import Plan
 from scripts.lib.train.faults import batch_fault
@@ -109,7 +109,11 @@ def idle_gpus(plan: Plan, resources: Mapping[str, Mapping[str, Any]]) -> list[st
 def to_train(plan: Plan) -> list[str]:
     """Return one line about what is to be trained, where some of its shards exist; else none."""
     wanted = trainings(plan)
-    known = [id for id in wanted if there(plan, plan.graph.artifacts[id].reads["shards"][0])]
+    known = [
+        id
+        for id in wanted
+        if all(there(plan, one) for one in plan.graph.artifacts[id].reads["shards"])
+    ]
     if not known:
         return []
     tokens = sum(_tokens(plan, id) for id in known)
@@ -124,7 +128,9 @@ def to_train(plan: Plan) -> list[str]:
 def _tokens(plan: Plan, id: str) -> float:
     """Return the tokens that a fine-tune sees, by the epochs that it asks for."""
     artifact = plan.graph.artifacts[id]
-    amount = amount_of(there(plan, artifact.reads["shards"][0]), packed_into=None)
+    shards = [there(plan, one) for one in artifact.reads["shards"]]
+    mixture = artifact.spec.get("mixture", ())
+    amount = mixed_amount(shards, mixture, packed_into=None, count=False)
     return amount.tokens * float(artifact.spec["training"]["epochs"]) if amount else 0.0
 
 

@@ -1,5 +1,6 @@
 """The middle of the graph: adapters, what they are merged into, and models trained as a whole."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.templates import TemplateSpec
+from scripts.lib.errors import ConfigError
 from scripts.lib.plan.local_faults import quantisation
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.sources import Place, add_chat
@@ -28,6 +30,7 @@ class Adapter:
         gates: Findings that may forbid to use it.
         parts: What each adapter in it was trained on and how, for the model card.
         combination: How they were combined, or None.
+        datasets: Of a run on several datasets what is made of each; see `Candidate`.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Adapter:
     gates: tuple[Gate, ...]
     parts: tuple[Mapping[str, Any], ...]
     combination: Mapping[str, Any] | None = None
+    datasets: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class TunedModel:
         artifacts: Stage -> id of what it was made of, itself included.
         gates: Findings that may forbid to use it.
         card: What it was made of, for the model card.
+        datasets: Of a run on several datasets what is made of each; see `Candidate`.
     """
 
     id: str
@@ -56,6 +61,7 @@ class TunedModel:
     artifacts: Mapping[str, str]
     gates: tuple[Gate, ...]
     card: Mapping[str, Any]
+    datasets: tuple[Mapping[str, str], ...] = ()
 
 
 def tune(
@@ -80,8 +86,6 @@ def tune(
         gates: Findings about the models of the config that may forbid to tune any.
         start: The adapter that it goes on from, or None.
     """
-    dataset, raw = config.datasets[run.dataset], datasets[run.dataset]
-    chat = add_chat(graph, dataset, raw)
     rendering = {
         "template": template,
         "train_on": run.train_on,
@@ -92,8 +96,8 @@ def tune(
         "on_too_long": run.on_too_long,
     }
 
-    def render(name: str) -> tuple[str, list[Gate]]:
-        """Add the shards of a dataset; return them and what may forbid to use them."""
+    def render(name: str) -> tuple[dict[str, str], list[Gate]]:
+        """Add what is made of a dataset; return it by stage, and what may forbid to use it."""
         one, place = config.datasets[name], datasets[name]
         chat = add_chat(graph, one, place)
         shards = graph.add(
@@ -104,31 +108,36 @@ def tune(
             gates=[Gate("ledger", chat, one.max_dropped_fraction), *gates],
         )
         limit = one.max_dropped_fraction
-        return shards, [Gate("contract", shards), Gate("rendering", shards, limit)]
+        found = [Gate("contract", shards), Gate("rendering", shards, limit)]
+        return {"raw": place.id, "chat": chat, "shards": shards}, found
 
-    shards, findings = render(run.dataset)
+    rendered = {name: render(name) for name in run.dataset}
+    names = mixed_names(graph, {name: made for name, (made, _) in rendered.items()})
+    findings = [gate for name in names for gate in rendered[name][1]]
     others = {name: render(run.evaluate_on[name]) for name in sorted(run.evaluate_on)}
-    examples = graph.add(
-        "examples",
-        f"{raw.slug}-{model.slug}",
-        {},
-        reads={"raw": raw.id, "chat": chat, "shards": shards},
-    )
+    made = {name: dict(rendered[name][0]) for name in names}
+    for name, one in made.items():
+        slug = f"{datasets[name].slug}-{model.slug}"
+        one["examples"] = graph.add("examples", slug, {}, reads=dict(one))
+    shards = [one["shards"] for one in made.values()]
+    words = "-and-".join(datasets[name].slug for name in names) if len(names) < 3 else "mixture"
     stage = "trained" if run.lora is None else "adapters"
     size = "full" if run.lora is None else f"r{run.lora.r}"
-    slug = f"{model.slug}-{raw.slug}-{size}"
+    slug = f"{model.slug}-{words}-{size}"
     spec = tuning_spec(run)
+    if mixture := mixture_of(run, names):
+        spec["mixture"] = mixture
     reads: dict[str, str | list[str]] = {"model": model.id, "shards": shards}
     execution = _execution(config, run)
     if start:
-        slug = f"{start.slug}-{raw.slug}"
+        slug = f"{start.slug}-{words}"
         # Its shape is the adapter's, which may lie on the hub; what the run says of it is checked.
         shape = given_shape(run)
         spec["lora"] = {key: value for key, value in shape.items() if key == "dropout"}
         reads["start"] = start.id
         execution |= {"lora": shape}
     if others:
-        reads["evaluation"] = [id for id, _ in others.values()]
+        reads["evaluation"] = [one["shards"] for one, _ in others.values()]
     id = graph.add(
         stage,
         slug,
@@ -137,24 +146,23 @@ def tune(
         gates=[
             *findings,
             *(gate for _, found in others.values() for gate in found),
-            Gate("growth", shards, run.max_growth),
+            *(Gate("growth", one, run.max_growth) for one in shards),
             *gates,
         ],
         execution=execution,
     )
     artifacts = {
-        "raw": raw.id,
-        "chat": chat,
-        "shards": shards,
-        "examples": examples,
+        **(next(iter(made.values())) if len(made) == 1 else {}),
         stage: id,
         "models": model.id,
         **({"given_adapters": start.id} if start else {}),
     }
+    mixed = tuple({"name": name, **one} for name, one in made.items()) if len(made) > 1 else ()
+    sources = [graph.artifacts[one["raw"]].spec for one in made.values()]
     later = (Gate("verdict", id),) if run.on_verdict == "stop" else ()
     part = {
         "weight": None,
-        "data": graph.artifacts[raw.id].spec,
+        "data": sources if mixed else sources[0],
         "template": template if isinstance(template, str) else template["name"],
         "train_on": run.train_on,
         **spec,
@@ -163,8 +171,54 @@ def tune(
     if run.lora is None:
         # The card is no file of the model: what a card says must not train a model again.
         card = _card(graph, model, (part,))
-        return TunedModel(id, slug, artifacts, later, card)
-    return Adapter(id, model, slug, artifacts, later, (part,))
+        return TunedModel(id, slug, artifacts, later, card, mixed)
+    return Adapter(id, model, slug, artifacts, later, (part,), datasets=mixed)
+
+
+def mixed_names(graph: Graph, made: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the datasets of a run in the order in which it is trained on their shards.
+
+    Neither their names nor their order in the config count; what they hold does. The key comes
+    last: it may move with code that changes no byte.
+
+    Args:
+        graph: Holds what is made of them.
+        made: Dataset -> stage -> id.
+
+    Raises:
+        ConfigError: when two of them are the same rows.
+    """
+    seen: dict[str, str] = {}
+    for name, one in made.items():
+        if (first := seen.setdefault(one["shards"], name)) != name:
+            raise ConfigError(
+                f"its dataset names {first} and {name}, which are the same rows, formatted alike;"
+                " name one of them, with repeat: 2 where its rows are to be read twice"
+            )
+
+    def place(name: str) -> tuple[str, str, str]:
+        raw, chat, shards = (graph.artifacts[made[name][s]] for s in ("raw", "chat", "shards"))
+        return canonical_json(raw.spec), canonical_json(chat.spec), shards.key
+
+    return sorted(made, key=place)
+
+
+def mixture_of(run: Run, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a run takes of each of its datasets, as specs hold it; nothing for one as it is.
+
+    Weights become shares, so that 4 to 1 is 8 to 2.
+    """
+    members = [run.dataset[name] for name in names]
+    total = math.fsum(one.weight or 0.0 for one in members)
+    shares = [round(one.weight / total, 12) if one.weight else None for one in members]
+    if len(members) == 1:
+        shares = [None]
+    found = [
+        {"share": share, "repeat": one.repeat, "max_rows": one.max_rows}
+        for one, share in zip(members, shares, strict=True)
+    ]
+    plain = {"share": None, "repeat": 1, "max_rows": None}
+    return [] if found == [plain] else found
 
 
 TUNING = {

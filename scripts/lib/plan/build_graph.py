@@ -14,7 +14,7 @@ from scripts.lib.config.sources import folder_of
 from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapter_modules import module_problems
-from scripts.lib.plan.adapters import Adapter, combine, merge_problems, tune
+from scripts.lib.plan.adapters import Adapter, TunedModel, combine, merge_problems, tune
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.given_adapters import add_adapter, check_adapter, start_problems
 from scripts.lib.plan.local_files import LocalSources
@@ -101,19 +101,23 @@ def build_graph(
         )
         for name, one in config.adapters.items()
     }
-    tuned = {
-        name: tune(
+    tuned: dict[str, Adapter | TunedModel] = _each(
+        "runs",
+        {name: (name, run) for name, run in config.runs.items()},
+        problems,
+        lambda named: tune(
             graph,
             config,
-            run,
-            trained.get(name, given[run.model]),
-            models[run.model],
+            named[1],
+            trained.get(named[0], given[named[1].model]),
+            models[named[1].model],
             datasets,
             gates,
-            given_adapters.get(run.continue_from or ""),
-        )
-        for name, run in config.runs.items()
-    }
+            given_adapters.get(named[1].continue_from or ""),
+        ),
+    )
+    if problems:
+        raise ConfigError("\n".join(problems))
     groups = {run: name for name, members in config.replicates.items() for run in members}
     for name, run in config.runs.items():
         candidates.add_tuned(name, "run", run.model, tuned[name], run, group=groups.get(name))
@@ -141,7 +145,7 @@ def _wanted_splits(config: Config, dataset: str) -> set[str]:
         for benchmark in config.benchmarks.values()
         if (held_out := benchmark.held_out_split()) and held_out[0] == dataset
     }
-    runs = [run for run in config.runs.values() if run.dataset == dataset]
+    runs = [run for run in config.runs.values() if dataset in run.dataset]
     measured = any(dataset in run.evaluate_on.values() for run in config.runs.values())
     watched = measured or any(run.training.watching() for run in runs)
     # Formatting refuses what leaves nothing to train on, whoever reads it.

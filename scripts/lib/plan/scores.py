@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from scripts.lib.artifacts.graph import Candidate, CandidateKind, Gate, Graph, slugify
+from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.benchmarks.held_out.options import HeldOut
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
 from scripts.lib.benchmarks.mmlu.options import MmluOptions
+from scripts.lib.canonical import canonical_json
 from scripts.lib.config.candidates import Combination
 from scripts.lib.config.existing import GivenAdapter
 from scripts.lib.config.load import Config
@@ -130,6 +132,7 @@ class Candidates:
                 kind,
                 base,
                 artifacts=artifacts,
+                datasets=tuned.datasets,
                 scores=scores,
                 categories=self._sum_up(tuned.slug, scores, judgements),
                 judgements=judgements,
@@ -286,7 +289,7 @@ def add_report(graph: Graph, config: Config) -> str:
             "categories": dict(c.categories),
             "judgements": dict(c.judgements),
             "group": c.group,
-            "trained_on": c.artifacts.get("chat"),
+            "trained_on": _trained_on(graph, c),
         }
         for words, c in zip(named, graph.candidates, strict=True)
     ]
@@ -294,6 +297,7 @@ def add_report(graph: Graph, config: Config) -> str:
         {
             **words,
             "artifacts": dict(c.artifacts),
+            **({"datasets": [dict(one) for one in c.datasets]} if c.datasets else {}),
             "scores": dict(c.scores),
             "judgements": dict(c.judgements),
         }
@@ -325,9 +329,7 @@ def add_report(graph: Graph, config: Config) -> str:
     }
     written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
     predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
-    examples = _unique(
-        c.artifacts["examples"] for c in graph.candidates if "examples" in c.artifacts
-    )
+    examples = _unique(id for c in graph.candidates for id in c.made_in("examples"))
     return graph.add(
         "reports",
         "all",
@@ -339,6 +341,18 @@ def add_report(graph: Graph, config: Config) -> str:
     )
 
 
+def _trained_on(graph: Graph, candidate: Candidate) -> str | None:
+    """Return what tells the conversations that a run was trained on from those of other runs.
+
+    It is their artifact; of a mixture all of them, and what was taken of each.
+    """
+    chats = candidate.made_in("chat")
+    if len(chats) < 2:
+        return next(iter(chats), None)
+    trained = (*candidate.made_in("adapters"), *candidate.made_in("trained"))
+    return canonical_json([chats, graph.artifacts[trained[0]].spec["mixture"]])
+
+
 def _chain(graph: Graph) -> tuple[str, ...]:
     """Return the artifacts whose manifests the comparison joins and the report shows.
 
@@ -348,7 +362,7 @@ def _chain(graph: Graph) -> tuple[str, ...]:
         id
         for candidate in graph.candidates
         for id in (
-            *(id for stage, id in candidate.artifacts.items() if stage != "examples"),
+            *(id for stage in STAGES if stage != "examples" for id in candidate.made_in(stage)),
             *(score for ids in candidate.scores.values() for score in ids),
             *candidate.judgements.values(),
             *(

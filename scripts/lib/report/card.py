@@ -52,14 +52,24 @@ class HubData(TypedDict):
     name: str | None
 
 
+class Portion(TypedDict):
+    """What was taken of a dataset: its share of the trained tokens, how often, how many rows."""
+
+    share: float | None
+    repeat: int
+    max_rows: int | None
+
+
 class CardPart(TypedDict):
     """One fine-tune: its weight in a combination, its data, and all that it was trained with.
 
-    Where all weights were trained nothing is said of an adapter, nor of how a base was quantised.
+    Of several datasets `data` lists all, and `mixture` says what was taken of each. Where all
+    weights were trained nothing is said of an adapter, nor of how a base was quantised.
     """
 
     weight: float | None
-    data: HubData | LocalFiles
+    data: HubData | LocalFiles | Sequence[HubData | LocalFiles]
+    mixture: NotRequired[Sequence[Portion]]
     lora: NotRequired[Settings]
     quantization: NotRequired[str | None]
     training: Settings
@@ -161,7 +171,7 @@ def _front_matter(card: Card, licence: Mapping[str, str]) -> Iterator[str]:
     values: dict[str, object] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if card["base"]["source"] == "hub":
         values |= {"base_model": card["base"]["hub"], "base_model_relation": "finetune"}
-    sources = [part["data"] for part in card["parts"] if _is_trained(part)]
+    sources = [one for part in card["parts"] if _is_trained(part) for one in _sources(part)]
     data = {source["hub"] for source in sources if source["source"] == "hub"}
     if data:
         values["datasets"] = sorted(data)
@@ -240,7 +250,38 @@ def _part(part: CardPart | GivenPart) -> Iterator[str]:
     rows |= {f"training.{key}": value for key, value in part["training"].items()}
     rows |= {"template": part["template"], "train_on": part["train_on"]}
     start = f" It went on from an adapter: {_source(part['start'])}." if "start" in part else ""
-    yield f"## Training{weighted}\n\nData: {_data(part['data'])}.{start}\n\n{_table(rows)}"
+    yield f"## Training{weighted}\n\n{_trained_on(part)}{start}\n\n{_table(rows)}"
+
+
+def _sources(part: CardPart) -> Sequence[HubData | LocalFiles]:
+    """Return all datasets of a fine-tune."""
+    data = part["data"]
+    return [data] if isinstance(data, Mapping) else data
+
+
+def _trained_on(part: CardPart) -> str:
+    """Say what a fine-tune was trained on; of several datasets, what was taken of each."""
+    sources = _sources(part)
+    taken = part.get("mixture", [None] * len(sources))
+    told = [
+        _data(one) + (_portion(portion) if portion else "")
+        for one, portion in zip(sources, taken, strict=True)
+    ]
+    if len(told) == 1:
+        return f"Data: {told[0]}."
+    return "Data:\n\n" + "\n".join(f"- {one}" for one in told) + "\n\n"
+
+
+def _portion(portion: Portion) -> str:
+    words = []
+    if portion["share"] is not None:
+        words.append(f"{portion['share']:.4g} of the trained tokens")
+    if portion["max_rows"] is not None:
+        words.append(f"at most {portion['max_rows']:,} rows")
+    if portion["repeat"] > 1:
+        most = "at most " if portion["share"] is not None else ""
+        words.append(f"each read {most}{portion['repeat']} times in an epoch")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _adapter(part: GivenPart) -> str:

@@ -285,7 +285,7 @@ def _role(candidate: ReportedCandidate) -> str:
 def _made_of(candidate: ReportedCandidate) -> list[tuple[str, tuple[str, ...]]]:
     """Return each step that a candidate was made in: its stage, and the artifacts that it made."""
     own: list[tuple[str, tuple[str, ...]]] = [
-        (stage, (candidate.artifacts[stage],)) for stage in _STAGES if stage in candidate.artifacts
+        (stage, (id_,)) for stage in _STAGES for id_ in candidate.made_in(stage)
     ]
     own += [("scores", tuple(ids)) for ids in candidate.scores.values()]
     return own + [(id_.partition("/")[0], (id_,)) for id_ in candidate.judgements.values()]

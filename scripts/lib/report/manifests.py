@@ -18,6 +18,8 @@ class ReportedCandidate:
         base: Name of the candidate that it is compared with, or None.
         unmerged: Whether model and adapter were scored side by side.
         artifacts: Stage -> artifact id.
+        datasets: Of a run on several datasets what was made of each, in the order in which training
+            read them: its `name`, and stage -> artifact id, which `artifacts` then lacks.
         scores: Benchmark -> artifact ids of its scoring jobs.
         judgements: Benchmark -> artifact id of the judgements beside its base.
     """
@@ -29,6 +31,13 @@ class ReportedCandidate:
     artifacts: Mapping[str, str]
     scores: Mapping[str, tuple[str, ...]]
     judgements: Mapping[str, str]
+    datasets: Sequence[Mapping[str, str]] = ()
+
+    def made_in(self, stage: str) -> tuple[str, ...]:
+        """Return the artifacts of a stage: one, none, or one for each dataset."""
+        if stage in self.artifacts:
+            return (self.artifacts[stage],)
+        return tuple(one[stage] for one in self.datasets if stage in one)
 
 
 class TrainingVerdict(TypedDict):
@@ -136,6 +145,23 @@ class LoraSpec(TypedDict):
     dropout: float
 
 
+class DatasetGave(TypedDict):
+    """What a dataset of several gave to a training; see `train.mixture.Given`."""
+
+    rows_there: int
+    different_rows: int
+    rows: int
+    tokens: int
+    trained_tokens: int
+    share_asked: float | None
+    share: float
+    repeat: int
+    held_out_elsewhere: int
+    also_elsewhere: int
+    held_out_there: int
+    held_out: int
+
+
 class Facts(TypedDict, total=False):
     """What stages say of their work: each has its own keys, and most have none of these."""
 
@@ -150,6 +176,7 @@ class Facts(TypedDict, total=False):
     train_rows: int
     trained_tokens: int
     arithmetic: str
+    mixture: list[DatasetGave]
     # train_model
     saved_dtype: str
     lora: LoraSpec  # of an adapter that went on from another
@@ -219,6 +246,6 @@ def users_of(candidates: Sequence[ReportedCandidate], stage: str) -> list[tuple[
     """Return each artifact of a stage with the names of the candidates that share it."""
     users: dict[str, list[str]] = {}
     for candidate in candidates:
-        if stage in candidate.artifacts:
-            users.setdefault(candidate.artifacts[stage], []).append(candidate.name)
+        for id_ in candidate.made_in(stage):
+            users.setdefault(id_, []).append(candidate.name)
     return [(id_, ", ".join(names)) for id_, names in users.items()]

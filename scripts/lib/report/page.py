@@ -71,6 +71,7 @@ class ReportSpec:
                 artifacts=item["artifacts"],
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
                 judgements=item["judgements"],
+                datasets=item.get("datasets", ()),
             )
             for item in mapping["candidates"]
         )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scripts.lib.examples.document import Examples, TokenRow
 from scripts.lib.examples.page import row_words, tokens_html
-from scripts.lib.report.manifests import ReportedCandidate
+from scripts.lib.report.manifests import ReportedCandidate, users_of
 
 SHOWN_ARTIFACTS, SHOWN_CONVERSATIONS = 4, 2
 SHOWN_TOKENS = 600
@@ -50,23 +50,26 @@ def trained_on(
         candidates: All of them.
         examples: Documents of `show_examples`, by artifact id.
     """
-    users: dict[str, list[str]] = {}
-    for candidate in candidates:
-        id_ = candidate.artifacts.get("examples", "")
-        if id_ in examples:
-            users.setdefault(id_, []).append(candidate.name)
+    users = {id_: who for id_, who in users_of(candidates, "examples") if id_ in examples}
     return [
         {
-            "who": ", ".join(names),
+            "who": who,
             "sentences": [examples[id_]["formatted"], examples[id_]["rendered"]],
             "rows": [
                 {"id": row["id"], "words": row_words(row), "tokens": tokens_html(row)}
                 for row in (_short_rows(examples[id_]) if place < SHOWN_ARTIFACTS else ())
             ],
-            "page": f"runs/{names[0]}/examples/index.html",
+            "page": _page(candidates, id_),
         }
-        for place, (id_, names) in enumerate(users.items())
+        for place, (id_, who) in enumerate(users.items())
     ]
+
+
+def _page(candidates: Sequence[ReportedCandidate], id_: str) -> str:
+    """Return where examples are, from the folder of links."""
+    user = next(one for one in candidates if id_ in one.made_in("examples"))
+    below = [f"{one['name']}/" for one in user.datasets if one["examples"] == id_]
+    return f"runs/{user.name}/examples/{''.join(below)}index.html"
 
 
 def _short_rows(examples: Examples) -> Iterator[TokenRow]:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from scripts.lib.report.charts import loss_chart, sets_of
 from scripts.lib.report.manifests import (
+    DatasetGave,
     Facts,
     Manifests,
     ReportedCandidate,
@@ -28,7 +29,11 @@ class AnswersView(TypedDict):
 
 
 class TrainingView(TypedDict):
-    """One adapter or model: how its training went."""
+    """One adapter or model: how its training went.
+
+    Attributes:
+        datasets: Of several datasets what each gave: heading -> value.
+    """
 
     who: str
     verdict: Mark
@@ -37,6 +42,7 @@ class TrainingView(TypedDict):
     settings: list[tuple[str, str]]
     chart: Markup | None
     answers: AnswersView | None
+    datasets: list[dict[str, str]]
 
 
 def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
@@ -62,6 +68,7 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
                 # Finished markup: matplotlib has escaped what is in it.
                 "chart": Markup(chart) if chart else None,
                 "answers": _answers_view(facts.get("answers", [])),
+                "datasets": list(_datasets(candidates, id_, facts.get("mixture", []))),
             }
         )
     return views
@@ -108,6 +115,32 @@ def _start(candidates: Sequence[ReportedCandidate], id_: str) -> Iterator[tuple[
         if one.kind == "adapter" and one.artifacts[named] in starts:
             yield "Went on from", one.name
             return
+
+
+def _datasets(
+    candidates: Sequence[ReportedCandidate], id_: str, mixture: Sequence[DatasetGave]
+) -> Iterator[dict[str, str]]:
+    """Yield what each dataset gave to a training, by the names that its first run gives them."""
+    user = next(one for one in candidates if id_ in one.artifacts.values())
+    names = [one["name"] for one in user.datasets] or ["its dataset"]
+    for name, gave in zip(names, mixture, strict=bool(mixture)):
+        left_out = gave["rows_there"] - gave["different_rows"]
+        times = gave["rows"] / max(1, gave["different_rows"])
+        asked = gave["share_asked"]
+        yield {
+            "Dataset": name,
+            "Share of trained tokens": f"{gave['share']:.2%}",
+            "Asked": "" if asked is None else f"{asked:.2%}",
+            "Trained tokens": f"{gave['trained_tokens']:,}",
+            "Tokens": f"{gave['tokens']:,}",
+            "Rows read in an epoch": f"{gave['rows']:,}",
+            "Different rows": f"{gave['different_rows']:,}",
+            "Each read": f"{times:.3g} times",
+            "Left out": f"{left_out:,}",
+            "of these held out by another": f"{gave['held_out_elsewhere']:,}",
+            "In another, too": f"{gave['also_elsewhere']:,}",
+            "Held-out rows measured": f"{gave['held_out']:,} of {gave['held_out_there']:,}",
+        }
 
 
 def _settings(spec: Spec, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from peft import PeftModel
@@ -37,6 +37,7 @@ from scripts.lib.train.answer_faults import Answer, Written, find_faults
 from scripts.lib.train.attention import SEGMENTS
 from scripts.lib.train.callbacks import LOSSES, say
 from scripts.lib.train.loop import LoopSpec
+from scripts.lib.train.shards import Stored
 
 # Enough to find rows with short answers, and the form that references share, in seconds.
 ROWS_LOOKED_AT = 1000
@@ -88,7 +89,7 @@ class Questions:
 
 
 def read_questions(
-    loop: LoopSpec, shards: Path, files: Sequence[Path], step_tokens: float
+    loop: LoopSpec, shards: Path, sets: Sequence[Stored], step_tokens: float
 ) -> Questions | None:
     """Choose rows of the valid split, spread over it; None where nothing is asked.
 
@@ -98,10 +99,10 @@ def read_questions(
     Args:
         loop: How many rows are asked at most, and how long an answer may be.
         shards: Folder with `tokenizer/`.
-        files: Shards of the valid split; there may be none.
+        sets: Rows of the valid split, of each dataset that has some; there may be none.
         step_tokens: Tokens of an optimiser step, on average.
     """
-    if not loop.answers or not files:
+    if not loop.answers or not sets:
         return None
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
     count, max_new_tokens = loop.answers, loop.answer_tokens
@@ -110,7 +111,7 @@ def read_questions(
     }
     fitting: list[_Row] = []
     others: list[_Row] = []
-    for row in _rows(files, special.keys()):
+    for row in _rows(sets, special.keys()):
         fits = row.reference[-1] in special and len(row.reference) <= max_new_tokens
         (fitting if fits else others).append(row)
     chosen = _spread(fitting, count)
@@ -141,28 +142,22 @@ def read_questions(
     )
 
 
-def _rows(files: Sequence[Path], special: Collection[int]) -> Iterator[_Row]:
+def _rows(sets: Sequence[Stored], special: Collection[int]) -> Iterator[_Row]:
     """Yield rows with their last trained turn; one that begins with it has nothing to ask."""
-    left = ROWS_LOOKED_AT
-    for file in files:
-        columns = ["conversation_id", "input_ids", "loss_mask"]
-        for batch in pq.ParquetFile(file).iter_batches(100, columns=columns):
-            for row in batch.to_pylist()[:left]:
-                left -= 1
-                ids, mask = row["input_ids"], row["loss_mask"]
-                if 1 not in mask:
-                    continue
-                end = len(mask) - mask[::-1].index(1)
-                start = end - [*mask[:end][::-1], 0].index(0)
-                # An end that the loss does not look at ends the turn all the same.
-                if ids[end - 1] not in special and end < len(ids) and ids[end] in special:
-                    end += 1
-                if 0 < start <= PROMPT_TOKENS:
-                    yield _Row(
-                        name=row["conversation_id"], prompt=ids[:start], reference=ids[start:end]
-                    )
-            if left <= 0:
-                return
+    columns = ["conversation_id", "input_ids", "loss_mask"]
+    for one in sets:
+        for row in islice(one.rows(100, columns), ROWS_LOOKED_AT // len(sets)):
+            ids, mask = row["input_ids"], row["loss_mask"]
+            if 1 not in mask:
+                continue
+            end = len(mask) - mask[::-1].index(1)
+            start = end - [*mask[:end][::-1], 0].index(0)
+            # An end that the loss does not look at ends the turn all the same.
+            if ids[end - 1] not in special and end < len(ids) and ids[end] in special:
+                end += 1
+            if 0 < start <= PROMPT_TOKENS:
+                name = f"{one.label}{row['conversation_id']}"
+                yield _Row(name=name, prompt=ids[:start], reference=ids[start:end])
 
 
 def _spread(rows: Sequence[_Row], count: int) -> list[_Row]:

@@ -37,6 +37,7 @@ from scripts.lib.train.memory import (
     checkpoint_bytes,
     training_bytes,
 )
+from scripts.lib.train.mixture import Portion, portions_of
 from scripts.lib.train.model_size import ModelSize
 from scripts.lib.train.new_tokens import start_rows
 from scripts.lib.train.optimization import LORAPLUS_LR_EMBEDDING, keeps_best
@@ -71,15 +72,19 @@ class FullSpec:
     """What decides the bytes of a model that is trained as a whole, beside base and shards."""
 
     training: LoopSpec
+    mixture: Sequence[Portion] = ()
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Self:
         """Build the spec from nested JSON objects."""
-        return cls(training=LoopSpec(**mapping["training"], **WITHOUT_ADAPTER))
+        return cls(
+            training=LoopSpec(**mapping["training"], **WITHOUT_ADAPTER),
+            mixture=portions_of(mapping.get("mixture", ())),
+        )
 
 
 def train_model(
-    spec: FullSpec, model: Path, shards: Path, out: Path, **execution: Any
+    spec: FullSpec, model: Path, shards: Path | Sequence[Path], out: Path, **execution: Any
 ) -> dict[str, Any]:
     """Train all weights of a model and write it to *out*, complete; see `fine_tune`.
 
@@ -89,7 +94,7 @@ def train_model(
     Args:
         spec: How to train.
         model: Folder of the base model.
-        shards: Folder of rendered shards, with `tokenizer/`.
+        shards: Folder of rendered shards, with `tokenizer/`; of a mixture one for each dataset.
         out: Empty folder for the results.
         **execution: Keyword arguments of `fine_tune`.
 
@@ -113,6 +118,11 @@ class FullTuning:
     def loop(self) -> LoopSpec:
         """How long, how fast and on what is trained."""
         return self.spec.training
+
+    @property
+    def mixture(self) -> Sequence[Portion]:
+        """What is taken of each dataset; empty where all of one is."""
+        return self.spec.mixture
 
     @property
     def arithmetic(self) -> str:

@@ -31,6 +31,7 @@ from scripts.lib.train.lora_config import check_modules, give_rows, lora_config
 from scripts.lib.train.lora_size import adapter_of
 from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.memory import ITEM_BYTES, Adapter
+from scripts.lib.train.mixture import Portion
 from scripts.lib.train.model import arithmetic, load_base
 from scripts.lib.train.model_size import ModelSize
 from scripts.lib.train.sharding import weights_in
@@ -41,7 +42,7 @@ from scripts.lib.train.training import fine_tune
 def train_adapter(
     spec: TrainSpec,
     model: Path,
-    shards: Path,
+    shards: Path | Sequence[Path],
     out: Path,
     *,
     start: Path | None = None,
@@ -52,7 +53,7 @@ def train_adapter(
     Args:
         spec: What to train.
         model: Folder of the base model.
-        shards: Folder of rendered shards, with `tokenizer/`.
+        shards: Folder of rendered shards, with `tokenizer/`; of a mixture one for each dataset.
         out: Empty folder for the results.
         start: Folder of an adapter to go on from, whose shape *spec* has; None for a new one.
         **execution: Keyword arguments of `fine_tune`.
@@ -78,6 +79,11 @@ class LoraTuning:
     def loop(self) -> LoopSpec:
         """How long, how fast and on what is trained."""
         return self.spec.training
+
+    @property
+    def mixture(self) -> Sequence[Portion]:
+        """What is taken of each dataset; empty where all of one is."""
+        return self.spec.mixture
 
     @property
     def arithmetic(self) -> str:

@@ -1,14 +1,17 @@
 """Shards on disk -> the datasets that training reads, and the prompts that prove a merge."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset
+from numpy.typing import NDArray
 from trl import pack_dataset
 
 from scripts.lib.errors import TrainingError
@@ -96,13 +99,20 @@ def read_new_tokens(shards: Path) -> dict[str, int]:
     return found
 
 
-def load_shards(files: Sequence[Path], cache: Path) -> Dataset:
+def load_shards(files: Sequence[Path], cache: Path, chosen: NDArray[Any] | None = None) -> Dataset:
     """Return the rows of *files* as `input_ids` and `labels`, memory-mapped from *cache*.
 
     A label is the token's own id where the loss mask is 1, and IGNORED elsewhere; rows without a
     trained token are left out, since they teach nothing and would only take up steps.
+
+    Args:
+        files: Shards.
+        cache: Where to map them from.
+        chosen: Places of the rows to return, in this order; None for all.
     """
     dataset = Dataset.from_parquet([str(file) for file in files], cache_dir=str(cache))
+    if chosen is not None:
+        dataset = dataset.select(chosen)
     dataset = dataset.map(_labels, batched=True, remove_columns=dataset.column_names)
     return dataset.filter(_is_trained, batched=True)
 
@@ -137,12 +147,41 @@ def lengths_of(dataset: Dataset) -> list[int]:
     return lengths
 
 
-def read_prompts(files: Sequence[Path]) -> list[list[int]]:
-    """Return the first PROMPT_COUNT rows of *files*, cut to PROMPT_TOKENS ids each."""
-    prompts: list[list[int]] = []
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(PROMPT_COUNT, columns=["input_ids"]):
-            prompts += [ids[:PROMPT_TOKENS] for ids in batch["input_ids"].to_pylist()]
-            if len(prompts) >= PROMPT_COUNT:
-                return prompts[:PROMPT_COUNT]
-    return prompts
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Rows of a split of one dataset, as they lie in its shards.
+
+    Attributes:
+        files: The shards.
+        chosen: Places of the rows that count, ascending; None for all.
+        label: What tells the names of these rows from those of other datasets.
+    """
+
+    files: Sequence[Path]
+    chosen: NDArray[Any] | None = None
+    label: str = ""
+
+    def rows(self, size: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield the rows with some of their columns, read so many at once."""
+        first = 0
+        for file in self.files:
+            for batch in pq.ParquetFile(file).iter_batches(size, columns=[*columns]):
+                last = first + batch.num_rows
+                if self.chosen is not None:
+                    inside = self.chosen[(self.chosen >= first) & (self.chosen < last)]
+                    batch = batch.take(pa.array(inside - first, pa.int64()))
+                yield from batch.to_pylist()
+                first = last
+
+
+def read_prompts(sets: Sequence[Stored]) -> list[list[int]]:
+    """Return PROMPT_COUNT rows, cut to PROMPT_TOKENS ids each: the first ones of each dataset."""
+    found = [
+        [
+            row["input_ids"][:PROMPT_TOKENS]
+            for row in islice(one.rows(PROMPT_COUNT, ["input_ids"]), PROMPT_COUNT)
+        ]
+        for one in sets
+    ]
+    in_turn = chain.from_iterable(zip_longest(*found))
+    return [row for row in in_turn if row is not None][:PROMPT_COUNT]

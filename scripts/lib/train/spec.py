@@ -8,6 +8,7 @@ from scripts.lib.adapters.lora import EVA_RHO, INITS, Bias, Init
 from scripts.lib.errors import TrainingError
 from scripts.lib.train.loop import LoopSpec, check_one_gpu
 from scripts.lib.train.lora_faults import lora_faults, missing_package
+from scripts.lib.train.mixture import Portion, portions_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class TrainSpec:
     training: LoopSpec
     quantization: Literal["nf4"] | None = None
     double_quantization: bool = True
+    mixture: Sequence[Portion] = ()
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Self:
@@ -48,6 +50,7 @@ class TrainSpec:
             training=LoopSpec(**mapping["training"]),
             quantization=mapping.get("quantization"),
             double_quantization=mapping.get("double_quantization", True),
+            mixture=portions_of(mapping.get("mixture", ())),
         )
 
 

@@ -80,7 +80,7 @@ _OTHERS_GONE = re.compile(r"gloo/|NCCL|Connection (reset|closed) by peer")
 def fine_tune(
     tuning: Tuning,
     model: Path,
-    shards: Path,
+    shards: Path | Sequence[Path],
     out: Path,
     *,
     scratch: Path,
@@ -99,7 +99,7 @@ def fine_tune(
     Args:
         tuning: What is trained, and how.
         model: Folder of the base model.
-        shards: Folder of rendered shards, with `tokenizer/`.
+        shards: Folder of rendered shards, with `tokenizer/`; of a mixture one for each dataset.
         out: Empty folder for the results.
         scratch: Folder for checkpoints, the same for each attempt at this spec and no other.
         threads: CPU threads of all processes on this node.
@@ -116,8 +116,9 @@ def fine_tune(
         Facts: history, verdict, answers (the first and the last), trainable_parameters,
         untrained_experts (numbers of fused experts that neither train nor have an adapter), steps,
         kept_step, train_rows, valid_rows, train_tokens, trained_tokens, arithmetic (the dtype that
-        was computed in); and `execution`, which is for the manifest's: micro_batch,
-        recomputed_every and attention (its kernels), of which nothing depends but last digits.
+        was computed in), mixture (what each dataset of one gave); and `execution`, which is for the
+        manifest's: micro_batch, recomputed_every and attention (its kernels), of which nothing
+        depends but last digits.
 
     Raises:
         TrainingError: If spec, model and shards do not fit, memory does not suffice, or the job
@@ -132,7 +133,8 @@ def fine_tune(
     check_batch(loop.batch_size, micro_batch or 1)
     if tuning.arithmetic != loop.dtype:
         say(f"this processor cannot compute in {loop.dtype}: {tuning.arithmetic} is used")
-    data = load_splits(loop, model, shards, evaluation, scratch)
+    folders = [shards] if isinstance(shards, Path) else shards
+    data = load_splits(loop, model, folders, tuning.mixture, evaluation, scratch)
     _check_steps(loop, count_steps(loop, len(data.train)))
     sharded = is_sharded(fsdp, tuning.kept_bytes(model))
     less = partial(_smaller, per_process, data.longest)
@@ -143,12 +145,18 @@ def fine_tune(
         )
     trainer, passes = until_it_fits(
         lambda passes: _fit(
-            tuning, model, shards, data, scratch, passes, (checkpoint_seconds, tracking, sharded)
+            tuning,
+            model,
+            folders[0],
+            data,
+            scratch,
+            passes,
+            (checkpoint_seconds, tracking, sharded),
         ),
         passes,
         less,
     )
-    facts = _write(tuning, trainer, model, shards, data, scratch, out)
+    facts = _write(tuning, trainer, model, folders[0], data, scratch, out)
     taken = {
         "micro_batch": passes.sequences,
         "recomputed_every": passes.recomputed,
@@ -361,6 +369,7 @@ def _write(
         "train_tokens": data.facts.tokens,
         "trained_tokens": data.facts.trained_tokens,
         "arithmetic": tuning.arithmetic,
+        **({"mixture": [*data.given]} if data.given else {}),
         **saved,
     }
 

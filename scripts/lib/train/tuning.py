@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from scripts.lib.train.loop import LoopSpec
 from scripts.lib.train.loss_verdict import LossVerdict
 from scripts.lib.train.memory import Adapter
+from scripts.lib.train.mixture import Portion
 from scripts.lib.train.model_size import ModelSize
 
 
@@ -25,6 +26,11 @@ class Tuning(Protocol):
     @property
     def loop(self) -> LoopSpec:
         """How long, how fast and on what is trained."""
+        ...
+
+    @property
+    def mixture(self) -> Sequence[Portion]:
+        """What is taken of each dataset; empty where all of one is."""
         ...
 
     @property

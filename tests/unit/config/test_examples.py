@@ -21,8 +21,10 @@ EXPECTED = {
     "llama3_sft": {"sft"},
     "mmlu_smollm2": {"tickets"},
     "qlora": {"qlora", "lora"},
+    "replay": {"plain", "replay-general0.0526", "replay-general0.25"},
     "seeds": {"orders-seed1", "orders-seed2", "orders-seed3"},
     "smoltalk": {"chat"},
+    "smoltalk_shares": {"shares"},
     "sweep": {
         "orders-r4-lr5e-4",
         "orders-r4-lr2e-3",

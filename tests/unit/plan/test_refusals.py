@@ -131,6 +131,8 @@ TABLE: dict[str, list[Reason]] = {
     "TrainingError smaller_passes": [MACHINE],
     "TrainingError check_facts": [TOKENIZER, NEVER, WEIGHTS],
     "TrainingError load_splits": [hub("check_usable_rows")],
+    "TrainingError _new_tokens": [NEVER],
+    "TrainingError _mixture": [DEEP],
     "TrainingError _load_valid": [hub("check_usable_rows"), TOKENIZER],
     "TrainingError _check_steps": [TOKENIZER],
     "TrainingError Trainer.__init__": [WEIGHTS],

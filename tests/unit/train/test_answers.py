@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from scripts.lib.train import answers
 from scripts.lib.train.answers import read_questions
 from scripts.lib.train.lora_tuning import train_adapter
+from scripts.lib.train.shards import Stored
 from tests.tiny_shards import make_shards, make_tiny_shards
 from tests.unit.train.test_training import make_spec
 
@@ -137,16 +138,18 @@ def loop(**changes):
 def test_rows_are_spread_over_the_split_and_short_answers_come_first(tmp_path, model):
     pairs = [(f"q{n}", "long " * 30 if n % 3 else "short") for n in range(24)]
     shards = make_shards(tmp_path / "shards", model, {"valid": pairs})
-    files = [shards / "valid-00000.parquet"]
-    found = read_questions(loop(), shards, files, 100.0)
+    sets = [Stored(files=[shards / "valid-00000.parquet"])]
+    found = read_questions(loop(), shards, sets, 100.0)
     names = [row.name for row in found.rows]
     assert names == ["valid:1000", "valid:1006", "valid:1012", "valid:1018"]
     longest = max(len(row.reference) for row in found.rows)
     assert found.limit == longest + 8 < 16
-    every = read_questions(loop(answers=10), shards, files, 100.0)
+    every = read_questions(loop(answers=10), shards, sets, 100.0)
     assert len({row.name for row in every.rows}) == 10
     only_long = make_shards(tmp_path / "long", model, {"valid": pairs[1:3]})
-    few = read_questions(loop(answers=10), only_long, [only_long / "valid-00000.parquet"], 100.0)
+    few = read_questions(
+        loop(answers=10), only_long, [Stored(files=[only_long / "valid-00000.parquet"])], 100.0
+    )
     assert [row.name for row in few.rows] == ["valid:1000", "valid:1001"]
     assert few.limit == 16
 
@@ -156,8 +159,10 @@ def test_prompts_that_are_too_long_are_left_out_and_it_is_said_where_none_is_lef
 ):
     pairs = [("x" * 600, "a"), ("y", "b")]
     shards = make_shards(tmp_path / "shards", model, {"valid": pairs})
-    files = [shards / "valid-00000.parquet"]
-    assert [row.name for row in read_questions(loop(), shards, files, 100.0).rows] == ["valid:1001"]
+    sets = [Stored(files=[shards / "valid-00000.parquet"])]
+    assert [row.name for row in read_questions(loop(), shards, sets, 100.0).rows] == ["valid:1001"]
     long = make_shards(tmp_path / "long", model, {"valid": pairs[:1]})
-    assert read_questions(loop(), long, [long / "valid-00000.parquet"], 100.0) is None
+    assert (
+        read_questions(loop(), long, [Stored(files=[long / "valid-00000.parquet"])], 100.0) is None
+    )
     assert "no answers are asked" in capfd.readouterr().err
