@@ -17,6 +17,9 @@ RepositoryKind = Literal["dataset", "model"]
 Resolve = Callable[[str, str | None, RepositoryKind], str]
 """Repository, branch or tag (None: the newest commit) and kind -> the commit."""
 
+PLACEHOLDER = "COMMIT"
+"""What stands for a commit in examples: the newest is meant."""
+
 _COMMIT = re.compile("[0-9a-f]{40}")
 # Groups of the config whose repositories hold rows; all others hold models or adapters.
 _OF_ROWS = ("datasets", "benchmarks")
@@ -133,4 +136,5 @@ def _replacement(
 ) -> Unpinned:
     begin, end = value.start_mark.index, value.end_mark.index
     rest = text[end:].partition("\n")[0]
-    return Unpinned(repository, kind, value.value or None, begin, end, noted=not rest.strip())
+    name = None if value.value in ("", PLACEHOLDER) else value.value
+    return Unpinned(repository, kind, name, begin, end, noted=not rest.strip())

@@ -5,11 +5,13 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.lib.artifacts.graph import Graph
 from scripts.lib.config.load import load_config, read_config_file
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan import invocation
+from scripts.lib.plan.pinning import pinned
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "config/examples").glob("*.yaml"))
@@ -22,6 +24,7 @@ EXPECTED = {
     "mmlu_smollm2": {"tickets"},
     "qlora": {"qlora", "lora"},
     "replay": {"plain", "replay-general0.0526", "replay-general0.25"},
+    "r1_distill": {"sft", "sft-more-rank"},
     "seeds": {"orders-seed1", "orders-seed2", "orders-seed3"},
     "smoltalk": {"chat"},
     "smoltalk_shares": {"shares"},
@@ -86,7 +89,20 @@ def test_what_is_left_open_is_refused_with_the_command_that_tells_it(path):
         load_config(raw)
     lines = [line for line in str(caught.value).splitlines() if line.startswith("  ")]
     assert len(lines) == places
-    assert all("huggingface_hub" in line and ".revision: 'COMMIT'" in line for line in lines)
+    assert all("`tunesmith pin FILE`" in line and ".revision: 'COMMIT'" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_what_is_left_open_is_filled_in_by_pinning(path):
+    asked = []
+
+    def newest(repository, revision, kind):
+        asked.append((repository, revision))
+        return "0" * 40
+
+    text, _ = pinned(path.read_text(), newest)
+    load_config(yaml.safe_load(text))
+    assert all(revision is None for _, revision in asked)
 
 
 def test_the_example_of_combinations_shares_what_is_equal(tmp_path):
