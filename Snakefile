@@ -22,10 +22,10 @@ include: "rules/publish.smk"
 
 
 rule all:
-    """Compare every tuned model with its base, and report."""
+    """Compare every tuned model with its base, report, and hold them against the budget."""
     default_target: True
     input:
-        target(),
+        targets(),
     localrule: True
 
 
@@ -34,8 +34,8 @@ onstart:
 
 
 onsuccess:
-    end_workflow(success=True)
+    end_workflow()
 
 
 onerror:
-    end_workflow(success=False)
+    end_workflow()

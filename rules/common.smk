@@ -39,10 +39,10 @@ LOCKS = Path(".snakemake") / "locks"
 # Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
 # each other sleep: spinning, as OpenMP's default is, costs a shared machine several times the work.
 # What is submitted may land on a node without a network: only the fetch rules, which are local, use
-# one.
+# one. A program that fails fails its job also where what it says goes through a pipe.
 OFFLINE = "" if workflow.is_main_process else " HF_HUB_OFFLINE=1"
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive{OFFLINE}"
+    f"set -o pipefail; export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive{OFFLINE}"
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
@@ -218,7 +218,7 @@ def start_workflow():
         READING.enter_context(Repeater(RESULTS, logger.info))
 
 
-def end_workflow(success):
+def end_workflow():
     """Show what is there now; evict merged models that were to be kept no longer."""
     plan, store = INVOCATION.plan, INVOCATION.store
     READING.close()
@@ -227,20 +227,28 @@ def end_workflow(success):
     links.refresh(plan.graph, store)
     for line in remarks.after(plan, store):
         print(f"warning: {line}", file=sys.stderr)
-    if success and Path(f"{PLAN['report']}.json").exists():
+    if report_stands():
         print("The report: results/report/index.html", file=sys.stderr)
 
 
-def target():
-    """Return what the whole workflow is for: the report's manifest."""
-    file = f"{PLAN['report']}.json"
-    return file if PLAN["artifacts"] else os.path.abspath(file)
+def report_stands():
+    """Tell whether the report of this plan is there, and made anew if it was to be."""
+    id, place = PLAN["targets"][0]
+    manifest = Path(f"{place}.json")
+    if not manifest.exists() or not PLAN["artifacts"].get(id, {}).get("anew"):
+        return manifest.exists()
+    return manifest.stat().st_mtime >= Path(PLAN_FILE).stat().st_mtime
+
+
+def targets():
+    """Return what the whole workflow is for: manifests of the report and of its budget's check."""
+    return [f"{spot(*at)}.json" for at in PLAN["targets"]]
 
 
 def published():
-    """Return what publishing waits for: the report, and each model with what it rests on."""
+    """Return what publishing waits for: the targets, and each model with what it rests on."""
     places = [place for item in PLAN["publish"] for place in item["places"].values()]
-    return [target(), *(f"{spot(*place)}.json" for place in places)]
+    return [*targets(), *(f"{spot(*place)}.json" for place in places)]
 
 
 def inputs(stage, *edges):

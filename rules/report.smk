@@ -1,7 +1,7 @@
-"""Compare and report.
+"""Compare, report, and check the budget.
 
 in   results/categories/, results/scores/ for the old layout, the manifests of all the rest
-out  results/{comparisons,reports}/
+out  results/{comparisons,reports,budgets}/
 """
 
 
@@ -35,3 +35,20 @@ rule write_report:
         "OMP_NUM_THREADS={threads} python -m scripts.write_report --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
+
+
+rule check_budget:
+    """Fail where a tuned model does not keep the budget; the report stands by then."""
+    input:
+        unpack(inputs("budgets")),
+    output:
+        artifact=directory("results/budgets/{artifact}"),
+        manifest="results/budgets/{artifact}.json",
+    log:
+        "logs/check_budget/{artifact}.log",
+    retries: 0
+    localrule: True
+    shell:
+        "OMP_NUM_THREADS={threads} python -m scripts.check_budget --plan {PLAN_FILE}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " 2>&1 | tee {log}"

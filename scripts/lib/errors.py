@@ -15,6 +15,7 @@ Each text says what happened, where, and what to do next.
     ├── StaleError      code, libraries or raw files differ from the plan
     ├── GateError       an earlier step's finding forbids this step
     ├── RoomError       a disk, a quota or a limit leaves no room for what a job writes or holds
+    ├── BudgetError     a fine-tune does not keep the budget of the report
     └── PublishError    a model cannot be pushed to the hub
 """
 
@@ -69,6 +70,10 @@ class GateError(PipelineError):
 
 class RoomError(PipelineError):
     """A disk, a quota or a limit leaves no room for what a job writes, or holds in memory."""
+
+
+class BudgetError(PipelineError):
+    """A fine-tune does not keep the budget of the report."""
 
 
 class PublishError(PipelineError):

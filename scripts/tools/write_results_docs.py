@@ -47,12 +47,13 @@ INTRODUCTION = """\
 
 Scores and rates are fractions from 0 to 1. Differences of scores and rates are in percentage
 points, differences of losses in nats per token; each is the candidate's minus its base's, on the
-same questions. Standard errors have the unit of what they are of. A verdict is `better` or `worse`
-where the p-value is below 0.05, else `undecided`, and `unchanged` where nothing moved at all.
+same questions. Standard errors and intervals have the unit of what they are of. A verdict is
+`better` or `worse` where the corrected p-value is below 0.05, else `undecided`, and `unchanged`
+where nothing moved at all. How all this is counted, and why so: [statistics.md](statistics.md).
 
 Runs with `seeds` form groups. `seeds` says of each benchmark what a group's mean effect is, with
 its errors, and whether two runs differ by more than what another seed gives; the formulas stand in
-[replicates.md](replicates.md). Verdicts there follow from intervals.
+[replicates.md](replicates.md).
 """
 
 _JSON_TYPES: Mapping[object, str] = {

@@ -45,6 +45,21 @@ def _there_and_back(world: World) -> None:
     put("runs/gentle/training/seed", 1)(world)
 
 
+def _budget(*settings: tuple[str, object]) -> Callable[[World], None]:
+    """Return the change of one setting after the other, each but the last run to its report."""
+
+    def change(world: World) -> None:
+        for key, value in settings[:-1]:
+            put(key, value)(world)
+            world.run()
+        put(*settings[-1])(world)
+
+    return change
+
+
+FIRST = ("report/budget", {"mmlu": {"average": -1.0}})
+
+
 def _other_execution(world: World) -> None:
     """Make a run again with other threads and batches, as another profile would."""
     for stage in ("adapters", "scores"):
@@ -154,6 +169,17 @@ RESULT_ROWS = [
     ),
     Row("Snakemake's own files come and go, all is touched", _snakemake, frozenset()),
     Row("a setting is changed, run, and changed back", _there_and_back, frozenset()),
+    Row(
+        "another margin of the budget",
+        _budget(FIRST, ("report/budget", {"mmlu": {"average": -2.0}})),
+        END | {"budgets"},
+    ),
+    Row(
+        "what is undecided may pass",
+        _budget(FIRST, ("report/on_undecided", "pass")),
+        END | {"budgets"},
+    ),
+    Row("a budget is taken away", _budget(FIRST, ("report/budget", {})), frozenset()),
     Row("other threads and batches", _other_execution, frozenset()),
     Row("the manifest of an adapter is deleted", _delete_manifest("adapters:gentle"), frozenset()),
     Row(

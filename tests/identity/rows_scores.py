@@ -97,5 +97,6 @@ SCORE_ROWS = [
     ),
     Row("results in the old layout", put("report/legacy_results", True), frozenset({"reports"})),
     Row("the noise of scoring", put("report/noise_nats", {"bfloat16": 0.1}), END),
+    Row("a budget", put("report/budget", {"mmlu": {"average": -1.0}}), END | {"budgets"}),
     Row("report title", put("report/title", "Another title"), frozenset({"reports"})),
 ]

@@ -280,7 +280,7 @@ def words_of(graph: Graph, id: str) -> set[str]:
     artifact = graph.artifacts[id]
     if artifact.stage in SHARED:
         return {f"{artifact.stage}:{artifact.slug}"}
-    if artifact.stage in ("comparisons", "reports"):
+    if artifact.stage in ("comparisons", "reports", "budgets"):
         return {artifact.stage}
     found = set()
     for candidate in graph.candidates:

@@ -16,6 +16,15 @@ from scripts.lib.score.statistics import paired_difference
 SIZES = {"STEM": 3153, "Social Sciences": 3077, "Humanities": 4705, "Other": 3107}
 
 
+def said(change, decimals=2):
+    """Return a difference and its interval as people read them."""
+    first, low, high = (
+        f"{one:+.{decimals}f}".replace("-", "\N{MINUS SIGN}").replace("+0.00", "0.00")
+        for one in (change["difference"], *change["interval"])
+    )
+    return f"{first}, {low} to {high}"
+
+
 def _tally(answers):
     n, right = len(answers), sum(answers)
     p = right / n
@@ -62,6 +71,9 @@ def _benchmark(kind, base_name, answers, notes=()):
             for name, parts in answers.items()
             if name != base_name
         },
+        "subjects": {},
+        "subject_differences": {},
+        "macro_averages": {},
         "notes": list(notes),
     }
 
@@ -113,6 +125,7 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
         ],
         "groups": {},
         "seeds": {},
+        "budget": None,
     }
 
 
@@ -254,6 +267,6 @@ def evidence(base="smollm2", gentle="gentle", eager="eager", reason="empty_assis
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    write_tables(json.loads(json.dumps(comparison())), folder)
+    write_tables(json.loads(json.dumps(comparison())), folder, "A made-up comparison")
     report_spec, all_manifests = evidence()
     write_report(report_spec, folder, all_manifests, folder, scores={}, examples={})

@@ -173,6 +173,12 @@ class Graph:
         self.artifacts: dict[str, Artifact] = {}
         self.candidates: list[Candidate] = []
         self.report = ""
+        self.budget: str | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """What the whole workflow is for: the report, and the check of its budget if it has one."""
+        return [self.report, *([self.budget] if self.budget else [])]
 
     def add(
         self,

@@ -139,6 +139,7 @@ STAGES = {
             ("jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy"),
             publishing="no",
         ),
+        Stage("budgets", "check_budget", (), publishing="no"),
     )
 }
 """Every stage by name, in the order of the pipeline."""

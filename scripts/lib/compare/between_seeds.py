@@ -31,6 +31,9 @@ from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.standard_error import standard_error
 from scripts.lib.score.statistics import SIGNIFICANCE, sign_test
 
+# P-values below are said to be this: quantiles so far out are no longer exact.
+_SMALLEST = 1e-12
+
 Table = np.ndarray
 """A number for each seed (rows) and question (columns)."""
 
@@ -78,11 +81,15 @@ def mean_effect(changes: Table, *, unit: Literal["points", "nats"]) -> SeedEffec
     spread = pooled_spread([means])
     error = standard_error(changes.mean(axis=0).tolist())
     interval = interval_of(difference, error, n, spread, 1 / seeds)
+    p_value = _p_value(changes, difference, error, spread)
     return {
         "unit": unit,
         "difference": difference,
         "interval": interval,
-        "verdict": _verdict(changes, interval, less_is_better=unit == "nats"),
+        "p_value": p_value,
+        "family": "primary",
+        "p_corrected": p_value,
+        "verdict": _verdict(changes, difference, p_value, less_is_better=unit == "nats"),
         "seeds": seeds,
         "seed_sd": spread.sd,
         "seed_range": [min(means), max(means)],
@@ -121,10 +128,15 @@ def interval_of(
     """
     if not error:
         return None
-    seed_part = share * (student(spread.degrees) * spread.sd) ** 2
-    question_part = (student(n - 1) * error) ** 2
-    half = math.sqrt(seed_part + question_part)
+    half = _half(error, n, spread, share, 1 - SIGNIFICANCE / 2)
     return [center - half, center + half]
+
+
+def _half(error: float, n: int, spread: Spread, share: float, quantile: float) -> float:
+    """Return half the width of the interval that leaves out (1 - *quantile*) to either side."""
+    seed_part = share * (student(spread.degrees, quantile) * spread.sd) ** 2
+    question_part = (student(n - 1, quantile) * error) ** 2
+    return math.sqrt(seed_part + question_part)
 
 
 def seed_limit(spread: Spread, share: float) -> float:
@@ -140,24 +152,40 @@ def seed_limit(spread: Spread, share: float) -> float:
     return student(spread.degrees) * spread.sd * math.sqrt(share)
 
 
-def student(degrees: int) -> float:
-    """Return the two-sided 95 % quantile of Student's t."""
+def student(degrees: int, quantile: float = 1 - SIGNIFICANCE / 2) -> float:
+    """Return a quantile of Student's t, for a two-sided interval of 95 % unless it is given."""
     from scipy.special import stdtrit  # takes longer to import than all else here
 
-    return float(stdtrit(degrees, 1 - SIGNIFICANCE / 2))
+    return float(stdtrit(degrees, quantile))
+
+
+def _p_value(changes: Table, difference: float, error: float | None, spread: Spread) -> float:
+    """Return the level at which the interval of a mean effect ends at 0.
+
+    Where questions do not differ there is no interval: then it is that of the exact sign test,
+    which decides where every seed moved every question one way.
+    """
+    seeds, n = changes.shape
+    if not error:
+        one_way = bool((changes > 0).all() or (changes < 0).all())
+        return sign_test(0, n) if one_way else 1.0
+    if not difference:
+        return 1.0
+    from scipy.optimize import brentq  # takes as long to import as all else here
+
+    def excess(logarithm: float) -> float:
+        quantile = 1 - math.exp(logarithm) / 2
+        return _half(error, n, spread, 1 / seeds, quantile) - abs(difference)
+
+    lowest = math.log(_SMALLEST)
+    return math.exp(brentq(excess, lowest, 0.0)) if excess(lowest) > 0 else _SMALLEST
 
 
 def _verdict(
-    changes: Table, interval: Sequence[float] | None, *, less_is_better: bool
+    changes: Table, difference: float, p_value: float, *, less_is_better: bool
 ) -> ChangeVerdict:
     if not changes.any():
         return "unchanged"
-    rose, fell = bool((changes > 0).all()), bool((changes < 0).all())
-    if interval is not None:
-        low, high = interval
-        rose, fell = low > 0, high < 0
-    elif sign_test(0, changes.shape[1]) >= SIGNIFICANCE:
-        rose = fell = False
-    if not rose and not fell:
+    if p_value >= SIGNIFICANCE:
         return "undecided"
-    return "better" if rose != less_is_better else "worse"
+    return "better" if (difference > 0) != less_is_better else "worse"

@@ -5,13 +5,17 @@ smaller standard error (of the per-question differences) and its own test (exact
 questions that flipped). Treating the two scores as unrelated hides real changes.
 """
 
-import hashlib
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from scripts.lib.compare.between_seeds import Measure
+from scripts.lib.compare.budget import decide_budget
+from scripts.lib.compare.chain import check_chain
+from scripts.lib.compare.changes import changes_of
 from scripts.lib.compare.document import (
     BenchmarkResult,
     Comparison,
@@ -20,6 +24,7 @@ from scripts.lib.compare.document import (
     SeedResult,
     parts_of,
 )
+from scripts.lib.compare.headline import headline
 from scripts.lib.compare.notes import (
     control_text_note,
     differing_note,
@@ -32,19 +37,16 @@ from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_resul
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
 from scripts.lib.compare.thoughts import thought_notes, thoughts_of
-from scripts.lib.errors import ScoreError, StoreError
-from scripts.lib.files import FileEntry, content_of, is_hidden
+from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import ScoredAnswer, prompt_set, read_answers, tally
+from scripts.lib.score.corrections import decide_together
 from scripts.lib.score.documents import Note, OwnProtocol, ScoreProtocol, Tally, shared_protocol
 from scripts.lib.score.statistics import paired_difference
 from scripts.lib.score.token_hashes import other_tokens
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
-
-# Earlier versions took this empty file of Snakemake's along where they copied an adapter's folder.
-_STAMP = FileEntry(".snakemake_timestamp", 0, hashlib.sha256().hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,20 @@ class _Scored:
         """How many questions were asked with fewer few-shot examples, being too long."""
         return self.protocol["fewer_shots"]
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Its subjects where there are several and these are no categories themselves."""
+        subjects = self.categories[AVERAGE]
+        return () if len(subjects) == 1 or {*subjects} & {*self.categories} else subjects
+
+    @functools.cached_property
+    def by_subject(self) -> dict[str, list[ScoredAnswer]]:
+        """The answers of each subject, in the order of question ids."""
+        found: dict[str, list[ScoredAnswer]] = {name: [] for name in self.categories[AVERAGE]}
+        for answer in sorted(self.answers, key=lambda answer: answer["question_id"]):
+            found[answer["subject"]].append(answer)
+        return found
+
     def of(self, category: str) -> list[ScoredAnswer]:
         """The answers of a category, in the order of question ids."""
         subjects = set(self.categories[category])
@@ -89,7 +105,7 @@ def compare_runs(
     artifacts: Mapping[str, Path],
     manifests: Mapping[str, JoinedManifest],
     out: Path,
-) -> dict[str, int]:
+) -> dict[str, int | str]:
     """Write `comparison.json`, `comparison.csv` and `comparison.md`.
 
     Args:
@@ -100,7 +116,7 @@ def compare_runs(
         out: Existing empty folder.
 
     Returns:
-        `{"rows"}`, the lines of the CSV.
+        `{"rows"}`, the lines of the CSV; with a budget also `{"budget"}`, its verdict.
 
     Raises:
         ScoreError: A run and its base were not asked the same prompts. A checkpoint that brings a
@@ -145,8 +161,13 @@ def compare_runs(
         ],
         "groups": seed_groups(spec.candidates),
         "seeds": seeds if replicated else {},
+        "budget": None,
     }
-    return {"rows": write_tables(document, out)}
+    changes = changes_of(document, parts)
+    budget = decide_budget(spec.budget, spec.on_undecided, changes) if spec.budget else None
+    document["budget"] = budget
+    rows = write_tables(document, out, headline(document, changes))
+    return {"rows": rows} | ({"budget": budget["verdict"]} if budget else {})
 
 
 def _compare_benchmark(
@@ -165,16 +186,23 @@ def _compare_benchmark(
     if not scored:
         raise ScoreError(f"No candidate was scored on {benchmark!r}. Score one, or drop it.")
     first = next(iter(scored.values()))
-    categories = list(first.categories)
+    categories, subjects = list(first.categories), first.subjects
     for other in scored.values():
         _check_same_questions(first, other, benchmark)
-    differences = {
-        name: _differences(scored[run.candidate.base], run, benchmark, nats)
+    pairs = {
+        name: (scored[run.candidate.base], run)
         for name, run in scored.items()
         if run.candidate.base in scored
     }
+    for base, run in pairs.values():
+        _check_same_prompts(base, run, benchmark)
+    differences = {name: _differences(*pair, nats) for name, pair in pairs.items()}
     tallies = {
         name: {category: tally(candidate.of(category)) for category in categories}
+        for name, candidate in scored.items()
+    }
+    by_subject = {
+        name: {subject: tally(answers) for subject, answers in candidate.by_subject.items()}
         for name, candidate in scored.items()
     }
     result: BenchmarkResult = {
@@ -186,6 +214,15 @@ def _compare_benchmark(
         "categories": categories,
         "candidates": tallies,
         "differences": differences,
+        "subjects": by_subject if subjects else {},
+        "subject_differences": {
+            name: _subject_differences(*pair, nats) for name, pair in pairs.items() if subjects
+        },
+        "macro_averages": {
+            name: fmean(one["accuracy"] for one in found.values())
+            for name, found in by_subject.items()
+            if len(found) > 1
+        },
         "notes": [*_notes(scored, tallies), *noise_note(differences, first.protocol["dtype"])],
     }
     if thoughts := thoughts_of({name: one.protocol for name, one in scored.items()}):
@@ -218,9 +255,7 @@ def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, 
     )
 
 
-def _differences(
-    base: _Scored, run: _Scored, benchmark: str, nats: Mapping[str, float]
-) -> dict[str, Difference]:
+def _check_same_prompts(base: _Scored, run: _Scored, benchmark: str) -> None:
     other = _other_prompts(base, run)
     if other and not run.candidate.brings_template:
         raise ScoreError(
@@ -229,12 +264,30 @@ def _differences(
             f"{other[0]}), so their scores cannot be set side by side. Use one chat template and "
             "one protocol for both."
         )
-    return {
+
+
+def _differences(base: _Scored, run: _Scored, nats: Mapping[str, float]) -> dict[str, Difference]:
+    """Return the difference in each category; the average, named in advance, is decided alone."""
+    found = {
         category: _difference(
             base, base.of(category), run.of(category), nats[run.protocol["dtype"]]
         )
         for category in run.categories
     }
+    decide_together([one for name, one in found.items() if name != AVERAGE], "categories")
+    return found
+
+
+def _subject_differences(
+    base: _Scored, run: _Scored, nats: Mapping[str, float]
+) -> dict[str, Difference]:
+    before, after = base.by_subject, run.by_subject
+    found = {
+        subject: _difference(base, before[subject], after[subject], nats[run.protocol["dtype"]])
+        for subject in run.subjects
+    }
+    decide_together([*found.values()], "subjects")
+    return found
 
 
 def _difference(
@@ -320,49 +373,3 @@ def _near(score: Tally, chance: float) -> bool:
     # A model that always guesses right or wrong on few questions has an error of zero.
     stderr = max(score["stderr"] or 0.0, math.sqrt(chance * (1 - chance) / score["n"]))
     return bool(abs(score["accuracy"] - chance) <= 2 * stderr)
-
-
-def check_chain(manifests: Mapping[str, JoinedManifest]) -> None:
-    """Check every joint between two artifacts, and that two of them used the same bytes of a third.
-
-    Keys promise equal work, not equal bytes: a model trained again with other threads or on another
-    GPU may differ in its last bits. A table must not set the scores of one adapter beside the merge
-    proof of another, so the joints are compared by content.
-
-    Args:
-        manifests: Id -> manifest.
-
-    Raises:
-        StoreError: naming each artifact that was made from other bytes than are there now, or than
-            another one was.
-    """
-    used: dict[str, tuple[str, str]] = {}
-    broken = []
-    for id, manifest in manifests.items():
-        for source in (source for inputs in manifest["inputs"].values() for source in inputs):
-            name, content = source["id"], source["content"]
-            if name in manifests:
-                if not _is_content_of(manifests[name], content):
-                    broken.append(f"{id} was made from another {name}")
-                continue
-            first, expected = used.setdefault(name, (id, content))
-            if content != expected:
-                broken.append(f"{first} and {id} were made from other bytes of {name} each")
-    if broken:
-        raise StoreError(
-            "the artifacts do not fit together: "
-            + "; ".join(broken)
-            + ". Make them again with --config redo=<run, model or stage>"
-        )
-
-
-def _is_content_of(manifest: JoinedManifest, content: str) -> bool:
-    """Tell whether *content* is a hash of the bytes of *manifest*, with a stamp among them or not.
-
-    So what an earlier version made with the stamp, once adopted, fits what is made without it.
-    """
-    if content == manifest["content"]:
-        return True
-    listed = tuple(FileEntry(**entry) for entry in manifest["files"])
-    own = tuple(entry for entry in listed if not is_hidden(entry.path))
-    return content in (content_of(own), content_of((*own, _STAMP)))

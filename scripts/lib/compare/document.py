@@ -8,11 +8,11 @@ from scripts.lib.benchmarks.kinds import load
 from scripts.lib.score.documents import (
     ChangeVerdict,
     Note,
-    PairedDifference,
     ScoreProtocol,
     Tally,
     Thoughts,
 )
+from scripts.lib.score.paired_documents import DecidedDifference, Family
 
 SECTIONS: Mapping[Literal["held_out", "judged"], str] = {
     "held_out": "held_out",
@@ -42,7 +42,7 @@ class NumericNoise(TypedDict):
     """Whether there is a difference and `sign_lost` is 0.05 or more: it may be rounding alone."""
 
 
-class Difference(PairedDifference):
+class Difference(DecidedDifference):
     """How far a candidate is from its base on the same questions."""
 
     base: str
@@ -64,7 +64,15 @@ class BenchmarkResult(TypedDict):
     candidates: dict[str, dict[str, Tally]]
     """Candidate -> category -> score."""
     differences: dict[str, dict[str, Difference]]
-    """Candidate that has a base -> category -> difference from it."""
+    """Candidate that has a base -> category -> difference from it; the average is over questions
+    (a micro average)."""
+    subjects: dict[str, dict[str, Tally]]
+    """Candidate -> subject -> score; empty where there is one subject, or each is a category."""
+    subject_differences: dict[str, dict[str, Difference]]
+    """Candidate that has a base -> subject -> difference from it; empty where `subjects` is."""
+    macro_averages: dict[str, float]
+    """Candidate -> mean of the accuracies of its subjects, each counted alike, from 0 to 1; empty
+    where there is one subject."""
     notes: list[Note]
     """What is to be known before the numbers are read."""
     thoughts: NotRequired[dict[str, Thoughts]]
@@ -106,8 +114,14 @@ class SeedEffect(TypedDict):
     interval: list[float] | None
     """Low and high end of the interval of `difference`, which has at least 95 % and counts both
     other questions and other seeds; null where the questions show no spread."""
+    p_value: float
+    """The level at which the interval would end at 0; where there is none, of the sign test."""
+    family: Family
+    """`primary` for the average or what is measured first, decided alone; else `categories`."""
+    p_corrected: float
+    """The p-value after Holm's correction within its family."""
     verdict: ChangeVerdict
-    """`better` or `worse` where the interval leaves out 0."""
+    """`better` or `worse` where `p_corrected` is below 0.05."""
     seeds: int
     """Number of runs."""
     seed_sd: float
@@ -154,6 +168,45 @@ class SeedResult(TypedDict):
     empty where there are more than 16 of these."""
 
 
+BudgetVerdict = Literal["pass", "fail", "undecided"]
+"""Whether a margin is kept."""
+
+
+class BudgetLine(TypedDict):
+    """A tuned candidate held against one margin."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    candidate: str
+    """Name of the candidate, or for all runs that differ in their seed alone."""
+    measure: str
+    """`average`, a category, a subject, `perplexity` or another measure, as the budget names it."""
+    margin: float
+    """The least difference that is accepted, in `unit`; the largest where that is nats."""
+    unit: Literal["points", "nats"]
+    """Percentage points, or nats per token, where below 0 is better."""
+    difference: float | None
+    """Candidate minus base; null where this was not measured."""
+    interval: list[float] | None
+    """Low and high end of its 95 % interval; null where there is none."""
+    verdict: BudgetVerdict
+    """`pass` where the whole interval is on the good side of the margin, `fail` where it is on the
+    bad side, or the measure is not there, else `undecided`."""
+    reason: str | None
+    """Why there is no interval; null where there is one."""
+
+
+class Budget(TypedDict):
+    """What the configuration allows every tuned candidate to lose, and whether it is kept."""
+
+    verdict: BudgetVerdict
+    """`fail` where any line does, else `undecided` where any line is, else `pass`."""
+    on_undecided: Literal["fail", "pass"]
+    """Whether the workflow fails where the budget is undecided."""
+    lines: list[BudgetLine]
+    """Every tuned candidate held against every margin, by benchmark."""
+
+
 class Comparison(TypedDict):
     """The whole file."""
 
@@ -169,6 +222,8 @@ class Comparison(TypedDict):
     """Name for runs that differ in their seed alone -> these."""
     seeds: dict[str, SeedResult]
     """Benchmark -> what several seeds tell; empty without groups."""
+    budget: Budget | None
+    """What may be lost and whether it is kept; null where the configuration has no budget."""
 
 
 def parts_of(rule: str, found: Mapping[str, Collection[object]]) -> dict[str, ModuleType]:

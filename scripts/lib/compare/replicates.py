@@ -14,6 +14,7 @@ from scripts.lib.compare.between_seeds import (
 )
 from scripts.lib.compare.document import SeedGroup, SeedPair, SeedResult
 from scripts.lib.compare.spec import ComparedCandidate
+from scripts.lib.score.corrections import decide_together
 from scripts.lib.score.standard_error import standard_error
 
 MOST_PAIRED = 16
@@ -77,6 +78,8 @@ def seed_result(
                 )
                 for label, measure in measures.items()
             }
+            # What is measured first was named in advance.
+            decide_together([*result["effects"][name].values()][1:], "categories")
     for pool in _pools(candidates):
         units = [unit for unit in pool if asked >= {*unit.members}]
         groups = [unit for unit in units if unit.is_group]

@@ -74,6 +74,8 @@ class CompareSpec:
         judged: Names of the benchmarks of judged pairs, which have a section of their own.
         noise_nats: Precision -> standard deviation (nats) of what another scoring adds to a margin
             between two choices, where it is not as measured here.
+        budget: Benchmark -> measure -> margin, in the unit of its differences; empty without one.
+        on_undecided: What becomes of a workflow whose budget is undecided.
     """
 
     candidates: tuple[ComparedCandidate, ...]
@@ -81,6 +83,8 @@ class CompareSpec:
     held_out: tuple[str, ...]
     judged: tuple[str, ...]
     noise_nats: Mapping[str, float] = field(default_factory=dict)
+    budget: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    on_undecided: Literal["fail", "pass"] = "fail"
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
@@ -105,6 +109,8 @@ class CompareSpec:
             held_out=tuple(mapping["held_out"]),
             judged=tuple(mapping["judged"]),
             noise_nats=mapping.get("noise_nats", {}),
+            budget=mapping.get("budget", {}),
+            on_undecided=mapping.get("on_undecided", "fail"),
         )
 
 

@@ -5,15 +5,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from scripts.lib.compare.budget_tables import budget_markdown, with_margins
 from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, parts_of, sections
 from scripts.lib.compare.seed_tables import seed_markdown, seed_rows
 from scripts.lib.compare.wording import (
+    UNDECIDED,
+    average_words,
     map_words,
     noise_words,
     percent,
-    plus_minus,
     protocol_words,
-    signed,
+    verdict_words,
+    with_interval,
 )
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
@@ -36,7 +39,10 @@ _COLUMNS = (
     "gained",
     "lost",
     "p_value",
+    "family",
+    "p_corrected",
     "verdict",
+    "detectable",
     "perplexity",
     "bits_per_byte",
     "wins",
@@ -51,6 +57,8 @@ _COLUMNS = (
     "difference_high",
     "noise_points",
     "within_noise",
+    "budget_margin",
+    "budget_verdict",
 )
 
 
@@ -123,12 +131,19 @@ def _read(path: Path) -> CategoryScore:
     return document
 
 
-def write_tables(document: Comparison, out: Path) -> int:
-    """Write a comparison as JSON, CSV and Markdown; return the number of CSV lines."""
+def write_tables(document: Comparison, out: Path, first_line: str) -> int:
+    """Write a comparison as JSON, CSV and Markdown; return the number of CSV lines.
+
+    Args:
+        document: The comparison.
+        out: Existing folder.
+        first_line: What the Markdown begins with.
+    """
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    (out / "comparison.md").write_text(markdown(document), encoding="utf-8")
+    (out / "comparison.md").write_text(markdown(document, first_line), encoding="utf-8")
     rows = [*_tidy_rows(document), *_rows_of_sections(document), *seed_rows(document)]
+    rows = [*with_margins(rows, document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -136,17 +151,19 @@ def write_tables(document: Comparison, out: Path) -> int:
     return len(rows)
 
 
-def markdown(document: Comparison) -> str:
+def markdown(document: Comparison, first_line: str) -> str:
     """Return a comparison as Markdown: one table per benchmark, categories down, models across."""
-    lines = ["# Fine-tunes beside their bases\n"]
+    lines = [f"# {first_line}\n", *budget_markdown(document["budget"])]
     for name, benchmark in document["benchmarks"].items():
         average = next(iter(benchmark["candidates"].values()))[CATEGORY_ORDER[0]]
         lines += [
             f"## {name}\n",
             *_markdown_table(document, benchmark),
             "",
-            f"Accuracy in %, and in brackets the difference from the base in percentage points ± "
-            f"its standard error on paired answers. {average['n']:,} questions, "
+            "Accuracy in %, and in brackets the difference from the base in percentage points with"
+            " its 95 % interval on paired answers, and what the exact McNemar test decides"
+            f"{', categories together (Holm)' if len(benchmark['categories']) > 2 else ''}. "
+            f"{UNDECIDED}. {average_words(benchmark)} {average['n']:,} questions, "
             f"{protocol_words(benchmark['protocol'])}, {map_words(benchmark['category_map'])}.\n",
             *(f"{note['text']}\n" for note in benchmark["notes"]),
         ]
@@ -173,8 +190,9 @@ def _markdown_cell(benchmark: BenchmarkResult, name: str, category: str) -> str:
     if change is None:
         return score
     noise = noise_words(change)
-    words = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
-    return f"{score} ({words}{', ' if noise else ''}{noise})"
+    verdict = verdict_words(change["verdict"], change["detectable"])
+    words = [with_interval(change["difference"], change["interval"]), verdict, noise]
+    return f"{score} ({', '.join(filter(None, words))})"
 
 
 def _rows_of_sections(document: Comparison) -> Iterator[Mapping[str, object]]:
@@ -184,14 +202,21 @@ def _rows_of_sections(document: Comparison) -> Iterator[Mapping[str, object]]:
 
 
 def _tidy_rows(document: Comparison) -> Iterator[Mapping[str, object]]:
-    """Yield one line per benchmark, category and candidate; empty where nothing is compared."""
+    """Yield one line per benchmark, category and candidate, then one per subject and candidate.
+
+    Cells on differences are empty where nothing is compared.
+    """
     for name, benchmark in document["benchmarks"].items():
-        for category in benchmark["categories"]:
+        own = benchmark["candidates"], benchmark["differences"]
+        by_subject = benchmark["subjects"], benchmark["subject_differences"]
+        parts = [(category, *own) for category in benchmark["categories"]]
+        parts += [(s, *by_subject) for s in next(iter(benchmark["subjects"].values()), ())]
+        for category, scores, changes in parts:
             for candidate in document["candidates"]:
-                score = benchmark["candidates"].get(candidate["name"], {}).get(category)
+                score = scores.get(candidate["name"], {}).get(category)
                 if score is None:
                     continue
-                change = benchmark["differences"].get(candidate["name"], {}).get(category)
+                change = changes.get(candidate["name"], {}).get(category)
                 yield {
                     "benchmark": name,
                     "category": category,
@@ -205,12 +230,18 @@ def _tidy_rows(document: Comparison) -> Iterator[Mapping[str, object]]:
 
 def _difference_cells(change: Difference) -> dict[str, object]:
     noise = change["noise"]
+    low, high = change["interval"] or (None, None)
     return {
         "difference": change["difference"],
         "difference_stderr": change["stderr"],
         "gained": change["gained"],
         "lost": change["lost"],
+        "difference_low": low,
+        "difference_high": high,
         "p_value": change["p_value"],
+        "family": change["family"],
+        "p_corrected": change["p_corrected"],
         "verdict": change["verdict"],
+        "detectable": change["detectable"],
         **({"noise_points": noise["points"], "within_noise": noise["within"]} if noise else {}),
     }

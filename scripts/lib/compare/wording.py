@@ -1,10 +1,16 @@
 """How numbers and settings are said in tables and sentences, the same in every format."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from scripts.lib.compare.document import Difference
-from scripts.lib.score.documents import AnswerMetric, ScoreProtocol, TaskMetric, TaskStated
+from scripts.lib.compare.document import BenchmarkResult, Difference
+from scripts.lib.score.documents import (
+    AnswerMetric,
+    ChangeVerdict,
+    ScoreProtocol,
+    TaskMetric,
+    TaskStated,
+)
 
 # U+2212 for people's eyes; files for machines keep the plain hyphen.
 _MINUS = "\N{MINUS SIGN}"
@@ -38,6 +44,37 @@ def signed(points: float, *, decimals: int = 2) -> str:
 def plus_minus(stderr: float | None, *, decimals: int = 2) -> str:
     """Return a standard error with its sign, such as ` ± 0.57`, or nothing when there is none."""
     return "" if stderr is None else f" ± {stderr:.{decimals}f}"
+
+
+def with_interval(difference: float, interval: Sequence[float] | None, *, decimals: int = 2) -> str:
+    """Return a difference and its 95 % interval, such as `−0.99, −2.10 to +0.12`."""
+    words = signed(difference, decimals=decimals)
+    if interval is None:
+        return words
+    low, high = (signed(end, decimals=decimals) for end in interval)
+    return f"{words}, {low} to {high}"
+
+
+def verdict_words(verdict: ChangeVerdict, detectable: float | None, *, decimals: int = 2) -> str:
+    """Return a verdict; one that is undecided with the difference that would have been shown.
+
+    Example: `undecided below 1.60`.
+    """
+    return f"{verdict}{size_words(verdict, detectable, decimals=decimals)}"
+
+
+def size_words(verdict: ChangeVerdict, detectable: float | None, *, decimals: int = 2) -> str:
+    """Return what belongs behind `undecided`, such as ` below 1.60`; else nothing."""
+    if verdict != "undecided" or detectable is None:
+        return ""
+    return f" below {detectable:.{decimals}f}"
+
+
+UNDECIDED = (
+    "Undecided below x: so many questions, of which so many flip, show a difference of x or more in"
+    " four of five cases (two-sided 5 %)"
+)
+"""How the words of `size_words` are to be read."""
 
 
 def noise_words(difference: Difference) -> str:
@@ -117,6 +154,17 @@ def _metric_words(metric: AnswerMetric | TaskMetric | None) -> str:
     words = _METRICS[metric["name"]].format(pattern=metric["pattern"])
     plain = metric["ignore_case"] and metric["name"] != "normalized"
     return f"{words} without regard to case" if plain else words
+
+
+def average_words(benchmark: BenchmarkResult) -> str:
+    """Say which average is meant, and how the other kind comes out where there is one."""
+    if len(benchmark["categories"]) == 1 and not benchmark["macro_averages"]:
+        return "Average is over questions."
+    words = "Average is over questions (micro)"
+    if not benchmark["macro_averages"]:
+        return f"{words}."
+    listed = ", ".join(f"{n} {percent(a)}" for n, a in benchmark["macro_averages"].items())
+    return f"{words}; over subjects, each counted alike (macro): {listed}."
 
 
 def map_words(category_map: str) -> str:

@@ -42,11 +42,9 @@ from scripts.lib.config.existing import (
 )
 from scripts.lib.config.expansion import NamedRun, expand_run, first_point, replicates, swept
 from scripts.lib.config.fields import (
-    Flag,
     Name,
     Named,
     NamedNotEmpty,
-    PositiveNumber,
     Settings,
     Text,
     group,
@@ -54,6 +52,7 @@ from scripts.lib.config.fields import (
 )
 from scripts.lib.config.mixtures import parts_of
 from scripts.lib.config.problems import Problem, Schema, config_error, dotted, problems_of
+from scripts.lib.config.report import Report, budget_problems
 from scripts.lib.config.runs import Run, RunEntry
 from scripts.lib.config.sources import Dataset, Model
 from scripts.lib.config.sweep import at_point
@@ -68,39 +67,6 @@ def _as_list(value: object) -> object:
 Names = Annotated[
     tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])
 ]
-
-
-class NoiseNats(Settings):
-    """How far another scoring moves a margin, by precision."""
-
-    float32: PositiveNumber | None = setting(
-        "Standard deviation (nats) of what another scoring in float32 adds to the difference of two"
-        " choices' log-probabilities, as `make score-noise` prints it for your model and machine;"
-        " null for what docs/scoring.md names.",
-        "report",
-        None,
-    )
-    bfloat16: PositiveNumber | None = setting("The same in bfloat16.", "report", None)
-
-
-class Report(Settings):
-    """What the report shows."""
-
-    title: Text = setting("Title of the page.", "report", "What the fine-tunes changed")
-    legacy_results: Flag = setting(
-        "Write MMLU's results also as LLaMA-Factory's `eval` did: results.json and results.log, in"
-        " results/report/legacy/BENCHMARK/CANDIDATE.",
-        "report",
-        False,
-    )
-    noise_nats: NoiseNats = group(
-        "How far rounding moves a margin between two choices: what lies within it is said to.",
-        NoiseNats,
-    )
-
-    def noise(self) -> dict[str, float]:
-        """Return precision -> standard deviation of the noise, where it is given."""
-        return self.noise_nats.model_dump(exclude_none=True)
 
 
 class Tracking(Settings):
@@ -248,6 +214,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     problems += continue_problems(config.runs, config.candidates, written)
     problems += _publish_problems(config, runs)
     problems += _legacy_problems(config)
+    problems += budget_problems(config.report, config.benchmarks, compared=bool(config.bases))
     if problems:
         raise config_error(problems)
     return config

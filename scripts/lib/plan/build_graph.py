@@ -15,6 +15,7 @@ from scripts.lib.data.templates import asked_through
 from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapter_modules import module_problems
 from scripts.lib.plan.adapters import Adapter, TunedModel, combine, merge_problems, tune
+from scripts.lib.plan.budget import add_budget, budget_faults
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.given_adapters import add_adapter, check_adapter, start_problems
 from scripts.lib.plan.local_files import LocalSources
@@ -60,6 +61,8 @@ def build_graph(
         problems,
         lambda c: (add_checkpoint(graph, sources, c), template_text(sources, c.template)),
     )
+    if not problems:
+        problems += budget_faults(config, benchmarks, sources)
     _each(
         "candidates",
         config.adapters,
@@ -135,6 +138,7 @@ def build_graph(
             combined = combine(graph, one, adapters)
             candidates.add_tuned(name, "combination", base, combined, one)
     graph.report = add_report(graph, config)
+    graph.budget = add_budget(graph, config)
     return graph
 
 

@@ -149,7 +149,7 @@ def plan_invocation(
     checked = load_config(config)
     graph = _graph(checked, root)
     store = open_store()
-    targets = [graph.report, *(publish_targets(graph) if publish else [])]
+    targets = [*graph.targets, *(publish_targets(graph) if publish else [])]
     plan = make_plan(graph, store, targets=targets, redo=checked.redo)
     full = checked.plan == "full"
     file = freeze(

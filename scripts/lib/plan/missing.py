@@ -58,7 +58,7 @@ def make_plan(
     Args:
         graph: All artifacts of the config.
         inventory: What has been made.
-        targets: Ids; the report when None.
+        targets: Ids; those of the graph when None.
         redo: Names of runs, base models or stages whose artifacts are made again, with all that
             follows from them; the name of a run with seeds is that of all its runs.
 
@@ -66,7 +66,7 @@ def make_plan(
         ConfigError: when *redo* names nothing.
     """
     walk = _Walk(graph, inventory, again=_redo(graph, redo))
-    for target in targets if targets is not None else [graph.report]:
+    for target in targets if targets is not None else graph.targets:
         walk.visit(target, files=True)
     missing = tuple(id for id in graph.artifacts if id in walk.missing)
     return Plan(graph, missing, walk.found, walk.again & walk.missing)
@@ -189,9 +189,9 @@ def freeze(
         "caches": [str(cache.absolute()) for cache in caches],
         "full": full,
         "publish": _publications(plan, made, str(results)) if publish else [],
-        "report": _place(plan, plan.graph.report, made, str(results)),
         "results": str(results),
         "root": str(root),
+        "targets": [[id, _place(plan, id, made, str(results))] for id in plan.graph.targets],
         # A plan that makes anew what is there must be newer than it, and like no plan before.
         "stamp": time.time_ns() if anew else 0,
     }

@@ -16,6 +16,7 @@ from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
 from scripts.lib.plan.adapters import Adapter, TunedModel, merge
+from scripts.lib.plan.budget import budget_spec
 from scripts.lib.plan.sources import Place, subjects_of
 
 
@@ -317,6 +318,7 @@ def add_report(graph: Graph, config: Config) -> str:
             "held_out": held_out,
             "judged": judged,
             **({"noise_nats": noise} if (noise := config.report.noise()) else {}),
+            **budget_spec(config),
         },
         reads={"categories": categories},
         knows={"chain": _chain(graph)},

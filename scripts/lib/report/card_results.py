@@ -6,11 +6,11 @@ A card is for everybody: it names no run of the configuration and no address of 
 from collections.abc import Iterator, Sequence
 
 from scripts.lib.compare.document import Comparison, parts_of, sections
-from scripts.lib.compare.wording import percent, plus_minus, protocol_words, signed
+from scripts.lib.compare.wording import percent, protocol_words, with_interval
 
 _OPENING = (
     "## Scores\n\nAccuracy in %, beside the base on the same questions; the difference in"
-    " percentage points ± one standard error of the paired differences."
+    " percentage points with the 95 % interval of the paired difference."
 )
 
 
@@ -35,7 +35,7 @@ def _scores(document: Comparison, name: str) -> Iterator[str]:
         for category, change in found["differences"][name].items():
             base = found["candidates"][change["base"]][category]
             own = found["candidates"][name][category]
-            difference = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
+            difference = with_interval(change["difference"], change["interval"])
             scores = (percent(base["accuracy"]), percent(own["accuracy"]))
             rows.append((category, f"{own['n']:,}", *scores, difference))
         header = ("category", "questions", "base", "this model", "difference")

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NotRequired, TypedDict, final
+from typing import Any, Literal, NotRequired, TypedDict
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -28,9 +28,6 @@ _ROLES = {
 }
 _INK, _MUTED, _LINE, *_SERIES = _ROLES
 _MARKERS = ("o", "s", "D", "^")
-
-# Two-sided 95 % of the normal distribution, in standard errors.
-INTERVAL_STDERRS = 1.96
 
 _SIZE_INCHES = (5.6, 2.7)
 _ROW_INCHES = 0.34
@@ -52,17 +49,8 @@ class TrainingEvent(TypedDict):
     set_losses: NotRequired[dict[str, float | None]]
 
 
-@final
 class Measured(TypedDict):
-    """A difference and its standard error, in one unit."""
-
-    difference: float
-    stderr: float | None
-
-
-@final
-class Averaged(TypedDict):
-    """A mean difference over seeds and its interval, in one unit."""
+    """A difference, or a mean of several seeds', and its 95 % interval, in one unit."""
 
     difference: float
     interval: list[float] | None
@@ -103,7 +91,7 @@ def loss_chart(history: Sequence[TrainingEvent], *, label: str) -> str | None:
 
 
 def difference_chart(
-    differences: Mapping[str, Mapping[str, Measured | Averaged]],
+    differences: Mapping[str, Mapping[str, Measured]],
     categories: Sequence[str],
     *,
     label: str,
@@ -129,7 +117,7 @@ def difference_chart(
             axes.errorbar(
                 [changes[category]["difference"] for category in categories],
                 [index + shift for index in range(len(categories))],
-                xerr=[_half_interval(changes[category]) for category in categories],
+                xerr=[*zip(*(_reach(changes[category]) for category in categories), strict=True)],
                 fmt=_MARKERS[place],
                 color=_SERIES[place],
                 markersize=5,
@@ -146,11 +134,10 @@ def difference_chart(
         return _svg(figure, label)
 
 
-def _half_interval(change: Measured | Averaged) -> float:
-    if "stderr" in change:
-        return INTERVAL_STDERRS * float(change["stderr"] or 0)
-    low, high = change["interval"] or (0.0, 0.0)
-    return (high - low) / 2
+def _reach(change: Measured) -> tuple[float, float]:
+    """Return how far the interval reaches to the left and to the right; no width without one."""
+    low, high = change["interval"] or (change["difference"],) * 2
+    return change["difference"] - low, high - change["difference"]
 
 
 def _points(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scripts.lib.compare.document import Comparison, ListedCandidate, SeedEffect, SeedGroup
 from scripts.lib.compare.seed_tables import counted
-from scripts.lib.compare.wording import signed
+from scripts.lib.compare.wording import with_interval
 
 Effects = Mapping[str, SeedEffect]
 """Category or measure -> mean effect of a run with seeds."""
@@ -65,14 +65,10 @@ class Folded:
         return f"{group}: the {counted(len(self.groups[group]['members']))} trainings one by one"
 
 
-def with_interval(effect: SeedEffect) -> str:
-    """Return a mean effect and its interval as a cell has them, such as `+2.10 (0.90 to 3.30)`."""
+def effect_words(effect: SeedEffect) -> str:
+    """Return a mean effect and its interval as a cell has them: `+2.10, +0.90 to +3.30`."""
     decimals, unit = (2, "") if effect["unit"] == "points" else (3, " nats")
-    mean = f"{signed(effect['difference'], decimals=decimals)}{unit}"
-    if effect["interval"] is None:
-        return mean
-    low, high = (signed(end, decimals=decimals) for end in effect["interval"])
-    return f"{mean} ({low} to {high})"
+    return f"{with_interval(effect['difference'], effect['interval'], decimals=decimals)}{unit}"
 
 
 def spread_words(effect: SeedEffect) -> str:

@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from scripts.lib.benchmarks.kinds import load
 from scripts.lib.compare.document import SECTIONS, Comparison, parts_of, sections
+from scripts.lib.compare.wording import UNDECIDED
 from scripts.lib.examples.document import Examples
 from scripts.lib.examples.page import token_style
+from scripts.lib.report.budget import budget_view
 from scripts.lib.report.evidence import (
     contracts,
     costs,
@@ -164,6 +166,7 @@ def render_page(
             *(note for name, part in parts.items() for note in part.notes(found[name])),
         ],
         "comparisons": count_words(made),
+        "undecided": UNDECIDED,
         "benchmarks": benchmark_views(document),
         **{name: [] for name in SECTIONS},
         **{
@@ -171,6 +174,7 @@ def render_page(
             for name, part in parts.items()
         },
         "seeds": seeds_view(document),
+        "budget": budget_view(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "trained_on": trained_on(spec.candidates, examples),
@@ -197,6 +201,7 @@ def render_page(
 def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
     present = {
         "answer": ("Answer", True),
+        "budget": ("Budget", view["budget"]),
         "held-out": ("Domain", view["held_out"]),
         "scores": ("Scores", view["benchmarks"]),
         "judged": ("Judged pairs", view["judged"]),

@@ -12,18 +12,23 @@ from scripts.lib.compare.document import (
     ListedCandidate,
     SeedGroup,
 )
+from scripts.lib.compare.headline import clauses
 from scripts.lib.compare.wording import (
+    average_words,
     map_words,
     noise_words,
     percent,
     plus_minus,
     protocol_words,
-    signed,
+    size_words,
+    verdict_words,
+    with_interval,
 )
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.report.charts import Averaged, Measured, difference_chart
-from scripts.lib.report.folded import Effects, Folded, spread_words, with_interval
+from scripts.lib.report.charts import Measured, difference_chart
+from scripts.lib.report.folded import Effects, Folded, effect_words, spread_words
 from scripts.lib.score.documents import ChangeVerdict
+from scripts.lib.score.paired_documents import Decided
 
 
 class Mark(TypedDict):
@@ -55,6 +60,7 @@ class Cell(TypedDict):
     error: str
     change: str
     verdict: NotRequired[Mark]
+    size: NotRequired[str]
     flips: NotRequired[str]
 
 
@@ -95,12 +101,6 @@ _SIGNS: Mapping[ChangeVerdict, str] = {
     "worse": "▼",
     "undecided": "○",
     "unchanged": "=",
-}
-_CLAUSES: Mapping[ChangeVerdict, str] = {
-    "better": "is better than {base} on {names}",
-    "worse": "is worse than {base} on {names}",
-    "undecided": "shows no decided difference from {base} on {names}",
-    "unchanged": "answers {names} exactly as {base} does",
 }
 
 
@@ -146,7 +146,12 @@ def notes(document: Comparison) -> Iterator[str]:
 
 def comparisons(document: Comparison) -> int:
     """Return how many differences were tested: of runs, and of means over seeds."""
-    single = [len(c) for v in document["benchmarks"].values() for c in v["differences"].values()]
+    single = [
+        len(found)
+        for view in document["benchmarks"].values()
+        for differences in (view["differences"], view["subject_differences"])
+        for found in differences.values()
+    ]
     means = [len(effects) for s in document["seeds"].values() for effects in s["effects"].values()]
     return sum(single) + sum(means)
 
@@ -156,8 +161,10 @@ def count_words(made: int) -> str:
     if made < 2:
         return ""
     return (
-        f"The page makes {made} comparisons; had no fine-tune changed anything, luck alone would "
-        "still decide up to one in twenty."
+        f"The page makes {made:,} comparisons. Averages, and what is measured first, were named in"
+        " advance and stand each for itself; categories, further measures and subjects of one"
+        " fine-tune and benchmark are decided together (Holm's correction): had it changed nothing,"
+        " luck alone would call any of a family better or worse in at most one case of twenty."
     )
 
 
@@ -167,44 +174,16 @@ def benchmark_views(document: Comparison) -> list[BenchmarkView]:
     return [_benchmark(document, name, folded) for name in document["benchmarks"]]
 
 
-def clauses(verdicts: Mapping[str, ChangeVerdict], base: str) -> str:
-    """Say on which benchmarks somebody is better or worse than a base.
-
-    Args:
-        verdicts: Benchmark -> what a test says.
-        base: Name of the base.
-    """
-    found = []
-    for verdict, clause in _CLAUSES.items():
-        names = [name for name, one in verdicts.items() if one == verdict]
-        if names:
-            found.append(clause.format(base="{base}", names=listed(names)))
-    # The base is named once; after that "it" cannot be mistaken.
-    first, *rest = found
-    return listed([_name(first, base), *(_name(clause, "it") for clause in rest)], comma=True)
-
-
-def _name(clause: str, base: str) -> str:
-    return clause.replace("{base}", base)
-
-
-def listed(items: Sequence[str], *, comma: bool = False) -> str:
-    """Return items as English lists them."""
-    if len(items) == 1:
-        return items[0]
-    return f"{', '.join(items[:-1])}{',' if comma else ''} and {items[-1]}"
-
-
 def _numbers(document: Comparison, run: str, benchmark: str) -> str:
     view = document["benchmarks"][benchmark]
     change = view["differences"][run][AVERAGE]
     before = view["candidates"][change["base"]][AVERAGE]["accuracy"]
     after = view["candidates"][run][AVERAGE]["accuracy"]
-    difference = f"{signed(change['difference'], decimals=1)}"
-    error = plus_minus(change["stderr"], decimals=1)
+    difference = with_interval(change["difference"], change["interval"], decimals=1)
     noise = noise_words(change)
-    words = f"{change['verdict']}, {noise}" if noise else change["verdict"]
-    return f"{benchmark}: {100 * before:.1f} → {100 * after:.1f} % ({difference}{error}, {words})"
+    words = verdict_words(change["verdict"], change["detectable"], decimals=1)
+    words = f"{words}, {noise}" if noise else words
+    return f"{benchmark}: {100 * before:.1f} → {100 * after:.1f} % ({difference}, {words})"
 
 
 def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView:
@@ -213,7 +192,7 @@ def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView
     lines = folded.lines(name, there)
     chart = None
     if len(view["categories"]) > 1:
-        drawn: dict[str, Mapping[str, Measured | Averaged]] = {**view["differences"], **effects}
+        drawn: dict[str, Mapping[str, Measured]] = {**view["differences"], **effects}
         chart = difference_chart(
             {c["name"]: drawn[c["name"]] for c in lines if c["name"] in drawn},
             view["categories"],
@@ -222,7 +201,7 @@ def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView
     return {
         "name": name,
         "protocol": f"{_sentence(protocol_words(view['protocol']))}; "
-        f"{map_words(view['category_map'])}. Averages are over questions.",
+        f"{map_words(view['category_map'])}. {average_words(view)}",
         "notes": [note["text"] for note in view["notes"]],
         **_table(view, lines, folded, effects),
         "folded": [
@@ -270,8 +249,9 @@ def _group_cell(view: BenchmarkResult, group: SeedGroup, category: str, effects:
     return {
         "score": percent(fmean(members)),
         "error": "",
-        "change": with_interval(effect),
+        "change": effect_words(effect),
         "verdict": verdict_mark(effect["verdict"]),
+        "size": "",
         "flips": spread_words(effect),
     }
 
@@ -285,10 +265,11 @@ def _cell(view: BenchmarkResult, name: str, category: str) -> Cell:
         "change": "",
     }
     if change is not None:
-        cell["change"] = f"{signed(change['difference'])}{plus_minus(change['stderr'])}"
+        cell["change"] = with_interval(change["difference"], change["interval"])
         cell["verdict"] = verdict_mark(change["verdict"])
         flips = f"{change['gained']:,} gained, {change['lost']:,} lost"
-        cell["flips"] = f"{flips}, {p_words(change['p_value'])}"
+        cell["flips"] = f"{flips}, {decided_words(change)}"
+        cell["size"] = size_words(change["verdict"], change["detectable"])
         if noise := noise_words(change):
             cell["flips"] += f", {noise}"
     return cell
@@ -297,6 +278,14 @@ def _cell(view: BenchmarkResult, name: str, category: str) -> Cell:
 def p_words(value: float) -> str:
     """Return a p-value as it is said."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def decided_words(change: Decided) -> str:
+    """Return the p-value, and the corrected one where others were decided with it."""
+    words = p_words(change["p_value"])
+    if change["family"] == "primary":
+        return words
+    return f"{words}, corrected {p_words(change['p_corrected']).removeprefix('p ').lstrip('= ')}"
 
 
 def role(candidate: ListedCandidate) -> str:

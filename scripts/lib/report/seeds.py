@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 from scripts.lib.compare.document import Comparison, SeedEffect
+from scripts.lib.compare.headline import clauses
 from scripts.lib.compare.seed_tables import (
     METHOD,
     cells,
@@ -12,7 +13,7 @@ from scripts.lib.compare.seed_tables import (
     pair_words,
     unit_words,
 )
-from scripts.lib.report.scores import Answer, Mark, clauses, verdict_mark
+from scripts.lib.report.scores import Answer, Mark, verdict_mark
 
 
 class SeedRow(TypedDict):

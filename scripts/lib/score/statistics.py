@@ -5,18 +5,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scripts.lib.score.documents import ChangeVerdict, PairedDifference
+from scripts.lib.score.documents import ChangeVerdict
+from scripts.lib.score.intervals import (
+    detectable_mean,
+    detectable_share,
+    mean_interval,
+    score_interval,
+)
+from scripts.lib.score.paired_documents import DecidedDifference
 from scripts.lib.score.standard_error import standard_error
 
 # Below this p-value a difference is called better or worse. The usual convention, stated in the
-# report together with how many comparisons were made.
+# report together with what was decided at once.
 SIGNIFICANCE = 0.05
 
 # Sign flips tried for scores between right and wrong; p-values below 1 / RESAMPLES do not occur.
 RESAMPLES = 9999
 
 
-def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDifference:
+def paired_difference(base: Sequence[float], run: Sequence[float]) -> DecidedDifference:
     """Compare two candidates' answers to the same questions.
 
     Args:
@@ -26,7 +33,7 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDiff
     Returns:
         The difference with its test: exact McNemar where answers are right or wrong (McNemar,
         Psychometrika 12, 1947), else random flips of the differences' signs (Fisher, The Design of
-        Experiments, 1935).
+        Experiments, 1935). It stands for itself here; who makes several at once corrects them.
 
     Example:
         Base right on 1 of 2, run on both: difference 50 points, standard error 50.
@@ -41,6 +48,13 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDiff
     p_value = 1.0
     if flipped:
         p_value = _sign_flips(change) if graded else sign_test(gained, flipped)
+    if graded:
+        error = None if stderr is None else 100 * stderr
+        interval = mean_interval(difference, error, n)
+        detectable = detectable_mean(stderr)
+    else:
+        interval = [100 * end for end in score_interval(gained, lost, n)]
+        detectable = detectable_share(flipped, n)
     return {
         "difference": difference,
         "stderr": None if stderr is None else 100 * stderr,
@@ -50,6 +64,10 @@ def paired_difference(base: Sequence[float], run: Sequence[float]) -> PairedDiff
         "p_value": float(p_value),
         "test": "sign flips" if graded else "McNemar",
         "verdict": _verdict(difference, p_value, flipped),
+        "interval": interval,
+        "detectable": None if detectable is None else 100 * detectable,
+        "family": "primary",
+        "p_corrected": float(p_value),
     }
 
 

@@ -18,7 +18,7 @@ SHARED = [
 """Kinds whose comparisons and reports are made by what all kinds share."""
 
 OFFERED = {
-    "compare_runs": {"section", "markdown", "measures", "tidy_rows"},
+    "compare_runs": {"changes", "section", "markdown", "measures", "tidy_rows"},
     "write_report": {"answers", "notes", "comparisons", "views", "template"},
     "publish": {"OPENING", "tables"},
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.lib.compare.comparison import check_chain
+from scripts.lib.compare.chain import check_chain
 from scripts.lib.errors import StoreError
 
 

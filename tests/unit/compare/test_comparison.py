@@ -20,6 +20,7 @@ from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.scoring import write_provenance
 from scripts.lib.score.statistics import paired_difference
 from tests.comparison_file import read_comparison
+from tests.unit.report_data import said
 
 SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")
 QUESTIONS = 40
@@ -196,8 +197,9 @@ def test_every_category_has_score_difference_and_flips(bench):
 def test_the_csv_is_tidy_and_the_markdown_is_the_table_of_the_how_to(bench):
     bench.add("base", right=half)
     bench.add("a|b", right=lambda n: True, base="base")
-    bench.compare()
-    assert bench.facts == {"rows": len(bench.rows)} == {"rows": 10}
+    change = bench.compare()["benchmarks"]["mmlu"]["differences"]["a|b"]["Average"]
+    # Five categories, and four subjects below them, of two candidates.
+    assert bench.facts == {"rows": len(bench.rows)} == {"rows": 18}
     assert list(bench.rows[0])[:13] == [
         "benchmark",
         "category",
@@ -216,7 +218,7 @@ def test_the_csv_is_tidy_and_the_markdown_is_the_table_of_the_how_to(bench):
     assert bench.rows[0]["difference"] == "" and bench.rows[1]["difference"] == "50.0"
     table = [line for line in bench.markdown.splitlines() if line.startswith("|")]
     assert table[0] == r"| Category | base | a\|b |"
-    assert table[2] == "| Average | 50.00 | 100.00 (+50.00 ± 3.97) |"
+    assert table[2] == f"| Average | 50.00 | 100.00 ({said(change)}, better) |"
     assert len(table) == 7
     assert "160 questions, 5-shot" in bench.markdown and "anatomy is Other" in bench.markdown
 
@@ -360,7 +362,8 @@ def test_a_difference_that_rounding_could_have_made_says_so(bench):
     assert close["noise"]["sign_lost"] == pytest.approx(0.5, abs=0.01)
     assert close["noise"]["within"] and not clear["noise"]["within"]
     points = f"{100 * 0.5 / QUESTIONS:.2f}"
-    assert f"(+2.50 ± 2.50, within numeric noise ± {points})" in bench.markdown
+    cell = f"({said(close)}, undecided below {close['detectable']:.2f}, within numeric noise"
+    assert f"{cell} ± {points})" in bench.markdown
     (note,) = (note for note in mmlu["notes"] if note["code"] == "within_noise")
     assert "close on " in note["text"] and "clear" not in note["text"]
     assert note["text"] in bench.markdown
@@ -379,3 +382,60 @@ def test_the_noise_of_another_model_can_be_given(bench):
     mmlu = bench.compare()["benchmarks"]["mmlu"]
     noise = mmlu["differences"]["run"]["Average"]["noise"]
     assert noise["within"] and noise["nats"] == 0.5
+
+
+def test_another_run_changes_no_verdict_and_the_average_is_in_no_family(bench, tmp_path):
+    bench.add("base", right=half)
+    bench.add("mine", right=lambda n: half(n) or n in (1, 3, 5, 7, 9, 11, 13), base="base")
+    alone = bench.compare()["benchmarks"]["mmlu"]["differences"]["mine"]
+    for name in range(9):
+        bench.add(f"other{name}", right=lambda n, name=name: (n + name) % 3 == 0, base="base")
+    shutil.rmtree(bench.root / "out")
+    together = bench.compare()["benchmarks"]["mmlu"]
+    assert together["differences"]["mine"] == alone
+    average, stem = alone["Average"], alone["STEM"]
+    assert (average["family"], stem["family"]) == ("primary", "categories")
+    assert average["p_corrected"] == average["p_value"]
+    # Four categories with seven gains each: 2 / 128, four times.
+    assert (stem["p_value"], stem["p_corrected"]) == (2 / 128, 8 / 128)
+    assert (average["verdict"], stem["verdict"]) == ("better", "undecided")
+
+
+def test_subjects_are_a_family_of_their_own_with_a_macro_average(bench):
+    bench.add("base", right=half)
+    bench.add("tuned", right=lambda n: half(n) or n == 1, base="base")
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    assert list(mmlu["subjects"]["base"]) == sorted(SUBJECTS)
+    for name, found in mmlu["subjects"].items():
+        expected = np.mean([one["accuracy"] for one in found.values()])
+        assert mmlu["macro_averages"][name] == pytest.approx(expected)
+    found = mmlu["subject_differences"]["tuned"]
+    assert {one["family"] for one in found.values()} == {"subjects"}
+    assert [one["n"] for one in found.values()] == [QUESTIONS] * 4
+    lines = {row["category"]: row for row in bench.rows if row["candidate"] == "tuned"}
+    assert lines["astronomy"]["family"] == "subjects"
+    macro = ", ".join(f"{name} {100 * mean:.2f}" for name, mean in mmlu["macro_averages"].items())
+    assert f"(macro): {macro}." in bench.markdown
+
+
+def test_a_single_subject_has_no_family_of_subjects(bench):
+    bench.add("base", right=half, kind="exact_match", subjects=("orders",))
+    bench.add("tuned", right=lambda n: True, base="base", kind="exact_match", subjects=("orders",))
+    orders = bench.compare()["benchmarks"]["orders"]
+    assert orders["subjects"] == orders["subject_differences"] == orders["macro_averages"] == {}
+
+
+def test_csv_json_and_markdown_hold_the_same_figures_of_a_difference(bench):
+    bench.add("base", right=half)
+    bench.add("tuned", right=lambda n: half(n) or n in (1, 3), base="base")
+    mmlu = bench.compare()["benchmarks"]["mmlu"]
+    rows = {row["category"]: row for row in bench.rows if row["candidate"] == "tuned"}
+    table = {line.split(" | ")[0].strip("| "): line for line in bench.markdown.splitlines()}
+    for category, change in mmlu["differences"]["tuned"].items():
+        row = rows[category]
+        low, high = change["interval"]
+        figures = ("difference", "p_value", "p_corrected", "detectable")
+        assert [float(row[name]) for name in figures] == [change[name] for name in figures]
+        assert (float(row["difference_low"]), float(row["difference_high"])) == (low, high)
+        assert (row["family"], row["verdict"]) == (change["family"], change["verdict"])
+        assert said(change) in table[category] and change["verdict"] in table[category]

@@ -291,6 +291,28 @@ def test_the_old_layout_is_refused_where_nothing_would_be_written():
     load_config(changed("report/legacy_results", True))
 
 
+def test_a_budget_names_benchmarks_and_gives_numbers():
+    (line,) = errors_of(changed("report/budget", {"mlmu": {"average": -1.0}}))
+    assert line.startswith("report.budget.mlmu: 'mlmu' is no benchmark; did you mean 'mmlu'?")
+    for margin in ("-1 point", None, float("nan"), True):
+        (line,) = errors_of(changed("report/budget", {"mmlu": {"average": margin}}))
+        assert "report.budget.mmlu: " in line and "gives average a margin that is no number" in line
+    (line,) = errors_of(changed("report/budget", {"mmlu": {}}))
+    assert "report.budget.mmlu: {} names no margin" in line
+    (line,) = errors_of(changed("report/budget", {"mmlu": -1.0}))
+    assert "report.budget.mmlu: -1.0 names no margin; allowed: such as {average: -0.5}" in line
+    assert "report.budget: " in errors_of(changed("report/budget", [1]))[0]
+    given = load_config(changed("report/budget", {"mmlu": {"average": "-1e-1", "STEM": -2}}))
+    assert given.report.budget == {"mmlu": {"average": -0.1, "STEM": -2.0}}
+    assert given.report.on_undecided == "fail"
+
+
+def test_a_budget_that_holds_nothing_is_refused():
+    alone = changed("report/budget", {"mmlu": {"average": -1.0}}) | {"runs": {}}
+    (line,) = errors_of(alone)
+    assert line.startswith("report.budget: holds nothing: there is no run")
+
+
 @pytest.mark.parametrize(("given", "read"), [("gentle", ("gentle",)), (["a", "b"], ("a", "b"))])
 def test_redo_takes_one_name_or_several(given, read):
     assert load_config(VALID | {"redo": given}).redo == read

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.artifacts.store import Store
-from scripts.lib.compare.comparison import check_chain
+from scripts.lib.compare.chain import check_chain
 from scripts.lib.data.tokenizer_files import TEMPLATE_FOLDER, copy_tokenizer
 from scripts.lib.errors import StoreError
 from scripts.lib.fetch.models import fetch_model

@@ -215,11 +215,12 @@ TABLE: dict[str, list[Reason]] = {
     "ScoreError _check_same_questions": [NEVER],
     "ScoreError _check_same_protocol": [NEVER],
     "ScoreError measures": [NEVER],
-    "ScoreError _differences": [hub("unlike")],
+    "ScoreError _check_same_prompts": [hub("unlike")],
     "ScoreError _difference": [hub("unlike")],
     "ScoreError _average": [CHANGED],
     "ScoreError read_categories": [CHANGED],
     "StoreError check_chain": [CHANGED],
+    "BudgetError check_budget": [MODEL],
 }
 
 

@@ -9,7 +9,7 @@ from scripts.lib.report.card_results import results
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, score
 from tests.unit.benchmarks.judged_pairs.test_comparison_judged import LOCAL, REMOTE, Judged
 from tests.unit.judged_data import pairs
-from tests.unit.report_data import comparison
+from tests.unit.report_data import comparison, said
 
 ASKED = pairs(20, lambda n: f"short {n}", lambda n: f"short {n}" if n < 5 else f"long answer {n}")
 EMPTY = {"benchmarks": {}, "held_out": {}, "judged": {}}
@@ -48,7 +48,7 @@ def test_every_score_and_difference_of_the_model_is_in_the_card():
             own = found["candidates"]["gentle"][category]
             row = cells(part.partition("###")[0], category)
             assert row[0] == f"{own['n']:,}" and row[2] == f"{100 * own['accuracy']:.2f}"
-            assert row[3].endswith(f"{abs(change['difference']):.2f} ± {change['stderr']:.2f}")
+            assert row[3] == said(change)
     assert "eager" not in text and "gentle" not in text
 
 
@@ -58,7 +58,7 @@ def test_held_out_results_are_in_the_card_with_what_they_hide(held_out):
     before, after = (view["candidates"][name]["perplexity"] for name in ("smollm2", "gentle"))
     assert cells(text, "Perplexity per token")[:2] == [f"{before:.2f}", f"{after:.2f}"]
     assert cells(text, "Stops by itself (%)")[:2] == ["10.00", "90.00"]
-    assert cells(text, "Stops by itself (%)")[2].startswith("+80.00 ± ")
+    assert cells(text, "Stops by itself (%)")[2].startswith("+80.00, +48.76 to ")
     assert cells(text, "Bits per byte")[2] == ""
     assert "These conversations are the valid split" in text
     assert "30 held-out conversations" in text

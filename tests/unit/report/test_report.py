@@ -12,7 +12,7 @@ from scripts.lib.report.charts import difference_chart, loss_chart
 from scripts.lib.report.evidence import duration
 from scripts.lib.report.page import ReportSpec, render_page, write_report
 from scripts.lib.report.trainings import trainings
-from tests.unit.report_data import comparison, evidence
+from tests.unit.report_data import comparison, evidence, said
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "br", "path", "use", "rect"}
@@ -69,7 +69,10 @@ def test_the_answer_comes_first_in_words_and_then_in_numbers(page):
     text = page.text
     words = "gentle is better than smollm2 on orders, and shows no decided difference from it on"
     assert words in text
-    assert "orders: 0.0 → 83.3 % (+83.3 ± 3.4, better)." in text
+    change = comparison()["benchmarks"]["orders"]["differences"]["gentle"]["Average"]
+    assert f"orders: 0.0 → 83.3 % ({said(change, 1)}, better)." in text
+    undecided = comparison()["benchmarks"]["mmlu"]["differences"]["gentle"]["Average"]
+    assert f"undecided below {undecided['detectable']:.1f}" in text
     assert text.index(words) < text.index("Accuracy in %")
     assert "eager is worse than smollm2 on mmlu" in text
 
@@ -81,7 +84,7 @@ def test_every_number_of_the_comparison_stands_in_the_table(page):
                 assert f"{100 * score['accuracy']:.2f}" in page.text
         for categories in benchmark["differences"].values():
             for change in categories.values():
-                assert f"{abs(change['difference']):.2f} ± {change['stderr']:.2f}" in page.text
+                assert said(change) in page.text
                 assert f"{change['gained']:,} gained, {change['lost']:,} lost" in page.text
     noise = [
         change["noise"]
@@ -257,7 +260,7 @@ def test_losses_that_are_not_numbers_leave_a_gap_and_none_leave_no_chart():
 
 
 def test_more_runs_than_colours_get_tables_only():
-    change = {"STEM": {"difference": 1.0, "stderr": None}}
+    change = {"STEM": {"difference": 1.0, "interval": None}}
     runs = {f"run{n}": change for n in range(5)}
     assert difference_chart(runs, ["STEM"], label="x") is None
     assert difference_chart({}, ["STEM"], label="x") is None
@@ -268,7 +271,7 @@ def test_more_runs_than_colours_get_tables_only():
 def test_long_names_leave_room_for_the_chart():
     runs = [f"{'support-tickets-' * 4}{n}"[-60:] for n in range(4)]
     categories = ["Average", "a_category_that_somebody_describes_instead_of_naming_it"]
-    change = {"difference": 1.0, "stderr": 0.5}
+    change = {"difference": 1.0, "interval": [0.2, 2.1]}
     chart = difference_chart(
         {run: dict.fromkeys(categories, change) for run in runs}, categories, label="x"
     )

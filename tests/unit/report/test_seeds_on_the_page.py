@@ -9,6 +9,7 @@ from scripts.lib.report.page import ReportSpec, render_page
 from tests.unit.compare.test_comparison import Bench
 from tests.unit.compare.test_replicates import SEEDS, gains
 from tests.unit.report.test_report import Page
+from tests.unit.report_data import said
 
 MEMBERS = [f"gentle-seed{seed}" for seed in SEEDS]
 
@@ -56,14 +57,13 @@ def test_a_table_has_one_column_for_all_seeds_and_the_others_folded_below_it(doc
     assert heads == ["Category", "base", "gentle", "plain"]
     assert "mean of 3 seeds" in shown
     for effect in document["seeds"]["mmlu"]["effects"]["gentle"].values():
-        low, high = (f"{abs(end):.2f}" for end in effect["interval"])
-        assert re.search(rf"{effect['difference']:.2f} \(.{low} to .{high}\)", shown)
+        assert said(effect) in shown
         assert f"seeds ± {effect['seed_sd']:.2f}, questions ± " in shown
     assert "gentle: the three trainings one by one" in folded
     assert re.findall(r'<th scope="col">([^<\s]+)', folded)[:5] == ["Category", "base", *MEMBERS]
     for member in MEMBERS:
         change = document["benchmarks"]["mmlu"]["differences"][member]["Average"]
-        assert f"{change['difference']:.2f} ± {change['stderr']:.2f}" in folded
+        assert said(change) in folded
 
 
 def test_the_chart_draws_the_mean_and_not_its_members(document):

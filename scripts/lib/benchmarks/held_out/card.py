@@ -8,7 +8,7 @@ from scripts.lib.report.card_results import markdown_table
 
 OPENING = (
     "## Held-out conversations\n\nOf the data that the model was trained for, beside the base on"
-    " the same conversations; differences ± one standard error."
+    " the same conversations; differences with their 95 % intervals."
 )
 
 # Notes that name no candidate.

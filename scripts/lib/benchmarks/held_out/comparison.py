@@ -19,6 +19,7 @@ from scripts.lib.benchmarks.held_out.document import (
 from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
+from scripts.lib.compare.changes import Change, ends
 from scripts.lib.compare.notes import (
     differing_note,
     marker_notes,
@@ -28,11 +29,21 @@ from scripts.lib.compare.notes import (
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.compare.thoughts import thought_notes, thoughts_of
 from scripts.lib.errors import ScoreError
-from scripts.lib.score.documents import Note, PairedDifference, ScoreProtocol, shared_protocol
+from scripts.lib.score.corrections import decide_together
+from scripts.lib.score.documents import Note, ScoreProtocol, shared_protocol
+from scripts.lib.score.paired_documents import DecidedDifference
 from scripts.lib.score.statistics import paired_difference
 from scripts.lib.score.token_hashes import other_tokens
 
-__all__ = ["HeldOutScore", "compare_held_out", "markdown", "measures", "section", "tidy_rows"]
+__all__ = [
+    "HeldOutScore",
+    "changes",
+    "compare_held_out",
+    "markdown",
+    "measures",
+    "section",
+    "tidy_rows",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +180,30 @@ def _read(
     ]
 
 
+def changes(section: HeldOutSection) -> dict[str, dict[str, Change]]:
+    """Return candidate -> measure -> what was tested; the loss, which is perplexity's, first."""
+    found: dict[str, dict[str, Change]] = {}
+    for name, one in section["differences"].items():
+        loss = one["loss"]
+        found[name] = {
+            "perplexity": Change(
+                difference=loss["difference"],
+                interval=ends(loss["interval"]),
+                unit="nats",
+                verdict=loss["verdict"],
+            )
+        }
+        for way in ADHERENCE:
+            if rate := one[way]:
+                found[name][way] = Change(
+                    difference=rate["difference"],
+                    interval=ends(rate["interval"]),
+                    unit="points",
+                    verdict=rate["verdict"],
+                )
+    return found
+
+
 def compare_held_out(benchmark: str, scores: Sequence[HeldOutScore]) -> HeldOutSection:
     """Return the section of one benchmark.
 
@@ -226,16 +261,18 @@ def _difference(benchmark: str, base: HeldOutScore, run: HeldOutScore) -> HeldOu
         )
     before = [base.kept[id_] for id_ in run.kept]
     after = list(run.kept.values())
-    rates: dict[Adherence, PairedDifference | None] = {}
+    rates: dict[Adherence, DecidedDifference] = {}
     for name in ADHERENCE:
         one, two = values_of(before, name), values_of(after, name)
-        rates[name] = paired_difference(one, two) if one else None
+        if one:
+            rates[name] = paired_difference(one, two)
+    decide_together([*rates.values()], "categories")
     return {
         "base": base.name,
         "loss": _loss(before, after),
-        "stops": rates["stops"],
-        "format": rates["format"],
-        "language": rates["language"],
+        "stops": rates.get("stops"),
+        "format": rates.get("format"),
+        "language": rates.get("language"),
     }
 
 
@@ -251,7 +288,7 @@ def _loss(before: Sequence[Kept], after: Sequence[Kept]) -> LossDifference:
     exactly the difference of the two losses.
     """
     found = paired_difference(_shares(before), _shares(after))
-    stderr = found["stderr"]
+    stderr, interval, detectable = found["stderr"], found["interval"], found["detectable"]
     return {
         "difference": -found["difference"] / 100,
         "stderr": None if stderr is None else stderr / 100,
@@ -260,6 +297,10 @@ def _loss(before: Sequence[Kept], after: Sequence[Kept]) -> LossDifference:
         "n": found["n"],
         "p_value": found["p_value"],
         "test": found["test"],
+        "interval": interval and [-end / 100 for end in reversed(interval)],
+        "detectable": None if detectable is None else detectable / 100,
+        "family": found["family"],
+        "p_corrected": found["p_corrected"],
         "verdict": found["verdict"],
     }
 

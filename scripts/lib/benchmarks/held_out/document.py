@@ -7,10 +7,10 @@ from scripts.lib.score.documents import (
     ChangeVerdict,
     Note,
     OwnProtocol,
-    PairedDifference,
     ScoreProtocol,
     Thoughts,
 )
+from scripts.lib.score.paired_documents import DecidedDifference, Family
 
 Adherence = Literal["stops", "format", "language"]
 """A way in which an answer can keep to what it was tuned for."""
@@ -132,8 +132,18 @@ class LossDifference(TypedDict):
     """Two-sided, of `test`."""
     test: Literal["McNemar", "sign flips"]
     """Name of the test."""
+    interval: list[float] | None
+    """Low and high end of the 95 % interval of `difference` (Student's t over conversations); null
+    where that has no spread."""
+    detectable: float | None
+    """The difference, of either sign, that a test of these conversations shows in 80 % of the
+    cases; null where they have no spread."""
+    family: Family
+    """`primary`: the loss is decided alone, named in advance."""
+    p_corrected: float
+    """The same as `p_value`."""
     verdict: ChangeVerdict
-    """Whether the difference is decided at a p-value below 0.05."""
+    """Whether the difference is decided: `p_corrected` is below 0.05."""
 
 
 class HeldOutDifference(TypedDict):
@@ -143,11 +153,11 @@ class HeldOutDifference(TypedDict):
     """Name of the candidate that it is compared with."""
     loss: LossDifference
     """Of the loss on reference answers."""
-    stops: PairedDifference | None
+    stops: DecidedDifference | None
     """Of the rate of answers that end by themselves; null where it can be told of none."""
-    format: PairedDifference | None
+    format: DecidedDifference | None
     """Of the rate of answers that have the form of the references."""
-    language: PairedDifference | None
+    language: DecidedDifference | None
     """Of the rate of answers in the language of their references."""
 
 

@@ -9,9 +9,9 @@ from typing import NotRequired, TypedDict
 from scripts.lib.benchmarks.held_out import tables
 from scripts.lib.benchmarks.held_out.document import ADHERENCE, HeldOutSection
 from scripts.lib.compare.document import ListedCandidate, SeedGroup
-from scripts.lib.compare.wording import percent, plus_minus
-from scripts.lib.report.folded import Effects, Folded, spread_words, with_interval
-from scripts.lib.report.scores import Answer, Column, Mark, p_words, role, verdict_mark
+from scripts.lib.compare.wording import percent, plus_minus, size_words
+from scripts.lib.report.folded import Effects, Folded, effect_words, spread_words
+from scripts.lib.report.scores import Answer, Column, Mark, decided_words, role, verdict_mark
 
 
 class Cell(TypedDict):
@@ -21,6 +21,7 @@ class Cell(TypedDict):
     error: str
     change: str
     verdict: NotRequired[Mark]
+    size: NotRequired[str]
     moved: NotRequired[str]
 
 
@@ -78,7 +79,8 @@ def answers(section: Mapping[str, HeldOutSection], folded: Folded) -> Iterator[A
             yield {
                 "words": tables.sentence(view, run),
                 "numbers": f"{name}: perplexity {before} → {after} "
-                f"({tables.loss_words(loss)} per token, {loss['verdict']}).",
+                f"({tables.loss_words(loss)} per token,"
+                f" {tables.decision_words(view, run, 'perplexity')}).",
             }
 
 
@@ -177,8 +179,9 @@ def _group_cell(view: HeldOutSection, group: SeedGroup, row: tables.Row, effects
     return {
         "value": value,
         "error": "",
-        "change": with_interval(effect),
+        "change": effect_words(effect),
         "verdict": verdict_mark(effect["verdict"]),
+        "size": "",
         "moved": spread_words(effect),
     }
 
@@ -203,7 +206,8 @@ def _cell(view: HeldOutSection, name: str, row: tables.Row) -> Cell:
                 return cell
             loss = view["differences"][name]["loss"]
             moved = f"{loss['improved']:,} improved, {loss['worsened']:,} worsened"
-            verdict, p_value = loss["verdict"], loss["p_value"]
+            verdict, decided = loss["verdict"], decided_words(loss)
+            size = size_words(verdict, loss["detectable"], decimals=3)
         case _:
             stderr = tables.rate_of(own, row)["stderr"]
             cell["error"] = plus_minus(None if stderr is None else 100 * stderr).strip()
@@ -211,8 +215,10 @@ def _cell(view: HeldOutSection, name: str, row: tables.Row) -> Cell:
             if change is None:
                 return cell
             moved = f"{change['gained']:,} gained, {change['lost']:,} lost"
-            verdict, p_value = change["verdict"], change["p_value"]
+            verdict, decided = change["verdict"], decided_words(change)
+            size = size_words(verdict, change["detectable"])
     cell["change"] = tables.change_words(view, name, row)
     cell["verdict"] = verdict_mark(verdict)
-    cell["moved"] = f"{moved}, {p_words(p_value)}"
+    cell["moved"] = f"{moved}, {decided}"
+    cell["size"] = size
     return cell

@@ -12,8 +12,14 @@ from scripts.lib.benchmarks.held_out.document import (
     Rate,
 )
 from scripts.lib.compare.document import ListedCandidate
-from scripts.lib.compare.wording import percent, plus_minus, signed, template_words
-from scripts.lib.score.documents import PairedDifference
+from scripts.lib.compare.wording import (
+    UNDECIDED,
+    percent,
+    template_words,
+    verdict_words,
+    with_interval,
+)
+from scripts.lib.score.paired_documents import DecidedDifference
 
 Row = Literal["perplexity", "bits_per_byte"] | Adherence
 
@@ -85,7 +91,7 @@ def _loss_cells(view: HeldOutSection, name: str) -> dict[str, object]:
     return cells | moved | _tested(change)
 
 
-def _rate_cells(own: Rate, change: PairedDifference | None) -> dict[str, object]:
+def _rate_cells(own: Rate, change: DecidedDifference | None) -> dict[str, object]:
     cells: dict[str, object] = {
         "n": own["n"],
         "correct": round(own["n"] * own["rate"]),
@@ -97,12 +103,18 @@ def _rate_cells(own: Rate, change: PairedDifference | None) -> dict[str, object]
     return cells | {"gained": change["gained"], "lost": change["lost"]} | _tested(change)
 
 
-def _tested(change: PairedDifference | LossDifference) -> dict[str, object]:
+def _tested(change: DecidedDifference | LossDifference) -> dict[str, object]:
+    low, high = change["interval"] or (None, None)
     return {
         "difference": change["difference"],
         "difference_stderr": change["stderr"],
+        "difference_low": low,
+        "difference_high": high,
         "p_value": change["p_value"],
+        "family": change["family"],
+        "p_corrected": change["p_corrected"],
         "verdict": change["verdict"],
+        "detectable": change["detectable"],
     }
 
 
@@ -166,7 +178,7 @@ def rate_of(own: HeldOutResult, row: Adherence) -> Rate:
 
 
 def change_words(view: HeldOutSection, name: str, row: Row) -> str:
-    """Return a candidate's difference from its base with its error, in the unit of the row.
+    """Return a candidate's difference from its base with its interval, in the unit of the row.
 
     Nothing for a base, nor for bits per byte, which say what perplexity says.
     """
@@ -178,16 +190,15 @@ def change_words(view: HeldOutSection, name: str, row: Row) -> str:
             return ""
         case _:
             change = difference_of(view, name, row)
-            return f"{signed(change['difference'])}{plus_minus(change['stderr'])}" if change else ""
+            return with_interval(change["difference"], change["interval"]) if change else ""
 
 
 def loss_words(change: LossDifference) -> str:
-    """Return a difference of losses with its error."""
-    difference = signed(change["difference"], decimals=3)
-    return f"{difference}{plus_minus(change['stderr'], decimals=3)} nats"
+    """Return a difference of losses with its interval."""
+    return f"{with_interval(change['difference'], change['interval'], decimals=3)} nats"
 
 
-def difference_of(view: HeldOutSection, name: str, row: Adherence) -> PairedDifference | None:
+def difference_of(view: HeldOutSection, name: str, row: Adherence) -> DecidedDifference | None:
     """Return a candidate's difference from its base in a rate; None where it has none."""
     return view["differences"][name][row] if name in view["differences"] else None
 
@@ -195,7 +206,20 @@ def difference_of(view: HeldOutSection, name: str, row: Adherence) -> PairedDiff
 def text(view: HeldOutSection, name: str, row: Row) -> str:
     """Return a cell of a table as plain text."""
     change, own = change_words(view, name, row), value(view, name, row)
-    return f"{own} ({change})" if change else own
+    return f"{own} ({change}, {decision_words(view, name, row)})" if change else own
+
+
+def decision_words(view: HeldOutSection, name: str, row: Row) -> str:
+    """Return what is decided of a difference; undecided with what would have been shown."""
+    match row:
+        case "perplexity":
+            loss = view["differences"][name]["loss"]
+            return verdict_words(loss["verdict"], loss["detectable"], decimals=3)
+        case "bits_per_byte":
+            return ""
+        case _:
+            change = difference_of(view, name, row)
+            return verdict_words(change["verdict"], change["detectable"]) if change else ""
 
 
 def sentence(view: HeldOutSection, name: str) -> str:
@@ -242,8 +266,9 @@ def about(view: HeldOutSection) -> str:
         parts.append(f"only the first {protocol['limit']}")
     return (
         f"{', '.join(parts)}. Perplexity and bits per byte are of the reference answers with the"
-        " end of their turn: less is better; the difference is in nats per token. Form that all"
-        f" reference answers share: {forms}."
+        " end of their turn, over tokens and bytes (micro averages): less is better; the difference"
+        " is in nats per token. Differences have 95 % intervals; the loss is decided alone, the"
+        f" others together (Holm). {UNDECIDED}. Form that all reference answers share: {forms}."
     )
 
 

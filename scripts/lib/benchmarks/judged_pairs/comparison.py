@@ -12,11 +12,13 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     JudgedSection,
     JudgeStated,
     OwnJudge,
+    PairFigures,
 )
 from scripts.lib.benchmarks.judged_pairs.scores import figures_file, prompts_file
 from scripts.lib.benchmarks.judged_pairs.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
+from scripts.lib.compare.changes import Change, ends, name_of
 from scripts.lib.compare.notes import differing_note, marker_notes, other_reading_note
 from scripts.lib.compare.spec import (
     ComparedCandidate,
@@ -29,7 +31,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.documents import Note
 
-__all__ = ["compare_judged", "markdown", "measures", "section", "tidy_rows"]
+__all__ = ["changes", "compare_judged", "markdown", "measures", "section", "tidy_rows"]
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -139,6 +141,25 @@ def measures(
     }
 
 
+def changes(section: JudgedSection) -> dict[str, dict[str, Change]]:
+    """Return candidate -> category -> how far its win rate is from 50 %, that of all first."""
+    found: dict[str, dict[str, Change]] = {}
+    for name, one in section["candidates"].items():
+        parts: dict[str, PairFigures] = {AVERAGE: one, **one["categories"]}
+        found[name] = {
+            name_of(part): Change(
+                difference=100 * rate - 50,
+                interval=ends(interval and [100 * end - 50 for end in interval]),
+                unit="points",
+                verdict=figures["verdict"],
+            )
+            for part, figures in parts.items()
+            for rate, interval in [(figures["win_rate"], figures["interval"])]
+            if rate is not None
+        }
+    return found
+
+
 def compare_judged(
     benchmark: str,
     tuned: Mapping[str, str],
@@ -224,6 +245,9 @@ def _result(
         "win_rate": found["win_rate"],
         "interval": found["interval"],
         "p_value": found["p_value"],
+        "family": found["family"],
+        "p_corrected": found["p_corrected"],
+        "detectable": found["detectable"],
         "verdict": found["verdict"],
         "readings": found["readings"],
         "unreadable": found["unreadable"],

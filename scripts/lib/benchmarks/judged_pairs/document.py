@@ -3,6 +3,7 @@
 from typing import Literal, NotRequired, TypedDict, cast
 
 from scripts.lib.score.documents import ChangeVerdict, Note, ScoreProtocol, Thoughts
+from scripts.lib.score.paired_documents import Family
 
 
 class JudgeStated(TypedDict, total=False):
@@ -70,8 +71,16 @@ class PairFigures(WinRate):
     """Ties that no judge was asked about: the two answers are the same."""
     p_value: float
     """Of the exact two-sided sign test of wins against losses."""
+    family: Family
+    """What it is decided together with: nothing (`primary`: all prompts), or the other
+    `categories`."""
+    p_corrected: float
+    """The p-value after Holm's correction within its family."""
     verdict: ChangeVerdict
-    """Whether there is a decided preference at a p-value below 0.05."""
+    """Whether there is a decided preference: `p_corrected` is below 0.05."""
+    detectable: float | None
+    """How far from 50 %, in percentage points, the win rate must be for a test of these prompts to
+    show it in 80 % of the cases; null where they are too few to show any."""
     readings: int
     """Replies of the judge: two for each prompt that it was asked about."""
     unreadable: int

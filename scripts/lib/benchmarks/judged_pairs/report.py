@@ -11,9 +11,10 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     answers_of,
 )
 from scripts.lib.compare.document import ListedCandidate
-from scripts.lib.compare.wording import percent, template_words
+from scripts.lib.compare.headline import listed
+from scripts.lib.compare.wording import percent, size_words, template_words
 from scripts.lib.report.folded import Effects, Folded, spread_words
-from scripts.lib.report.scores import Answer, Mark, listed, p_words, verdict_mark
+from scripts.lib.report.scores import Answer, Mark, decided_words, verdict_mark
 
 EXAMPLE_CHARACTERS = 1200
 """Of a text in an example; what is longer is cut where a mark says so."""
@@ -40,6 +41,7 @@ class RowView(TypedDict):
     interval: str
     p: str
     verdict: Mark
+    size: str
     first: Share
     same: Share
 
@@ -233,7 +235,8 @@ def _row(who: str, found: PairFigures, *, total: bool) -> RowView:
         "equal": f"{found['equal']:,} answered alike" if found["equal"] else "",
         "rate": _percent(found["win_rate"]),
         "interval": _interval(found["interval"]),
-        "p": p_words(found["p_value"]),
+        "p": decided_words(found),
+        "size": size_words(found["verdict"], found["detectable"]),
         "verdict": verdict_mark(found["verdict"]),
         "first": _share(found["first_place"]),
         "same": _share(found["consistency"]),

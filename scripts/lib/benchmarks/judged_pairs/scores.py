@@ -17,16 +17,11 @@ from scripts.lib.benchmarks.judged_pairs.document import (
 from scripts.lib.data.parquet import read_table_rows
 from scripts.lib.judge.files import JUDGEMENTS_TABLE
 from scripts.lib.judge.verdicts import Verdict, decide, read_verdict
+from scripts.lib.score.corrections import decide_together
 from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.files import PROTOCOL_FILE, THOUGHTS
+from scripts.lib.score.intervals import Z, detectable_share, score_interval
 from scripts.lib.score.statistics import SIGNIFICANCE, sign_test
-
-CONFIDENCE = 0.95
-_Z = 1.959963984540054
-"""Standard errors to either side of an estimate: `scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)`."""
-
-# How close to the estimate the search for an end of its interval begins, in differences of shares.
-_STEP = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +49,9 @@ class JudgedPrompt:
 def figures(prompts: Sequence[JudgedPrompt]) -> Figures:
     """Return the figures of all prompts, and of each category where prompts have one."""
     names = sorted({p.category for p in prompts if p.category is not None})
-    return {
-        **part_figures(prompts),
-        "categories": {
-            name: part_figures([p for p in prompts if p.category == name]) for name in names
-        },
-    }
+    parts = {name: part_figures([p for p in prompts if p.category == name]) for name in names}
+    decide_together([*parts.values()], "categories")
+    return {**part_figures(prompts), "categories": parts}
 
 
 def part_figures(prompts: Sequence[JudgedPrompt]) -> PairFigures:
@@ -70,6 +62,7 @@ def part_figures(prompts: Sequence[JudgedPrompt]) -> PairFigures:
     p_value = sign_test(wins, decided) if decided else 1.0
     asked = [prompt for prompt in prompts if not prompt.equal]
     readings = [verdict for p in asked for verdict in (p.base_first, p.run_first)]
+    shown = detectable_share(decided, n) if n else None
     return {
         "n": n,
         "wins": wins,
@@ -78,6 +71,9 @@ def part_figures(prompts: Sequence[JudgedPrompt]) -> PairFigures:
         "equal": n - len(asked),
         **rate_with_ties(wins, losses, n),
         "p_value": p_value,
+        "family": "primary",
+        "p_corrected": p_value,
+        "detectable": None if shown is None else 50 * shown,
         "verdict": _verdict(wins, losses, p_value, changed=bool(asked)),
         "readings": len(readings),
         "unreadable": readings.count(None),
@@ -90,41 +86,19 @@ def rate_with_ties(wins: int, losses: int, n: int) -> WinRate:
     """Return the win rate, ties counted half, and its 95 % score interval.
 
     The rate is (1 + d) / 2, where d is the difference of the shares of wins and losses: two shares
-    of the same prompts. The interval is that of d by Tango (Statistics in Medicine 17, 1998, pages
-    891 to 908): all differences that the score test does not refuse. It knows that ties vary less
-    than wins and losses, and has a width even where all prompts agree.
+    of the same prompts. The interval is Tango's of d: it knows that ties vary less than wins and
+    losses, and has a width even where all prompts agree.
 
     Returns:
         `win_rate` and `interval`, both None without prompts.
     """
     if not n:
         return {"win_rate": None, "interval": None}
-    from scipy.optimize import brentq  # takes as long to import as all else here
-
-    difference = (wins - losses) / n
-
-    def excess(assumed: float) -> float:
-        miss = wins - losses - n * assumed
-        return float(miss**2 - _Z**2 * n * _variance(wins, losses, n, assumed))
-
-    low, high = -1.0, 1.0
-    if difference - _STEP > -1:
-        low = brentq(excess, -1, difference - _STEP)
-    if difference + _STEP < 1:
-        high = brentq(excess, difference + _STEP, 1)
-    return {"win_rate": (1 + difference) / 2, "interval": [(1 + low) / 2, (1 + high) / 2]}
-
-
-def _variance(wins: int, losses: int, n: int, assumed: float) -> float:
-    """Return the variance of one prompt's score (1, 0 or -1) if the difference is as assumed.
-
-    The share of losses that the data make likeliest then solves a quadratic equation (Tango 1998,
-    equation 11).
-    """
-    b = (2 * n - wins + losses) * assumed - wins - losses
-    c = -losses * assumed * (1 - assumed)
-    lost = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
-    return max(2 * lost + assumed * (1 - assumed), 0.0)
+    low, high = score_interval(wins, losses, n)
+    return {
+        "win_rate": (1 + (wins - losses) / n) / 2,
+        "interval": [(1 + low) / 2, (1 + high) / 2],
+    }
 
 
 def _first_place(asked: Sequence[JudgedPrompt]) -> Proportion:
@@ -163,9 +137,9 @@ def wilson_interval(successes: int, trials: int) -> list[float]:
     second to import.
     """
     share = successes / trials
-    denominator = 2 * (trials + _Z**2)
-    center = (2 * trials * share + _Z**2) / denominator
-    half = _Z / denominator * math.sqrt(4 * trials * share * (1 - share) + _Z**2)
+    denominator = 2 * (trials + Z**2)
+    center = (2 * trials * share + Z**2) / denominator
+    half = Z / denominator * math.sqrt(4 * trials * share * (1 - share) + Z**2)
     return [
         center - half if successes else 0.0,
         center + half if successes < trials else 1.0,

@@ -37,7 +37,10 @@ def tidy_rows(
                     "win_rate_low": low,
                     "win_rate_high": high,
                     "p_value": part["p_value"],
+                    "family": part["family"],
+                    "p_corrected": part["p_corrected"],
                     "verdict": part["verdict"],
+                    "detectable": part["detectable"],
                 }
 
 

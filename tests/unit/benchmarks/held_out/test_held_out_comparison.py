@@ -181,7 +181,7 @@ def document():
 
 
 def test_csv_and_markdown_hold_the_same_numbers(document, tmp_path):
-    write_tables(document, tmp_path)
+    write_tables(document, tmp_path, "Made up")
     with (tmp_path / "comparison.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["benchmark"] == "domain"]
     found = {(row["candidate"], row["category"]): row for row in rows}
