@@ -3,17 +3,29 @@
 import json
 import re
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from scripts.lib.jobs.forecast import Forecast, forecast, trainings
+from scripts.lib.jobs.remarks import to_train
+from scripts.lib.plan.invocation import graph_of, open_store, read_configs
+from scripts.lib.plan.missing import make_plan
 from tests.programs import make_all
-from tests.workspace import copy_workspace, make_workspace, read_config, write_config, write_rows
+from tests.workspace import (
+    ROOT,
+    copy_workspace,
+    make_workspace,
+    read_config,
+    write_config,
+    write_rows,
+)
 
 GENERAL = [
-    {"instruction": f"Name {n} fruits.", "input": "", "output": " ".join(["apple"] * n)}
-    for n in range(1, 61)
+    {"instruction": f"Fruit {n}?", "input": "", "output": " ".join(["apple"] * (1 + n % 5))}
+    for n in range(60)
 ]
 CALLS = [
     {
@@ -65,6 +77,19 @@ def ids_in(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def forecast_of(folder: Path) -> Forecast:
+    """Return what is told of the one training that is to be done; the note on it is close to it."""
+    with chdir(folder):
+        store = open_store()
+        plan = make_plan(graph_of(read_configs({}, [], ROOT), ROOT), store)
+        ((id, names),) = trainings(plan).items()
+        told = forecast(plan, store, id, names, {"gpu": 1})
+        (note,) = to_train(plan)
+    tokens = int(re.search(r"([\d,]+) tokens", note)[1].replace(",", ""))
+    assert tokens == pytest.approx(told.amount.tokens, rel=0.2)
+    return told
+
+
 @pytest.mark.e2e
 def test_each_dataset_gives_its_share_and_the_report_shows_it(made: Path):
     (adapter,) = artifacts(made, "adapters").values()
@@ -74,8 +99,8 @@ def test_each_dataset_gives_its_share_and_the_report_shows_it(made: Path):
     total = adapter["facts"]["trained_tokens"]
     for slug, gave in zip(slugs, given, strict=True):
         assert gave["share_asked"] == SHARES[slug]
-        # Rows here have up to 61 trained tokens.
-        assert abs(gave["trained_tokens"] - SHARES[slug] * total) < 100
+        # Rows here have up to 32 trained tokens; what one gives too much moves the share of all.
+        assert abs(gave["trained_tokens"] - SHARES[slug] * total) < 64
         assert gave["held_out"] >= 1
     assert sum(gave["rows"] for gave in given) == adapter["facts"]["train_rows"]
     (page,) = (made / "results/reports").glob("*/index.html")
@@ -111,15 +136,24 @@ def test_another_weight_trains_again_and_renders_nothing(made: Path, tmp_path: P
     # A job that formats or shows examples would find no input.
     for raw in [place for place in (folder / "results/raw").iterdir() if place.is_dir()]:
         shutil.rmtree(raw)
+    told = forecast_of(folder)
     make_all(folder, ["raw", "chat", "shards", "examples", "adapters"])
     after = {stage: artifacts(folder, stage) for stage in before}
     assert after["chat"] == before["chat"]
     assert after["shards"] == before["shards"]
     assert not any(place.is_dir() for place in (folder / "results/raw").iterdir())
     assert len(after["adapters"]) == len(before["adapters"]) + 1
-    assert {one["content"] for one in after["adapters"].values()} > {
+    (new,) = after["adapters"].keys() - before["adapters"].keys()
+    facts = after["adapters"][new]["facts"]
+    assert after["adapters"][new]["content"] not in {
         one["content"] for one in before["adapters"].values()
     }
+    assert (told.amount.tokens, told.amount.trained_tokens, told.amount.rows) == (
+        facts["train_tokens"],
+        facts["trained_tokens"],
+        facts["train_rows"],
+    )
+    assert (told.steps, told.amount.sequences) == (facts["steps"], facts["train_sequences"])
 
 
 @pytest.mark.e2e

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.lib.artifacts import links as views
 from tests.identity.world import World
-from tests.identity.worlds import make_local_world
+from tests.identity.worlds import make_local_world, make_mixture_world
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,25 @@ def test_what_lies_in_a_cache_is_linked_there(world, tmp_path):
     refresh(world)
     adapter = world.results / "runs/gentle/adapter"
     assert adapter.resolve().is_relative_to((world.base / "cache").resolve())
+
+
+def test_a_mixture_shows_each_of_its_datasets_and_one_dataset_shows_itself(tmp_path):
+    world = make_mixture_world(tmp_path / "world")
+    world.run()
+    refresh(world)
+    for stage, folder in (("shards", "shards"), ("chat", "chat"), ("examples", "examples")):
+        assert names(world, f"runs/gentle/{folder}") == {"orders", "chats"}
+        for name in ("orders", "chats"):
+            place = (world.results / f"runs/gentle/{folder}/{name}").resolve()
+            assert place.parent.name == stage and place.name.startswith(name)
+    mixed = world.config["runs"]["gentle"]["dataset"]
+    world.config["runs"]["gentle"]["dataset"] = "orders"
+    refresh(world)
+    shards = world.results / "runs/gentle/shards"
+    assert shards.is_symlink() and shards.resolve().name.startswith("orders")
+    before = {place.name for place in shards.resolve().iterdir()}
+    world.config["runs"]["gentle"]["dataset"] = mixed
+    refresh(world)
+    assert names(world, "runs/gentle/shards") == {"orders", "chats"}
+    (orders,) = (world.results / "shards").glob("orders-*/")
+    assert {place.name for place in orders.iterdir()} == before, "no link in an artifact"

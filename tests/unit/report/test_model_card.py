@@ -8,7 +8,12 @@ import yaml
 from scripts.lib.canonical import canonical_json
 from scripts.lib.config.load import load_config
 from scripts.lib.report.card import CardSpec, base_licence, card_text, write_card
-from tests.identity.worlds import make_blend_world, make_hub_world, make_local_world
+from tests.identity.worlds import (
+    make_blend_world,
+    make_hub_world,
+    make_local_world,
+    make_mixture_world,
+)
 from tests.unit.config.test_config import VALID
 
 LICENCE = {"license": "apache-2.0"}
@@ -120,3 +125,16 @@ def test_the_formula_of_the_merge_is_that_of_the_adapter(cards):
     assert "DoRA" not in card_text(CardSpec(card=spec), {})
     spec["parts"][0]["lora"]["use_dora"] = True
     assert "lengths that DoRA trained" in card_text(CardSpec(card=spec), {})
+
+
+def test_a_card_lists_each_dataset_of_a_mixture_with_what_was_taken(tmp_path):
+    world = make_mixture_world(tmp_path / "world")
+    world.config["datasets"]["chats"] = {"hub": "acme/talks", "revision": "b" * 40}
+    head, body = front_matter(card_text(CardSpec(**specs(world)["gentle"]), {}))
+    assert head["datasets"] == ["acme/talks"]
+    lines = [line for line in body.splitlines() if line.startswith("- ")]
+    assert len(lines) == 2
+    (talks,) = [line for line in lines if "acme/talks" in line]
+    assert talks.endswith("(0.2 of the trained tokens, at most 6 rows)")
+    (orders,) = [line for line in lines if "train.jsonl" in line]
+    assert orders.endswith("(0.8 of the trained tokens)")
