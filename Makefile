@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 # The demo's model is so small that two jobs side by side beat one on two cores.
-DEMO_THREADS := --set-threads train_adapter=1 score_benchmark=1
+DEMO_THREADS := --set-threads train_adapter=1 score_benchmark=1 format_chat=1 render_shards=1
 # A failed command in a pipe fails the target.
 .SHELLFLAGS := -eu -o pipefail -c
 # Tests begin as after a plain login: without what this shell was told of temporary folders, caches,
@@ -139,6 +139,11 @@ bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Sna
 .PHONY: bench-start
 bench-start: env ## processor seconds that each program takes to start, beside PyTorch's own (ROUNDS=3)
 	$(BIN)/python -m scripts.tools.bench_start --rounds $(or $(ROUNDS),3)
+
+.PHONY: bench-data
+bench-data: env ## rows to tokens, beside the bare tokenizer and datasets.map (ROWS=1000000, 4 GB of disk, MODEL)
+	$(BIN)/python -m scripts.tools.bench_data --rows $(or $(ROWS),1000000) \
+	  $(if $(MODEL),--model $(MODEL))
 
 .PHONY: bench-merge
 bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk)

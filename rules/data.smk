@@ -32,10 +32,12 @@ rule render_shards:
         manifest="results/shards/{artifact}.json",
     log:
         "logs/render_shards/{artifact}.log",
+    threads: 4
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.render_shards --plan {PLAN_FILE}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --chat {input.chat} --model {input.model}"
+        " --threads {threads}"
         " >{log} 2>&1"
 
 

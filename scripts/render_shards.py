@@ -19,14 +19,20 @@ from scripts.lib.jobs.job import Job, run_job
 
 def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
-    facts = render_shards(RenderSpec(**job.spec), job.folder("chat"), job.folder("model"), job.out)
+    facts = render_shards(
+        RenderSpec(**job.spec),
+        job.folder("chat"),
+        job.folder("model"),
+        job.out,
+        processes=job.options.threads,
+    )
     print(told(facts["tokens"]), flush=True)
     return facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("render_shards", work, argv, inputs=("chat", "model"))
+    run_job("render_shards", work, argv, inputs=("chat", "model"), options={"threads": 1})
 
 
 if __name__ == "__main__":

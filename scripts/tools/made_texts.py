@@ -9,6 +9,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ _QUESTION = 0.55  # of the words of a question and its choices
 # Of alpaca's first thousand conversations: words, and the spread of their logarithms.
 _INSTRUCTION, _ANSWER, _ANSWERS_SPREAD = 14, 114, 0.8
 _LONGEST_ANSWER = 430
+
+# Of a mixture of conversations: shares, and the words of a paragraph.
+_COPIES, _USELESS, _SINGLE = 0.01, 0.005, 0.8
+_PARAGRAPH = 60
 
 
 class Shape(NamedTuple):
@@ -142,6 +147,47 @@ def make_conversations(file: Path, count: int, *, shorter: int = 1) -> None:
         for _ in range(count)
     ]
     file.write_text(json.dumps(rows))
+
+
+def write_mixture(file: Path, count: int) -> None:
+    """Write *count* made-up conversations to *file*, as turns: of one answer and of several.
+
+    One in five has up to four answers; one in a hundred says what another said, and one in two
+    hundred cannot be used. Their words are the demo's questions' and, as in real texts, one in ten
+    is rare.
+
+    Args:
+        file: JSON lines.
+        count: How many.
+    """
+    draw = random.Random(SEED)
+    words = [*_WORDS, *(a + b for a, b in zip(_WORDS, reversed(_WORDS), strict=True))]
+    weights = list(accumulate([9] * len(_WORDS) + [1] * len(_WORDS)))
+
+    def text(mean: float, spread: float) -> str:
+        length = min(_LONGEST_ANSWER, _length(draw, mean, spread))
+        said = draw.choices(words, cum_weights=weights, k=length)
+        lines = range(0, length, _PARAGRAPH)
+        return "\n\n".join(" ".join(said[start : start + _PARAGRAPH]) for start in lines)
+
+    line = ""
+    with file.open("w", encoding="utf-8") as rows:
+        for _ in range(count):
+            kind = draw.random()
+            if kind >= _COPIES or not line:
+                answers = draw.randint(2, 4) if kind > _SINGLE else 1
+                turns = [
+                    {"role": role, "content": text(mean, spread)}
+                    for _ in range(answers)
+                    for role, mean, spread in (
+                        ("user", _INSTRUCTION, _SPREAD),
+                        ("assistant", _ANSWER, _ANSWERS_SPREAD),
+                    )
+                ]
+                if kind < _COPIES + _USELESS:
+                    turns[-1]["content"] = ""
+                line = json.dumps({"messages": turns}, ensure_ascii=False) + "\n"
+            rows.write(line)
 
 
 def _question(draw: random.Random, subject: str, words: int) -> dict[str, object]:

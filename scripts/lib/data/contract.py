@@ -6,7 +6,7 @@ on the shards reads the contract and refuses.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -60,6 +60,12 @@ class Findings:
     not_reversible: int = 0
     conversations: int = 0
     asked_otherwise: int = 0
+
+    def add(self, later: "Findings") -> None:
+        """Add what other rows showed: whether any did, and how many."""
+        for one in fields(self):
+            mine, other = getattr(self, one.name), getattr(later, one.name)
+            setattr(self, one.name, mine or other if one.type is bool else mine + other)
 
     def look_at(self, conversation: Conversation) -> None:
         """Note which features of templates a conversation needs."""

@@ -33,11 +33,23 @@ class Encoded:
 
     Attributes:
         ids: Token ids.
-        spans: For each token the characters it stands for, as (start, end).
+        starts: For each token the first character that it stands for.
+        ends: For each token the character behind the last.
     """
 
     ids: list[int]
-    spans: list[Span]
+    starts: list[int]
+    ends: list[int]
+
+    @property
+    def spans(self) -> list[Span]:
+        """Return for each token the characters it stands for, as (start, end)."""
+        return list(zip(self.starts, self.ends, strict=True))
+
+
+def _encoded(ids: list[int], spans: Sequence[Span]) -> Encoded:
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    return Encoded(ids=ids, starts=starts, ends=ends)
 
 
 class Encoder:
@@ -47,13 +59,14 @@ class Encoder:
         tokenizer: A fast tokenizer of transformers; it is not changed.
 
     Attributes:
+        backend: The tokenizer's own, stripped.
         special_ids: Ids of all control tokens.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         # Byte-level post-processors trim white space from spans and templates add a BOS: both
         # would shift the loss, and neither changes the ids of a rendered text.
-        self._backend = _bare(tokenizer)
+        self.backend = _bare(tokenizer)
         self._literal = _bare(tokenizer)
         self._literal.encode_special_tokens = True
         special = {
@@ -64,22 +77,28 @@ class Encoder:
         self.special_ids = frozenset(special.values())
         longest_first = sorted(special, key=lambda text: (-len(text), text))
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._first = frozenset(text[0] for text in special if text)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode each text as a whole; control tokens in it count as such."""
-        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        return [Encoded(ids=one.ids, spans=one.offsets) for one in encodings]
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [_encoded(one.ids, one.offsets) for one in encodings]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of token ids, control tokens included."""
-        texts: list[str] = self._backend.decode_batch(
+        texts: list[str] = self.backend.decode_batch(
             [list(one) for one in ids], skip_special_tokens=False
         )
         return texts
 
     def has_control_text(self, conversation: Conversation) -> bool:
         """Say whether the data itself holds the text of a control token."""
-        return any(self._special.search(text) for text in _texts(conversation))
+        return any(
+            self._special.search(text)
+            for text in _texts(conversation)
+            # Most texts have not even the first character of one, which takes less to see.
+            if any(first in text for first in self._first)
+        )
 
     def with_placeholders(self, value: Any) -> Any:
         """Return JSON-like data with the text of every control token hidden, lengths unchanged."""
@@ -141,7 +160,7 @@ class Encoder:
                 ids.append(number)
                 spans.append((start, end))
             position = end
-        return Encoded(ids=ids, spans=spans)
+        return _encoded(ids, spans)
 
     def _control_tokens(self, encoded: Encoded) -> list[ControlToken]:
         return [

@@ -10,28 +10,42 @@ from dataclasses import dataclass
 
 from scripts.lib.data.encoding import Encoded, Span
 
+Range = tuple[int, int]  # tokens: first, and one past the last
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossMask:
     """What is trained on in one text.
 
     Attributes:
-        mask: 1 for each trained token, else 0.
+        tokens: How many the text has.
+        trained: Those that are trained on, turn by turn.
         ended: Whether every trained turn ends with a control token.
     """
 
-    mask: list[int]
+    tokens: int
+    trained: tuple[Range, ...]
     ended: bool
 
+    @property
+    def mask(self) -> list[int]:
+        """Return 1 for each trained token, else 0."""
+        return list(mask_of(self.trained, self.tokens))
 
-def tokens_in(encoded: Encoded, spans: Sequence[Span]) -> list[int]:
-    """Return 1 for each token that begins inside the spans, else 0."""
-    starts = [start for start, _ in encoded.spans]
-    mask = [0] * len(starts)
-    for start, end in spans:
-        first, behind = bisect_left(starts, start), bisect_left(starts, end)
-        mask[first:behind] = [1] * (behind - first)
-    return mask
+
+def mask_of(trained: Sequence[Range], tokens: int) -> bytes:
+    """Return a byte for each token: 1 in the ranges, else 0."""
+    mask = bytearray(tokens)
+    for first, behind in trained:
+        if first < behind:
+            mask[first:behind] = b"\1" * (behind - first)
+    return bytes(mask)
+
+
+def tokens_in(encoded: Encoded, spans: Sequence[Span]) -> tuple[Range, ...]:
+    """Return the tokens that begin inside each of the spans."""
+    starts = encoded.starts
+    return tuple((bisect_left(starts, start), bisect_left(starts, end)) for start, end in spans)
 
 
 def loss_mask(
@@ -51,18 +65,17 @@ def loss_mask(
         spans: Characters of the trained turns.
         special_ids: Ids of control tokens.
     """
-    starts = [start for start, _ in encoded.spans]
-    mask = [0] * len(starts)
+    starts = encoded.starts
+    trained: list[Range] = []
     ended = True
-    for start, end in spans:
-        first, behind = bisect_left(starts, start), bisect_left(starts, end)
+    for (start, end), (first, behind) in zip(spans, tokens_in(encoded, spans), strict=True):
         last = next(
             (n for n in range(behind - 1, first - 1, -1) if encoded.ids[n] in special_ids), None
         )
-        if last is not None and not text[encoded.spans[last][1] : end].strip():
-            behind = last + 1
+        if last is not None and not text[encoded.ends[last] : end].strip():
+            trained.append((first, last + 1))
         else:
             ended = False
             behind = bisect_left(starts, start + len(text[start:end].rstrip()))
-        mask[first:behind] = [1] * (behind - first)
-    return LossMask(mask=mask, ended=ended)
+            trained.append((first, behind))
+    return LossMask(tokens=len(starts), trained=tuple(trained), ended=ended)

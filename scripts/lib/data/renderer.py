@@ -4,9 +4,10 @@ Templates are untrusted code from model repositories; they run in the sandbox of
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -75,6 +76,18 @@ class Renderer:
         """With what the template ends answers and calls."""
         return find_ends(self.control, self._tried)
 
+    @cached_property
+    def _write(self) -> Callable[..., str]:
+        """What the tokenizer calls to write turns, once it has copied them and all else given.
+
+        It copies so that a template sees plain values only, which rows from JSON are, under one
+        name for reasoning, which `render` leaves to it.
+        """
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        render: Callable[..., str] = _compile_jinja_template(self._runnable).render
+        return partial(render, documents=None, **self.tokenizer.special_tokens_map)
+
     @property
     def knows_tags(self) -> bool:
         """Whether the template writes or cuts reasoning between `<think>` and `</think>`."""
@@ -118,6 +131,14 @@ class Renderer:
         Raises:
             TemplateError: If the template refuses the turns.
         """
+        if messages and not any(key in message for message in messages for key in REASONING_KEYS):
+            with suppress(Exception):  # the tokenizer itself says below what is wrong
+                return self._write(
+                    messages=list(messages),
+                    tools=list(tools) or None,
+                    add_generation_prompt=generation_prompt,
+                    **arguments,
+                )
         try:
             text: str = self.tokenizer.apply_chat_template(
                 list(messages),

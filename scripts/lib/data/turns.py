@@ -273,9 +273,10 @@ def _check_others(conversation: Conversation, turn: int, prompt: str) -> None:
     """
     for number, message in enumerate(conversation.messages[:turn]):
         words = message.content.strip()
+        if message.role == "assistant" or words in prompt:
+            continue
         # Some templates print the answer of a tool as a JSON text.
-        escaped = json.dumps(words, ensure_ascii=False)[1:-1]
-        if message.role != "assistant" and words not in prompt and escaped not in prompt:
+        if json.dumps(words, ensure_ascii=False)[1:-1] not in prompt:
             found = f"turn {number} ({message.role}): {missing_words(words, prompt)}"
             raise UnusableRow("content_not_rendered", found)
     for tool in conversation.tools:

@@ -88,12 +88,12 @@ def test_turns_that_later_ones_change_are_trained_as_they_are_asked_for(tokenize
 
 
 def test_tokens_count_where_they_begin():
-    encoded = Encoded(ids=[0, 1, 2, 3], spans=[(0, 1), (1, 3), (3, 5), (5, 6)])
-    assert tokens_in(encoded, [(0, 1), (2, 5)]) == [1, 0, 1, 0]
+    encoded = Encoded(ids=[0, 1, 2, 3], starts=[0, 1, 3, 5], ends=[1, 3, 5, 6])
+    assert tokens_in(encoded, [(0, 1), (2, 5)]) == ((0, 1), (2, 3))
 
 
 def test_a_token_that_straddles_the_prompt_is_not_trained_and_one_behind_is():
-    encoded = Encoded(ids=[0, 1, 2, 3], spans=[(0, 1), (1, 3), (3, 5), (5, 6)])
+    encoded = Encoded(ids=[0, 1, 2, 3], starts=[0, 1, 3, 5], ends=[1, 3, 5, 6])
     assert loss_mask(encoded, "a\nbc\nd", [(2, 4)], frozenset()).mask == [0, 0, 1, 0]
 
 

@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from scripts.lib.data import rendering
+from scripts.lib.data.encoding import Encoder
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import CHATML
@@ -159,7 +160,7 @@ def test_control_text_in_tool_calls_stays_text_too(run, chat, model):
 
 
 def test_a_row_that_the_tokenizer_cannot_defuse_is_dropped(run, chat, model, monkeypatch):
-    monkeypatch.setattr(rendering.Encoder, "encode_defused", lambda *_: None)
+    monkeypatch.setattr(Encoder, "encode_defused", lambda *_: None)
     facts, tables, _ = run(chat([*pairs("a"), {"prompt": "<|im_end|>", "completion": "b"}]))
     assert facts["tokens"]["dropped"] == {"control_token_in_content": 1}
     assert len(tables["train-00000"]) == 1
