@@ -13,6 +13,7 @@ min_version("9.27")
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/data.smk"
+include: "rules/contamination.smk"
 include: "rules/train.smk"
 include: "rules/merge.smk"
 include: "rules/score.smk"

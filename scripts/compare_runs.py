@@ -1,6 +1,7 @@
 """Set every tuned model beside its base, category by category, on the same questions.
 
-Reads   categories/ of all candidates; the manifests of what they were made from
+Reads   categories/ of all candidates; contamination/ of what they were trained on; the manifests
+        of what all was made from
 Writes  <artifact>/comparison.json  everything; <artifact>/comparison.csv the same as long rows
         <artifact>/comparison.md    the tables that people read
 
@@ -19,8 +20,9 @@ def work(job: Job) -> dict[str, Any]:
     """Fill the artifact's folder and return its facts."""
     spec, folders = CompareSpec.from_json(job.spec), job.named("categories")
     # That what was counted are the scores at hand, only manifests say: no score is read.
-    manifests = {**job.manifests("chain"), **job.manifests("categories")}
-    return compare_runs(spec, folders, manifests, job.out)
+    edges = ("chain", "categories", "searches")
+    manifests = {id_: one for edge in edges for id_, one in job.manifests(edge).items()}
+    return compare_runs(spec, folders, manifests, job.out, job.named("searches"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,6 +8,8 @@ from scripts.lib.plan.missing import read_frozen
 
 INPUTS = {
     "format_chat": ("raw",),
+    "find_contamination": ("chat", "benchmark"),
+    "drop_contaminated": ("chat",),
     "render_shards": ("chat", "model"),
     "show_examples": ("raw", "chat", "shards"),
     "fetch_adapter": ("model",),

@@ -37,6 +37,7 @@ from scripts.lib.examples.page import render_page, terminal_text
 from scripts.lib.fetch.datasets import fetch_dataset
 from scripts.lib.files import stat_of
 from scripts.lib.plan.adapters import tune
+from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.remembered import HashMemory
 from scripts.lib.plan.sources import Place, add_raw
@@ -153,7 +154,9 @@ def planned(
     raw = add_raw(graph, sources, config.datasets["data"])
     model = Place(graph.add("models", "model", {}), "model")
     template = template_text(sources, config.runs["run"].template or OWN)
-    made_of = tune(graph, config, config.runs["run"], template, model, {"data": raw}, ()).artifacts
+    shown = config.runs["run"].model_copy(update={"on_contamination": "report"})
+    searched = Contamination(graph, config, {})
+    made_of = tune(graph, config, shown, template, model, {"data": raw}, (), searched).artifacts
     specs = {stage: graph.artifacts[made_of[stage]].spec for stage in ("raw", "chat", "shards")}
     return specs, [Path(file) for file in graph.artifacts[raw.id].sources]
 

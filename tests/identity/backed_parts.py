@@ -71,6 +71,7 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ),
     # The names of the inputs, with their keys, stand in the spec of the comparison and the report.
     ("comparisons", "edge", "categories"): (("comparisons", "spec", "candidates"),),
+    ("comparisons", "edge", "searches"): (("comparisons", "spec", "candidates"),),
     ("reports", "edge", "facts"): (
         ("reports", "spec", "candidates"),
         ("reports", "edge", "comparison"),
@@ -113,5 +114,6 @@ TOLD_BY_OTHERS = {
     ("categories", "spec", "metric"): "the benchmark's kind tells whether there is one",
     ("categories", "spec", "subjects"): "the scores that are summed up are of these subjects",
     ("scores", "spec", "kind"): "the benchmark's key tells its kind",
+    ("contamination", "spec", "kind"): "the benchmark's key tells its kind",
 }
 """Fields that follow from others: no two specs differ in one of them alone."""

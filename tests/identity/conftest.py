@@ -24,6 +24,7 @@ from tests.identity.worlds import (
     make_full_world,
     make_held_out_world,
     make_hub_world,
+    make_left_out_world,
     make_local_world,
     make_mixture_world,
     make_pairs_world,
@@ -59,7 +60,8 @@ def _make_worlds(folder: Path) -> dict[str, World]:
     mixture = make_mixture_world(folder / "mixture")
     tasks = make_task_world(folder / "tasks")
     pairs = make_pairs_world(folder / "pairs")
-    for world in (local, hub, blend, choice, full, held_out, mixture, tasks, pairs):
+    left_out = make_left_out_world(folder / "left_out")
+    for world in (local, hub, blend, choice, full, held_out, mixture, tasks, pairs, left_out):
         world.run()
     shared = _share(local, folder / "shared")
     return {
@@ -72,6 +74,7 @@ def _make_worlds(folder: Path) -> dict[str, World]:
         "mixture": mixture,
         "tasks": tasks,
         "pairs": pairs,
+        "left_out": left_out,
         "shared": shared,
         "clone": shared.copy(folder / "clone", results=False),
     }

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.identity.table import CHATS, END, ORDERS, Row, rendered, scored, tuned
+from tests.identity.table import (
+    CHATS,
+    END,
+    ORDERS,
+    SEARCHES,
+    Row,
+    rendered,
+    scored,
+    searched,
+    tuned,
+)
 from tests.identity.world import World
 
 TUNE_GENTLE = tuned("gentle") | END
@@ -229,6 +239,19 @@ RUN_ROWS = [
     Row("turns", put("runs/gentle/turns", "each"), SHARDS_OF_GENTLE),
     Row("plain_answers", put("runs/gentle/plain_answers", "reject"), SHARDS_OF_GENTLE),
     Row("fold_reasoning", put("runs/gentle/fold_reasoning", True), SHARDS_OF_GENTLE),
+    Row("contamination ngram", put("contamination", {"ngram": 13}), SEARCHES | END),
+    Row("contamination threshold", put("contamination", {"threshold": 0.7}), SEARCHES | END),
+    Row(
+        "contamination, in words",
+        put("contamination", {"ngram": 8, "threshold": 0.5}),
+        frozenset(),
+    ),
+    Row(
+        "on_contamination",
+        put("runs/gentle/on_contamination", "drop"),
+        searched("orders") | {"decontaminated:orders"} | SHARDS_OF_GENTLE,
+    ),
+    Row("on_contamination, in words", put("runs/gentle/on_contamination", "report"), frozenset()),
     Row("max_growth", put("runs/gentle/max_growth", 3.0), frozenset()),
     _template("chatml", SHARDS_OF_GENTLE, "template from the tokenizer's to chatml"),
     _template("data/plain.jinja", SHARDS_OF_GENTLE, "template from the tokenizer's to a file"),

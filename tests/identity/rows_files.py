@@ -13,12 +13,14 @@ from tests.identity.table import (
     ORDERS,
     QUESTIONS,
     RUNS,
+    SEARCHES,
     SHARDS,
     Row,
     categories,
     merged,
     rendered,
     scored,
+    searched,
     tuned,
 )
 from tests.identity.world import World
@@ -26,6 +28,9 @@ from tests.identity.worlds import jsonl, question
 
 OTHER_ROW = jsonl({"prompt": "a", "completion": "x"})
 
+OF_MMLU = searched("orders", "chats", on=["mmlu"])
+OF_HUB = "contamination:talks-plain-mmlu"
+OF_EXACT = searched("orders", "chats", on=["exact"])
 FROM_ORDERS = {"raw:orders"} | ORDERS | tuned("gentle", "strong") | END
 FROM_CHATS_TEMPLATE = rendered("chats-tiny") | tuned("chatty") | END
 # The words for people in the names of artifacts, which a report prints, come from file names.
@@ -131,17 +136,17 @@ FILE_ROWS = [
     Row(
         "a test question",
         _write("data/mmlu/test/astronomy.jsonl", jsonl(question("another"))),
-        {"benchmarks:mmlu"} | scored("tiny", *RUNS, on=["mmlu"]) | END,
+        {"benchmarks:mmlu"} | OF_MMLU | scored("tiny", *RUNS, on=["mmlu"]) | END,
     ),
     Row(
         "a dev question",
         _write("data/mmlu/dev/astronomy.jsonl", jsonl(question("another"))),
-        {"benchmarks:mmlu"} | scored("tiny", *RUNS, on=["mmlu"]) | END,
+        {"benchmarks:mmlu"} | OF_MMLU | scored("tiny", *RUNS, on=["mmlu"]) | END,
     ),
     Row(
         "a question of the other benchmark",
         _write("data/exact/questions.jsonl", jsonl({"prompt": "two teas", "answer": "2 TEA"})),
-        {"benchmarks:exact"} | scored("tiny", *RUNS, on=["exact"]) | END,
+        {"benchmarks:exact"} | OF_EXACT | scored("tiny", *RUNS, on=["exact"]) | END,
     ),
     Row(
         "a benchmark gets a file that is none of its questions",
@@ -197,20 +202,20 @@ PIN_ROWS = [
     _pin("lm-eval", scored(*ALL) | END),
     _pin("tokenizers", FROM_SHARDS),
     _pin("transformers", FROM_SHARDS),
-    _pin("pyarrow", CHAT | FROM_SHARDS),
+    _pin("pyarrow", CHAT | SEARCHES | FROM_SHARDS),
     _pin("scipy", END),
     _pin("matplotlib", frozenset({"reports"})),
     _pin("gguf", {"models:small"} | scored("packed", on=["mmlu"]) | END, "hub"),
     _pin(
         "datasets",
-        {"raw:talks-plain", "chat:talks-plain", "benchmarks:mmlu"}
+        {"raw:talks-plain", "chat:talks-plain", "benchmarks:mmlu", OF_HUB}
         | rendered("talks-plain-remote")
         | HUB_TUNED
         | HUB_SCORED
         | END,
         "hub",
     ),
-    _pin("pandas", {"benchmarks:mmlu"} | HUB_SCORED | END, "hub"),
+    _pin("pandas", {"benchmarks:mmlu", OF_HUB} | HUB_SCORED | END, "hub"),
 ]
 
 
@@ -244,7 +249,7 @@ def _code(name: str, missing: frozenset[str]) -> Row:
     return Row(f"code of {name}", add_constant(f"scripts/{name}.py"), missing)
 
 
-FROM_CHAT = CHAT | SHARDS | tuned(*RUNS) | END
+FROM_CHAT = CHAT | SEARCHES | SHARDS | tuned(*RUNS) | END
 EVERYTHING = {"models:tiny", "raw:orders", "raw:chats"} | QUESTIONS | FROM_CHAT | scored("tiny")
 
 CODE_ROWS = [
@@ -253,7 +258,7 @@ CODE_ROWS = [
     Row("layout of every file", _layout, frozenset()),
     _code("fetch_model", FROM_MODEL),
     _code("fetch_dataset", {"raw:orders", "raw:chats"} | FROM_CHAT),
-    _code("fetch_benchmark", QUESTIONS | scored(*ALL) | END),
+    _code("fetch_benchmark", QUESTIONS | SEARCHES | scored(*ALL) | END),
     _code("format_chat", FROM_CHAT),
     _code("render_shards", SHARDS | tuned(*RUNS) | END),
     _code("show_examples", EXAMPLES | {"reports"}),
@@ -279,9 +284,19 @@ CODE_ROWS = [
     _code("lib/fetch/datasets", frozenset(EVERYTHING)),
     _code("lib/score/respondent", scored(*ALL) | END),
     # Modules of a kind of benchmark.
-    _code("lib/benchmarks/mmlu/fetch", {"benchmarks:mmlu"} | scored(*ALL, on=("mmlu",)) | END),
     _code(
-        "lib/benchmarks/exact_match/fetch", {"benchmarks:exact"} | scored(*ALL, on=("exact",)) | END
+        "lib/benchmarks/mmlu/fetch",
+        {"benchmarks:mmlu"} | OF_MMLU | scored(*ALL, on=("mmlu",)) | END,
+    ),
+    _code("find_contamination", SEARCHES | END),
+    _code("drop_contaminated", frozenset()),
+    _code("lib/contamination/matching", SEARCHES | END),
+    _code("lib/contamination/dropping", frozenset()),
+    _code("lib/benchmarks/mmlu/texts", OF_MMLU | END),
+    _code("lib/compare/contamination", END),
+    _code(
+        "lib/benchmarks/exact_match/fetch",
+        {"benchmarks:exact"} | OF_EXACT | scored(*ALL, on=("exact",)) | END,
     ),
     _code("lib/benchmarks/mmlu/questions", scored(*ALL, on=("mmlu",)) | END),
     _code("lib/benchmarks/exact_match/questions", scored(*ALL, on=("exact",)) | END),

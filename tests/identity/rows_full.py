@@ -79,7 +79,11 @@ FULL_ROWS = [
         _other_weights,
         {"models:tiny"} | SHARDS | GENTLE | WHOLE | scored("tiny", on=ON),
     ),
-    _row("other rows", _other_rows, {"raw:orders", "chat:orders"} | SHARDS | GENTLE | WHOLE),
+    _row(
+        "other rows",
+        _other_rows,
+        {"raw:orders", "chat:orders", "contamination:orders-mmlu"} | SHARDS | GENTLE | WHOLE,
+    ),
     _row("code of train_model", add_constant("scripts/train_model.py"), WHOLE),
     _row("code of full_tuning", add_constant("scripts/lib/train/full_tuning.py"), WHOLE),
     _row("code of the flow", add_constant("scripts/lib/train/training.py"), GENTLE | WHOLE),

@@ -76,7 +76,12 @@ HELD_OUT_ROWS = [
         categories("tiny", on=("cafe",)) | END,
     ),
     _row("held-out benchmarks in another order", _reverse, END),
-    _row("a run on the held-out dataset", _tune, TUNED | rendered("orders-tiny") | END),
+    _row(
+        # What the dataset itself holds out is no training row; what another one does may be.
+        "a run on the held-out dataset",
+        _tune,
+        TUNED | rendered("orders-tiny") | {"contamination:orders-chats-test"} | END,
+    ),
     _row(
         "code that judges adherence",
         add_constant("scripts/lib/benchmarks/held_out/adherence.py"),

@@ -11,11 +11,18 @@ EVERYTHING_POLITE = (
     | END
 )
 
-TALKS = frozenset({"raw:talks-plain", "chat:talks-plain"}) | EVERYTHING_POLITE
+TALKS = (
+    frozenset({"raw:talks-plain", "chat:talks-plain", "contamination:talks-plain-mmlu"})
+    | EVERYTHING_POLITE
+)
 
 REMOTE = frozenset({"models:remote"}) | scored("remote", on=["mmlu"]) | EVERYTHING_POLITE
 
-FAR = frozenset({"benchmarks:mmlu"}) | scored("remote", "packed", "polite", on=["mmlu"]) | END
+FAR = (
+    frozenset({"benchmarks:mmlu", "contamination:talks-plain-mmlu"})
+    | scored("remote", "packed", "polite", on=["mmlu"])
+    | END
+)
 
 
 def _renamed_slug(words: frozenset[str], old: str, new: str) -> frozenset[str]:

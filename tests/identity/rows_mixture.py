@@ -2,7 +2,7 @@
 
 from tests.identity.rows_config import drop, put, rename
 from tests.identity.rows_files import add_constant
-from tests.identity.table import END, Row, merged, rendered, scored, tuned
+from tests.identity.table import END, Row, merged, rendered, scored, searched, tuned
 from tests.identity.world import World
 from tests.identity.worlds import jsonl
 
@@ -56,8 +56,7 @@ def _measure_chats(world: World) -> None:
     put("runs/gentle/evaluate_on", {"talk": "chats"})(world)
 
 
-CHATS = rendered("chats-tiny") | {"chat:chats"}
-ORDERS = rendered("orders-tiny") | {"chat:orders"}
+CHATS = rendered("chats-tiny") | {"chat:chats"} | searched("chats", on=ON)
 
 MIXTURE_ROWS = [
     _row("a weight", put("runs/gentle/dataset/orders", 5), TUNE),
@@ -69,7 +68,19 @@ MIXTURE_ROWS = [
     # The page names what each dataset gave.
     _row("a dataset is renamed", _rename, {"reports"}),
     _row("one dataset only", put("runs/gentle/dataset", "orders"), TUNE),
-    _row("one more dataset", _third, {"raw:third", "chat:third"} | rendered("third-tiny") | TUNE),
+    _row(
+        "one more dataset",
+        _third,
+        {"raw:third", "chat:third"} | searched("third", on=ON) | rendered("third-tiny") | TUNE,
+    ),
+    _row(
+        "without the questions of benchmarks",
+        put("runs/gentle/on_contamination", "drop"),
+        {"decontaminated:orders", "decontaminated:chats"}
+        | searched("orders", "chats", on=ON)
+        | SHARDS
+        | TUNE,
+    ),
     _row("a row more of one", _more_rows, {"raw:chats"} | CHATS | TUNE),
     _row("formatted otherwise", put("datasets/chats/system", "Be brief."), CHATS | TUNE),
     _row("ledgers may drop more", put("datasets/chats/max_dropped_fraction", 0.5), frozenset()),

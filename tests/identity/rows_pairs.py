@@ -26,7 +26,8 @@ def answered(*names: str, on: Iterable[str] = BOTH) -> frozenset[str]:
 
 
 ANSWERED = answered("tiny", "gentle")
-PROMPTS = frozenset({"benchmarks:prompts"}) | ANSWERED
+PROMPTS_SEARCHED = frozenset({"benchmarks:prompts", "contamination:orders-prompts"})
+PROMPTS = PROMPTS_SEARCHED | ANSWERED
 
 
 def _other_prompts(world: World) -> None:
@@ -118,7 +119,7 @@ PAIRS_ROWS = [
     _row(
         "on_bad_row of pairs",
         put("benchmarks/pairs/on_bad_row", "leave_out"),
-        frozenset({"benchmarks:prompts"}) | answered("tiny", "gentle", on=["pairs"]),
+        PROMPTS_SEARCHED | answered("tiny", "gentle", on=["pairs"]),
     ),
     _row(
         "dtype of pairs",

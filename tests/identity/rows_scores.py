@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.identity.rows_config import drop, put, rename, reverse
-from tests.identity.table import END, RUNS, Row, categories, scored
+from tests.identity.table import END, RUNS, Row, categories, scored, searched
 from tests.identity.world import World
 
 
@@ -48,12 +48,18 @@ SCORE_ROWS = [
     Row(
         "mmlu on_bad_row",
         put("benchmarks/mmlu/on_bad_row", "leave_out"),
-        frozenset({"benchmarks:mmlu"}) | scored("tiny", *RUNS, on=["mmlu"]) | END,
+        frozenset({"benchmarks:mmlu"})
+        | searched("orders", "chats", on=["mmlu"])
+        | scored("tiny", *RUNS, on=["mmlu"])
+        | END,
     ),
     Row(
         "exact_match on_bad_row",
         put("benchmarks/exact/on_bad_row", "leave_out"),
-        frozenset({"benchmarks:exact"}) | scored("tiny", *RUNS, on=["exact"]) | END,
+        frozenset({"benchmarks:exact"})
+        | searched("orders", "chats", on=["exact"])
+        | scored("tiny", *RUNS, on=["exact"])
+        | END,
     ),
     Row("bad rows are refused, in words", put("benchmarks/mmlu/on_bad_row", "error"), frozenset()),
     Row("metric", put("benchmarks/exact/metric", "numeric"), ONLY_JUDGED),

@@ -28,8 +28,16 @@ def rendered(*names: str) -> frozenset[str]:
 
 EXAMPLES = frozenset({"examples:orders-tiny", "examples:chats-tiny"})
 SHARDS = rendered("orders-tiny", "chats-tiny")
-ORDERS = rendered("orders-tiny") | {"chat:orders"}
-CHATS = rendered("chats-tiny") | {"chat:chats"}
+
+
+def searched(*datasets: str, on: Iterable[str] = ("mmlu", "exact")) -> frozenset[str]:
+    """Return the searches for benchmarks' questions in datasets."""
+    return frozenset(f"contamination:{name}-{label}" for name in datasets for label in on)
+
+
+SEARCHES = searched("orders", "chats")
+ORDERS = rendered("orders-tiny") | {"chat:orders"} | searched("orders")
+CHATS = rendered("chats-tiny") | {"chat:chats"} | searched("chats")
 
 
 def categories(*names: str, on: Iterable[str] = ("mmlu", "exact")) -> frozenset[str]:

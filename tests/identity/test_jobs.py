@@ -8,10 +8,22 @@ import pytest
 from tests.identity.rows_config import put
 from tests.identity.rows_files import add_constant
 from tests.identity.rows_results import damage
-from tests.identity.table import CHAT, END, EXAMPLES, RUNS, SHARDS, scored, tuned
+from tests.identity.table import (
+    CHAT,
+    END,
+    EXAMPLES,
+    RUNS,
+    SEARCHES,
+    SHARDS,
+    rendered,
+    scored,
+    searched,
+    tuned,
+)
 from tests.identity.world import World
+from tests.identity.worlds import jsonl
 
-FROM_CHAT = CHAT | SHARDS | tuned(*RUNS) | END
+FROM_CHAT = CHAT | SEARCHES | SHARDS | tuned(*RUNS) | END
 
 
 def left_in(world: World, stage: str) -> list[str]:
@@ -36,6 +48,41 @@ def test_leaving_out_bad_rows_where_there_are_none_asks_nobody_again(world):
     put("benchmarks/exact/on_bad_row", "leave_out")(world)
     assert world.run() == {"benchmarks:exact"} | END
     assert world.missing() == set()
+
+
+NEW_BENCHMARK = {"kind": "exact_match", "path": "data/more/questions.jsonl"}
+
+
+def test_a_benchmark_that_finds_nothing_more_trains_nothing_again(world):
+    """What it found decides which rows go: where no other row goes, the work is taken over."""
+    world.config["runs"] = {"gentle": world.config["runs"]["gentle"] | {"on_contamination": "drop"}}
+    world.run()
+    world.write("data/more/questions.jsonl", jsonl({"prompt": "a new one", "answer": "x"}))
+    world.config["benchmarks"]["more"] = NEW_BENCHMARK
+    assert {"adapters:gentle", *rendered("orders-tiny")} <= world.missing()
+    done = world.run()
+    asked = {"scores:tiny/more", "scores:gentle/more", "categories:tiny/more"}
+    searches = searched("orders", on=("mmlu", "exact", "more"))
+    new = {"benchmarks:more", "decontaminated:orders", "categories:gentle/more"} | asked
+    assert done - searches == new | END
+    assert "contamination:orders-more" in done
+    assert world.missing() == set()
+
+
+def test_a_benchmark_for_which_more_rows_go_trains_again(world):
+    world.config["runs"] = {"gentle": world.config["runs"]["gentle"] | {"on_contamination": "drop"}}
+    world.run()
+    world.write("data/more/questions.jsonl", jsonl({"prompt": "a new one", "answer": "x"}))
+    world.config["benchmarks"]["more"] = NEW_BENCHMARK
+    world.salts["decontaminated"] = "fewer rows"
+    assert {"decontaminated:orders", "adapters:gentle", *rendered("orders-tiny")} <= world.run()
+
+
+def test_a_benchmark_trains_nothing_where_what_is_found_is_only_reported(world):
+    world.write("data/more/questions.jsonl", jsonl({"prompt": "a new one", "answer": "x"}))
+    world.config["benchmarks"]["more"] = NEW_BENCHMARK
+    stages = {word.partition(":")[0] for word in world.missing()}
+    assert stages == {"benchmarks", "contamination", "scores", "categories"} | END
 
 
 def test_an_upstream_change_of_bytes_is_followed_to_the_end(world):
@@ -345,6 +392,6 @@ def test_two_runs_alike_are_made_once(world):
     world.config["runs"]["twin"] = {**world.config["runs"]["gentle"]}
     shutil.rmtree(world.results)
     done = world.run()
-    assert len(world.worked) == len(set(world.worked)) == 50
+    assert len(world.worked) == len(set(world.worked)) == 54
     assert {"adapters:gentle", "adapters:twin"} | scored("twin") <= done
     assert world.id("adapters:gentle") == world.id("adapters:twin")

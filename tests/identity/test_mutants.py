@@ -16,6 +16,7 @@ from tests.identity.mutants import Done, Mutant, Part, changed_parts, parts_of, 
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
+from tests.identity.rows_contamination import CONTAMINATION_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_full import FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
@@ -36,6 +37,7 @@ ROWS = [
     *LM_EVAL_ROWS,
     *MIXTURE_ROWS,
     *PAIRS_ROWS,
+    *CONTAMINATION_ROWS,
     *DISK_ROWS,
 ]
 
@@ -124,7 +126,7 @@ def test_a_mutant_that_breaks_nothing_fails_no_row(worlds, mutate, tmp_path):
 
 def test_every_part_of_identity_that_is_left_out_makes_a_row_stale(worlds, mutate, killer):
     parts = set().union(*(parts_of(world.graph()) for world in worlds.values()))
-    assert len(parts) > 90, "specs, edges, code and pins of thirteen stages"
+    assert len(parts) > 90, "specs, edges, code and pins of fifteen stages"
     unknown = {*WITH, *TOLD_BY_OTHERS} - parts
     assert not unknown, f"explained, but not there: {sorted(unknown)}"
     survivors = []

@@ -18,6 +18,7 @@ from tests.identity.worlds import (
     make_full_world,
     make_held_out_world,
     make_hub_world,
+    make_left_out_world,
     make_local_world,
     make_mixture_world,
     make_pairs_world,
@@ -25,6 +26,7 @@ from tests.identity.worlds import (
 
 SPECS = {
     "chat": ("data.format_spec", "FormatSpec", None),
+    "contamination": ("contamination.finding", "ContaminationSpec", None),
     "shards": ("data.rendering", "RenderSpec", None),
     "adapters": ("train.spec", "TrainSpec", "from_json"),
     "trained": ("train.full_tuning", "FullSpec", "from_json"),
@@ -37,8 +39,8 @@ SPECS = {
     "comparisons": ("compare.spec", "CompareSpec", "from_json"),
     "reports": ("report.page", "ReportSpec", "from_json"),
 }
-"""Stage -> module, dataclass, how its program makes one; fetching, proving, showing and comparing
-weights have none."""
+"""Stage -> module, dataclass, how its program makes one; fetching, dropping, proving, showing and
+comparing weights have none."""
 
 
 WORLDS = (
@@ -51,6 +53,7 @@ WORLDS = (
     make_mixture_world,
     make_task_world,
     make_pairs_world,
+    make_left_out_world,
 )
 
 
@@ -92,6 +95,7 @@ def test_a_spec_is_frozen(stage, specs):
     "stage",
     [
         "chat",
+        "contamination",
         "shards",
         "adapters",
         "trained",
@@ -126,5 +130,5 @@ def test_every_field_of_the_dataclass_stands_in_the_key(stage, specs):
 
 def test_every_stage_that_has_a_spec_is_held_here():
     without = {"models", "raw", "benchmarks", "proofs", "examples", "changes"}
-    without |= {"given_adapters", "budgets"}
+    without |= {"given_adapters", "budgets", "decontaminated"}
     assert set(SPECS) == set(STAGES) - without

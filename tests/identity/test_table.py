@@ -5,6 +5,7 @@ import pytest
 from tests.identity.rows_blend import BLEND_ROWS
 from tests.identity.rows_choice import CHOICE_ROWS
 from tests.identity.rows_config import CONFIG_ROWS
+from tests.identity.rows_contamination import CONTAMINATION_ROWS
 from tests.identity.rows_files import DISK_ROWS
 from tests.identity.rows_full import FULL_RESULT_ROWS, FULL_ROWS
 from tests.identity.rows_held_out import HELD_OUT_ROWS
@@ -28,6 +29,7 @@ ROWS = [
     *LM_EVAL_ROWS,
     *MIXTURE_ROWS,
     *PAIRS_ROWS,
+    *CONTAMINATION_ROWS,
     *DISK_ROWS,
     *RESULT_ROWS,
 ]

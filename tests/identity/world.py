@@ -40,6 +40,10 @@ OPTIONS = {
 FACTS = {
     "benchmarks": {"tasks": {}, "unsafe_code": []},
     "chat": {"summary": {"rows": 2, "dropped": 0, "by_reason": {}, "dropped_fraction": 0.0}},
+    "contamination": {"contamination": {}},
+    "decontaminated": {
+        "summary": {"rows": 2, "dropped": 0, "by_reason": {}, "dropped_fraction": 0.0}
+    },
     "shards": {
         "contract": {"passed": True, "checks": []},
         "tokens": {"conversations": 2, "kept": 2, "dropped": {}, "growth": 1.0},
@@ -50,7 +54,10 @@ FACTS = {
 }
 """Stage -> findings that let the next steps start."""
 
-SHARED = ("raw", "models", "benchmarks", "chat", "shards", "examples")
+SHARED = (
+    *("raw", "models", "benchmarks", "chat", "contamination", "decontaminated", "shards"),
+    "examples",
+)
 """Stages whose artifacts belong to nobody alone: they are named by their slug."""
 
 
@@ -215,6 +222,8 @@ class World:
         if stage in fetch and job.spec["source"] == "path":
             return fetch[stage](job.spec, job.sources, job.out)
         read = {edge: [_bytes_of(place) for place in job.inputs[edge]] for edge in job.inputs}
+        if stage == "decontaminated":  # what is left depends on what was found, not on the search
+            del read["searches"]
         made = {"stage": stage, "spec": job.spec, "read": read, "salt": self.salts.get(stage, "")}
         (job.out / "made.txt").write_text(digest(made, digits=64))
         if stage == "models":  # what comes from elsewhere brings a chat template

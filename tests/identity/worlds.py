@@ -162,6 +162,17 @@ def make_held_out_world(base: Path) -> World:
     return world
 
 
+def make_left_out_world(base: Path) -> World:
+    """Make the world of a run without the rows that hold what another dataset holds out."""
+    world = make_local_world(base)
+    run = world.config["runs"]["gentle"]
+    world.config["runs"] = {"gentle": {**run, "on_contamination": "drop"}}
+    world.config["datasets"]["chats"]["test_fraction"] = 0.5
+    asked = {"kind": "held_out", "dataset": "chats", "max_new_tokens": 6}
+    world.config["benchmarks"] = {"spare": asked}
+    return world
+
+
 def make_blend_world(base: Path) -> World:
     """Make the world of other candidates: one unmerged run, two combinations, one of them unmerged.
 

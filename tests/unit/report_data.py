@@ -118,6 +118,7 @@ def comparison(base="smollm2", gentle="gentle", eager="eager"):
         },
         "held_out": {},
         "judged": {},
+        "contamination": {"method": None, "candidates": {}},
         "candidates": [
             {"name": base, "kind": "base", "base": None, "unmerged": False, "group": None},
             {"name": gentle, "kind": "run", "base": base, "unmerged": False, "group": None},

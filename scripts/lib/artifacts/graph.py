@@ -128,6 +128,8 @@ class Candidate:
         publish: Repository, privacy and branch of the hub for its model, or nothing.
         card: What its model card says, where the model's own spec does not.
         group: Name for the runs that differ from it in their seed alone, or None.
+        trained_on: Ids of the conversations that it was trained on.
+        data_known: Whether that is all that was trained on since its base.
     """
 
     name: str
@@ -142,6 +144,8 @@ class Candidate:
     card: Mapping[str, Any] | None = None
     group: str | None = None
     datasets: tuple[Mapping[str, str], ...] = ()
+    trained_on: tuple[str, ...] = ()
+    data_known: bool = True
 
     def made_in(self, stage: str) -> tuple[str, ...]:
         """Return the artifacts of a stage: one, none, or one for each dataset."""

@@ -19,6 +19,7 @@ LINKS = {
     "adapters": "adapter",
     "chat": "chat",
     "combined": "adapter",
+    "decontaminated": "chat",
     "examples": "examples",
     "given_adapters": "adapter",
     "merged": "model",
@@ -70,7 +71,11 @@ def _candidate(folder: Path, candidate: Candidate, store: Store) -> None:
 def _datasets(folder: Path, stage: str, candidate: Candidate, store: Store) -> None:
     """Make the view of what a stage made of each dataset of a mixture; there is none of one."""
     if candidate.datasets:
-        places = {one["name"]: _folder(store, one[stage]) for one in candidate.datasets}
+        found = {
+            one["name"]: one.get("decontaminated", one[stage]) if stage == "chat" else one[stage]
+            for one in candidate.datasets
+        }
+        places = {name: _folder(store, id) for name, id in found.items()}
         _links(folder, {name: place for name, place in places.items() if place})
     elif folder.is_dir() and not folder.is_symlink():
         _remove(folder)

@@ -65,6 +65,13 @@ STAGES = {
         ),
         Stage("chat", "format_chat", ("pyarrow",)),
         Stage(
+            "contamination",
+            "find_contamination",
+            ("numpy", "pyarrow"),
+            kind_libraries={"lm_eval": ("datasets", "jinja2", "lm-eval")},
+        ),
+        Stage("decontaminated", "drop_contaminated", ("pyarrow",)),
+        Stage(
             "shards",
             "render_shards",
             ("jinja2", "pyarrow", "tokenizers", "transformers"),

@@ -13,6 +13,7 @@ _HERE = "scripts.lib.benchmarks"
 
 FILES: Mapping[str, str] = {
     "fetch_benchmark": "fetch",
+    "find_contamination": "texts",
     "score_benchmark": "questions",
     "aggregate_scores": "scores",
     "compare_runs": "comparison",
@@ -31,12 +32,12 @@ def _of(kind: str, files: str) -> dict[str, str]:
 _CHOICES = {"aggregate_scores": f"{_HERE}.multiple_choice.scores"}
 
 MODULES: Mapping[str, Mapping[str, str]] = {
-    "mmlu": _of("mmlu", "fetch questions report") | _CHOICES,
-    "multiple_choice": _of("multiple_choice", "fetch questions scores"),
-    "exact_match": _of("exact_match", "fetch questions scores"),
-    "lm_eval": _of("lm_eval", "fetch questions scores"),
-    "held_out": _of("held_out", "questions scores comparison report card"),
-    "judged_pairs": _of("judged_pairs", "fetch questions scores comparison report card"),
+    "mmlu": _of("mmlu", "fetch texts questions report") | _CHOICES,
+    "multiple_choice": _of("multiple_choice", "fetch texts questions scores"),
+    "exact_match": _of("exact_match", "fetch texts questions scores"),
+    "lm_eval": _of("lm_eval", "fetch texts questions scores"),
+    "held_out": _of("held_out", "texts questions scores comparison report card"),
+    "judged_pairs": _of("judged_pairs", "fetch texts questions scores comparison report card"),
 }
 """Kind -> rule -> module of that kind for the program of that rule; none where a kind has nothing
 of its own there."""

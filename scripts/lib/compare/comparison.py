@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 
 from scripts.lib.compare.between_seeds import Measure
 from scripts.lib.compare.budget import decide_budget
 from scripts.lib.compare.chain import check_chain
 from scripts.lib.compare.changes import changes_of
+from scripts.lib.compare.contamination import contamination_of
 from scripts.lib.compare.document import (
     BenchmarkResult,
     Comparison,
@@ -105,6 +107,7 @@ def compare_runs(
     artifacts: Mapping[str, Path],
     manifests: Mapping[str, JoinedManifest],
     out: Path,
+    searches: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, int | str]:
     """Write `comparison.json`, `comparison.csv` and `comparison.md`.
 
@@ -114,6 +117,7 @@ def compare_runs(
         manifests: Manifests by artifact id; where one names another as its input, the contents
             have to agree.
         out: Existing empty folder.
+        searches: Folder of every search for questions in training rows that the spec names.
 
     Returns:
         `{"rows"}`, the lines of the CSV; with a budget also `{"budget"}`, its verdict.
@@ -149,6 +153,7 @@ def compare_runs(
         "benchmarks": benchmarks,
         "held_out": found["held_out"],
         "judged": found["judged"],
+        "contamination": contamination_of(spec.candidates, benchmarks, artifacts, searches),
         "candidates": [
             {
                 "name": c.name,

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Literal, NotRequired, TypedDict
 
 from scripts.lib.benchmarks.kinds import load
+from scripts.lib.contamination.document import FoundQuestion
 from scripts.lib.score.documents import (
     ChangeVerdict,
     Note,
@@ -207,6 +208,49 @@ class Budget(TypedDict):
     """Every tuned candidate held against every margin, by benchmark."""
 
 
+class Untouched(TypedDict):
+    """Scores on the questions that do not stand in what a candidate was trained on."""
+
+    base: Tally
+    """The base's score."""
+    run: Tally
+    """The candidate's score."""
+    difference: Difference
+    """How far they are apart, by the same test as all questions; its `noise` is null."""
+
+
+class Contaminated(TypedDict):
+    """What of a benchmark stands in the rows that a candidate was trained on."""
+
+    known: bool
+    """Whether all that it was trained on since its base is at hand, to be searched."""
+    searched: int
+    """Datasets that were searched; 0 where none is known, or where the benchmark asks what the
+    only one holds out."""
+    questions: int
+    """Questions that were asked; of conversations and judged pairs those that there are."""
+    found: int
+    """Of them, those that stand in a training conversation."""
+    exact: int
+    """Of those, how many stand there with all their words in a row."""
+    conversations: int
+    """Training conversations that hold a question of the benchmark."""
+    untouched: Untouched | None
+    """Scores on the others, on average; null where nothing was found, nothing is left, or answers
+    are not right or wrong."""
+    examples: list[FoundQuestion]
+    """A few of those that were found, the surest first."""
+
+
+class Contamination(TypedDict):
+    """Questions of benchmarks that stand in training rows."""
+
+    method: str | None
+    """When a question counts as found; null where nothing was searched."""
+    candidates: dict[str, dict[str, Contaminated]]
+    """Candidate that has a base -> benchmark -> what was found."""
+
+
 class Comparison(TypedDict):
     """The whole file."""
 
@@ -216,6 +260,8 @@ class Comparison(TypedDict):
     """Benchmark on held-out conversations -> its results."""
     judged: dict[str, Section]
     """Benchmark of judged pairs -> its results."""
+    contamination: Contamination
+    """What of the benchmarks stands in what candidates were trained on."""
     candidates: list[ListedCandidate]
     """All candidates in the order of tables: each base followed by its runs."""
     groups: dict[str, SeedGroup]

@@ -22,6 +22,9 @@ class ComparedCandidate:
         group: Name for the runs that differ from it in their seed alone, or None.
         trained_on: Artifact id of the conversations that a run was trained on, of several datasets
             all of them with what was taken of each, or None.
+        searches: Benchmark -> artifact ids of the searches for its questions in all that a
+            candidate was trained on; none where those are its own held-out rows.
+        data_known: Whether that is all that it was trained on since its base.
     """
 
     name: str
@@ -33,6 +36,8 @@ class ComparedCandidate:
     judgements: Mapping[str, str]
     group: str | None = None
     trained_on: str | None = None
+    searches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    data_known: bool = True
 
     @property
     def brings_template(self) -> bool:
@@ -100,6 +105,8 @@ class CompareSpec:
                 judgements=item["judgements"],
                 group=item.get("group"),
                 trained_on=item.get("trained_on"),
+                searches={name: tuple(ids) for name, ids in item.get("searches", {}).items()},
+                data_known=item.get("data_known", True),
             )
             for item in mapping["candidates"]
         )

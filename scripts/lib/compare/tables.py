@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.lib.compare.budget_tables import budget_markdown, with_margins
+from scripts.lib.compare.contamination import contamination_markdown, contamination_rows
 from scripts.lib.compare.document import BenchmarkResult, Comparison, Difference, parts_of, sections
 from scripts.lib.compare.seed_tables import seed_markdown, seed_rows
 from scripts.lib.compare.wording import (
@@ -59,6 +60,7 @@ _COLUMNS = (
     "within_noise",
     "budget_margin",
     "budget_verdict",
+    "contaminated",
 )
 
 
@@ -142,7 +144,8 @@ def write_tables(document: Comparison, out: Path, first_line: str) -> int:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document, first_line), encoding="utf-8")
-    rows = [*_tidy_rows(document), *_rows_of_sections(document), *seed_rows(document)]
+    rows = [*_tidy_rows(document), *_rows_of_sections(document)]
+    rows += [*contamination_rows(document["contamination"]), *seed_rows(document)]
     rows = [*with_margins(rows, document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
@@ -170,6 +173,7 @@ def markdown(document: Comparison, first_line: str) -> str:
     found = sections(document)
     for section, part in parts_of("compare_runs", found).items():
         lines += part.markdown(found[section], document["candidates"])
+    lines += contamination_markdown(document["contamination"], document["benchmarks"])
     lines += seed_markdown(document)
     return "\n".join(lines)
 

@@ -34,6 +34,7 @@ from scripts.lib.config.checks import (
     reference_problems,
     training_problems,
 )
+from scripts.lib.config.contamination import ContaminationOptions
 from scripts.lib.config.existing import (
     Checkpoint,
     GivenAdapter,
@@ -99,6 +100,11 @@ class Sections(Settings):
     )
     benchmarks: NamedNotEmpty[Benchmark] = Field(
         description="Benchmarks that every candidate is scored on, by name."
+    )
+    contamination: ContaminationOptions = group(
+        "When a question of a benchmark counts as standing in a conversation"
+        " (docs/contamination.md).",
+        ContaminationOptions,
     )
     report: Report = group("What the report shows.", Report)
     tracking: Tracking = group("Where trainings report to, beside the report.", Tracking)

@@ -137,6 +137,12 @@ class Run(Settings):
         "Quantise the scales of `nf4` too: 4.127 bits a weight instead of 4.5.", "identity", True
     )
     training: Training = group("How the adapter, or the whole model, is trained.", Training)
+    on_contamination: Literal["report", "drop"] = setting(
+        "What becomes of training and validation conversations that hold a question of one of the"
+        " benchmarks: train on them and report it, or leave them out (docs/contamination.md).",
+        "identity",
+        "report",
+    )
     on_verdict: Literal["report", "stop"] = setting(
         "What follows when the verdict on a training is any but `healthy`: go on and report it,"
         " or do not merge.",

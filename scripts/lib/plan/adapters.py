@@ -13,6 +13,7 @@ from scripts.lib.config.runs import Run
 from scripts.lib.config.sources import LocalModel
 from scripts.lib.data.templates import TemplateSpec
 from scripts.lib.errors import ConfigError
+from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.local_faults import quantisation
 from scripts.lib.plan.local_files import LocalSources
 from scripts.lib.plan.sources import Place, add_chat
@@ -31,6 +32,8 @@ class Adapter:
         parts: What each adapter in it was trained on and how, for the model card.
         combination: How they were combined, or None.
         datasets: Of a run on several datasets what is made of each; see `Candidate`.
+        trained_on: Ids of the conversations that it was trained on.
+        data_known: Whether that is all that it was trained on.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Adapter:
     parts: tuple[Mapping[str, Any], ...]
     combination: Mapping[str, Any] | None = None
     datasets: tuple[Mapping[str, str], ...] = ()
+    trained_on: tuple[str, ...] = ()
+    data_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class TunedModel:
         gates: Findings that may forbid to use it.
         card: What it was made of, for the model card.
         datasets: Of a run on several datasets what is made of each; see `Candidate`.
+        trained_on: Ids of the conversations that it was trained on.
+        data_known: Whether that is all that it was trained on.
     """
 
     id: str
@@ -62,6 +69,8 @@ class TunedModel:
     gates: tuple[Gate, ...]
     card: Mapping[str, Any]
     datasets: tuple[Mapping[str, str], ...] = ()
+    trained_on: tuple[str, ...] = ()
+    data_known: bool = True
 
 
 def tune(
@@ -72,6 +81,7 @@ def tune(
     model: Place,
     datasets: Mapping[str, Place],
     gates: Sequence[Gate],
+    contamination: Contamination,
     start: Adapter | None = None,
 ) -> Adapter | TunedModel:
     """Add what one run makes, up to its adapter or its model.
@@ -84,6 +94,7 @@ def tune(
         model: What it tunes.
         datasets: The raw rows of each dataset.
         gates: Findings about the models of the config that may forbid to tune any.
+        contamination: What is looked for in the rows, and may keep some out.
         start: The adapter that it goes on from, or None.
     """
     rendering = {
@@ -96,29 +107,36 @@ def tune(
         "on_too_long": run.on_too_long,
     }
 
-    def render(name: str) -> tuple[dict[str, str], list[Gate]]:
+    def render(name: str, on_contamination: str) -> tuple[dict[str, str], list[Gate]]:
         """Add what is made of a dataset; return it by stage, and what may forbid to use it."""
         one, place = config.datasets[name], datasets[name]
-        chat = add_chat(graph, one, place)
+        made = {"raw": place.id, "chat": add_chat(graph, one, place)}
+        left = contamination.to_train_on(made["chat"], on_contamination)
+        made |= {"decontaminated": left} if left != made["chat"] else {}
         shards = graph.add(
             "shards",
             f"{place.slug}-{model.slug}",
             rendering,
-            reads={"chat": chat, "model": model.id},
-            gates=[Gate("ledger", chat, one.max_dropped_fraction), *gates],
+            reads={"chat": left, "model": model.id},
+            gates=[Gate("ledger", left, one.max_dropped_fraction), *gates],
         )
         limit = one.max_dropped_fraction
         found = [Gate("contract", shards), Gate("rendering", shards, limit)]
-        return {"raw": place.id, "chat": chat, "shards": shards}, found
+        return {**made, "shards": shards}, found
 
-    rendered = {name: render(name) for name in run.dataset}
+    rendered = {name: render(name, run.on_contamination) for name in run.dataset}
     names = mixed_names(graph, {name: made for name, (made, _) in rendered.items()})
     findings = [gate for name in names for gate in rendered[name][1]]
-    others = {name: render(run.evaluate_on[name]) for name in sorted(run.evaluate_on)}
+    others = {name: render(run.evaluate_on[name], "report") for name in sorted(run.evaluate_on)}
     made = {name: dict(rendered[name][0]) for name in names}
     for name, one in made.items():
         slug = f"{datasets[name].slug}-{model.slug}"
-        one["examples"] = graph.add("examples", slug, {}, reads=dict(one))
+        one["examples"] = graph.add(
+            "examples",
+            slug,
+            {},
+            reads={"raw": one["raw"], "chat": trained_chat(one), "shards": one["shards"]},
+        )
     shards = [one["shards"] for one in made.values()]
     words = "-and-".join(datasets[name].slug for name in names) if len(names) < 3 else "mixture"
     stage = "trained" if run.lora is None else "adapters"
@@ -157,6 +175,7 @@ def tune(
         "models": model.id,
         **({"given_adapters": start.id} if start else {}),
     }
+    chats = tuple(dict.fromkeys(trained_chat(one) for one in made.values()))
     mixed = tuple({"name": name, **one} for name, one in made.items()) if len(made) > 1 else ()
     sources = [graph.artifacts[one["raw"]].spec for one in made.values()]
     later = (Gate("verdict", id),) if run.on_verdict == "stop" else ()
@@ -171,8 +190,27 @@ def tune(
     if run.lora is None:
         # The card is no file of the model: what a card says must not train a model again.
         card = _card(graph, model, (part,))
-        return TunedModel(id, slug, artifacts, later, card, mixed)
-    return Adapter(id, model, slug, artifacts, later, (part,), datasets=mixed)
+        return TunedModel(id, slug, artifacts, later, card, mixed, chats)
+    return Adapter(
+        id,
+        model,
+        slug,
+        artifacts,
+        later,
+        (part,),
+        datasets=mixed,
+        trained_on=chats,
+        data_known=start is None,
+    )
+
+
+def trained_chat(made: Mapping[str, str]) -> str:
+    """Return the conversations of a dataset that are trained on.
+
+    Args:
+        made: Stage -> id of what is made of the dataset.
+    """
+    return made.get("decontaminated", made["chat"])
 
 
 def mixed_names(graph: Graph, made: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -335,7 +373,17 @@ def combine(graph: Graph, combination: Combination, adapters: Mapping[str, Adapt
     )
     parts = tuple({**adapters[run].parts[0], "weight": weight} for run, weight in members)
     artifacts = {"combined": id, "models": model.id}
-    return Adapter(id, model, slug, artifacts, (), parts, spec)
+    return Adapter(
+        id,
+        model,
+        slug,
+        artifacts,
+        (),
+        parts,
+        spec,
+        trained_on=tuple(sorted({id for run, _ in members for id in adapters[run].trained_on})),
+        data_known=all(adapters[run].data_known for run, _ in members),
+    )
 
 
 def merge(graph: Graph, adapter: Adapter) -> dict[str, str]:

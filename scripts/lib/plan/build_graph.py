@@ -16,6 +16,7 @@ from scripts.lib.errors import ConfigError
 from scripts.lib.plan.adapter_modules import module_problems
 from scripts.lib.plan.adapters import Adapter, TunedModel, combine, merge_problems, tune
 from scripts.lib.plan.budget import add_budget, budget_faults
+from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.given_adapters import add_adapter, check_adapter, start_problems
 from scripts.lib.plan.local_files import LocalSources
@@ -104,6 +105,7 @@ def build_graph(
         )
         for name, one in config.adapters.items()
     }
+    contamination = Contamination(graph, config, benchmarks)
     tuned: dict[str, Adapter | TunedModel] = _each(
         "runs",
         {name: (name, run) for name, run in config.runs.items()},
@@ -116,6 +118,7 @@ def build_graph(
             models[named[1].model],
             datasets,
             gates,
+            contamination,
             given_adapters.get(named[1].continue_from or ""),
         ),
     )
@@ -137,7 +140,7 @@ def build_graph(
             base = config.base_of(next(iter(one.combine)))
             combined = combine(graph, one, adapters)
             candidates.add_tuned(name, "combination", base, combined, one)
-    graph.report = add_report(graph, config)
+    graph.report = add_report(graph, config, contamination)
     graph.budget = add_budget(graph, config)
     return graph
 

@@ -57,7 +57,7 @@ def add_adapter(
     name = template["name"] if isinstance(template, Mapping) else template
     part = {"weight": None, "adapter": spec, "template": name}
     artifacts = {"given_adapters": id, "models": base.id}
-    return Adapter(id, base, slug, artifacts, (), (part,))
+    return Adapter(id, base, slug, artifacts, (), (part,), data_known=False)
 
 
 def check_adapter(sources: LocalSources, one: GivenAdapter, base: str | None) -> None:

@@ -17,6 +17,7 @@ from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
 from scripts.lib.plan.adapters import Adapter, TunedModel, merge
 from scripts.lib.plan.budget import budget_spec
+from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.sources import Place, subjects_of
 
 
@@ -90,6 +91,7 @@ class Candidates:
                 name,
                 "checkpoint",
                 base,
+                data_known=False,
                 artifacts={"models": model.id, "changes": changes},
                 scores=scores,
                 categories=self._sum_up(model.slug, scores, judgements),
@@ -141,6 +143,8 @@ class Candidates:
                 publish=settings.publish.model_dump() if settings.publish.repo_id else None,
                 card=card,
                 group=group,
+                trained_on=tuned.trained_on,
+                data_known=tuned.data_known,
             )
         )
 
@@ -277,8 +281,9 @@ def _add_judgements(
     )
 
 
-def add_report(graph: Graph, config: Config) -> str:
+def add_report(graph: Graph, config: Config, contamination: Contamination) -> str:
     """Add the comparison and the report of all candidates; return the report's id."""
+    searches = {c.name: dict(contamination.searches(c.trained_on)) for c in graph.candidates}
     named = [
         {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
         for c in graph.candidates
@@ -291,6 +296,8 @@ def add_report(graph: Graph, config: Config) -> str:
             "judgements": dict(c.judgements),
             "group": c.group,
             "trained_on": _trained_on(graph, c),
+            "searches": searches[c.name],
+            "data_known": c.data_known,
         }
         for words, c in zip(named, graph.candidates, strict=True)
     ]
@@ -320,7 +327,10 @@ def add_report(graph: Graph, config: Config) -> str:
             **({"noise_nats": noise} if (noise := config.report.noise()) else {}),
             **budget_spec(config),
         },
-        reads={"categories": categories},
+        reads={
+            "categories": categories,
+            "searches": _unique(i for f in searches.values() for ids in f.values() for i in ids),
+        },
         knows={"chain": _chain(graph)},
         kinds=kinds,
     )

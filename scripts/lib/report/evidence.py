@@ -22,6 +22,7 @@ _STAGES = {
     "raw": "Fetch dataset",
     "benchmarks": "Fetch benchmark",
     "chat": "Format",
+    "decontaminated": "Drop contaminated",
     "shards": "Render",
     "given_adapters": "Fetch adapter",
     "adapters": "Train",

@@ -30,7 +30,8 @@ class LedgerView(Counted):
 def ledgers(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[LedgerView]:
     """Return what became of each dataset's rows, and of its conversations under a template."""
     views: list[LedgerView] = []
-    for id_, who in users_of(candidates, "chat"):
+    of_rows = (*users_of(candidates, "chat"), *users_of(candidates, "decontaminated"))
+    for id_, who in of_rows:
         if summary := facts_of(manifests, id_).get("summary"):
             splits = summary["splits"]
             counts = {

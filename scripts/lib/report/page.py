@@ -16,6 +16,7 @@ from scripts.lib.compare.wording import UNDECIDED
 from scripts.lib.examples.document import Examples
 from scripts.lib.examples.page import token_style
 from scripts.lib.report.budget import budget_view
+from scripts.lib.report.contamination import contamination_template, contamination_view
 from scripts.lib.report.evidence import (
     contracts,
     costs,
@@ -175,6 +176,7 @@ def render_page(
         },
         "seeds": seeds_view(document),
         "budget": budget_view(document),
+        "contamination": contamination_view(document),
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "trained_on": trained_on(spec.candidates, examples),
@@ -191,6 +193,7 @@ def render_page(
         loader=DictLoader(
             {
                 "page": Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"),
+                "contamination": contamination_template(),
                 **{name: part.template() for name, part in parts.items()},
             }
         ),
@@ -206,6 +209,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "scores": ("Scores", view["benchmarks"]),
         "judged": ("Judged pairs", view["judged"]),
         "seeds": ("Several seeds", view["seeds"]),
+        "contamination": ("Contamination", view["contamination"]),
         "training": ("Training", view["trainings"]),
         "data": ("Data", view["ledgers"]),
         "trained-on": ("What was trained on", view["trained_on"]),

@@ -28,6 +28,7 @@ PAIRS = [(rule, kind) for kind, modules in MODULES.items() for rule in modules]
 
 INTERFACES: dict[str, dict[str, Any]] = {
     "fetch_benchmark": {"fetch": ["spec", "places", "out"]},
+    "find_contamination": {"texts": ["benchmark", "subject"]},
     "score_benchmark": {
         "questions": ["spec", "benchmark", "tokenizer", "limit"],
         "stated": ["spec", "questions"],
@@ -56,11 +57,17 @@ REACHED = {
     ],
     "judge.faults": [
         ("fetch_benchmark", "judged_pairs"),
+        ("find_contamination", "judged_pairs"),
         ("score_benchmark", "judged_pairs"),
         ("aggregate_scores", "judged_pairs"),
     ],
     "fetch.questions": [("fetch_benchmark", kind) for kind in FROM_FILES],
-    "benchmarks.lm_eval.tasks": [("fetch_benchmark", "lm_eval"), ("score_benchmark", "lm_eval")],
+    "benchmarks.lm_eval.tasks": [
+        ("fetch_benchmark", "lm_eval"),
+        ("find_contamination", "lm_eval"),
+        ("score_benchmark", "lm_eval"),
+    ],
+    "benchmarks.mmlu.texts": [("find_contamination", "mmlu")],
     "questions.choices": [("score_benchmark", kind) for kind in CHOICES],
     "benchmarks.mmlu.questions": [("score_benchmark", "mmlu")],
     "benchmarks.multiple_choice.questions": [("score_benchmark", "multiple_choice")],
@@ -75,10 +82,10 @@ REACHED = {
     "benchmarks.held_out.adherence": [("aggregate_scores", "held_out")],
     "judge.verdicts": [("aggregate_scores", "judged_pairs")],
 }
-"""Module -> the programs and kinds of the three rules whose digests change with it."""
+"""Module -> the programs and kinds of the rules above whose digests change with it."""
 
 
-NEEDED = ("score_benchmark", "aggregate_scores")
+NEEDED = ("find_contamination", "score_benchmark", "aggregate_scores")
 """Rules for which every kind has a module."""
 
 

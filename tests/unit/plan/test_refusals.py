@@ -16,7 +16,7 @@ from scripts.lib import errors
 
 LIB = Path(__file__).parents[3] / "scripts/lib"
 STAGES = (
-    *("fetch", "data", "train", "merge", "questions", "score"),
+    *("fetch", "data", "train", "merge", "questions", "contamination", "score"),
     *("judge", "compare", "report", "benchmarks"),
 )
 PLANNING = ("options.py", "plan.py")
@@ -112,6 +112,7 @@ TABLE: dict[str, list[Reason]] = {
     "RecordError check_columns": [hub("check_usable_rows")],
     "RecordError _check_source": [planned("check_usable_rows")] * 2,
     "RecordError format_chat": [hub("check_usable_rows")],
+    "RecordError drop_contaminated": [DEEP],
     # Templates and tokenizers.
     "TemplateError load_fast_tokenizer": [TOKENIZER] * 2,
     "TemplateError resolve_template": [hub("lacking")],

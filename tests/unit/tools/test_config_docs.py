@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_the_page_explains_every_setting():
     page = page_text()
     for name, node in classes().items():
         for key, leaf in leaf_keys(node).items():
-            own = key.removeprefix("report.").removeprefix("tracking.")
+            own = re.sub(r"^(report|tracking|contamination)\.", "", key)
             assert f"`{own}`" in page or f".{key}`" in page, f"{name}.{key}"
             assert leaf["description"] in page, f"{name}.{key}"
 

@@ -1,0 +1,218 @@
+"""How a fine-tune differs from its base on the questions that do not stand in its training rows."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from scripts.lib.compare.document import (
+    BenchmarkResult,
+    Contaminated,
+    Contamination,
+    Untouched,
+)
+from scripts.lib.compare.spec import ComparedCandidate, beside_base
+from scripts.lib.compare.wording import signed, with_interval
+from scripts.lib.contamination.document import FoundQuestion, Searched, found_in, method_words
+from scripts.lib.questions.categories import AVERAGE
+from scripts.lib.score.aggregation import ScoredAnswer, read_answers, tally
+from scripts.lib.score.statistics import paired_difference
+
+_EXAMPLES = 3
+UNTOUCHED = "Average of untouched questions"
+"""The category of these in the lines of the CSV."""
+
+
+def contamination_of(
+    candidates: Sequence[ComparedCandidate],
+    results: Mapping[str, BenchmarkResult],
+    artifacts: Mapping[str, Path],
+    searches: Mapping[str, Path],
+) -> Contamination:
+    """Return what of each benchmark stands in what each tuned candidate was trained on.
+
+    Args:
+        candidates: All of them.
+        results: Benchmark with questions that are right or wrong -> its results.
+        artifacts: Folder of every category score that the candidates name.
+        searches: Folder of every search that they name.
+    """
+    named = {one.name: one for one in candidates}
+    summaries = {id_: _summary(folder) for id_, folder in searches.items()}
+    of_candidates = {
+        one.name: {
+            benchmark: _contaminated(
+                benchmark,
+                one,
+                named.get(str(one.base)),
+                results.get(benchmark),
+                artifacts,
+                {id_: (searches[id_], summaries[id_]) for id_ in ids},
+            )
+            for benchmark, ids in one.searches.items()
+            if benchmark in one.categories
+        }
+        for one in beside_base(candidates)
+        if one.base is not None
+    }
+    # All searches of a configuration go by one method.
+    method = next((method_words(summary) for summary in summaries.values()), None)
+    return {"method": method, "candidates": of_candidates}
+
+
+def _summary(folder: Path) -> Searched:
+    summary: Searched = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def _contaminated(
+    benchmark: str,
+    run: ComparedCandidate,
+    base: ComparedCandidate | None,
+    result: BenchmarkResult | None,
+    artifacts: Mapping[str, Path],
+    searches: Mapping[str, tuple[Path, Searched]],
+) -> Contaminated:
+    found: dict[str, FoundQuestion] = {}
+    for folder, _ in searches.values():
+        for id_, question in found_in(folder, "train").items():
+            if id_ not in found or question["share"] > found[id_]["share"]:
+                found[id_] = question
+    answers: Sequence[ScoredAnswer] = ()
+    if result and found:
+        answers = _asked(run, benchmark, artifacts)
+        asked = {answer["question_id"] for answer in answers}
+        found = {id_: question for id_, question in found.items() if id_ in asked}
+    n = max((one["questions"] for _, one in searches.values()), default=0)
+    if result:
+        n = result["candidates"][run.name][AVERAGE]["n"]
+    best = sorted(found.values(), key=lambda one: (-one["share"], one["question_id"]))
+    untouched = None
+    if found and answers and base:
+        untouched = _untouched(answers, _asked(base, benchmark, artifacts), base.name, found)
+    return {
+        "known": run.data_known,
+        "searched": len(searches),
+        "questions": n,
+        "found": len(found),
+        "exact": sum(one["how"] == "exact" for one in found.values()),
+        "conversations": sum(one["holding"]["train"] for _, one in searches.values()),
+        "untouched": untouched,
+        "examples": best[:_EXAMPLES],
+    }
+
+
+def _asked(
+    one: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]
+) -> list[ScoredAnswer]:
+    return read_answers(artifacts[one.categories[benchmark]], benchmark)
+
+
+def _untouched(
+    answers: Sequence[ScoredAnswer],
+    of_base: Sequence[ScoredAnswer],
+    base: str,
+    found: Mapping[str, FoundQuestion],
+) -> Untouched | None:
+    """Return scores and difference on the questions that were not found; None without any."""
+    after = {one["question_id"]: one for one in answers if one["question_id"] not in found}
+    before = {one["question_id"]: one for one in of_base if one["question_id"] in after}
+    # Both were asked the same questions: compare_runs refuses others.
+    ids = sorted(after.keys() & before.keys())
+    if not ids:
+        return None
+    scores = [[found[id_]["score"] for id_ in ids] for found in (before, after)]
+    return {
+        "base": tally([before[id_] for id_ in ids]),
+        "run": tally([after[id_] for id_ in ids]),
+        "difference": {**paired_difference(*scores), "base": base, "noise": None},
+    }
+
+
+def contamination_words(name: str, benchmark: str, one: Contaminated, change: float | None) -> str:
+    """Say in a sentence how many questions were found, and what the others tell.
+
+    Args:
+        name: Name of the candidate.
+        benchmark: Name of the benchmark.
+        one: What was found.
+        change: The difference on all questions in percentage points, or None.
+    """
+    if not one["searched"]:
+        if not one["known"]:
+            return f"{name}, {benchmark}: not known, as its training data are not at hand."
+        return (
+            f"{name}, {benchmark}: it asks held-out rows of what was trained on, and splits are cut"
+            " so that no conversation stands in two."
+        )
+    words = (
+        f"{name}, {benchmark}: {one['found']:,} of {one['questions']:,} questions"
+        f" {'stands' if one['found'] == 1 else 'stand'} in the training rows"
+    )
+    if not one["known"]:
+        words += " of this configuration; what it was trained on before is not known"
+    untouched = one["untouched"]
+    if untouched is None or change is None:
+        return f"{words}."
+    difference = untouched["difference"]
+    return (
+        f"{words}; without them {with_interval(difference['difference'], difference['interval'])}"
+        f" instead of {signed(change)} points"
+        f" ({difference['verdict']}, p = {difference['p_value']:.3g})."
+    )
+
+
+def sentences(
+    section: Contamination, results: Mapping[str, BenchmarkResult]
+) -> Iterator[tuple[str, str, Contaminated, str]]:
+    """Yield candidate, benchmark, what was found, and that in words.
+
+    Args:
+        section: What was found of all.
+        results: Benchmark with questions that are right or wrong -> its results.
+    """
+    for name, found in section["candidates"].items():
+        for benchmark, one in found.items():
+            result = results.get(benchmark)
+            change = result["differences"].get(name, {}).get(AVERAGE) if result else None
+            difference = change["difference"] if change else None
+            yield name, benchmark, one, contamination_words(name, benchmark, one, difference)
+
+
+def contamination_markdown(
+    section: Contamination, results: Mapping[str, BenchmarkResult]
+) -> list[str]:
+    """Return the lines of the section in Markdown; none where nothing was tuned."""
+    told = list(sentences(section, results))
+    if not told:
+        return []
+    lines = ["## Questions in the training rows\n"]
+    lines += [f"- {words}" for _, _, _, words in told]
+    lines += ["", f"{section['method']}.\n"] if section["method"] else [""]
+    return lines
+
+
+def contamination_rows(section: Contamination) -> Iterator[Mapping[str, object]]:
+    """Yield a line of the CSV for each candidate and benchmark with questions left out."""
+    for name, found in section["candidates"].items():
+        for benchmark, one in found.items():
+            if not one["searched"]:
+                continue
+            row: dict[str, object] = {
+                "benchmark": benchmark,
+                "category": UNTOUCHED,
+                "candidate": name,
+                "contaminated": one["found"],
+            }
+            if untouched := one["untouched"]:
+                change = untouched["difference"]
+                low, high = change["interval"] or (None, None)
+                row |= {
+                    **untouched["run"],
+                    "base": change["base"],
+                    "difference": change["difference"],
+                    "difference_stderr": change["stderr"],
+                    "difference_low": low,
+                    "difference_high": high,
+                    **{key: change[key] for key in ("gained", "lost", "p_value", "verdict")},
+                }
+            yield row

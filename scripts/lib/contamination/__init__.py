@@ -1,0 +1,1 @@
+"""The rules find_contamination and drop_contaminated: benchmark questions in training rows."""
