@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from scripts.lib.data.columns import Columns, Tags, mapped_layout
@@ -46,7 +47,7 @@ class FormatSpec:
     split_by: str | None = None
     near_duplicates: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def layout(self) -> Format:
         """Layout of the rows whose columns are mapped."""
         return mapped_layout(self.format, self.columns, self.tags)

@@ -128,11 +128,11 @@ def read_row(record: object, layout: Format, use: Use | None = None) -> ReadRow:
         ignored = tuple(dict.fromkeys(row.ignored()))
     except RecursionError as error:
         raise UnusableRow("nested_too_deep", "objects stand in one another too deep") from error
-    said = [message.content.strip() for message in conversation.messages if message.content.strip()]
-    return ReadRow(
-        conversation=conversation,
-        ignored=tuple(key for key in ignored if not _repeats(record.get(key), said)),
-    )
+    if ignored:
+        texts = (message.content.strip() for message in conversation.messages)
+        said = [text for text in texts if text]
+        ignored = tuple(key for key in ignored if not _repeats(record.get(key), said))
+    return ReadRow(conversation=conversation, ignored=ignored)
 
 
 def _read_messages(row: Fields, layout: Format, use: Use | None) -> list[Message]:

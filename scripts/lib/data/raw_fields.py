@@ -55,13 +55,13 @@ class Fields:
         """Return a value, or None where there is none; NaN is none, as data frames write it."""
         self._read.add(key)
         value = self.values.get(key)
-        return None if is_nan(value) else value
+        return None if isinstance(value, float) and math.isnan(value) else value
 
     def first(self, keys: Iterable[str]) -> tuple[str, Any] | None:
         """Return the first of *keys* that has a value, with it; the others are not read."""
         for key in keys:
-            if not (self.values.get(key) is None or is_nan(self.values[key])):
-                return key, self.get(key)
+            if key in self.values and (value := self.get(key)) is not None:
+                return key, value
         return None
 
     def holds(self, key: str) -> bool:
@@ -95,13 +95,13 @@ def is_nan(value: object) -> bool:
 
 def holds_nothing(value: object) -> bool:
     """Tell whether a value is null, NaN, empty, an object or list of these, or the JSON of such."""
+    if isinstance(value, str | bytes):
+        return not value.strip() or value in EMPTY_TEXTS
     if value is None or is_nan(value):
         return True
     if isinstance(value, Mapping):
         return all(map(holds_nothing, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(holds_nothing, value))
-    return isinstance(value, str | bytes) and (not value.strip() or value in EMPTY_TEXTS)
+    return isinstance(value, list | tuple) and all(map(holds_nothing, value))
 
 
 def parsed(value: Any, where: str, *, reason: str = "column_is_not_json") -> Any:

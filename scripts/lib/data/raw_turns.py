@@ -22,6 +22,9 @@ ANSWERED_KEYS = ("tool_call_id", "tool_use_id")
 WEIGHT_KEYS = ("weight", "train", "loss", "loss_weight")
 """Whether a turn is learnt: 1 or true, 0 or false."""
 
+# Most turns have none of these, which one look at all keys tells.
+_WEIGHTS, _REASONING = frozenset(WEIGHT_KEYS), frozenset(REASONING_KEYS)
+
 MEDIA_KEYS = frozenset(
     f"{medium}{end}" for medium in ("image", "video", "audio") for end in ("", "s", "_url", "_path")
 )
@@ -67,6 +70,8 @@ def read_turns(
 
 def media_key(fields: Fields) -> str | None:
     """Return a key of a row or a turn that holds more than text; None if it is only that."""
+    if MEDIA_KEYS.isdisjoint(fields.values):
+        return None
     keys = (key for key in fields.values if key in MEDIA_KEYS)
     return next((key for key in keys if fields.holds(key)), None)
 
@@ -137,6 +142,8 @@ def _content(turn: Fields, speaker: Role) -> Content:
 def _reasoning(turn: Fields, content: Content) -> str | None:
     """Return what an assistant thought; under several keys it may stand only if it is the same."""
     given = list(content.reasonings)
+    if not given and _REASONING.isdisjoint(turn.values):
+        return None
     for key in REASONING_KEYS:
         if not turn.holds(key) or isinstance(turn.values[key], bool):
             continue
@@ -150,6 +157,8 @@ def _reasoning(turn: Fields, content: Content) -> str | None:
 
 def _is_trained(turn: Fields, role: Role) -> bool:
     """Tell whether an assistant's turn is to be learnt; a wish to learn another's is noted."""
+    if _WEIGHTS.isdisjoint(turn.values):
+        return True
     wishes = {
         key: as_trained(value, key)
         for key in WEIGHT_KEYS

@@ -111,6 +111,8 @@ def usable(conversation: Conversation, system: str | None) -> tuple[Conversation
         empty = not message.content.strip() and not message.tool_calls
         if empty and message.role in ("assistant", "user"):
             raise UnusableRow(f"empty_{message.role}", f"turn {number} says nothing")
+    if len(messages) == len(conversation.messages) and not fixed:
+        return conversation, fixed
     return replace(conversation, messages=tuple(messages)), fixed
 
 
