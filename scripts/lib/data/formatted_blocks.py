@@ -4,7 +4,7 @@ What is decided over all rows (which repeat others, which split each stands in) 
 block has come; the rest of a block waits in a file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -142,12 +142,13 @@ class WaitingBlocks:
         count = int(method["permutations"])
         return np.memmap(self._signatures, dtype=np.uint32, mode="r").reshape(-1, count)
 
-    def tables(self) -> Iterator[tuple[str, int, list[dict[str, Any]], pa.Table]]:
+    def tables(self) -> Iterator[tuple[str, int, Iterable[tuple[Any, ...]], pa.Table]]:
         """Yield each block: source, number of its first row, facts of its rows, conversations."""
         self._tables.seek(0)
         for source, first, *sizes in self._blocks:
             facts, conversations = (_unpacked(self._tables.read(size)) for size in sizes)
-            yield source, first, facts.to_pylist(), conversations
+            rows = zip(*(column.to_pylist() for column in facts.columns), strict=True)
+            yield source, first, rows, conversations
 
     def __enter__(self) -> Self:
         return self

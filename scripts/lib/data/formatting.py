@@ -99,8 +99,8 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path, processes: int = 1) -> d
                 misfits.note(record)
             waiting.add(block)
         rows = waiting.rows()
-        signatures = waiting.signatures(spec.near_duplicates)
-        decision = decide(spec, rows, frozenset(files), signatures)
+        # No name keeps the signatures open: network drives cannot remove a file that is.
+        decision = decide(spec, rows, files, waiting.signatures(spec.near_duplicates))
         _write(spec, waiting, rows, decision, tally, out)
     tally.notes |= _notes(spec, rows, decision)
     if not tally.splits["train"]:
@@ -128,17 +128,16 @@ def _write(
         row = 0
         for source, first, facts, conversations in waiting.tables():
             begin, lines = row, []
-            for number, fact in enumerate(facts, start=first):
-                reason, detail, split = fact["reason"], fact["detail"], ""
-                verdict = "dropped"
-                if fact["usable"]:
+            for number, (reason, detail, usable, ignored) in enumerate(facts, start=first):
+                verdict, split = "dropped", ""
+                if usable:
                     if repeated := decision.dropped.get(row):
                         reason, detail = repeated.reason, _words(spec, rows, repeated)
                         tally.drop(f"{source}:{number}", reason, detail)
                     else:
                         verdict = "fixed" if reason else "kept"
                         split = SOURCE_ORDER[decision.split[row]]
-                        tally.keep(f"{source}:{number}", reason, split, fact["ignored"])
+                        tally.keep(f"{source}:{number}", reason, split, ignored)
                     row += 1
                 lines.append((source, number, verdict, reason, detail, split))
             ledger.add_table(_ledger_of(lines))
