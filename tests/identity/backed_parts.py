@@ -101,7 +101,6 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("comparisons", "edge", "categories"),
         ("comparisons", "edge", "chain"),
     ),
-    ("reports", "spec", "candidates"): (("reports", "edge", "comparison"),),
 }
 """Parts that another part backs: only the two together can be missed, and are left out together."""
 
