@@ -17,7 +17,9 @@ from snakemake.exceptions import LockException, WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import Quietness
 
-sys.path.insert(0, workflow.basedir)
+# The project, also where another workflow takes it in as a module: workflow.basedir is that one's.
+ROOT = Path(os.path.abspath(str(workflow.current_basedir))).parent
+sys.path.insert(0, str(ROOT))
 
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
@@ -32,7 +34,6 @@ from scripts.lib.plan.missing import read_frozen
 from scripts.lib.plan.reasons import reasons_of, told
 
 PLAN_VARIABLE = "TUNESMITH_PLAN"
-ROOT = Path(workflow.basedir)
 NOTES = RESULTS / ".workflows"
 LOCKS = Path(".snakemake") / "locks"
 
@@ -42,7 +43,7 @@ LOCKS = Path(".snakemake") / "locks"
 # one. A program that fails fails its job also where what it says goes through a pipe.
 OFFLINE = "" if workflow.is_main_process else " HF_HUB_OFFLINE=1"
 shell.prefix(
-    f"set -o pipefail; export PYTHONPATH={shlex.quote(workflow.basedir)} OMP_WAIT_POLICY=passive{OFFLINE}"
+    f"set -o pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} OMP_WAIT_POLICY=passive{OFFLINE}"
     f" PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 

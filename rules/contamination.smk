@@ -14,8 +14,10 @@ rule find_contamination:
         manifest="results/contamination/{artifact}.json",
     log:
         "logs/find_contamination/{artifact}.log",
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.find_contamination --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.find_contamination --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --chat {input.chat} --benchmark {input.benchmark}"
         " >{log} 2>&1"
@@ -30,8 +32,10 @@ rule drop_contaminated:
         manifest="results/decontaminated/{artifact}.json",
     log:
         "logs/drop_contaminated/{artifact}.log",
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.drop_contaminated --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.drop_contaminated --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --chat {input.chat}"
         " >{log} 2>&1"

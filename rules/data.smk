@@ -15,8 +15,10 @@ rule format_chat:
     log:
         "logs/format_chat/{artifact}.log",
     threads: 4
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.format_chat --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.format_chat --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --raw {input.raw}"
         " --threads {threads}"
@@ -33,8 +35,10 @@ rule render_shards:
     log:
         "logs/render_shards/{artifact}.log",
     threads: 4
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.render_shards --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.render_shards --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --chat {input.chat} --model {input.model}"
         " --threads {threads}"
@@ -51,8 +55,10 @@ rule show_examples:
     log:
         "logs/show_examples/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.show_examples --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.show_examples --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --raw {input.raw} --chat {input.chat} --shards {input.shards}"
         " >{log} 2>&1"

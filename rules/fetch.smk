@@ -15,8 +15,10 @@ rule fetch_model:
     log:
         "logs/fetch_model/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -31,8 +33,10 @@ rule fetch_adapter:
     log:
         "logs/fetch_adapter/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_adapter --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_adapter --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model}"
         " >{log} 2>&1"
@@ -48,8 +52,10 @@ rule fetch_dataset:
     log:
         "logs/fetch_dataset/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -64,7 +70,9 @@ rule fetch_benchmark:
     log:
         "logs/fetch_benchmark/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"

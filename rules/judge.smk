@@ -19,8 +19,10 @@ rule judge_pairs:
         gpu=1,
         score_batch=0,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.judge_pairs --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.judge_pairs --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --benchmark {input.benchmark} --judge {input.judge}"
         " --threads {threads} --score-batch {resources.score_batch} --gpus {resources.gpu}"
@@ -38,8 +40,10 @@ rule ask_judge:
     log:
         "logs/ask_judge/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.ask_judge --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.ask_judge --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --benchmark {input.benchmark}"
         " >{log} 2>&1"

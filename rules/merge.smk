@@ -15,8 +15,10 @@ rule combine_adapters:
     log:
         "logs/combine_adapters/{artifact}.log",
     threads: 2
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.combine_adapters --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.combine_adapters --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model}"
         " --threads {threads}"
@@ -33,8 +35,10 @@ rule merge_adapter:
     log:
         "logs/merge_adapter/{artifact}.log",
     threads: 2
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.merge_adapter --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.merge_adapter --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --adapter {input.adapter}"
         " --threads {threads}"
@@ -51,8 +55,10 @@ rule prove_merge:
     log:
         "logs/prove_merge/{artifact}.log",
     threads: 2
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.prove_merge --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.prove_merge --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --adapter {input.adapter} --merged {input.merged}"
         " --threads {threads}"
@@ -69,8 +75,10 @@ rule compare_weights:
     log:
         "logs/compare_weights/{artifact}.log",
     threads: 2
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.compare_weights --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.compare_weights --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --checkpoint {input.checkpoint}"
         " --threads {threads}"

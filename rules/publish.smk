@@ -12,5 +12,7 @@ rule publish:
     log:
         "logs/publish.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "HF_HUB_OFFLINE=0 python -m scripts.publish --plan {PLAN_FILE} 2>&1 | tee {log}"
+        "HF_HUB_OFFLINE=0 python -m scripts.publish --plan {params.plan} 2>&1 | tee {log}"

@@ -15,8 +15,10 @@ rule compare_runs:
     log:
         "logs/compare_runs/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.compare_runs --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.compare_runs --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -31,8 +33,10 @@ rule write_report:
     log:
         "logs/write_report/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.write_report --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.write_report --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -48,7 +52,9 @@ rule check_budget:
         "logs/check_budget/{artifact}.log",
     retries: 0
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.check_budget --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.check_budget --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " 2>&1 | tee {log}"

@@ -20,8 +20,10 @@ rule score_benchmark:
         gpu=1,
         score_batch=0,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.score_benchmark --plan {params.plan}"
         " --batch {output.batch}"
         " --model {input.model} --benchmark {input.benchmark}"
         " --threads {threads} --score-batch {resources.score_batch} --gpus {resources.gpu}"
@@ -38,7 +40,9 @@ rule aggregate_scores:
     log:
         "logs/aggregate_scores/{artifact}.log",
     localrule: True
+    params:
+        plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.aggregate_scores --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} python -m scripts.aggregate_scores --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"

@@ -23,12 +23,13 @@ rule train_adapter:
         fsdp=0,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        plan=PLAN_FILE,
         launcher=lambda wildcards, resources: launcher(
             resources.gpu, resources.get("tasks", 1), resources.get("nodes", 1)
         ),
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_adapter --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_adapter --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --fsdp {resources.fsdp} --gpus {params.gpus}"
@@ -51,12 +52,13 @@ rule train_model:
         fsdp=0,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        plan=PLAN_FILE,
         launcher=lambda wildcards, resources: launcher(
             resources.gpu, resources.get("tasks", 1), resources.get("nodes", 1)
         ),
         gpus=lambda wildcards, resources: resources.gpu // resources.get("nodes", 1),
     shell:
-        "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_model --plan {PLAN_FILE}"
+        "OMP_NUM_THREADS={threads} exec {params.launcher} scripts.train_model --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model} --shards {input.shards}"
         " --threads {threads} --micro-batch {resources.micro_batch} --fsdp {resources.fsdp} --gpus {params.gpus}"
