@@ -24,7 +24,7 @@ from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.verification import checked
 from scripts.lib.config.load import load_config
 from scripts.lib.errors import ConfigError, PipelineError
-from scripts.lib.files import write_text
+from scripts.lib.files import read_json, write_text
 from scripts.lib.jobs.progress import running
 from scripts.lib.plan import invocation
 from scripts.lib.plan.missing import make_plan
@@ -237,6 +237,37 @@ def verify(
     if bad:
         print("Remove what is damaged, folder and .json, and run again: it is made anew.")
         raise typer.Exit(1)
+
+
+FAILED, UNDECIDED = 2, 3
+"""Exit codes of `check`; 1 is for what cannot be checked."""
+
+
+@app.command()
+def check(configfile: ConfigFiles = None) -> None:
+    """Hold what the fine-tunes lost against the budget; exit code 2 if it fails, 3 if undecided."""
+    from scripts.lib.compare.budget import change_words, margin_words
+
+    with _in_words("check"):
+        config = _config(configfile)
+        graph, store = _graph(config), invocation.open_store()
+        (comparison,) = graph.artifacts[graph.report].reads["comparison"]
+        found = make_plan(graph, store, targets=[comparison]).found.get(comparison)
+        if found is None or found.folder is None:
+            raise ConfigError("this config is not compared yet: run the workflow first")
+        budget = read_json(found.folder / "comparison.json")["budget"]
+        if budget is None:
+            raise ConfigError("this config has no budget: write one under report (docs/budget.md)")
+    for line in budget["lines"]:
+        print(
+            f"{line['verdict']:<10}{line['candidate']} on {line['benchmark']}, {line['measure']}:"
+            f" {change_words(line)}; {margin_words(line)}"
+        )
+    print(f"The budget: {budget['verdict']}.")
+    if budget["verdict"] == "fail":
+        raise typer.Exit(FAILED)
+    if budget["verdict"] == "undecided" and budget["on_undecided"] == "fail":
+        raise typer.Exit(UNDECIDED)
 
 
 @app.command()

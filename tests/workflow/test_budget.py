@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.comparison_file import read_comparison
+from tests.workflow.test_commands import tunesmith
 from tests.workspace import jobs, read_config, snakemake, write_config
 
 # Eight questions that both answer alike: the interval goes from -32.4 to +32.4 points.
@@ -41,6 +42,7 @@ def test_a_budget_passes_fails_or_is_undecided_and_the_report_stands_in_each_cas
     assert code == 0, said
     assert jobs(said) == ANEW, "nothing is trained or scored for a budget"
     assert verdicts(workspace) == {"pass"}
+    assert tunesmith(workspace, "check").returncode == 0
     (checked,) = (workspace / "results/budgets").glob("*/budget.json")
     assert json.loads(checked.read_text())["verdict"] == "pass"
 
@@ -49,6 +51,8 @@ def test_a_budget_passes_fails_or_is_undecided_and_the_report_stands_in_each_cas
     assert "low on mmlu, average: fail (0.00, " in said and "at least +40.00 points" in said
     assert said.rindex("The report: results/report/index.html") > said.rindex("check_budget")
     assert verdicts(workspace) == {"fail"}
+    held = tunesmith(workspace, "check")
+    assert held.returncode == 2 and "low on mmlu, average: 0.00" in held.stdout, held
     again = snakemake(workspace, "-c1")
     assert again.returncode != 0 and jobs(again.stdout) == ["check_budget all"]
 
@@ -56,10 +60,12 @@ def test_a_budget_passes_fails_or_is_undecided_and_the_report_stands_in_each_cas
     assert code != 0 and "low on mmlu, average: undecided (" in said
     assert "The report: results/report/index.html" in said
     assert verdicts(workspace) == {"undecided"}
+    assert tunesmith(workspace, "check").returncode == 3
     code, said = with_margin(workspace, TOO_NEAR, on_undecided="pass")
     assert code == 0, said
     assert verdicts(workspace) == {"undecided"}
     assert jobs(snakemake(workspace, "-c1").stdout) == []
+    assert tunesmith(workspace, "check").returncode == 0
 
 
 @pytest.mark.e2e

@@ -145,6 +145,14 @@ def test_a_first_config_is_planned_when_it_is_written(workspace: Path) -> None:
     assert unnamed.returncode == 1 and "--data" in unnamed.stderr
 
 
+def test_check_says_what_it_lacks(workspace: Path) -> None:
+    done = tunesmith(workspace, "check")
+    assert done.returncode == 1 and "no budget" in done.stderr
+    shutil.rmtree(workspace / "results")
+    done = tunesmith(workspace, "check")
+    assert done.returncode == 1 and "not compared yet" in done.stderr
+
+
 def test_pin_asks_the_hub_and_writes_into_the_file(tmp_path: Path) -> None:
     commits = {sha: dataset_files("default", {"train": [{"a": 1}]}) for sha in ("1" * 40, "2" * 40)}
     config = tmp_path / "mine.yaml"
