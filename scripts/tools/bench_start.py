@@ -135,6 +135,10 @@ class World:
         candidates = {"blend": blend, "same": same, "theirs": theirs}
         config = {**self._config, "runs": runs, "candidates": candidates}
         self._make(config, ("given_adapters", "adapters", "trained", "combined", "changes"), found)
+        # A run without the rows in which questions were found; nothing more is made of it.
+        clean = {**RUN, "on_contamination": "drop"}
+        left_out = {**self._config, "runs": {**self._config["runs"], "clean": clean}}
+        self._make(left_out, ("decontaminated",), found)
         rules = dict.fromkeys(rule for rule, _ in found)
         return {name: [s for (rule, _), s in found.items() if rule == name] for name in rules}
 

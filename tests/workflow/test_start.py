@@ -27,6 +27,8 @@ FORBIDDEN = {
     "fetch_dataset": PLAIN | STATISTICS,
     "fetch_benchmark": PLAIN | STATISTICS,
     "format_chat": PLAIN | STATISTICS,
+    "find_contamination": PLAIN | STATISTICS,
+    "drop_contaminated": PLAIN | STATISTICS,
     "render_shards": BESIDE_A_MODEL | STATISTICS | TABLES | TRAINING | {"peft", "lm_eval"},
     "show_examples": (PLAIN | STATISTICS) - {"tokenizers"},
     "train_adapter": BESIDE_A_MODEL | {"wandb", "tensorboard", "lm_eval"},
