@@ -7,7 +7,7 @@ which less is better, the largest. With the 95 % interval of the difference, a f
     fails            where the whole interval is on the bad side
     is undecided     else: there are too few questions to tell
 
-so that a fine-tune which would break the margin passes in at most 2.5 % of the cases, and few
+so that a fine-tune which breaks the margin passes in about 2.5 % of the cases at most, and few
 questions are no way to pass (International Conference on Harmonisation, E9, 1998, section 3.3.2). A
 difference that no test finds is not one that is small enough; this says which it is.
 

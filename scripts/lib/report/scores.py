@@ -92,8 +92,12 @@ class BenchmarkView(TableView):
     protocol: str
     notes: list[str]
     folded: list[FoldedView]
+    subjects: TableView | None
     chart: Markup | None
 
+
+MOST_BY_SUBJECT = 4
+"""Fine-tunes whose subjects stand on the page."""
 
 # Verdict -> sign beside the word; a sign and a word, so that no meaning rests on colour.
 _SIGNS: Mapping[ChangeVerdict, str] = {
@@ -211,6 +215,7 @@ def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView
             }
             for group in effects
         ],
+        "subjects": _by_subject(view, lines, folded),
         # The chart is finished markup: matplotlib has escaped the names in it.
         "chart": Markup(chart) if chart else None,
     }
@@ -241,6 +246,30 @@ def _table(
             for category in view["categories"]
         ],
     }
+
+
+def _by_subject(
+    view: BenchmarkResult, lines: Sequence[ListedCandidate], folded: Folded
+) -> TableView | None:
+    """Return the table of subjects, the largest loss of the first fine-tune on top.
+
+    None where there are no subjects, or more fine-tunes than make a page that can be read:
+    comparison.csv has them all.
+    """
+    compared = [c for c in lines if c["name"] in view["subject_differences"]]
+    if not 0 < len(compared) <= MOST_BY_SUBJECT:
+        return None
+    changes = view["subject_differences"]
+    first = changes[compared[0]["name"]]
+    part: BenchmarkResult = {
+        **view,
+        "categories": sorted(first, key=lambda subject: first[subject]["difference"]),
+        "candidates": view["subjects"],
+        "differences": changes,
+    }
+    bases = {change["base"] for c in compared for change in changes[c["name"]].values()}
+    shown = [c for c in lines if c["name"] in bases or c in compared]
+    return _table(part, shown, folded, {})
 
 
 def _group_cell(view: BenchmarkResult, group: SeedGroup, category: str, effects: Effects) -> Cell:

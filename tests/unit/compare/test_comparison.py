@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError, StoreError
+from scripts.lib.report.page import ReportSpec, render_page
 from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
 from scripts.lib.score.scoring import write_provenance
 from scripts.lib.score.statistics import paired_difference
@@ -416,6 +418,26 @@ def test_subjects_are_a_family_of_their_own_with_a_macro_average(bench):
     assert lines["astronomy"]["family"] == "subjects"
     macro = ", ".join(f"{name} {100 * mean:.2f}" for name, mean in mmlu["macro_averages"].items())
     assert f"(macro): {macro}." in bench.markdown
+
+
+def test_the_page_has_a_folded_table_of_subjects_with_the_largest_loss_on_top(bench):
+    bench.add("base", right=half)
+    bench.add("tuned", right=lambda n: half(n) or n == 1, base="base")
+    document = bench.compare()
+    found = document["benchmarks"]["mmlu"]["subject_differences"]["tuned"]
+    document["benchmarks"]["mmlu"]["subject_differences"]["tuned"] = found | {
+        "virology": {**found["virology"], "difference": -7.5}
+    }
+    spec = ReportSpec.from_json({"title": "t", "candidates": [], "legacy": []})
+    page = render_page(spec, document, {})
+    (table,) = re.findall(r"<details>\s*<summary>By subject.*?</details>", page, re.DOTALL)
+    order = re.findall(r'<th scope="row">(\w+)', table)
+    assert order[0] == "virology" and sorted(order) == sorted(SUBJECTS)
+    assert 'class="total"' not in table and "corrected" in table
+    for number in range(4):
+        bench.add(f"more{number}", right=half, base="base")
+    (bench.root / "out").rename(bench.root / "before")
+    assert "By subject" not in render_page(spec, bench.compare(), {})
 
 
 def test_a_single_subject_has_no_family_of_subjects(bench):
