@@ -36,7 +36,7 @@ def run(folder: Path, **run: Any) -> list[str]:
     config = read_config(folder)
     config["runs"]["high"] |= run
     write_config(folder, config)
-    result = snakemake(folder, "--cores", "2")
+    result = snakemake(folder, "--cores", "2", limit=3600)
     assert result.returncode == 0, result.stdout
     return jobs(result.stdout)
 
@@ -114,7 +114,7 @@ def test_planted_questions_are_told_and_left_out_and_only_other_rows_train_again
     config["runs"]["high"]["training"]["learning_rate"] = 0.005
     config["runs"]["high"]["train_on"] = "all"
     write_config(folder, config)
-    result = snakemake(folder, "--cores", "2")
+    result = snakemake(folder, "--cores", "2", limit=3600)
     assert result.returncode != 0
     logs = "".join(path.read_text() for path in (folder / "logs/render_shards").glob("*.log"))
     assert "more than max_dropped_fraction = 0.05 allows" in logs
