@@ -102,9 +102,10 @@ def bare_tokenizer(clock: Clock, work: Path, model: Path, processes: int) -> int
 
 def map_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
     """Tokenize and mask row by row, as TRL does for conversations; return the rows."""
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
     from transformers import AutoTokenizer
 
+    disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(model)
 
     def tokenize(row: Mapping[str, Any]) -> dict[str, Any]:
