@@ -203,6 +203,7 @@ PIN_ROWS = [
     _pin("tokenizers", FROM_SHARDS),
     _pin("transformers", FROM_SHARDS),
     _pin("pyarrow", CHAT | SEARCHES | FROM_SHARDS),
+    _pin("numpy", SEARCHES | END),
     _pin("scipy", END),
     _pin("matplotlib", frozenset({"reports"})),
     _pin("gguf", {"models:small"} | scored("packed", on=["mmlu"]) | END, "hub"),
