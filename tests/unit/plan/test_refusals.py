@@ -72,6 +72,7 @@ TABLE: dict[str, list[Reason]] = {
     "ConfigError _download": [HUB] * 3,
     "ConfigError _download_model": [HUB],
     "ConfigError load_split": [HUB] * 2,
+    "ConfigError commit_of": [HUB] * 2,
     "ConfigError _check": [CHANGED],
     "ConfigError fetch_model": [CHANGED],
     "ConfigError fetch": [CODE, CHANGED],
