@@ -9,7 +9,7 @@ import pytest
 from scripts.lib.compare.budget import check_budget, decide_budget, faults_of
 from scripts.lib.compare.changes import Change
 from scripts.lib.errors import BudgetError
-from tests.unit.compare.test_comparison import QUESTIONS, Bench, half
+from tests.unit.compare.bench import QUESTIONS, Bench, half
 from tests.unit.compare.test_replicates import gains
 from tests.unit.report_data import said
 

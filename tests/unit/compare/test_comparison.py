@@ -1,137 +1,18 @@
 """Properties of comparisons between fine-tunes and their bases."""
 
-import csv
 import dataclasses
 import itertools
-import json
 import math
-import re
 import shutil
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from scripts.lib.benchmarks.multiple_choice.scores import AsScored
 from scripts.lib.compare.comparison import compare_runs
-from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.errors import ScoreError, StoreError
-from scripts.lib.report.page import ReportSpec, render_page
-from scripts.lib.score.aggregation import AggregateSpec, aggregate_scores
-from scripts.lib.score.scoring import write_provenance
 from scripts.lib.score.statistics import paired_difference
-from tests.comparison_file import read_comparison
+from tests.unit.compare.bench import QUESTIONS, SUBJECTS, half
 from tests.unit.report_data import said
-
-SUBJECTS = ("astronomy", "sociology", "philosophy", "virology")
-QUESTIONS = 40
-
-
-class Bench:
-    """A folder of artifacts, and the spec that names them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.artifacts: dict[str, Path] = {}
-        self.candidates: list[dict] = []
-
-    def add(
-        self,
-        name,
-        *,
-        right,
-        base=None,
-        kind="mmlu",
-        prompts="p",
-        tokens="t",
-        split_markers=None,
-        subjects=SUBJECTS,
-        unmerged=False,
-        fewer_shots=0,
-        group=None,
-        trained_on="chat/orders",
-        margin=lambda n: 2.0,
-    ):
-        """Add a candidate that is right where `right(question number)` says so."""
-        benchmark = "mmlu" if kind == "mmlu" else "orders"
-        score, categories = f"scores/{name}-{benchmark}", f"categories/{name}-{benchmark}"
-        for id_ in (score, categories):
-            self.artifacts[id_] = self.root / id_
-            self.artifacts[id_].mkdir(parents=True)
-        rows = [
-            {
-                "question_id": f"{subject}:{n}",
-                "subject": subject,
-                "prediction": "A" if right(n) else "B",
-                "correct": bool(right(n)),
-                "answer": "A",
-                "logprobs": [-9.0, -9.0 + margin(n) * (-1 if right(n) else 1)],
-                "prompt_hash": f"{prompts}{n}",
-                "token_hash": f"{tokens}{n}",
-            }
-            for subject in subjects
-            for n in range(QUESTIONS)
-        ]
-        pd.DataFrame(rows).to_parquet(self.artifacts[score] / "questions.parquet")
-        protocol = {
-            "kind": kind,
-            "shots": 5 if kind == "mmlu" else 0,
-            "chat_template": False,
-            "limit": None,
-            "dtype": "float32",
-            "max_new_tokens": None if kind == "mmlu" else 16,
-            "backend": "hf",
-            "on_long_prompt": "error",
-            "fewer_shots": fewer_shots,
-        }
-        if split_markers:
-            protocol["split_markers"] = split_markers
-        (self.artifacts[score] / "protocol.json").write_text(json.dumps(protocol))
-        write_provenance({"model": "ab12"}, {"lm-eval": "0.4"}, self.artifacts[score])
-        aggregate_scores(
-            AggregateSpec(
-                kind=kind,
-                benchmark=benchmark,
-                categories="hendrycks" if kind == "mmlu" else "none",
-                subjects=None,
-                metric=None,
-            ),
-            [self.artifacts[score]],
-            self.artifacts[categories],
-            AsScored(),
-        )
-        known = next((c for c in self.candidates if c["name"] == name), None)
-        if known is None:
-            known = {"name": name, "kind": "run" if base else "base", "base": base}
-            known |= {"unmerged": unmerged, "scores": {}, "categories": {}}
-            known |= {"judgements": {}, "group": group, "trained_on": base and trained_on}
-            self.candidates.append(known)
-        known["scores"][benchmark] = [score]
-        known["categories"][benchmark] = categories
-
-    def spec(self):
-        benchmarks = list(dict.fromkeys(b for c in self.candidates for b in c["scores"]))
-        spec = {"candidates": self.candidates, "benchmarks": benchmarks}
-        return CompareSpec.from_json(spec | {"held_out": [], "judged": []})
-
-    def compare(self, manifests=None):
-        out = self.root / "out"
-        out.mkdir()
-        self.facts = compare_runs(self.spec(), self.artifacts, manifests or {}, out)
-        self.markdown = (out / "comparison.md").read_text()
-        with (out / "comparison.csv").open() as stream:
-            self.rows = list(csv.DictReader(stream))
-        return read_comparison(out)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
-
-
-def half(n):
-    return n % 2 == 0
 
 
 def test_the_error_of_a_difference_is_that_of_paired_answers():
@@ -384,80 +265,3 @@ def test_the_noise_of_another_model_can_be_given(bench):
     mmlu = bench.compare()["benchmarks"]["mmlu"]
     noise = mmlu["differences"]["run"]["Average"]["noise"]
     assert noise["within"] and noise["nats"] == 0.5
-
-
-def test_another_run_changes_no_verdict_and_the_average_is_in_no_family(bench, tmp_path):
-    bench.add("base", right=half)
-    bench.add("mine", right=lambda n: half(n) or n in (1, 3, 5, 7, 9, 11, 13), base="base")
-    alone = bench.compare()["benchmarks"]["mmlu"]["differences"]["mine"]
-    for name in range(9):
-        bench.add(f"other{name}", right=lambda n, name=name: (n + name) % 3 == 0, base="base")
-    shutil.rmtree(bench.root / "out")
-    together = bench.compare()["benchmarks"]["mmlu"]
-    assert together["differences"]["mine"] == alone
-    average, stem = alone["Average"], alone["STEM"]
-    assert (average["family"], stem["family"]) == ("primary", "categories")
-    assert average["p_corrected"] == average["p_value"]
-    # Four categories with seven gains each: 2 / 128, four times.
-    assert (stem["p_value"], stem["p_corrected"]) == (2 / 128, 8 / 128)
-    assert (average["verdict"], stem["verdict"]) == ("better", "undecided")
-
-
-def test_subjects_are_a_family_of_their_own_with_a_macro_average(bench):
-    bench.add("base", right=half)
-    bench.add("tuned", right=lambda n: half(n) or n == 1, base="base")
-    mmlu = bench.compare()["benchmarks"]["mmlu"]
-    assert list(mmlu["subjects"]["base"]) == sorted(SUBJECTS)
-    for name, found in mmlu["subjects"].items():
-        expected = np.mean([one["accuracy"] for one in found.values()])
-        assert mmlu["macro_averages"][name] == pytest.approx(expected)
-    found = mmlu["subject_differences"]["tuned"]
-    assert {one["family"] for one in found.values()} == {"subjects"}
-    assert [one["n"] for one in found.values()] == [QUESTIONS] * 4
-    lines = {row["category"]: row for row in bench.rows if row["candidate"] == "tuned"}
-    assert lines["astronomy"]["family"] == "subjects"
-    macro = ", ".join(f"{name} {100 * mean:.2f}" for name, mean in mmlu["macro_averages"].items())
-    assert f"(macro): {macro}." in bench.markdown
-
-
-def test_the_page_has_a_folded_table_of_subjects_with_the_largest_loss_on_top(bench):
-    bench.add("base", right=half)
-    bench.add("tuned", right=lambda n: half(n) or n == 1, base="base")
-    document = bench.compare()
-    found = document["benchmarks"]["mmlu"]["subject_differences"]["tuned"]
-    document["benchmarks"]["mmlu"]["subject_differences"]["tuned"] = found | {
-        "virology": {**found["virology"], "difference": -7.5}
-    }
-    spec = ReportSpec.from_json({"title": "t", "candidates": [], "legacy": []})
-    page = render_page(spec, document, {})
-    (table,) = re.findall(r"<details>\s*<summary>By subject.*?</details>", page, re.DOTALL)
-    order = re.findall(r'<th scope="row">(\w+)', table)
-    assert order[0] == "virology" and sorted(order) == sorted(SUBJECTS)
-    assert 'class="total"' not in table and "corrected" in table
-    for number in range(4):
-        bench.add(f"more{number}", right=half, base="base")
-    (bench.root / "out").rename(bench.root / "before")
-    assert "By subject" not in render_page(spec, bench.compare(), {})
-
-
-def test_a_single_subject_has_no_family_of_subjects(bench):
-    bench.add("base", right=half, kind="exact_match", subjects=("orders",))
-    bench.add("tuned", right=lambda n: True, base="base", kind="exact_match", subjects=("orders",))
-    orders = bench.compare()["benchmarks"]["orders"]
-    assert orders["subjects"] == orders["subject_differences"] == orders["macro_averages"] == {}
-
-
-def test_csv_json_and_markdown_hold_the_same_figures_of_a_difference(bench):
-    bench.add("base", right=half)
-    bench.add("tuned", right=lambda n: half(n) or n in (1, 3), base="base")
-    mmlu = bench.compare()["benchmarks"]["mmlu"]
-    rows = {row["category"]: row for row in bench.rows if row["candidate"] == "tuned"}
-    table = {line.split(" | ")[0].strip("| "): line for line in bench.markdown.splitlines()}
-    for category, change in mmlu["differences"]["tuned"].items():
-        row = rows[category]
-        low, high = change["interval"]
-        figures = ("difference", "p_value", "p_corrected", "detectable")
-        assert [float(row[name]) for name in figures] == [change[name] for name in figures]
-        assert (float(row["difference_low"]), float(row["difference_high"])) == (low, high)
-        assert (row["family"], row["verdict"]) == (change["family"], change["verdict"])
-        assert said(change) in table[category] and change["verdict"] in table[category]

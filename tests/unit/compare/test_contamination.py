@@ -8,7 +8,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.contamination.finding import ContaminationSpec, find_contamination
 from scripts.lib.score.statistics import paired_difference
 from tests.comparison_file import read_comparison
-from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench, half
+from tests.unit.compare.bench import QUESTIONS, SUBJECTS, Bench, half
 from tests.unit.contamination.test_finding import chat_of, lines, question, row
 
 

@@ -12,7 +12,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.replicates import MOST_PAIRED
 from scripts.lib.compare.spec import ComparedCandidate
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, score
-from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench
+from tests.unit.compare.bench import QUESTIONS, SUBJECTS, Bench
 
 SEEDS = (3, 5, 9)
 

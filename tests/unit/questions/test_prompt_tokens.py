@@ -15,7 +15,7 @@ from tests.tiny_model import make_tiny_model
 from tests.unit.benchmarks.held_out.test_held_out_comparison import AFTER, BEFORE, compare_held_out
 from tests.unit.benchmarks.held_out.test_held_out_comparison import score as held_out_score
 from tests.unit.benchmarks.judged_pairs.test_comparison_judged import Judged
-from tests.unit.compare.test_comparison import Bench
+from tests.unit.compare.bench import Bench
 from tests.unit.judged_data import pairs
 from tests.unit.scoring_data import SUBJECTS, score, spec, write_benchmark, write_rows
 

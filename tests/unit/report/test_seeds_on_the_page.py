@@ -6,7 +6,7 @@ import pytest
 
 from scripts.lib.report.folded import Folded
 from scripts.lib.report.page import ReportSpec, render_page
-from tests.unit.compare.test_comparison import Bench
+from tests.unit.compare.bench import Bench
 from tests.unit.compare.test_replicates import SEEDS, gains
 from tests.unit.report.test_report import Page
 from tests.unit.report_data import said

@@ -10,7 +10,7 @@ from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.report.page import ReportSpec, write_report
 from tests.comparison_file import read_comparison
-from tests.unit.compare.test_comparison import QUESTIONS, SUBJECTS, Bench
+from tests.unit.compare.bench import QUESTIONS, SUBJECTS, Bench
 
 LEGACY = [{"benchmark": "mmlu", "subjects": None}]
 ROWS = ("Average", "STEM", "Social Sciences", "Humanities", "Other")
