@@ -92,10 +92,10 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ),
     # What is written in the old layout is read from its scores.
     ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
-    # The order of benchmarks is that of the scores, too.
     # What was searched was formatted, and what was found stands in what is left.
     ("decontaminated", "edge", "chat"): (("decontaminated", "edge", "searches"),),
     ("decontaminated", "pins", ""): (("chat", "pins", ""), ("contamination", "pins", "")),
+    # The order of benchmarks is that of the scores, too.
     ("comparisons", "spec", "benchmarks"): (
         ("comparisons", "edge", "searches"),
         ("comparisons", "edge", "categories"),
