@@ -228,6 +228,8 @@ def _write_project(folder: Path, judge: str) -> dict[str, Any]:
             "paid": {**pairs, "judge": service},
             "mmlu": {"kind": "mmlu", "path": "mmlu", "shots": 1},
         },
+        # One that nothing breaks.
+        "report": {"budget": {"mmlu": {"average": -100.0}}, "on_undecided": "pass"},
     }
 
 

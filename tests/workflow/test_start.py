@@ -44,7 +44,9 @@ FORBIDDEN = {
     "ask_judge": PLAIN | STATISTICS,
     # The interval of a win rate, of judged pairs only, needs `scipy.optimize`.
     "aggregate_scores": PLAIN | {"scipy.stats"},
-    "compare_runs": PLAIN | STATISTICS,
+    # So does the interval of a difference between right and wrong answers.
+    "compare_runs": PLAIN | {"scipy.stats"},
+    "check_budget": PLAIN | STATISTICS | {"scipy"},
     "write_report": (PLAIN | STATISTICS | {"scipy"}) - {"matplotlib"},
 }
 """Program -> modules that its job must not have loaded."""

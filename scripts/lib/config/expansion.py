@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from scripts.lib.config.fields import check_name
-from scripts.lib.config.mixtures import DATASET, members, parts_of, setting_of
+from scripts.lib.config.mixtures import DATASET, members, setting_of, split_key
 from scripts.lib.config.problems import Problem, Schema, nearest, problems_of, resolve, shown
 from scripts.lib.config.runs import Run
 from scripts.lib.config.sweep import GRID_LIMIT, at_point, grid_points, grid_size, point_name
@@ -240,7 +240,7 @@ def _value_problems(source: str, raw: Raw) -> Iterator[Problem]:
                 Run.model_validate(at_point(raw, {**first, key: value}))
             except ValidationError as error:
                 for problem in problems_of(error, run_schema()):
-                    if problem.path == tuple(parts_of(key)):
+                    if problem.path == tuple(split_key(key)):
                         yield Problem(path, problem.text)
 
 
@@ -272,7 +272,7 @@ def place_of(source: str, raw: Raw, key: str) -> tuple[str | int, ...]:
 
 def _value_at(run: Run, key: str) -> object:
     value: object = run
-    for part in parts_of(key):
+    for part in split_key(key):
         value = value[part] if isinstance(value, Mapping) else getattr(value, part)
     return value
 

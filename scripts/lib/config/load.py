@@ -51,7 +51,7 @@ from scripts.lib.config.fields import (
     group,
     setting,
 )
-from scripts.lib.config.mixtures import parts_of
+from scripts.lib.config.mixtures import split_key
 from scripts.lib.config.problems import Problem, Schema, config_error, dotted, problems_of
 from scripts.lib.config.report import Report, budget_problems
 from scripts.lib.config.runs import Run, RunEntry
@@ -251,7 +251,7 @@ def _checked_file(mapping: Mapping[str, Any], problems: list[Problem]) -> Config
             if swept(raw):
                 makers = {key: raw[key] for key in ("sweep", "seeds") if key in raw}
                 filled["runs"][name] = {**at_point(raw, first_point(raw)), **makers}
-                checked_already |= {("runs", name, *parts_of(key)) for key in swept(raw)}
+                checked_already |= {("runs", name, *split_key(key)) for key in swept(raw)}
     try:
         return ConfigFile.model_validate(filled)
     except ValidationError as error:

@@ -102,7 +102,7 @@ def setting_of(key: str) -> tuple[str, str] | None:
     return (name, option) if first == DATASET and name and option in Member.model_fields else None
 
 
-def parts_of(key: str) -> list[str]:
+def split_key(key: str) -> list[str]:
     """Return the parts of a dotted key of a run."""
     found = setting_of(key)
     return [DATASET, *found] if found else key.split(".")

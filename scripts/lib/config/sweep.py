@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from scripts.lib.config.mixtures import parts_of, setting_of, written_out
+from scripts.lib.config.mixtures import setting_of, split_key, written_out
 
 GRID_LIMIT = 1000  # runs; a grid beyond it is a slip of the hand, and would take minutes to plan
 
@@ -49,7 +49,7 @@ def at_point(run: Settings, point: Mapping[str, object]) -> dict[str, Any]:
     for key, value in point.items():
         if setting_of(key):
             settings = written_out(settings)
-        settings = _with_value(settings, parts_of(key), value)
+        settings = _with_value(settings, split_key(key), value)
     return settings
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.contamination.document import CONVERSATIONS_TABLE, SEARCHED
-from scripts.lib.data.parquet import read_table, read_table_rows, table_of
+from scripts.lib.data.parquet import array_of, read_table, read_table_rows, table_of
 from scripts.lib.errors import RecordError
 from scripts.lib.files import is_hidden
 
@@ -77,7 +77,7 @@ def _copy_without(table: Path, dropped: set[str], out: Path) -> None:
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
             stays = [id_ not in dropped for id_ in rows.column("conversation_id").to_pylist()]
-            writer.write_table(rows.filter(pa.array(stays)))
+            writer.write_table(rows.filter(array_of(stays, pa.bool_())))
 
 
 def _ids(table: Path) -> list[str]:

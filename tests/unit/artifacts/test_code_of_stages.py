@@ -39,6 +39,11 @@ DECIDE_NO_BYTE_IN = {
     ("adapters", "pyarrow"): "reads integers and texts back; the file format is fixed",
     ("trained", "pyarrow"): "reads integers and texts back; the file format is fixed",
     ("chat", "numpy"): "sorts and multiplies whole numbers, which every version does alike",
+    **{(s, "numpy"): "counts and cuts whole numbers" for s in ("shards", "examples")},
+    (
+        "budgets",
+        "pyarrow",
+    ): "is imported beside what a budget is decided by; here it is read as JSON",
     ("benchmarks", "evaluate"): "tasks get their metrics from it; none is asked here",
     ("benchmarks", "langdetect"): "is only seeded; no answer is judged here",
     ("benchmarks", "nltk"): "finds data, which are copied as they are",
