@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.workspace import ROOT, jobs, read_config, snakemake, write_config
 
 SNAKEFILE = f"""
@@ -49,6 +51,7 @@ def test_another_workflow_makes_what_is_missing_and_goes_on_from_the_report(
     assert "Nothing to be done" in again.stdout
 
 
+@pytest.mark.slow
 def test_another_workflow_plans_the_same_jobs_after_a_change(workspace: Path) -> None:
     (workspace / "Snakefile").write_text(SNAKEFILE)
     config = read_config(workspace)

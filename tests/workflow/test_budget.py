@@ -69,6 +69,7 @@ def test_a_budget_passes_fails_or_is_undecided_and_the_report_stands_in_each_cas
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_report_that_was_not_made_is_not_named(workspace):
     config = read_config(workspace)
     config["report"] = {"budget": {"mmlu": {"average": BROKEN}}}
@@ -80,6 +81,7 @@ def test_a_report_that_was_not_made_is_not_named(workspace):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_dry_run_and_a_picture_of_the_whole_show_the_check(workspace):
     config = read_config(workspace)
     config["report"] = {"budget": {"mmlu": {"average": KEPT}}}
