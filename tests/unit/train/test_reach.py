@@ -103,6 +103,7 @@ CASES: dict[str, Case] = {
     "plain_answers": shards("plain_answers", "reject"),
     "fold_reasoning": shards("fold_reasoning", True),
     "on_too_long": shards("on_too_long", "truncate"),
+    "on_contamination": Case("drop", {"plan.trained_on": "decontaminated"}),
     "max_growth": Case(3.0, {"plan.growth": 3.0}),
     "on_verdict": Case("stop", {"plan.stops_at_verdict": True}),
     "merge": Case(False, {"plan.merged": False}),
@@ -351,6 +352,7 @@ def plan_of(graph, candidate, found) -> dict[str, Any]:
     return {
         "model": found["models"].slug,
         "dataset": found["raw"].slug,
+        "trained_on": found["shards"].reads["chat"][0].split("/")[0],
         "evaluation": [
             f"shards/{graph.artifacts[graph.artifacts[id].reads['chat'][0]].slug}"
             for id in found["adapters"].reads.get("evaluation", ())
