@@ -12,7 +12,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 FOLDER = Path(__file__).parent
-LONG = ("workflow/test_demo", "slurm", "workflow")
+LONG = ("workflow/test_demo", "slurm", "workflow", "identity/test_mutants", "unit/train")
 """Files and folders, longest first; all others follow in their usual order."""
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
