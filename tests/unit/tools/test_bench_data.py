@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from scripts.tools import bench_data
 from scripts.tools.made_texts import write_mixture
 from tests.tiny_model import make_tiny_model
 
 
+@pytest.mark.slow
 def test_every_promised_figure_is_published(tmp_path, monkeypatch, capsys):
     model = make_tiny_model(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
