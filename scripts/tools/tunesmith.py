@@ -223,7 +223,7 @@ def verify(
     store = invocation.open_store()
     count = read = evicted = 0
     bad = []
-    for one in checked(store.results, store.caches if cache else ()):
+    for one in checked(store, caches=cache):
         count += 1
         read += one.bytes
         evicted += one.evicted

@@ -125,12 +125,7 @@ def _likeness(stage: str, spec: Any, pins: Any, contents: Any) -> str:
 
 def _manifests(store: Store, *, cache: bool) -> list[Path]:
     """Return the manifests that lie here, and in the caches if asked for, the newest first."""
-    places: list[Path] = []
-    for stage in STAGES:
-        places += (store.results / stage).glob("*.json")
-        for root in store.caches if cache else ():
-            entries = (root / stage).glob("[!.]*/*.json")
-            places += (path for path in entries if path.stem == path.parent.name)
+    places = [path for stage in STAGES for path in store.manifests_of(stage, caches=cache)]
     return sorted(places, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 

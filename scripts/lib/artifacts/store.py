@@ -129,6 +129,18 @@ class Store:
         entry = manifest_path.parent
         return entry if f"{entry.name}.json" == manifest_path.name else None
 
+    def manifests_of(self, stage: str, *, caches: bool = True) -> Iterator[Path]:
+        """Yield where the manifests of a stage lie, here and in the caches.
+
+        Args:
+            stage: The stage.
+            caches: Whether to look into the shared caches, too.
+        """
+        yield from (self.results / stage).glob("*.json")
+        for root in self.caches if caches else ():
+            entries = (root / stage).glob("[!.]*/*.json")
+            yield from (path for path in entries if path.stem == path.parent.name)
+
     def index(self, manifest: Mapping[str, Any]) -> None:
         """Note locally which keys the artifact behind *manifest* has."""
         _index(self.results, manifest)

@@ -4,12 +4,13 @@ Jobs check what they read, and remember by time and size what they checked. This
 remembered or not: after a disk's fault, a copy between machines, or before results are relied on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.lib import files
 from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.store import Store
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,15 @@ class Checked:
     evicted: bool = False
 
 
-def checked(results: Path, caches: Sequence[Path] = ()) -> Iterator[Checked]:
-    """Yield every artifact below folders, stage by stage, when it has been read.
+def checked(store: Store, *, caches: bool = False) -> Iterator[Checked]:
+    """Yield every artifact, stage by stage, when it has been read.
 
     Args:
-        results: The results folder.
-        caches: Shared caches.
+        store: Results and caches.
+        caches: Whether to read the shared caches, too.
     """
     for stage in STAGES:
-        for root, pattern in ((results, "*.json"), *((cache, "*/*.json") for cache in caches)):
-            for manifest in sorted((root / stage).glob(pattern)):
-                if not manifest.parent.name.startswith("."):
-                    yield check(manifest)
+        yield from map(check, sorted(store.manifests_of(stage, caches=caches)))
 
 
 def check(manifest: Path) -> Checked:

@@ -1,8 +1,7 @@
 """How fast fine-tunes were that recorded jobs have done, by device."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -47,11 +46,7 @@ def _rate(manifest: Mapping[str, Any]) -> float | None:
 
 def _manifests(store: Store, stage: str) -> Iterator[Mapping[str, Any]]:
     """Yield the readable manifests of a stage, here and in the caches."""
-    places: Iterable[Path] = (
-        *(store.results / stage).glob("*.json"),
-        *(path for cache in store.caches for path in (cache / stage).glob("*/*.json")),
-    )
-    for path in places:
+    for path in store.manifests_of(stage):
         try:
             manifest = files.read_json(path)
         except (OSError, ValueError):

@@ -131,10 +131,9 @@ class _Before:
 
     def __init__(self, store: Store, stage: str) -> None:
         newest: list[tuple[float, Path]] = []
-        for root, pattern in ((store.results, "*.json"), *((c, "*/*.json") for c in store.caches)):
-            for path in (root / stage).glob(pattern):
-                with contextlib.suppress(OSError):  # removed meanwhile
-                    newest.append((path.stat().st_mtime, path))
+        for path in store.manifests_of(stage):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                newest.append((path.stat().st_mtime, path))
         self._newest = [path for _, path in sorted(newest, reverse=True)]
         self._of_slug: dict[str, list[Path]] = {}
         for path in self._newest:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 from scripts.lib.report.charts import TrainingEvent
+from scripts.lib.train.mixture_document import Given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,23 +146,6 @@ class LoraSpec(TypedDict):
     dropout: float
 
 
-class DatasetGave(TypedDict):
-    """What a dataset of several gave to a training; see `train.mixture.Given`."""
-
-    rows_there: int
-    different_rows: int
-    rows: int
-    tokens: int
-    trained_tokens: int
-    share_asked: float | None
-    share: float
-    repeat: int
-    held_out_elsewhere: int
-    also_elsewhere: int
-    held_out_there: int
-    held_out: int
-
-
 class Facts(TypedDict, total=False):
     """What stages say of their work: each has its own keys, and most have none of these."""
 
@@ -176,7 +160,7 @@ class Facts(TypedDict, total=False):
     train_rows: int
     trained_tokens: int
     arithmetic: str
-    mixture: list[DatasetGave]
+    mixture: list[Given]
     # train_model
     saved_dtype: str
     lora: LoraSpec  # of an adapter that went on from another

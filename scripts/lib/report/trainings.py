@@ -7,7 +7,6 @@ from markupsafe import Markup
 
 from scripts.lib.report.charts import loss_chart, sets_of
 from scripts.lib.report.manifests import (
-    DatasetGave,
     Facts,
     Manifests,
     ReportedCandidate,
@@ -17,6 +16,7 @@ from scripts.lib.report.manifests import (
     users_of,
 )
 from scripts.lib.report.scores import Mark
+from scripts.lib.train.mixture_document import Given
 
 _SHOWN_ROWS = 4  # the others stand in answers.jsonl beside the weights
 
@@ -118,7 +118,7 @@ def _start(candidates: Sequence[ReportedCandidate], id_: str) -> Iterator[tuple[
 
 
 def _datasets(
-    candidates: Sequence[ReportedCandidate], id_: str, mixture: Sequence[DatasetGave]
+    candidates: Sequence[ReportedCandidate], id_: str, mixture: Sequence[Given]
 ) -> Iterator[dict[str, str]]:
     """Yield what each dataset gave to a training, by the names that its first run gives them."""
     user = next(one for one in candidates if id_ in one.artifacts.values())

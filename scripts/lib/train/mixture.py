@@ -12,12 +12,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypedDict
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from scripts.lib.train.mixture_document import Given
 
 BATCH_ROWS = 10_000
 
@@ -260,35 +262,6 @@ def _scattered(hashes: NDArray[np.uint64], times: NDArray[np.uint64]) -> NDArray
         found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
     scattered: NDArray[np.uint64] = found ^ (found >> np.uint64(31))
     return scattered
-
-
-class Given(TypedDict):
-    """What a dataset gives to a training, for the manifest and the report."""
-
-    rows_there: int
-    """Rows of its train split."""
-    different_rows: int
-    """Those of them that are read."""
-    rows: int
-    """Rows that are read in an epoch; one that is read again counts again."""
-    tokens: int
-    """All tokens of these."""
-    trained_tokens: int
-    """Those that the loss looks at."""
-    share_asked: float | None
-    """Of the trained tokens of all, where a weight asked for one."""
-    share: float
-    """Of the trained tokens of all."""
-    repeat: int
-    """Times that a row was to be read; with shares, at most."""
-    held_out_elsewhere: int
-    """Rows that were left out because another dataset holds them out."""
-    also_elsewhere: int
-    """Rows that another dataset has, too."""
-    held_out_there: int
-    """Rows of its valid split."""
-    held_out: int
-    """Those of them that the loss on held-out rows is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

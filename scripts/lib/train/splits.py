@@ -13,7 +13,8 @@ from scripts.lib.machine.device import compute_device
 from scripts.lib.train.answers import Questions, read_questions
 from scripts.lib.train.callbacks import say
 from scripts.lib.train.loop import LoopSpec
-from scripts.lib.train.mixture import Given, Mixture, Portion, Rows, mix, told
+from scripts.lib.train.mixture import Mixture, Portion, Rows, mix, told
+from scripts.lib.train.mixture_document import Given
 from scripts.lib.train.optimization import OWN_SET, needs_held_out
 from scripts.lib.train.shards import (
     ShardFacts,
