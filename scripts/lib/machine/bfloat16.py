@@ -39,6 +39,11 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
     }
 )
 
+# Their first argument is what is added to the product: the layers of GPT-2 and its kin.
+SUMS: frozenset[Callable[..., Any]] = frozenset(
+    {torch.addmm, torch.baddbmm, torch.Tensor.addmm, torch.Tensor.baddbmm}
+)
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -54,7 +59,8 @@ class Float32Products(TorchFunctionMode):  # type: ignore[misc]  # torch gives i
     ) -> Any:
         """Call *func*, on float32 where it is a product of bfloat16 of many rows."""
         named = kwargs or {}
-        if func not in PRODUCTS or "out" in named or not _is_large(args):
+        taken = func in PRODUCTS or func in SUMS
+        if not taken or "out" in named or not _is_large(args[func in SUMS :]):
             return func(*args, **named)
         if func is functional.linear:
             return _linear(*args, **named)

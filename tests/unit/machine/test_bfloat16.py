@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scripts.lib.machine import bfloat16
 from scripts.lib.machine.bfloat16 import FEWEST_ROWS, Float32Products, fast_products, products
@@ -20,6 +21,9 @@ PRODUCTS = {
     "operator": lambda row, weight: row @ weight.T,
     "mm": lambda row, weight: row.mm(weight.T),
     "bmm": lambda row, weight: torch.bmm(row[None], weight.T[None])[0],
+    "addmm": lambda row, weight: torch.addmm(weight[:, 0], row, weight.T),
+    "addmm of a tensor": lambda row, weight: weight[:, 0].addmm(row, weight.T, beta=2),
+    "baddbmm": lambda row, weight: torch.baddbmm(weight[:, 0], row[None], weight.T[None])[0],
 }
 
 
@@ -32,6 +36,27 @@ def test_a_product_is_rounded_once(product):
     assert found.dtype == torch.bfloat16
     # Rounding is to the nearest of 8 significant bits; the sums in float32 are off by far less.
     assert ((found.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-4).all()
+
+
+class Multiplied(TorchDispatchMode):
+    """Keeps what is multiplied, in which numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = set[torch.dtype]()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run *func*."""
+        if func.overloadpacket.__name__ in {"mm", "bmm", "addmm", "baddbmm"}:
+            self.seen |= {one.dtype for one in args if isinstance(one, torch.Tensor)}
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_no_product_of_many_rows_is_left_in_bfloat16(product):
+    with Multiplied() as multiplied, Float32Products():
+        PRODUCTS[product](numbers(32, 96), numbers(24, 96))
+    assert multiplied.seen == {torch.float32}
 
 
 def test_a_large_weight_is_widened_in_blocks_to_the_same_result(monkeypatch):
