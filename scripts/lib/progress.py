@@ -6,6 +6,7 @@ Without the variable nothing is written.
 
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from scripts.lib.files import read_json, write_json
 
 VARIABLE = "TUNESMITH_PROGRESS"
 """Names the file of this job."""
+
+LOG_SECONDS = 60.0
+"""Between two lines that `Count` adds to a job's log."""
 
 _LEAST_SECONDS = 5.0
 _written: dict[str, float] = {}
@@ -34,6 +38,46 @@ def note(text: str, *, left_seconds: float | None = None, last: bool = False) ->
     _written[place] = now
     with contextlib.suppress(OSError):  # a full disk ends the job where it matters
         write_json(Path(place), {"text": text, "left_seconds": left_seconds, "time": time.time()})
+
+
+class Count:
+    """How many of many things are done: word of it for others, and a line a minute in the log.
+
+        count = Count("conversations rendered", total=14_042)
+        count.add(256)
+
+    A job that is over within a minute adds nothing to its log.
+    """
+
+    def __init__(self, what: str, total: int | None = None) -> None:
+        """Start the clock.
+
+        Args:
+            what: What is counted and done, as it stands behind a number.
+            total: How many there are; None where only the end tells.
+        """
+        self._what, self._total = what, total
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def add(self, more: int) -> None:
+        """Count things that are done."""
+        self._done += more
+        now = time.monotonic()
+        text, left = self._words(now - self._began)
+        note(text, left_seconds=left, last=self._done == self._total)
+        if now - self._said >= LOG_SECONDS:
+            self._said = now
+            print(text, file=sys.stderr, flush=True)
+
+    def _words(self, seconds: float) -> tuple[str, float | None]:
+        """Return how far it is after so many seconds, and the seconds that are left."""
+        rate = self._done / max(seconds, 1e-9)
+        if self._total is None or not self._done:
+            return f"{self._done:,} {self._what}, {rate:,.0f}/s", None
+        left = (self._total - self._done) / rate
+        of = f"{self._done:,} of {self._total:,} {self._what}"
+        return f"{of}, about {left / 60:.1f} min left", left
 
 
 def read_note(place: Path) -> dict[str, Any] | None:

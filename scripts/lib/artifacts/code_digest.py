@@ -31,6 +31,7 @@ PLUMBING: Mapping[str, str] = {
     "scripts/lib/machine/cuda_driver.py": "cuda_driver",
     "scripts/lib/errors.py": "errors",
     "scripts/lib/jobs/job.py": "job",
+    "scripts/lib/progress.py": "progress",
     "scripts/lib/benchmarks/kinds.py": "kinds",
 }
 """Project files that decide no byte of an artifact: command lines, logging, error classes, and the

@@ -48,6 +48,7 @@ from scripts.lib.data.splitting import (
 from scripts.lib.data.table_writer import TableWriter
 from scripts.lib.data.tally import Tally
 from scripts.lib.errors import RecordError
+from scripts.lib.progress import Count
 
 __all__ = ["FormatSpec", "check_usable_rows", "format_chat"]
 
@@ -93,11 +94,13 @@ def format_chat(spec: FormatSpec, raw: Path, out: Path, processes: int = 1) -> d
             if source in files
         )
         start = partial(Formatter, spec)
+        count = Count("rows read")
         for block in in_processes(start, blocks, processes, at_home=BLOCKS_AT_HOME):
             tally.add(block.dropped)
             for record in block.misfits:
                 misfits.note(record)
             waiting.add(block)
+            count.add(block.dropped.verdicts.total() + len(block.rows))
         rows = waiting.rows()
         # No name keeps the signatures open: network drives cannot remove a file that is.
         decision = decide(spec, rows, files, waiting.signatures(spec.near_duplicates))
@@ -120,6 +123,7 @@ def _write(
     out: Path,
 ) -> None:
     """Write the ledger and the table of each split, and count."""
+    count = Count("rows written", tally.verdicts.total() + len(rows))
     with ExitStack() as stack:
         ledger = stack.enter_context(_table(out, "ledger", LEDGER_SCHEMA))
         tables = {
@@ -141,6 +145,7 @@ def _write(
                     row += 1
                 lines.append((source, number, verdict, reason, detail, split))
             ledger.add_table(_ledger_of(lines))
+            count.add(len(lines))
             for number, split in enumerate(SOURCE_ORDER):
                 own = np.flatnonzero(decision.split[begin:row] == number)
                 if len(own):

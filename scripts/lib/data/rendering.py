@@ -35,6 +35,7 @@ from scripts.lib.data.tokenizer_files import copy_tokenizer
 from scripts.lib.data.training_templates import other_templates, training_template
 from scripts.lib.errors import TemplateError
 from scripts.lib.model_files import CONTROL_TOKENS_FILE
+from scripts.lib.progress import Count
 
 __all__ = ["RenderSpec", "render_shards", "told"]
 
@@ -110,6 +111,8 @@ def _write_shards(
     """Write the rows of all splits, in order, and return what was counted."""
     tally = Tally()
     tables = {name: table for name in SOURCES if (table := chat / f"{name}.parquet").is_file()}
+    total = sum(pq.read_metadata(table).num_rows for table in tables.values())
+    count = Count("conversations rendered", total)
     with ExitStack() as stack:
         shards: dict[str, TableWriter] = {}
         for split in tables:
@@ -119,6 +122,7 @@ def _write_shards(
         blocks = (block for split, table in tables.items() for block in _blocks(split, table))
         for done in in_processes(start, blocks, processes, at_home=BLOCKS_AT_HOME):
             shards[done.split].add_table(done.rows)
+            count.add(done.tally.read)
             for reason, text in tally.add(done.tally):
                 print(f"dropped, {reason}: {text}", flush=True)
     return tally

@@ -12,7 +12,7 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,7 @@ from scripts.lib.merge.safetensors_files import (
     read_tensor,
 )
 from scripts.lib.model_files import WEIGHTS_INDEX
+from scripts.lib.progress import Count
 
 BLOCK_NUMBERS = 1 << 18  # in one block of rows: 1 MiB in float32, which stays near the processor
 COPY_BYTES = 1 << 26
@@ -111,7 +112,7 @@ def _stream(planned: MergedModel, out: Path, threads: int) -> dict[str, Any]:
     before = torch.get_num_threads()
     # The threads share the tensors out among them; within a product they would get in the way.
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        changes = list(pool.map(_run, tasks))
+        changes = list(_told(tasks, pool.map(_run, tasks)))
     torch.set_num_threads(before)
     (out / "config.json").write_bytes(planned.config)
     if planned.index is not None:
@@ -126,6 +127,14 @@ def _stream(planned: MergedModel, out: Path, threads: int) -> dict[str, Any]:
         "parameters": sum(math.prod(slot.shape) for slot in slots),
         "untied": planned.untied,
     }
+
+
+def _told(tasks: Sequence[_Task], changes: Iterable[float]) -> Iterator[float]:
+    """Yield what the tasks give, and say on the way how far they are."""
+    count = Count("tensors written", sum(len(task.slots) for task in tasks))
+    for task, change in zip(tasks, changes, strict=True):
+        count.add(len(task.slots))
+        yield change
 
 
 def _tasks(file: MergedFile, target: Path) -> Iterator[_Task]:

@@ -20,6 +20,7 @@ PLUMBING_REASONS = {
     "scripts/lib/machine/cuda_driver.py": "refuses a driver that is too old; computes nothing",
     "scripts/lib/errors.py": "classes and what they mean; a text that a user reads is no result",
     "scripts/lib/jobs/job.py": "checks, gates, temporary folders and manifests around the work",
+    "scripts/lib/progress.py": "says how far a job is; nothing that is made depends on it",
     "scripts/lib/benchmarks/kinds.py": (
         "names modules; these are counted for the artifacts that use them"
     ),

@@ -14,6 +14,7 @@ import pytest
 from scripts.lib.data import records
 from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.errors import RecordError
+from scripts.lib.progress import VARIABLE, read_note
 from tests.chat_samples import FORMAT
 
 DATA = Path(__file__).parents[2] / "data" / "chat"
@@ -278,3 +279,11 @@ def test_a_real_dataset_of_an_identity_is_not_trained_with_placeholders(run):
     held = [number for number, row in enumerate(rows) if "{{" in json.dumps(row)]
     dropped = [line["row"] for line in tables["ledger"] if line["verdict"] == "dropped"]
     assert dropped == held and facts["summary"]["by_reason"] == {"unfilled_placeholder": len(held)}
+
+
+def test_a_job_leaves_word_of_how_far_it_is(run, tmp_path, monkeypatch):
+    place = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(place))
+    rows = [*pairs(range(1_200)), {"prompt": "no answer"}]
+    run({"train.jsonl": rows})
+    assert read_note(place)["text"].startswith(f"{len(rows):,} of {len(rows):,} rows written")

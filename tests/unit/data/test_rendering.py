@@ -17,6 +17,7 @@ from scripts.lib.data.formatting import FormatSpec, format_chat
 from scripts.lib.data.rendering import RenderSpec, render_shards
 from scripts.lib.data.templates import CHATML
 from scripts.lib.errors import TemplateError
+from scripts.lib.progress import VARIABLE, read_note
 from tests.chat_samples import NO_SYSTEM, THINKING, TINY_TEMPLATE
 from tests.tiny_model import make_tiny_model
 
@@ -89,6 +90,13 @@ def digests(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_a_job_leaves_word_of_how_far_it_is(run, chat, tmp_path, monkeypatch):
+    place = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(place))
+    run(chat(pairs("a", "b"), valid=pairs("c")))
+    assert read_note(place)["text"].startswith("3 of 3 conversations rendered")
 
 
 def test_shards_hold_text_tokens_and_masks_in_order(run, chat, model):

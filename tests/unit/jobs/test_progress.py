@@ -9,7 +9,7 @@ import pytest
 
 from scripts.lib import progress
 from scripts.lib.jobs.progress import SILENT_SECONDS, Repeater, progress_file, running
-from scripts.lib.progress import VARIABLE, note
+from scripts.lib.progress import VARIABLE, Count, note
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +97,31 @@ def test_what_is_no_note_is_passed_over(tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
     assert running(tmp_path) == []
+
+
+def test_what_is_counted_is_told_with_what_is_left(tmp_path: Path) -> None:
+    with progress_file(tmp_path, "shards/mine-1"):
+        count = Count("conversations rendered", 2_000)
+        count.add(500)
+        (one,) = running(tmp_path)
+        assert one.text.startswith("500 of 2,000 conversations rendered, about ")
+        assert one.left_seconds is not None
+        count.add(1_500)
+        (one,) = running(tmp_path)
+        assert one.left_seconds == 0
+        Count("rows read").add(7)  # a file tells nobody how many it has
+        (one,) = running(tmp_path)
+        assert one.text.startswith("7 rows read, ") and one.left_seconds is None
+
+
+def test_a_log_has_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    count = Count("rows written", 1_000)
+    for _ in range(180):
+        now += 1
+        count.add(5)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" of ")[0] for line in said] == ["300", "600", "900"]

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from scripts.lib.errors import MergeError
 from scripts.lib.merge.merging import merge_adapter
+from scripts.lib.progress import VARIABLE, read_note
 from tests.tiny_model import make_tiny_model
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -171,3 +172,11 @@ def test_what_cannot_be_merged_exactly_is_refused(tmp_path, model, adapter, chan
     (odd / "adapter_config.json").write_text(json.dumps(config | change))
     with pytest.raises(MergeError, match=named):
         merge(model, odd, tmp_path / "out")
+
+
+def test_a_job_leaves_word_of_how_far_it_is(tmp_path, model, adapter, monkeypatch):
+    place = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(place))
+    merge(model, adapter, tmp_path / "out")
+    count = len(load_file(model / "model.safetensors"))
+    assert read_note(place)["text"].startswith(f"{count} of {count} tensors written")
