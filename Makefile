@@ -51,7 +51,7 @@ test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
 test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 endef
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --group dev --override overrides.txt \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --group dev --group docs --override overrides.txt \
   --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: lock
@@ -108,6 +108,11 @@ docs: env ## write the pages that are made from the code
 	$(BIN)/python -m scripts.tools.write_results_docs
 	$(BIN)/python -m scripts.tools.write_template_docs
 	$(BIN)/python -m scripts.tools.write_readme_parts
+
+.PHONY: site
+site: env ## make a site of docs/*.md in site/, with warnings as errors
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir .sphinx docs site
+	@echo "Open site/index.html"
 
 .PHONY: gc
 gc: env ## list what the config no longer reaches (CONFIG=file, REMOVE=1 to delete it)

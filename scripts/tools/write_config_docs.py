@@ -39,8 +39,8 @@ is allowed. Unknown keys and keys that stand twice are errors.
 
 Names (of models, datasets, runs, candidates, benchmarks) are lower-case letters, digits and `.`,
 `_`, `-`, at most 60 characters. A run or a combination of runs must not be named like a model: all
-are candidates in the report ([candidates.md](candidates.md)). Whole set-ups to start from are in
-[config/examples](../config/examples).
+are candidates in the report ([candidates.md](candidates.md)). Whole set-ups to start from are
+in the folder `config/examples` ([tour.md](tour.md#examples)).
 Relative paths start in the working directory or, if nothing is there, in the project's folder.
 
 ```yaml

@@ -1,7 +1,8 @@
-"""Write docs/rules.md, and the parts of README.md that come from the code and the demo's results.
+"""Write docs/rules.md and docs/demo.md, and the part of README.md that comes from the latter.
 
-The rule graph comes from the plan of the embedded default, the table of rules and their page from
-rules/ and the programs' docstrings, the demo's table from results/report/ when it is there.
+The rule graph comes from the plan of the embedded default, the rules' table and sections from
+rules/ and the programs' docstrings, the demo's page from results/report/ when it is there, and
+README's tables from that page.
 
 Try it: python -m scripts.tools.write_readme_parts
 """
@@ -19,7 +20,17 @@ from scripts.tools.bench import machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RULES_PAGE = ROOT / "docs" / "rules.md"
-DEMO_TABLE = Path("results/report/comparison.md")
+DEMO_PAGE = ROOT / "docs" / "demo.md"
+DEMO_REPORT = Path("results/report/comparison.md")
+DEMO = (
+    "two fine-tunes of SmolLM2-135M-Instruct, `gentle` and `strong`, that learn to write a café's\n"
+    "order tickets"
+)
+ABOUT_RULES = """\
+Base models are scored as they are; tuned ones once their merge is proved (the dashed arrow). Each
+rule runs `scripts/<rule>.py` and keeps what it made under `results/`, in a folder that is named by
+everything that decided its bytes ([reruns.md](reruns.md)).
+"""
 WRITER = "(written by `python -m scripts.tools.write_readme_parts`)"
 
 
@@ -43,7 +54,7 @@ def stage_table() -> str:
     step = ""
     for stage in STAGES.values():
         file = _rule_file(stage.rule)
-        shown = f"[{file.stem}](rules/{file.name})" if file.stem != step else ""
+        shown = f"[{file.stem}](../rules/{file.name})" if file.stem != step else ""
         step = file.stem
         does = _docstring(stage.rule).splitlines()[0].rstrip(".")
         lines.append(f"| {shown} | `{stage.rule}` | {does} | `{stage.name}/` |")
@@ -51,13 +62,19 @@ def stage_table() -> str:
 
 
 def rules_page() -> str:
-    """Return docs/rules.md: what each rule reads and writes, from its program's docstring.
+    """Return docs/rules.md: the graph, the table, and what each rule reads and writes.
+
+    The last comes from its program's docstring.
 
     Raises:
         ValueError: when a program does not say it.
     """
     folders = {stage.rule: f"results/{stage.name}/<artifact>" for stage in STAGES.values()}
-    parts = [f"# What each rule reads and writes\n\n<!-- {WRITER[1:-1]} -->\n"]
+    parts = [
+        f"# What each rule reads and writes\n\n<!-- {WRITER[1:-1]} -->\n",
+        f"What the embedded default runs:\n{rule_graph()}",
+        f"{ABOUT_RULES}{stage_table()}",
+    ]
     for rule in (*folders, "publish"):
         text = _docstring(rule)
         if not re.search(r"^Reads .*^Writes .*^Try it ", text, re.MULTILINE | re.DOTALL):
@@ -113,33 +130,44 @@ def _leads(source: str, to: str, edges: Collection[tuple[str, str]]) -> bool:
     return any(end == to or _leads(end, to, edges) for start, end in edges if start == source)
 
 
-def demo_table() -> str | None:
-    """Return the tables of the newest report, or None where the demo was not run."""
-    if not DEMO_TABLE.exists():
+def demo_page() -> str | None:
+    """Return docs/demo.md from the newest report, or None where the demo was not run."""
+    if not DEMO_REPORT.exists():
         return None
+    made = datetime.datetime.fromtimestamp(DEMO_REPORT.stat().st_mtime, tz=datetime.UTC).date()
     lines = [
-        f"#{line}" if line.startswith("## ") else line
-        for line in DEMO_TABLE.read_text().strip().splitlines()
-        if not line.startswith("# ")
+        line for line in DEMO_REPORT.read_text().strip().splitlines() if not line.startswith("# ")
     ]
-    made = datetime.datetime.fromtimestamp(DEMO_TABLE.stat().st_mtime, tz=datetime.UTC).date()
-    source = f"Made by `make demo` on {machine()}, {made}."
-    return "\n" + "\n".join(lines).strip() + f"\n\n{source}\n\n"
+    return (
+        f"# What the demo finds\n\n<!-- {WRITER[1:-1]} -->\n\n"
+        f"`comparison.md` of the embedded demo: {DEMO}.\n\n"
+        + "\n".join(lines).strip()
+        + f"\n\nMade by `make demo` on {machine()}, {made}.\n"
+    )
+
+
+def demo_tables(page: str) -> str:
+    """Return the tables of docs/demo.md without what is said of them, for README.md."""
+    parts = []
+    for section in page.split("\n## ")[1:]:
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        if rows:
+            parts.append(f"**{section.splitlines()[0]}**\n\n" + "\n".join(rows) + "\n")
+    return "\n" + "\n".join(parts) + "\n"
 
 
 def updated(text: str) -> str:
-    """Return README.md's text with every part that can be made here."""
-    text = replace_part(text, "stages", stage_table())
-    text = replace_part(text, "rulegraph", rule_graph())
-    table = demo_table()
-    return text if table is None else replace_part(text, "demo-table", table)
+    """Return README.md's text with the tables of docs/demo.md."""
+    return replace_part(text, "demo-tables", demo_tables(DEMO_PAGE.read_text()))
 
 
 def main() -> None:
-    """Rewrite README.md and docs/rules.md."""
+    """Rewrite docs/rules.md, docs/demo.md and README.md."""
+    RULES_PAGE.write_text(rules_page())
+    if page := demo_page():
+        DEMO_PAGE.write_text(page)
     path = ROOT / "README.md"
     path.write_text(updated(path.read_text()))
-    RULES_PAGE.write_text(rules_page())
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ MACHINES = (
     no(
         "runs",
         "the profile says on what: `--set-resources train_adapter:gpu=4` starts four processes"
-        " (profiles/slurm/README.md)",
+        " (docs/slurm.md)",
         hf="deepspeed fsdp fsdp_config ddp_backend ddp_timeout ddp_bucket_cap_mb"
         " ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph local_rank use_cpu"
         " accelerator_config parallelism_config no_cuda",

@@ -113,9 +113,9 @@ def test_the_kinds_are_those_that_a_configuration_can_name():
     assert {form.kind_name() for form in FORMS} == set(MODULES) == folders
 
 
-def test_a_kind_is_one_that_results_can_be_of_and_that_the_readme_explains():
+def test_a_kind_is_one_that_results_can_be_of_and_that_the_tour_explains():
     assert set(get_args(get_type_hints(ScoreProtocol)["kind"])) == set(MODULES)
-    rows = re.findall(r"^  \| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "tour.md").read_text(), re.MULTILINE)
     assert set(rows) - {"kind"} == set(MODULES)
 
 

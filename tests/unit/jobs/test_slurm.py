@@ -121,7 +121,7 @@ def test_the_profile_and_the_doctor_know_the_same_keys():
     profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
     (listed,) = re.findall(r"keys = \[(.*)\]", profile)
     assert re.findall(r'"(\w+)"', listed) == list(Site.model_fields)
-    page = (ROOT / "profiles" / "slurm" / "README.md").read_text()
+    page = (ROOT / "docs" / "slurm.md").read_text()
     example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
     assert list(example) == list(Site.model_fields)
     assert Site(**example)
@@ -150,7 +150,7 @@ def test_who_has_no_gpus_is_told_every_rule_that_asks_for_one():
     told = " ".join(f"{rule}:gpu=0" for rule in rules)
     assert set(re.findall(r"(\w+):gpu=0", told)) == asking
     assert told in check_gpus(Site(), PARTITIONS[:1]).text
-    for place in ("profiles/slurm/README.md", "scripts/lib/machine/device.py"):
+    for place in ("docs/slurm.md", "scripts/lib/machine/device.py"):
         assert told in (ROOT / place).read_text(), place
 
 

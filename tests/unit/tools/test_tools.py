@@ -7,13 +7,12 @@ from scripts.tools import bench, lint_workflow, write_readme_parts
 from tests.workspace import ROOT
 
 
-def test_the_readme_shows_the_rules_and_the_graph_as_they_are() -> None:
+def test_the_readme_shows_the_tables_of_the_demos_page() -> None:
     text = (ROOT / "README.md").read_text()
-    for name, body in (
-        ("stages", write_readme_parts.stage_table()),
-        ("rulegraph", write_readme_parts.rule_graph()),
-    ):
-        assert write_readme_parts.replace_part(text, name, body) == text, "run `make docs`"
+    assert write_readme_parts.updated(text) == text, "run `make docs`"
+    page = (ROOT / "docs" / "demo.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert rows and set(rows) <= set(text.splitlines())
 
 
 def test_the_page_of_the_rules_says_what_their_programs_say() -> None:
@@ -24,7 +23,7 @@ def test_the_page_of_the_rules_says_what_their_programs_say() -> None:
     assert {f"## {rule}" for rule in rules} <= set(page.splitlines())
 
 
-def test_the_graph_of_the_readme_leaves_out_what_other_edges_say_and_no_rule() -> None:
+def test_the_graph_of_the_rules_leaves_out_what_other_edges_say_and_no_rule() -> None:
     edges = re.findall(r"(\w+) -\.?->+ (\w+)", write_readme_parts.rule_graph())
     for source, to in edges:
         others = set(edges) - {(source, to)}
@@ -35,7 +34,7 @@ def test_the_graph_of_the_readme_leaves_out_what_other_edges_say_and_no_rule() -
 
 def test_a_part_without_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="no marks"):
-        write_readme_parts.replace_part("nothing here", "stages", "x")
+        write_readme_parts.replace_part("nothing here", "demo-tables", "x")
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
