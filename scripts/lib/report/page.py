@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from scripts.lib.benchmarks.kinds import load
 from scripts.lib.compare.document import SECTIONS, Comparison, parts_of, sections
-from scripts.lib.compare.wording import UNDECIDED
 from scripts.lib.examples.document import Examples
 from scripts.lib.examples.page import token_style
 from scripts.lib.report.budget import budget_view
@@ -28,11 +27,14 @@ from scripts.lib.report.evidence import (
 from scripts.lib.report.folded import Folded
 from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import Manifest, ReportedCandidate
+from scripts.lib.report.opening import opening, reading
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
 from scripts.lib.report.seeds import seed_answers, seeds_view
 from scripts.lib.report.trained_on import trained_on
 from scripts.lib.report.trainings import trainings
-from scripts.lib.score.statistics import SIGNIFICANCE
+
+MOST_ANSWERS = 12
+"""Answers that stand open; all others are folded below them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,8 @@ def render_page(
         "css": Markup(
             Path(__file__).with_name("page.css").read_text(encoding="utf-8") + token_style()
         ),
-        "significance": SIGNIFICANCE,
+        "opening": opening(document),
+        "most_answers": MOST_ANSWERS,
         "answers": [
             *seed_answers(document),
             *answers(document),
@@ -166,8 +169,12 @@ def render_page(
             *notes(document),
             *(note for name, part in parts.items() for note in part.notes(found[name])),
         ],
-        "comparisons": count_words(made),
-        "undecided": UNDECIDED,
+        "reading": reading(
+            document,
+            count_words(made),
+            held_out=bool(document["held_out"]),
+            judged=bool(document["judged"]),
+        ),
         "benchmarks": benchmark_views(document),
         **{name: [] for name in SECTIONS},
         **{

@@ -74,6 +74,9 @@ def test_the_answer_comes_first_in_words_and_then_in_numbers(page):
     undecided = comparison()["benchmarks"]["mmlu"]["differences"]["gentle"]["Average"]
     assert f"undecided below {undecided['detectable']:.1f}" in text
     assert text.index(words) < text.index("Accuracy in %")
+    opening = "gentle and eager were made from smollm2 by further training. Each answered the same"
+    assert text.index(opening) < text.index(words)
+    assert "14,042 of mmlu and 120 of orders." in text
     assert "eager is worse than smollm2 on mmlu" in text
 
 
@@ -151,7 +154,8 @@ def test_verdicts_ledgers_proofs_and_costs_are_shown(page):
     assert "! overfitting" in text and "was lowest at step 30" in text
     assert "60 of 16 sequences, kept step 30" in text and "31,204 trained tokens" in text
     assert "31,204 trained tokens Epochs 2" in text and "31,204 trained tokens Epochs 1" in text
-    assert "985 962 10 4 19 970 7 68,000 34,300 1.25 times" in text
+    counts = "Conversations 985 Rendered 962 Turn by turn 10 Dropped 4 Too long 19 Rows 970 Cut 7"
+    assert f"{counts} Tokens 68,000 Trained tokens 34,300 Tokens grew by 1.25 times" in text
     assert "too long 19 template refuses 4 one turn of several: too long 2" in text
     assert "empty assistant 12 duplicate 3" in text and "orders used by gentle, eager" in text
     assert "✓ passed 3 of 3 checks gentle, eager" in text
