@@ -298,6 +298,11 @@ def entry(stage, wildcards):
     return entries[id]
 
 
+def named(what):
+    """Return the label of a result in Snakemake's own report: an artifact's name without its key."""
+    return lambda wildcards: {what: wildcards.artifact.rpartition("-")[0]}
+
+
 REASONS_TOLD = 12
 
 

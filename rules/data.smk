@@ -50,7 +50,13 @@ rule show_examples:
     input:
         unpack(inputs("examples", "raw", "chat", "shards")),
     output:
-        artifact=directory("results/examples/{artifact}"),
+        artifact=report(
+            directory("results/examples/{artifact}"),
+            patterns=["{page,index}.html"],
+            caption="captions/examples.rst",
+            category="What was trained on",
+            labels=named("dataset and model"),
+        ),
         manifest="results/examples/{artifact}.json",
     log:
         "logs/show_examples/{artifact}.log",

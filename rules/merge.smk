@@ -50,7 +50,13 @@ rule prove_merge:
     input:
         unpack(inputs("proofs", "model", "adapter", "merged")),
     output:
-        artifact=directory("results/proofs/{artifact}"),
+        artifact=report(
+            directory("results/proofs/{artifact}"),
+            patterns=["{file,proof}.json"],
+            caption="captions/proof.rst",
+            category="Merged models",
+            labels=named("model"),
+        ),
         manifest="results/proofs/{artifact}.json",
     log:
         "logs/prove_merge/{artifact}.log",

@@ -10,7 +10,13 @@ rule compare_runs:
     input:
         unpack(inputs("comparisons")),
     output:
-        artifact=directory("results/comparisons/{artifact}"),
+        artifact=report(
+            directory("results/comparisons/{artifact}"),
+            patterns=["comparison.{form}"],
+            caption="captions/comparison.rst",
+            category="The answer",
+            labels={"what": "all figures, {form}"},
+        ),
         manifest="results/comparisons/{artifact}.json",
     log:
         "logs/compare_runs/{artifact}.log",
@@ -28,7 +34,13 @@ rule write_report:
     input:
         unpack(inputs("reports")),
     output:
-        artifact=directory("results/reports/{artifact}"),
+        artifact=report(
+            directory("results/reports/{artifact}"),
+            patterns=["{page,index}.html"],
+            caption="captions/page.rst",
+            category="The answer",
+            labels={"what": "the report"},
+        ),
         manifest="results/reports/{artifact}.json",
     log:
         "logs/write_report/{artifact}.log",
@@ -46,7 +58,13 @@ rule check_budget:
     input:
         unpack(inputs("budgets")),
     output:
-        artifact=directory("results/budgets/{artifact}"),
+        artifact=report(
+            directory("results/budgets/{artifact}"),
+            patterns=["{file,budget}.json"],
+            caption="captions/budget.rst",
+            category="The answer",
+            labels={"what": "the budget"},
+        ),
         manifest="results/budgets/{artifact}.json",
     log:
         "logs/check_budget/{artifact}.log",

@@ -1,6 +1,8 @@
 """The embedded default itself, from nothing, as `make demo` runs it."""
 
+import base64
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -90,3 +92,27 @@ def test_a_second_run_does_nothing(demo: Path) -> None:
     assert result.returncode == 0, result.stdout
     assert "Nothing to be done" in result.stdout
     assert jobs(result.stdout) == []
+
+
+@pytest.mark.e2e
+def test_snakemake_s_own_report_holds_the_results_with_captions(demo: Path) -> None:
+    made = snakemake(demo, "--config", "plan=full", "--report", "report.html")
+    assert made.returncode == 0, made.stdout
+    text = re.search(
+        r"var results = (\{.*?\});\s*</script>", (demo / "report.html").read_text(), re.S
+    )[1]
+    found = json.loads(text.replace("\\\n", " "))
+    rules = {
+        ("compare_runs", "comparison.json"),
+        ("compare_runs", "comparison.csv"),
+        ("compare_runs", "comparison.md"),
+        ("write_report", "index.html"),
+        ("prove_merge", "proof.json"),
+        ("show_examples", "index.html"),
+    }
+    assert {(one["job_properties"]["rule"], one["name"]) for one in found.values()} == rules
+    for path, one in found.items():
+        assert one["caption"].startswith("<p>") and all(one["labels"].values())
+        assert (
+            base64.b64decode(one["data_uri"].partition("base64,")[2]) == (demo / path).read_bytes()
+        )
