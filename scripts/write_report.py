@@ -24,6 +24,7 @@ def work(job: Job) -> dict[str, Any]:
         job.out,
         scores=job.named("scores") if "scores" in job.inputs else {},
         examples=job.named("examples"),
+        plan=job.options.plan.stem,
     )
 
 

@@ -73,23 +73,30 @@ def execution_facts(began: float, threads: int, build: Mapping[str, str]) -> dic
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "seconds": round(time.monotonic() - began, 3),
         "peak_gib": round(peak_kib / 2**20, 3),
         "threads": threads,
         "machine": platform.machine(),
         "device": device_name(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": processes,
+        "gpus": processes if used_gpu() else 0,
         "python": platform.python_version(),
         **build,
     }
 
 
+def used_gpu() -> bool:
+    """Tell whether this process has computed on a GPU."""
+    torch = sys.modules.get("torch")  # loading it to ask would take longer than most jobs
+    return torch is not None and bool(torch.cuda.is_initialized())
+
+
 def device_name() -> str:
     """Return what this process computed on: a GPU if it used one, else the processor."""
-    torch = sys.modules.get("torch")  # loading it to ask would take longer than most jobs
-    if torch is not None and torch.cuda.is_initialized():
-        return str(torch.cuda.get_device_name())
+    if used_gpu():
+        return str(sys.modules["torch"].cuda.get_device_name())
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     named = [line for line in lines if line.startswith("model name")]

@@ -62,16 +62,14 @@ def panels(height_inches: float, *widths: float) -> Iterator[tuple[Figure, list[
         yield figure, list(found[0])
 
 
-def label(category: str) -> str:
+def shortened(name: str, characters: int = _LABEL_CHARACTERS) -> str:
     """Return a name as it stands beside its row."""
-    if len(category) <= _LABEL_CHARACTERS:
-        return category
-    return f"{category[: _LABEL_CHARACTERS - 1]}…"
+    return name if len(name) <= characters else f"{name[: characters - 1]}…"
 
 
-def name_rows(axes: Axes, names: Iterable[str]) -> None:
+def name_rows(axes: Axes, names: Iterable[str], characters: int = _LABEL_CHARACTERS) -> None:
     """Put names beside the rows, the first on top; a name is never a formula."""
-    found = [label(name) for name in names]
+    found = [shortened(name, characters) for name in names]
     axes.set_yticks(range(len(found)), found, parse_math=False)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0, labelcolor=INK)

@@ -1,9 +1,7 @@
-"""What the report shows of the way to the scores: data, proofs, provenance, cost."""
+"""What the report shows of the way to the scores: data, proofs, provenance."""
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from scripts.lib.report.manifests import (
@@ -16,25 +14,11 @@ from scripts.lib.report.manifests import (
     users_of,
 )
 from scripts.lib.report.scores import Mark
+from scripts.lib.report.steps import STAGES, found, made_of, words_of
 
-_STAGES = {
-    "models": "Fetch model",
-    "raw": "Fetch dataset",
-    "benchmarks": "Fetch benchmark",
-    "chat": "Format",
-    "decontaminated": "Drop contaminated",
-    "shards": "Render",
-    "given_adapters": "Fetch adapter",
-    "adapters": "Train",
-    "trained": "Train",
-    "combined": "Combine",
-    "merged": "Merge",
-    "proofs": "Prove",
-    "changes": "Compare weights",
-    "scores": "Score",
-    "judgements": "Judge",
-    "remote_judgements": "Judge",
-}
+MOST_IN_FULL = 12
+"""Candidates whose steps are told with keys and settings; of more, only the artifacts are named."""
+
 _PASSED: Mark = {"word": "passed", "sign": "✓", "css": "passed"}
 _FAILED: Mark = {"word": "failed", "sign": "✗", "css": "failed"}
 
@@ -76,21 +60,16 @@ class StepView(TypedDict):
 
 
 class ProvenanceView(TypedDict):
-    """One candidate: what it was made of."""
+    """One candidate: what it was made of.
+
+    Attributes:
+        brief: In place of the steps where candidates are many: stage and artifact.
+    """
 
     name: str
     role: str
     steps: list[StepView]
-
-
-class CostView(TypedDict):
-    """One step: what it took."""
-
-    stage: str
-    slug: str
-    time: str
-    share: float
-    memory: str
+    brief: list[tuple[str, str]]
 
 
 def contracts(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[FindingView]:
@@ -163,14 +142,20 @@ def provenance(
     candidates: Sequence[ReportedCandidate], manifests: Manifests
 ) -> list[ProvenanceView]:
     """Return for each candidate what it was made of, from the source on."""
+    brief = len(candidates) > MOST_IN_FULL
     return [
         {
             "name": candidate.name,
             "role": _role(candidate),
+            "brief": [
+                (STAGES[stage], made[0]["id"] if len(made) == 1 else words_of(made))
+                for stage, ids in (made_of(candidate) if brief else ())
+                if (made := found(ids, manifests))
+            ],
             "steps": [
                 {
-                    "stage": _STAGES[stage],
-                    "id": made[0]["id"] if len(made) == 1 else _words(made),
+                    "stage": STAGES[stage],
+                    "id": made[0]["id"] if len(made) == 1 else words_of(made),
                     "parts": [
                         {
                             "name": manifest["spec"].get("subject") or "",
@@ -182,46 +167,12 @@ def provenance(
                     "spec": _spec_words(made),
                     "pins": _pins(made[0]["pins"]),
                 }
-                for stage, ids in _made_of(candidate)
-                if (made := _found(ids, manifests))
+                for stage, ids in (() if brief else made_of(candidate))
+                if (made := found(ids, manifests))
             ],
         }
         for candidate in candidates
     ]
-
-
-def costs(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[CostView]:
-    """Return time and peak memory of each step, once, in the order of the pipeline."""
-    steps = [(stage, made, _seconds(made)) for stage, made in _steps(candidates, manifests)]
-    longest = max((seconds for _, _, seconds in steps), default=0) or 1
-    return [
-        {
-            "stage": _STAGES[stage],
-            "slug": _words(made),
-            "time": duration(seconds),
-            "share": round(100 * seconds / longest, 1),
-            "memory": f"{max(one['execution']['peak_gib'] for one in made):.1f} GiB",
-        }
-        for stage, made, seconds in steps
-    ]
-
-
-def total_time(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> str:
-    """Return the sum of all steps in words."""
-    return duration(sum(_seconds(made) for _, made in _steps(candidates, manifests)))
-
-
-def _seconds(made: Sequence[Manifest]) -> float:
-    return math.fsum(manifest["execution"]["seconds"] for manifest in made)
-
-
-def _words(made: Sequence[Manifest]) -> str:
-    """Return the words for artifacts that are one step: what their slugs have in common."""
-    if len(made) == 1:
-        return str(made[0]["slug"])
-    places = zip(*(manifest["slug"].split("-") for manifest in made), strict=False)
-    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, places)]
-    return f"{'-'.join(shared)} ({len(made)} subjects)"
 
 
 def _spec_words(made: Sequence[Manifest]) -> str:
@@ -230,16 +181,6 @@ def _spec_words(made: Sequence[Manifest]) -> str:
     if len(made) > 1:
         spec.pop("subject", None)
     return json.dumps(spec, ensure_ascii=False)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, such as `1 h 02 min`, `3 min 05 s` or `4.2 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _findings(
@@ -281,32 +222,6 @@ def _role(candidate: ReportedCandidate) -> str:
     if candidate.kind == "checkpoint":
         return f"checkpoint against {candidate.base}"
     return f"{candidate.kind} on {candidate.base}{', unmerged' if candidate.unmerged else ''}"
-
-
-def _made_of(candidate: ReportedCandidate) -> list[tuple[str, tuple[str, ...]]]:
-    """Return each step that a candidate was made in: its stage, and the artifacts that it made."""
-    own: list[tuple[str, tuple[str, ...]]] = [
-        (stage, (id_,)) for stage in _STAGES for id_ in candidate.made_in(stage)
-    ]
-    own += [("scores", tuple(ids)) for ids in candidate.scores.values()]
-    return own + [(id_.partition("/")[0], (id_,)) for id_ in candidate.judgements.values()]
-
-
-def _found(ids: Sequence[str], manifests: Manifests) -> list[Manifest]:
-    return [manifests[id_] for id_ in ids if id_ in manifests]
-
-
-def _steps(
-    candidates: Sequence[ReportedCandidate], manifests: Manifests
-) -> Iterator[tuple[str, list[Manifest]]]:
-    """Yield each step with the manifests of what it made, each of these once."""
-    steps = {step for candidate in candidates for step in _made_of(candidate)}
-    order, seen = list(_STAGES), set[str]()
-    for stage, ids in sorted(steps, key=lambda step: (order.index(step[0]), step[1])):
-        new = [id_ for id_ in ids if id_ not in seen]
-        seen.update(new)
-        if made := _found(new, manifests):
-            yield stage, made
 
 
 def _pins(pins: Mapping[str, str]) -> str:

@@ -7,6 +7,9 @@ from typing import Literal, NotRequired, TypedDict
 from scripts.lib.report.charts import TrainingEvent
 from scripts.lib.train.mixture_document import Given
 
+MOST_NAMED = 8
+"""Candidates that are named where many share an artifact."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedCandidate:
@@ -202,6 +205,9 @@ class Execution(TypedDict):
 
     seconds: float
     peak_gib: float
+    device: NotRequired[str]
+    gpus: NotRequired[int]  # manifests of before do not say
+    plan: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -232,4 +238,10 @@ def users_of(candidates: Sequence[ReportedCandidate], stage: str) -> list[tuple[
     for candidate in candidates:
         for id_ in candidate.made_in(stage):
             users.setdefault(id_, []).append(candidate.name)
-    return [(id_, ", ".join(names)) for id_, names in users.items()]
+    return [(id_, _some(names)) for id_, names in users.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMED - 1])} and {len(names) - MOST_NAMED + 1:,} more"

@@ -16,22 +16,18 @@ from scripts.lib.examples.document import Examples
 from scripts.lib.examples.page import token_style
 from scripts.lib.report.budget import budget_view
 from scripts.lib.report.contamination import contamination_template, contamination_view
-from scripts.lib.report.evidence import (
-    contracts,
-    costs,
-    existing,
-    merge_proofs,
-    provenance,
-    total_time,
-)
+from scripts.lib.report.costs import costs
+from scripts.lib.report.evidence import contracts, existing, merge_proofs, provenance
 from scripts.lib.report.folded import Folded
 from scripts.lib.report.ledgers import ledgers
 from scripts.lib.report.manifests import Manifest, ReportedCandidate
 from scripts.lib.report.opening import opening, reading
 from scripts.lib.report.scores import answers, benchmark_views, comparisons, count_words, notes
 from scripts.lib.report.seeds import seed_answers, seeds_view
+from scripts.lib.report.serving import serving
+from scripts.lib.report.sweeps import sweeps
 from scripts.lib.report.trained_on import trained_on
-from scripts.lib.report.trainings import trainings
+from scripts.lib.report.trainings import MOST_CHARTS, trainings
 
 MOST_ANSWERS = 12
 """Answers that stand open; all others are folded below them."""
@@ -95,6 +91,7 @@ def write_report(
     *,
     scores: Mapping[str, Path],
     examples: Mapping[str, Path],
+    plan: str | None = None,
 ) -> dict[str, int]:
     """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
 
@@ -106,6 +103,7 @@ def write_report(
         out: Existing empty folder.
         scores: Folders of the scoring jobs of the benchmarks in `spec.legacy`, by artifact id.
         examples: Folders of `show_examples`, by artifact id.
+        plan: The plan that this is made under; it tells what was found from what was made.
 
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
@@ -116,7 +114,7 @@ def write_report(
         id_: json.loads((folder / "examples.json").read_text(encoding="utf-8"))
         for id_, folder in examples.items()
     }
-    page = render_page(spec, document, manifests, shown_examples)
+    page = render_page(spec, document, manifests, shown_examples, plan)
     (out / "index.html").write_text(page, encoding="utf-8")
     for legacy in spec.legacy:
         own = load("write_report", "mmlu")
@@ -136,6 +134,7 @@ def render_page(
     document: Comparison,
     manifests: Mapping[str, Manifest],
     examples: Mapping[str, Examples] = MappingProxyType({}),
+    plan: str | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -144,6 +143,7 @@ def render_page(
         document: The parsed `comparison.json`.
         manifests: Manifests by artifact id.
         examples: Documents of `show_examples` by artifact id.
+        plan: The plan that the page is made under.
     """
     found = sections(document)
     parts = parts_of("write_report", found)
@@ -181,18 +181,20 @@ def render_page(
             name: part.views(found[name], document["candidates"], folded)
             for name, part in parts.items()
         },
+        "sweeps": sweeps(document, spec.candidates, manifests),
         "seeds": seeds_view(document),
         "budget": budget_view(document),
         "contamination": contamination_view(document),
+        "most_charts": MOST_CHARTS,
         "trainings": trainings(spec.candidates, manifests),
         "ledgers": ledgers(spec.candidates, manifests),
         "trained_on": trained_on(spec.candidates, examples),
         "contracts": contracts(spec.candidates, manifests),
         "proofs": merge_proofs(spec.candidates, manifests),
         "existing": existing(spec.candidates, manifests),
+        "serving": serving(spec.candidates, manifests),
         "provenance": provenance(spec.candidates, manifests),
-        "costs": costs(spec.candidates, manifests),
-        "total": total_time(spec.candidates, manifests),
+        "costs": costs(spec.candidates, manifests, plan),
     }
     environment = Environment(
         autoescape=True,
@@ -214,6 +216,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "budget": ("Budget", view["budget"]),
         "held-out": ("Domain", view["held_out"]),
         "scores": ("Scores", view["benchmarks"]),
+        "sweeps": ("One setting at a time", view["sweeps"]),
         "judged": ("Judged pairs", view["judged"]),
         "seeds": ("Several seeds", view["seeds"]),
         "contamination": ("Contamination", view["contamination"]),
@@ -221,6 +224,7 @@ def _sections(view: Mapping[str, object]) -> list[tuple[str, str]]:
         "data": ("Data", view["ledgers"]),
         "trained-on": ("What was trained on", view["trained_on"]),
         "proofs": ("Proofs", view["contracts"] or view["proofs"] or view["existing"]),
+        "serve": ("Serving", view["serving"]),
         "provenance": ("Provenance", True),
         "cost": ("Time and memory", view["costs"]),
     }

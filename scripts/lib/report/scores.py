@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NotRequired, TypedDict
 
-from markupsafe import Markup
-
 from scripts.lib.compare.document import (
     BenchmarkResult,
     Comparison,
@@ -25,8 +23,9 @@ from scripts.lib.compare.wording import (
     with_interval,
 )
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.report.charts import Measured, difference_chart
+from scripts.lib.report.charts import Measured
 from scripts.lib.report.folded import Effects, Folded, effect_words, spread_words
+from scripts.lib.report.pictures import Picture, benchmark_charts, subject_charts
 from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.paired_documents import Decided
 
@@ -86,18 +85,29 @@ class FoldedView(TableView):
 
 
 class BenchmarkView(TableView):
-    """The table and the chart of one benchmark."""
+    """The tables and the charts of one benchmark.
+
+    Attributes:
+        many: Whether a fine-tune has a row of its own, since columns would be too many.
+        left_out: What stands elsewhere, since the page would be too long.
+    """
 
     name: str
     protocol: str
     notes: list[str]
     folded: list[FoldedView]
     subjects: TableView | None
-    chart: Markup | None
+    subject_charts: list[Picture]
+    charts: list[Picture]
+    many: bool
+    left_out: str
 
 
 MOST_BY_SUBJECT = 4
 """Fine-tunes whose subjects stand on the page."""
+
+MOST_COLUMNS = 6
+"""Candidates that stand beside each other; of more, each has a row."""
 
 # Verdict -> sign beside the word; a sign and a word, so that no meaning rests on colour.
 _SIGNS: Mapping[ChangeVerdict, str] = {
@@ -194,14 +204,11 @@ def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView
     view, effects = document["benchmarks"][name], folded.on(name)
     there = [c for c in document["candidates"] if c["name"] in view["candidates"]]
     lines = folded.lines(name, there)
-    chart = None
-    if len(view["categories"]) > 1:
-        drawn: dict[str, Mapping[str, Measured]] = {**view["differences"], **effects}
-        chart = difference_chart(
-            {c["name"]: drawn[c["name"]] for c in lines if c["name"] in drawn},
-            view["categories"],
-            label=f"{name}: differences from the base by category; the table has the numbers",
-        )
+    drawn: dict[str, Mapping[str, Measured]] = {**view["differences"], **effects}
+    compared = {c["name"]: drawn[c["name"]] for c in lines if c["name"] in drawn}
+    by_subject = _by_subject(view, lines, folded)
+    told = [c["name"] for c in lines if c["name"] in view["subject_differences"]]
+    left_out = f"The subjects of all {len(told):,} fine-tunes stand in comparison.csv."
     return {
         "name": name,
         "protocol": f"{_sentence(protocol_words(view['protocol']))}; "
@@ -215,9 +222,11 @@ def _benchmark(document: Comparison, name: str, folded: Folded) -> BenchmarkView
             }
             for group in effects
         ],
-        "subjects": _by_subject(view, lines, folded),
-        # The chart is finished markup: matplotlib has escaped the names in it.
-        "chart": Markup(chart) if chart else None,
+        "subjects": by_subject,
+        "subject_charts": subject_charts(view, name, told) if by_subject else [],
+        "charts": benchmark_charts(view, name, compared),
+        "many": len(lines) > MOST_COLUMNS,
+        "left_out": left_out if told and not by_subject else "",
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from markupsafe import Markup
 
-from scripts.lib.report.charts import loss_chart, sets_of
+from scripts.lib.report.charts import TrainingEvent, loss_chart, sets_of
 from scripts.lib.report.manifests import (
     Facts,
     Manifests,
@@ -18,6 +18,12 @@ from scripts.lib.report.manifests import (
 from scripts.lib.report.scores import Mark
 from scripts.lib.train.mixture_document import Given
 
+MOST_CHARTS = 12
+"""Trainings whose losses are drawn; those of all stand in tables."""
+
+MOST_LOSSES = 12
+"""Rows of such a table."""
+
 _SHOWN_ROWS = 4  # the others stand in answers.jsonl beside the weights
 
 
@@ -26,6 +32,14 @@ class AnswersView(TypedDict):
 
     steps: list[int]
     rows: list[dict[str, Any]]
+
+
+class LossTable(TypedDict):
+    """The numbers of a chart of losses: steps from top to bottom."""
+
+    caption: str
+    headings: list[str]
+    rows: list[list[str]]
 
 
 class TrainingView(TypedDict):
@@ -41,6 +55,7 @@ class TrainingView(TypedDict):
     remedy: str
     settings: list[tuple[str, str]]
     chart: Markup | None
+    losses: LossTable | None
     answers: AnswersView | None
     datasets: list[dict[str, str]]
 
@@ -54,7 +69,9 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
         if "verdict" not in facts:
             continue
         verdict = facts["verdict"]
-        chart = loss_chart(facts["history"], label=f"{who}: loss over steps")
+        drawn = len(views) < MOST_CHARTS
+        label = f"{who}: loss over steps; its table has the numbers"
+        chart = loss_chart(facts["history"], label=label) if drawn else None
         views.append(
             {
                 "who": who,
@@ -67,11 +84,45 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
                 ],
                 # Finished markup: matplotlib has escaped what is in it.
                 "chart": Markup(chart) if chart else None,
+                "losses": _loss_table(facts["history"]) if chart or not drawn else None,
                 "answers": _answers_view(facts.get("answers", [])),
                 "datasets": list(_datasets(candidates, id_, facts.get("mixture", []))),
             }
         )
     return views
+
+
+def _loss_table(history: Sequence[TrainingEvent]) -> LossTable:
+    """Return the losses at the evaluations, or at some steps where there was none."""
+    sets = sets_of(history)
+    losses: dict[int, list[float | None]] = {}
+    train: float | None = None
+    for event in history:
+        train = event.get("loss", train)
+        found = event.get("set_losses", {})
+        others = [event.get("valid_loss"), *(found.get(name) for name in sets)]
+        if "valid_loss" in event or found:
+            earlier = losses.get(event["step"], [None, *([None] * len(others))])
+            others = [
+                new if new is not None else old
+                for new, old in zip(others, earlier[1:], strict=True)
+            ]
+        elif event["step"] in losses:
+            continue
+        losses[event["step"]] = [train, *others]
+    evaluated = {step for step, row in losses.items() if any(one is not None for one in row[1:])}
+    steps = sorted(evaluated or losses)
+    every = max(1, -(-len(steps) // MOST_LOSSES))
+    shown = [*steps[:-1:every], *steps[-1:]]
+    caption = "Nats per token" + (f"; {len(shown)} of {len(steps):,} steps" if every > 1 else "")
+    return {
+        "caption": caption,
+        "headings": ["Step", "Train", "Held out", *sets],
+        "rows": [
+            [f"{step:,}", *("" if one is None else f"{one:.4f}" for one in losses[step])]
+            for step in shown
+        ],
+    }
 
 
 def _answers_view(answers: Sequence[TrainingAnswer]) -> AnswersView | None:

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.lib.compare.wording import plus_minus, protocol_words, signed
 from scripts.lib.report.charts import difference_chart, loss_chart
-from scripts.lib.report.evidence import duration
+from scripts.lib.report.costs import duration
 from scripts.lib.report.page import ReportSpec, render_page, write_report
 from scripts.lib.report.trainings import trainings
 from tests.unit.report_data import comparison, evidence, said
@@ -123,7 +123,7 @@ def test_names_titles_and_reasons_are_text_never_markup():
 def test_tables_say_what_their_cells_are(page):
     tables = [tag for tag, _ in page.tags if tag == "table"]
     captions = [tag for tag, _ in page.tags if tag == "caption"]
-    assert len(tables) == len(captions) == 7
+    assert len(tables) == len(captions) == 10
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     scrollers = [a for _, a in page.tags if a.get("class") == "scroll"]
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrollers)
@@ -176,7 +176,7 @@ def test_answers_of_the_first_and_the_last_evaluation_stand_side_by_side_and_fol
 def test_a_shared_artifact_is_counted_once(page):
     models = [a for tag, a in page.tags if tag == "summary"]
     assert len(models) > 10
-    assert page.text.count("31.2 s") == 1
+    assert page.text.count("31.2 s") == 2  # by stage, and step by step
 
 
 def test_subjects_of_a_benchmark_are_one_step_in_times_and_provenance():
@@ -198,7 +198,7 @@ def test_subjects_of_a_benchmark_are_one_step_in_times_and_provenance():
     others = tuple(changed if c is candidate else c for c in spec.candidates)
     page = Page(render_page(dataclasses.replace(spec, candidates=others), comparison(), manifests))
     assert page.text.count("tiny-mmlu (3 subjects)") == 2
-    assert "Score tiny-mmlu (3 subjects) 2 min 00 s 3.0 GiB" in page.text
+    assert "Score tiny-mmlu (3 subjects) 2 min 00 s none 3.0 GiB" in page.text
     for number, subject in enumerate(subjects):
         assert f"{subject}, key key-{number} content" in page.text
 
