@@ -153,7 +153,13 @@ def compare_runs(
         "benchmarks": benchmarks,
         "held_out": found["held_out"],
         "judged": found["judged"],
-        "contamination": contamination_of(spec.candidates, benchmarks, artifacts, searches),
+        "contamination": contamination_of(
+            spec.candidates,
+            benchmarks,
+            artifacts,
+            searches,
+            {name: parts[section] for section, names in special.items() for name in names},
+        ),
         "candidates": [
             {
                 "name": c.name,

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType, ModuleType
 
 from scripts.lib.compare.document import (
     BenchmarkResult,
     Contaminated,
     Contamination,
     Untouched,
+    UntouchedMeasure,
 )
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.compare.wording import signed, with_interval
@@ -27,6 +29,7 @@ def contamination_of(
     results: Mapping[str, BenchmarkResult],
     artifacts: Mapping[str, Path],
     searches: Mapping[str, Path],
+    special: Mapping[str, ModuleType] = MappingProxyType({}),
 ) -> Contamination:
     """Return what of each benchmark stands in what each tuned candidate was trained on.
 
@@ -35,6 +38,7 @@ def contamination_of(
         results: Benchmark with questions that are right or wrong -> its results.
         artifacts: Folder of every category score that the candidates name.
         searches: Folder of every search that they name.
+        special: Benchmark with a section of its own -> its kind's module for comparisons.
     """
     named = {one.name: one for one in candidates}
     summaries = {id_: _summary(folder) for id_, folder in searches.items()}
@@ -47,6 +51,7 @@ def contamination_of(
                 results.get(benchmark),
                 artifacts,
                 {id_: (searches[id_], summaries[id_]) for id_ in ids},
+                special.get(benchmark),
             )
             for benchmark, ids in one.searches.items()
             if benchmark in one.categories
@@ -71,18 +76,24 @@ def _contaminated(
     result: BenchmarkResult | None,
     artifacts: Mapping[str, Path],
     searches: Mapping[str, tuple[Path, Searched]],
+    measured: ModuleType | None,
 ) -> Contaminated:
     found: dict[str, FoundQuestion] = {}
     for folder, _ in searches.values():
         for id_, question in found_in(folder, "train").items():
             if id_ not in found or question["share"] > found[id_]["share"]:
                 found[id_] = question
+    n = max((one["questions"] for _, one in searches.values()), default=0)
+    measure: UntouchedMeasure | None = None
+    if measured and base and searches:
+        ids, measure = measured.untouched(benchmark, base, run, artifacts, found.keys())
+        found = {id_: question for id_, question in found.items() if id_ in ids}
+        n = len(ids)
     answers: Sequence[ScoredAnswer] = ()
     if result and found:
         answers = _asked(run, benchmark, artifacts)
         asked = {answer["question_id"] for answer in answers}
         found = {id_: question for id_, question in found.items() if id_ in asked}
-    n = max((one["questions"] for _, one in searches.values()), default=0)
     if result:
         n = result["candidates"][run.name][AVERAGE]["n"]
     best = sorted(found.values(), key=lambda one: (-one["share"], one["question_id"]))
@@ -97,6 +108,7 @@ def _contaminated(
         "exact": sum(one["how"] == "exact" for one in found.values()),
         "conversations": sum(one["holding"]["train"] for _, one in searches.values()),
         "untouched": untouched,
+        "untouched_measure": measure,
         "examples": best[:_EXAMPLES],
     }
 
@@ -150,6 +162,8 @@ def contamination_words(name: str, benchmark: str, one: Contaminated, change: fl
     )
     if not one["known"]:
         words += " of this configuration; what it was trained on before is not known"
+    if measure := one["untouched_measure"]:
+        return f"{words}; without them {measure_words(measure)}."
     untouched = one["untouched"]
     if untouched is None or change is None:
         return f"{words}."
@@ -158,6 +172,23 @@ def contamination_words(name: str, benchmark: str, one: Contaminated, change: fl
         f"{words}; without them {with_interval(difference['difference'], difference['interval'])}"
         f" instead of {signed(change)} points"
         f" ({difference['verdict']}, p = {difference['p_value']:.3g})."
+    )
+
+
+OF_MEASURES: Mapping[str, str] = {"loss": "nats per token", "win_rate": "points of the win rate"}
+"""Measure of what was not found -> what differences in it are counted in."""
+
+DECIMALS: Mapping[str, int] = {"nats": 3, "points": 2}
+"""Unit of such a difference -> its decimals in words."""
+
+
+def measure_words(one: UntouchedMeasure) -> str:
+    """Say how far a candidate is from its base on what was not found, and on all."""
+    decimals = DECIMALS[one["unit"]]
+    return (
+        f"{with_interval(one['difference'], one['interval'], decimals=decimals)}"
+        f" instead of {signed(one['everywhere'], decimals=decimals)}"
+        f" {OF_MEASURES[one['measure']]} ({one['verdict']}, p = {one['p_value']:.3g})"
     )
 
 
@@ -191,8 +222,15 @@ def contamination_markdown(
     return lines
 
 
-def contamination_rows(section: Contamination) -> Iterator[Mapping[str, object]]:
-    """Yield a line of the CSV for each candidate and benchmark with questions left out."""
+def contamination_rows(
+    section: Contamination, bases: Mapping[str, str | None]
+) -> Iterator[Mapping[str, object]]:
+    """Yield a line of the CSV for each candidate and benchmark with questions left out.
+
+    Args:
+        section: What was found of all.
+        bases: Candidate -> its base.
+    """
     for name, found in section["candidates"].items():
         for benchmark, one in found.items():
             if not one["searched"]:
@@ -203,6 +241,18 @@ def contamination_rows(section: Contamination) -> Iterator[Mapping[str, object]]
                 "candidate": name,
                 "contaminated": one["found"],
             }
+            if measure := one["untouched_measure"]:
+                low, high = measure["interval"] or (None, None)
+                if measure["measure"] == "win_rate":
+                    row["win_rate"] = measure["run"] / 100
+                row |= {
+                    "n": measure["n"],
+                    "base": bases[name],
+                    "difference": measure["difference"],
+                    "difference_low": low,
+                    "difference_high": high,
+                    **{key: measure[key] for key in ("p_value", "verdict")},
+                }
             if untouched := one["untouched"]:
                 change = untouched["difference"]
                 low, high = change["interval"] or (None, None)

@@ -219,6 +219,31 @@ class Untouched(TypedDict):
     """How far they are apart, by the same test as all questions; its `noise` is null."""
 
 
+class UntouchedMeasure(TypedDict):
+    """What is measured of conversations or judged pairs that stand in no training row."""
+
+    measure: Literal["loss", "win_rate"]
+    """The loss of reference answers, or how often the candidate is preferred to its base."""
+    unit: Literal["nats", "points"]
+    """Nats per token, where below 0 is better, or percentage points."""
+    n: int
+    """Conversations or prompts that were not found."""
+    base: float
+    """The base's loss, in nats per token; of a win rate 50, in percent."""
+    run: float
+    """The candidate's loss, in nats per token, or its win rate, in percent."""
+    difference: float
+    """Candidate minus base, in `unit`."""
+    interval: list[float] | None
+    """Low and high end of its 95 % interval; null where there is none."""
+    everywhere: float
+    """The difference on all of them, those found as well, in `unit`."""
+    p_value: float
+    """Of the same test as for all of them."""
+    verdict: ChangeVerdict
+    """What that test says."""
+
+
 class Contaminated(TypedDict):
     """What of a benchmark stands in the rows that a candidate was trained on."""
 
@@ -228,7 +253,7 @@ class Contaminated(TypedDict):
     """Datasets that were searched; 0 where none is known, or where the benchmark asks what the
     only one holds out."""
     questions: int
-    """Questions that were asked; of conversations and judged pairs those that there are."""
+    """Questions that were asked."""
     found: int
     """Of them, those that stand in a training conversation."""
     exact: int
@@ -238,6 +263,8 @@ class Contaminated(TypedDict):
     untouched: Untouched | None
     """Scores on the others, on average; null where nothing was found, nothing is left, or answers
     are not right or wrong."""
+    untouched_measure: UntouchedMeasure | None
+    """The same of held-out conversations and judged pairs; null with every other benchmark."""
     examples: list[FoundQuestion]
     """A few of those that were found, the surest first."""
 

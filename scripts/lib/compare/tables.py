@@ -145,7 +145,8 @@ def write_tables(document: Comparison, out: Path, first_line: str) -> int:
     (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
     (out / "comparison.md").write_text(markdown(document, first_line), encoding="utf-8")
     rows = [*_tidy_rows(document), *_rows_of_sections(document)]
-    rows += [*contamination_rows(document["contamination"]), *seed_rows(document)]
+    bases = {one["name"]: one["base"] for one in document["candidates"]}
+    rows += [*contamination_rows(document["contamination"], bases), *seed_rows(document)]
     rows = [*with_margins(rows, document)]
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")

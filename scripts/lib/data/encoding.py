@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -67,8 +68,6 @@ class Encoder:
         # Byte-level post-processors trim white space from spans and templates add a BOS: both
         # would shift the loss, and neither changes the ids of a rendered text.
         self.backend = _bare(tokenizer)
-        self._literal = _bare(tokenizer)
-        self._literal.encode_special_tokens = True
         special = {
             token.content: number
             for number, token in tokenizer.added_tokens_decoder.items()
@@ -78,6 +77,13 @@ class Encoder:
         longest_first = sorted(special, key=lambda text: (-len(text), text))
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._first = frozenset(text[0] for text in special if text)
+
+    @cached_property
+    def _literal(self) -> Tokenizer:
+        """The same without control tokens; few datasets need it, and it takes as long to read."""
+        literal = Tokenizer.from_str(self.backend.to_str())
+        literal.encode_special_tokens = True
+        return literal
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode each text as a whole; control tokens in it count as such."""

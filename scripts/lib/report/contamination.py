@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypedDict
 
-from scripts.lib.compare.contamination import sentences
+from scripts.lib.compare.contamination import DECIMALS, OF_MEASURES, sentences
 from scripts.lib.compare.document import Comparison, Contaminated
 from scripts.lib.compare.wording import percent, signed, with_interval
 from scripts.lib.questions.categories import AVERAGE
@@ -99,4 +99,12 @@ def _row(document: Comparison, name: str, benchmark: str, one: Contaminated) -> 
         view["change"] = with_interval(change["difference"], change["interval"])
         view["verdict"] = verdict_mark(change["verdict"])
         view["before"] = signed(all_questions["difference"])
+    if measure := one["untouched_measure"]:
+        decimals = DECIMALS[measure["unit"]]
+        words = with_interval(measure["difference"], measure["interval"], decimals=decimals)
+        view["base"] = f"{measure['base']:.{decimals}f}"
+        view["run"] = f"{measure['run']:.{decimals}f}"
+        view["change"] = f"{words} {OF_MEASURES[measure['measure']]}"
+        view["verdict"] = verdict_mark(measure["verdict"])
+        view["before"] = signed(measure["everywhere"], decimals=decimals)
     return view

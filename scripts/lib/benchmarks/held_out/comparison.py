@@ -1,6 +1,7 @@
 """Every fine-tune beside its base on a dataset's held-out conversations."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from scripts.lib.benchmarks.held_out.tables import markdown, tidy_rows
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
 from scripts.lib.compare.changes import Change, ends
+from scripts.lib.compare.document import UntouchedMeasure
 from scripts.lib.compare.notes import (
     differing_note,
     marker_notes,
@@ -43,6 +45,7 @@ __all__ = [
     "measures",
     "section",
     "tidy_rows",
+    "untouched",
 ]
 
 
@@ -178,6 +181,55 @@ def _read(
         for c in beside_base(candidates)
         if benchmark in c.categories
     ]
+
+
+def untouched(
+    benchmark: str,
+    base: ComparedCandidate,
+    run: ComparedCandidate,
+    artifacts: Mapping[str, Path],
+    found: Set[str],
+) -> tuple[Set[str], UntouchedMeasure | None]:
+    """Return the loss on the conversations that stand in no training row.
+
+    Its mean is over the tokens of these alone, so that it is what the benchmark would have said had
+    the others not been in it.
+
+    Args:
+        benchmark: Its name.
+        base: The candidate's base.
+        run: The candidate.
+        artifacts: Folder of every category score that they name.
+        found: Conversations that stand in a training row.
+
+    Returns:
+        The conversations that were asked, and the measure; None where none of them was found, or
+        all were.
+    """
+    scores = {one.name: one.kept for one in _read(benchmark, [base, run], artifacts)}
+    before, after = scores[base.name], scores[run.name]
+    left = [id_ for id_ in after if id_ not in found]
+    if not left or len(left) == len(after):
+        return after.keys(), None
+    sides = [[kept[id_] for id_ in left] for kept in (before, after)]
+    whole = _loss([before[id_] for id_ in after], list(after.values()))
+    change = _loss(*sides)
+    base_loss, run_loss = (
+        math.fsum(one["nats"] for one in kept) / sum(one["tokens"] for one in kept)
+        for kept in sides
+    )
+    return after.keys(), {
+        "measure": "loss",
+        "unit": "nats",
+        "n": len(left),
+        "base": base_loss,
+        "run": run_loss,
+        "difference": change["difference"],
+        "interval": change["interval"],
+        "everywhere": whole["difference"],
+        "p_value": change["p_value"],
+        "verdict": change["verdict"],
+    }
 
 
 def changes(section: HeldOutSection) -> dict[str, dict[str, Change]]:

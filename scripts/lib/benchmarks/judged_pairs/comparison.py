@@ -14,8 +14,9 @@ from scripts.lib.benchmarks.judged_pairs.document import (
     OwnJudge,
     PairFigures,
 )
-from scripts.lib.benchmarks.judged_pairs.scores import figures_file, prompts_file
+from scripts.lib.benchmarks.judged_pairs.scores import figures_file
 from scripts.lib.benchmarks.judged_pairs.tables import markdown, tidy_rows
+from scripts.lib.benchmarks.judged_pairs.untouched import prompt_lines, untouched
 from scripts.lib.compare.asked_notes import left_out_notes, split_notes
 from scripts.lib.compare.between_seeds import Measure
 from scripts.lib.compare.changes import Change, ends, name_of
@@ -31,7 +32,7 @@ from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.documents import Note
 
-__all__ = ["changes", "compare_judged", "markdown", "measures", "section", "tidy_rows"]
+__all__ = ["changes", "compare_judged", "markdown", "measures", "section", "tidy_rows", "untouched"]
 
 EXAMPLES = 2
 """Prompts of each decision that are shown: the first of the file, not the best."""
@@ -114,7 +115,7 @@ def measures(
         ScoreError: Two runs on one base were not judged on the same prompts.
     """
     judged = [c for c in candidates if c.name in names and benchmark in c.judgements]
-    lines = {c.name: _lines(artifacts[c.categories[benchmark]], benchmark) for c in judged}
+    lines = {c.name: prompt_lines(artifacts[c.categories[benchmark]], benchmark) for c in judged}
     if not lines:
         return {}
     prompts = {line["prompt_id"]: line["category"] for line in next(iter(lines.values()))}
@@ -356,7 +357,7 @@ def _plain(name: str) -> str:
 
 def _examples(folder: Path, benchmark: str) -> Iterator[Example]:
     """Yield the first prompts of each decision, those that were not asked about left out."""
-    rows = [row for row in _lines(folder, benchmark) if not row["equal"]]
+    rows = [row for row in prompt_lines(folder, benchmark) if not row["equal"]]
     for decision in ("win", "loss", "tie"):
         found = [row for row in rows if row["decision"] == decision]
         for row in found[:EXAMPLES]:
@@ -369,9 +370,3 @@ def _examples(folder: Path, benchmark: str) -> Iterator[Example]:
                 "base_first": row["base_first"]["verdict"],
                 "run_first": row["run_first"]["verdict"],
             }
-
-
-def _lines(folder: Path, benchmark: str) -> list[dict[str, Any]]:
-    """Return what is known of each prompt."""
-    lines = (folder / prompts_file(benchmark)).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
