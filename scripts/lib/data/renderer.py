@@ -85,7 +85,10 @@ class Renderer:
         """
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
-        render: Callable[..., str] = _compile_jinja_template(self._runnable).render
+        template = _compile_jinja_template(self._runnable)
+        # Jinja copies them for each rendering, which takes longest of a chain of mappings.
+        template.globals = dict(template.globals)
+        render: Callable[..., str] = template.render
         return partial(render, documents=None, **self.tokenizer.special_tokens_map)
 
     @property

@@ -226,7 +226,9 @@ def folded(renderer: Renderer, conversation: Conversation) -> Conversation:
 def _rendered(
     renderer: Renderer, conversation: Conversation, turn: int, reasoning: str | None, content: str
 ) -> str:
-    own = replace(conversation.messages[turn], reasoning=reasoning, content=content)
+    own = conversation.messages[turn]
+    if (own.reasoning, own.content) != (reasoning, content):
+        own = replace(own, reasoning=reasoning, content=content)
     through = (*conversation.messages[:turn], own)
     return renderer.text(replace(conversation, messages=through))
 
