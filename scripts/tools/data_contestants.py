@@ -3,16 +3,22 @@
     python -m scripts.tools.data_contestants NAME WORK MODEL PROCESSES
 
 NAME is `format` (WORK/raw to WORK/chat), `render` (WORK/chat to WORK/shards), `tokenizer` (the bare
-fast tokenizer on the texts in WORK/shards), or `map` (one Python function for each row of WORK/raw
-in `datasets.map`). Prints one line of JSON: rows, seconds and processor seconds, without importing
-and, for the peers, without reading what they work on and loading the tokenizer.
+fast tokenizer on the texts in WORK/shards), `map` (one Python function for each row of WORK/raw in
+`datasets.map` that does what our stages do: it judges the turns, tells equal rows, takes each
+trained turn as the model is asked for it, and decodes what it encoded) or `bare_map` (the shortest
+such function: a template with marks for the mask, rendered once, and nothing is checked).
+
+Prints one line of JSON: rows, seconds and processor seconds, without importing and, for the peers,
+without reading what they work on and loading the tokenizer.
 """
 
+import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +74,8 @@ def format_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
 
 def render_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
     """Render as the program does; return the conversations that were read."""
+    import transformers.models.auto.tokenization_auto  # noqa: F401  imported before the clock runs
+
     from scripts.lib.data.rendering import RenderSpec, render_shards
 
     spec = RenderSpec(
@@ -100,15 +108,65 @@ def bare_tokenizer(clock: Clock, work: Path, model: Path, processes: int) -> int
     return count
 
 
+Row = Mapping[str, Any]
+
+
 def map_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
-    """Tokenize and mask row by row, as TRL does for conversations; return the rows."""
-    from datasets import disable_progress_bars, load_dataset
+    """Do all that our stages do row by row; return the rows."""
     from transformers import AutoTokenizer
 
-    disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(model)
 
-    def tokenize(row: Mapping[str, Any]) -> dict[str, Any]:
+    def tokenize(row: Row) -> dict[str, Any]:
+        turns = row["messages"]
+        digest = hashlib.sha256(json.dumps(turns, sort_keys=True).encode()).digest()
+        if problem := _problem(turns):
+            return {"text": "", "input_ids": [], "loss_mask": [], "why": problem, "digest": digest}
+
+        def rendered(turns: Sequence[Row], *, asked: bool = False) -> str:
+            text: str = tokenizer.apply_chat_template(
+                turns, chat_template=TEMPLATE, tokenize=False, add_generation_prompt=asked
+            )
+            return text
+
+        text, spans = "", []
+        for place, turn in enumerate(turns):
+            if turn["role"] == "assistant":
+                prompt, through = rendered(turns[:place], asked=True), rendered(turns[: place + 1])
+                if not (prompt.startswith(text) and through.startswith(prompt)):
+                    raise SystemExit("a turn is no prefix of the conversation")
+                spans.append((len(prompt), len(through.rstrip())))
+                text = through
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        starts = [start for start, _ in found["offset_mapping"]]
+        mask = [0] * len(starts)
+        for first, end in spans:
+            begin, behind = bisect_left(starts, first), bisect_left(starts, end)
+            mask[begin:behind] = [1] * (behind - begin)
+        whole = tokenizer.decode(found["input_ids"], clean_up_tokenization_spaces=False) == text
+        why = "" if whole and len(starts) <= MAX_LENGTH_TOKENS else "too long, or not reversible"
+        ids = found["input_ids"]
+        return {"text": text, "input_ids": ids, "loss_mask": mask, "why": why, "digest": digest}
+
+    return _mapped(clock, work, tokenize, processes)
+
+
+def _problem(turns: Sequence[Row]) -> str:
+    """Say why turns cannot be trained on; nothing where they can."""
+    said = [turn for turn in turns if turn["role"] != "system"]
+    expected = ["user", "assistant"] * (len(said) // 2)
+    if not said or [turn["role"] for turn in said] != expected:
+        return "the turns do not alternate"
+    return "" if all(turn["content"].strip() for turn in said) else "a turn says nothing"
+
+
+def bare_map_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
+    """Tokenize and mask row by row, as TRL does for conversations; return the rows."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def tokenize(row: Row) -> dict[str, Any]:
         found = tokenizer.apply_chat_template(
             row["messages"],
             chat_template=MARKED_TEMPLATE,
@@ -117,6 +175,15 @@ def map_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
         )
         return {"input_ids": found["input_ids"], "loss_mask": found["assistant_masks"]}
 
+    return _mapped(clock, work, tokenize, processes)
+
+
+def _mapped(
+    clock: Clock, work: Path, tokenize: Callable[[Row], dict[str, Any]], processes: int
+) -> int:
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
     (file,) = (work / "raw").iterdir()
     cache = str(work / "map")
     rows = load_dataset("json", data_files=str(file), split="train", cache_dir=cache)
@@ -130,6 +197,7 @@ CONTESTANTS: Mapping[str, Callable[[Clock, Path, Path, int], int]] = {
     "render": render_rows,
     "tokenizer": bare_tokenizer,
     "map": map_rows,
+    "bare_map": bare_map_rows,
 }
 
 
