@@ -2,9 +2,9 @@
 
     python -m tests.tiny_training '{"model": ..., "shards": ..., "out": ..., "scratch": ...}'
 
-`faults` are what happens to one process at the beginning of a step: {"rank": 1, "step": 3, "kind":
-"kill"}, or of kind "memory", which does not suffice for more sequences per pass than `fits`. A spec
-without `lora` trains all weights.
+`shards` is a list where the spec is of a mixture. `faults` are what happens to one process at the
+beginning of a step: {"rank": 1, "step": 3, "kind": "kill"}, or of kind "memory", which does not
+suffice for more sequences per pass than `fits`. A spec without `lora` trains all weights.
 """
 
 import argparse
@@ -66,13 +66,15 @@ def main() -> None:
     training.Progress = Faulty
     if told.get("options", {}).get("fsdp"):
         _share_out_on_a_cpu()
+    shards = told["shards"]
+    several = [Path(one) for one in shards] if isinstance(shards, list) else Path(shards)
     adapter = "lora" in told["spec"]
     read, train = (TrainSpec, train_adapter) if adapter else (FullSpec, train_model)
     try:
         facts = train(
             read.from_json(told["spec"]),
             Path(told["model"]),
-            Path(told["shards"]),
+            several,
             out,
             scratch=Path(told["scratch"]),
             threads=1,

@@ -18,6 +18,7 @@ from tests.unit.plan.test_base_templates import (
     planned,
     write_folder,
 )
+from tests.unit.scoring_data import write_rows
 
 OWN = {"chat_template.jinja": TEXT}
 WEIGHTS = "adapter_model.safetensors"
@@ -126,9 +127,9 @@ def test_runs_and_checkpoints_stand_side_by_side(home):  # noqa: F811
     assert [c.kind for c in graph.candidates] == ["base", "run", "checkpoint"]
 
 
-def test_a_run_that_goes_on_from_an_adapter_says_no_other_shape_and_names_another_template(
-    home,  # noqa: F811
-):
+@pytest.fixture
+def adapter(home):  # noqa: F811
+    """The folder of an adapter for the base."""
     folder = home / "adapter"
     folder.mkdir()
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
@@ -138,23 +139,59 @@ def test_a_run_that_goes_on_from_an_adapter_says_no_other_shape_and_names_anothe
     )
     (home / "base/model.safetensors").unlink()
     save_file({"q_proj.weight": np.zeros((2, 2), np.float32)}, home / "base/model.safetensors")
-    theirs = {"theirs": {"adapter": "adapter", "base": "base"}}
-    run = RUN | {"template": "chatml", "continue_from": "theirs"}
+    return folder
+
+
+THEIRS = {"theirs": {"adapter": "adapter", "base": "base"}}
+ONWARD = RUN | {"template": "chatml", "continue_from": "theirs"}
+
+
+def test_a_run_on_several_datasets_goes_on_from_an_adapter_with_what_it_takes_of_each(
+    home,  # noqa: F811
+    adapter,
+):
+    datasets = {}
+    for name in ("own", "general"):
+        rows = [{"prompt": f"{name} {n}", "completion": f"{n}"} for n in range(9)]
+        write_rows(home / f"{name}.jsonl", rows)
+        datasets[name] = {"path": f"{name}.jsonl"}
+    runs = {"r": ONWARD | {"dataset": {"own": 4, "general": 1}}}
+    graph = planned(home, {"b": PLAIN}, runs=runs, candidates=THEIRS, datasets=datasets)
+    (trained,) = [one for one in graph.artifacts.values() if one.stage == "adapters"]
+    (start,) = trained.reads["start"]
+    assert graph.artifacts[start].stage == "given_adapters"
+    assert len(trained.reads["shards"]) == 2
+    assert [one["share"] for one in trained.spec["mixture"]] in ([0.8, 0.2], [0.2, 0.8])
+    # What it was trained on before is not known; what is known is searched, each dataset of it.
+    run = next(one for one in graph.candidates if one.name == "r")
+    (comparison,) = (one for one in graph.artifacts.values() if one.stage == "comparisons")
+    (told,) = (one for one in comparison.spec["candidates"] if one["name"] == "r")
+    assert not told["data_known"]
+    assert len(told["searches"]["b"]) == len(run.made_in("chat")) == 2
+    (part,) = graph.artifacts[run.artifacts["merged"]].spec["card"]["parts"]
+    assert (part["mixture"], "start" in part) == (trained.spec["mixture"], True)
+
+
+def test_a_run_that_goes_on_from_an_adapter_says_no_other_shape_and_names_another_template(
+    home,  # noqa: F811
+    adapter,
+):
+    run = ONWARD
 
     def problem(lora=None, **more):
         runs = {"r": run | more | ({"lora": lora} if lora else {})}
         with pytest.raises(ConfigError) as error:
-            planned(home, {"b": PLAIN}, runs=runs, candidates=theirs)
+            planned(home, {"b": PLAIN}, runs=runs, candidates=THEIRS)
         return str(error.value)
 
-    graph = planned(home, {"b": PLAIN}, runs={"r": run | {"lora": {"alpha": 8}}}, candidates=theirs)
+    graph = planned(home, {"b": PLAIN}, runs={"r": run | {"lora": {"alpha": 8}}}, candidates=THEIRS)
     (trained,) = [one for one in graph.artifacts.values() if one.stage == "adapters"]
     assert (trained.spec["lora"], trained.execution["lora"]) == ({}, {"alpha": 8})
     assert problem({"r": 8}).startswith(
         "runs.r.lora.r is 8, and the adapter that the run goes on from"
     )
     assert "runs.r.lora.init is of no use" in problem({"init": "pissa"})
-    (folder / "chat_template.jinja").write_text("{{ other }}")
+    (adapter / "chat_template.jinja").write_text("{{ other }}")
     (home / "base/chat_template.jinja").write_text(TEXT)
     text = problem(template="tokenizer")
     assert text.startswith("runs.r.template: the adapter in ")

@@ -150,6 +150,47 @@ def test_the_card_names_every_source_with_what_was_taken_of_it(plan):
     assert part["mixture"] == adapter.spec["mixture"]
 
 
+ASKED = {"kind": "multiple_choice", "path": "asked.jsonl", "shots": 0}
+
+
+@pytest.fixture
+def left_out(plan, home):  # noqa: F811
+    """Return the function that plans a mixture without the questions of a benchmark."""
+    rows = [{"question": f"What is {n}?", "choices": ["a", "b"], "answer": "A"} for n in range(4)]
+    write_rows(home / "asked.jsonl", rows)
+
+    def look(dataset, **run):
+        runs = {"r": RUN | {"dataset": dataset, "on_contamination": "drop"} | run}
+        graph = planned(home, {"b": ASKED}, model=HUB, runs=runs, datasets=DATASETS)
+        (candidate,) = (one for one in graph.candidates if one.name == "r")
+        return graph, graph.artifacts[candidate.artifacts["adapters"]], candidate
+
+    return look
+
+
+def test_questions_are_left_out_of_each_dataset_before_it_is_rendered(left_out):
+    graph, adapter, candidate = left_out({"own": 4, "general": 1})
+    left = candidate.made_in("decontaminated")
+    assert len(left) == 2
+    assert {*left} == {
+        chat for shards in adapter.reads["shards"] for chat in graph.artifacts[shards].reads["chat"]
+    }
+    # Each is searched for itself, so that a dataset in which nothing is found stays as it is.
+    for id, chat in zip(left, candidate.made_in("chat"), strict=True):
+        assert graph.artifacts[id].reads["chat"] == (chat,)
+    gated = {gate.artifact for s in adapter.reads["shards"] for gate in graph.artifacts[s].gates}
+    assert {*left} <= gated
+
+
+def test_another_weight_leaves_out_and_renders_nothing_anew(left_out):
+    before, one, _ = left_out({"own": 4, "general": 1})
+    after, other, _ = left_out({"own": 1, "general": 1})
+    early = ("decontaminated", "contamination", "shards")
+    made = [{id for id, a in g.artifacts.items() if a.stage in early} for g in (before, after)]
+    assert made[0] == made[1]
+    assert one.key != other.key
+
+
 def test_a_candidate_holds_what_was_made_of_each_dataset_once(plan):
     _, _, candidate = plan({"own": 4, "general": 1})
     assert not {"raw", "chat", "shards", "examples"} & candidate.artifacts.keys()

@@ -16,16 +16,28 @@ from tests.unit.train.test_training import LOOP, LORA, contents, losses, wait_fo
 
 ROOT = Path(__file__).parents[3]
 
+# Twelve rows of each, of the second half of them twice.
+MIXTURE = [
+    {"share": None, "repeat": 1, "max_rows": None},
+    {"share": None, "repeat": 2, "max_rows": 6},
+]
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A tiny model and its shards."""
     from tests.tiny_model import make_tiny_model
-    from tests.tiny_shards import make_tiny_shards
+    from tests.tiny_shards import make_shards, make_tiny_shards
 
     folder = tmp_path_factory.mktemp("tiny")
     model = make_tiny_model(folder / "tiny")
-    return {"model": str(model), "shards": str(make_tiny_shards(folder / "shards", model))}
+    others = [(f"Who is number {n}?", f"nobody{' at all' * (n % 3)}") for n in range(20)]
+    general = make_shards(folder / "general", model, {"train": others[:16], "valid": others[16:]})
+    return {
+        "model": str(model),
+        "shards": str(make_tiny_shards(folder / "shards", model)),
+        "mixture": [str(make_tiny_shards(folder / "own", model, train=12)), str(general)],
+    }
 
 
 @pytest.fixture
@@ -33,10 +45,12 @@ def start(tiny, tmp_path):
     """Start a training by name, as two processes or one; runs of one name share checkpoints."""
     started = []
 
-    def run(name, *, processes=2, faults=(), options=None, full=False, **loop):
+    def run(name, *, processes=2, faults=(), options=None, full=False, mixture=None, **loop):
         spec = {"lora": LORA, "quantization": None, "training": LOOP | loop}
+        spec |= {"mixture": mixture} if mixture else {}
         told = {
-            **tiny,
+            "model": tiny["model"],
+            "shards": tiny["mixture" if mixture else "shards"],
             "spec": {"training": _without(WITHOUT_ADAPTER, LOOP | loop)} if full else spec,
             "out": str(tmp_path / name),
             "scratch": str(tmp_path / f"{name}-scratch"),
@@ -87,7 +101,7 @@ def facts_of(folder):
 def test_two_processes_go_on_after_a_lost_one_and_with_less_memory_to_the_losses_of_one(
     start, finish, tmp_path
 ):
-    spec = {"epochs": 1, "eval_every_steps": 3}
+    spec = {"epochs": 1, "eval_every_steps": 3, "mixture": MIXTURE}
     often = {"micro_batch": 2, "checkpoint_seconds": 0.0}
     kill = {"rank": 1, "step": 2, "kind": "kill"}
     said = finish(start("two", faults=[kill], options=often, **spec), "two", 1)
@@ -101,6 +115,8 @@ def test_two_processes_go_on_after_a_lost_one_and_with_less_memory_to_the_losses
     finish(start("one", processes=1, **spec), "one")
     mine, theirs = facts_of(tmp_path / "two"), facts_of(tmp_path / "one")
     assert mine["steps"] == theirs["steps"] == 6
+    assert mine["mixture"] == theirs["mixture"]
+    assert [one["rows"] for one in mine["mixture"]] == [12, 12]
     for kind in ("loss", "valid_loss"):
         assert losses(mine, kind) == pytest.approx(losses(theirs, kind), abs=1e-4)
     assert contents(tmp_path / "two" / "0").keys() == contents(tmp_path / "one" / "0").keys()
