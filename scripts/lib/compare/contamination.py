@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
+from scripts.lib.compare.contamination_words import sentences
 from scripts.lib.compare.document import (
     BenchmarkResult,
     Contaminated,
@@ -13,7 +14,6 @@ from scripts.lib.compare.document import (
     UntouchedMeasure,
 )
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
-from scripts.lib.compare.wording import signed, with_interval
 from scripts.lib.contamination.document import FoundQuestion, Searched, found_in, method_words
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import ScoredAnswer, read_answers, tally
@@ -138,75 +138,6 @@ def _untouched(
         "run": tally([after[id_] for id_ in ids]),
         "difference": {**paired_difference(*scores), "base": base, "noise": None},
     }
-
-
-def contamination_words(name: str, benchmark: str, one: Contaminated, change: float | None) -> str:
-    """Say in a sentence how many questions were found, and what the others tell.
-
-    Args:
-        name: Name of the candidate.
-        benchmark: Name of the benchmark.
-        one: What was found.
-        change: The difference on all questions in percentage points, or None.
-    """
-    if not one["searched"]:
-        if not one["known"]:
-            return f"{name}, {benchmark}: not known, as its training data are not at hand."
-        return (
-            f"{name}, {benchmark}: it asks held-out rows of what was trained on, and splits are cut"
-            " so that no conversation stands in two."
-        )
-    words = (
-        f"{name}, {benchmark}: {one['found']:,} of {one['questions']:,} questions"
-        f" {'stands' if one['found'] == 1 else 'stand'} in the training rows"
-    )
-    if not one["known"]:
-        words += " of this configuration; what it was trained on before is not known"
-    if measure := one["untouched_measure"]:
-        return f"{words}; without them {measure_words(measure)}."
-    untouched = one["untouched"]
-    if untouched is None or change is None:
-        return f"{words}."
-    difference = untouched["difference"]
-    return (
-        f"{words}; without them {with_interval(difference['difference'], difference['interval'])}"
-        f" instead of {signed(change)} points"
-        f" ({difference['verdict']}, p = {difference['p_value']:.3g})."
-    )
-
-
-OF_MEASURES: Mapping[str, str] = {"loss": "nats per token", "win_rate": "points of the win rate"}
-"""Measure of what was not found -> what differences in it are counted in."""
-
-DECIMALS: Mapping[str, int] = {"nats": 3, "points": 2}
-"""Unit of such a difference -> its decimals in words."""
-
-
-def measure_words(one: UntouchedMeasure) -> str:
-    """Say how far a candidate is from its base on what was not found, and on all."""
-    decimals = DECIMALS[one["unit"]]
-    return (
-        f"{with_interval(one['difference'], one['interval'], decimals=decimals)}"
-        f" instead of {signed(one['everywhere'], decimals=decimals)}"
-        f" {OF_MEASURES[one['measure']]} ({one['verdict']}, p = {one['p_value']:.3g})"
-    )
-
-
-def sentences(
-    section: Contamination, results: Mapping[str, BenchmarkResult]
-) -> Iterator[tuple[str, str, Contaminated, str]]:
-    """Yield candidate, benchmark, what was found, and that in words.
-
-    Args:
-        section: What was found of all.
-        results: Benchmark with questions that are right or wrong -> its results.
-    """
-    for name, found in section["candidates"].items():
-        for benchmark, one in found.items():
-            result = results.get(benchmark)
-            change = result["differences"].get(name, {}).get(AVERAGE) if result else None
-            difference = change["difference"] if change else None
-            yield name, benchmark, one, contamination_words(name, benchmark, one, difference)
 
 
 def contamination_markdown(

@@ -185,6 +185,7 @@ def tune(
         "template": template if isinstance(template, str) else template["name"],
         "train_on": run.train_on,
         **spec,
+        **({"on_contamination": "drop"} if "decontaminated" in made[names[0]] else {}),
         **({"start": start.parts[0]["adapter"]} if start else {}),
     }
     if run.lora is None:

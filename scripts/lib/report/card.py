@@ -65,6 +65,7 @@ class CardPart(TypedDict):
 
     Of several datasets `data` lists all, and `mixture` says what was taken of each. Where all
     weights were trained nothing is said of an adapter, nor of how a base was quantised.
+    `on_contamination` is there where rows that hold questions of benchmarks were left out.
     """
 
     weight: float | None
@@ -75,6 +76,7 @@ class CardPart(TypedDict):
     training: Settings
     template: object
     train_on: str
+    on_contamination: NotRequired[Literal["drop"]]
     start: NotRequired[HubModel | LocalFiles]
 
 
@@ -250,7 +252,7 @@ def _part(part: CardPart | GivenPart) -> Iterator[str]:
     rows |= {f"training.{key}": value for key, value in part["training"].items()}
     rows |= {"template": part["template"], "train_on": part["train_on"]}
     start = f" It went on from an adapter: {_source(part['start'])}." if "start" in part else ""
-    yield f"## Training{weighted}\n\n{_trained_on(part)}{start}\n\n{_table(rows)}"
+    yield f"## Training{weighted}\n\n{_trained_on(part)}{_left_out(part)}{start}\n\n{_table(rows)}"
 
 
 def _sources(part: CardPart) -> Sequence[HubData | LocalFiles]:
@@ -270,6 +272,13 @@ def _trained_on(part: CardPart) -> str:
     if len(told) == 1:
         return f"Data: {told[0]}."
     return "Data:\n\n" + "\n".join(f"- {one}" for one in told) + "\n\n"
+
+
+def _left_out(part: CardPart) -> str:
+    """Say that rows were left out; which depends on the benchmarks, and the weights on the rows."""
+    if "on_contamination" not in part:
+        return ""
+    return " Conversations that hold a question of a benchmark it is compared by were left out."
 
 
 def _portion(portion: Portion) -> str:

@@ -5,6 +5,7 @@ A card is for everybody: it names no run of the configuration and no address of 
 
 from collections.abc import Iterator, Sequence
 
+from scripts.lib.compare.contamination_words import told_of
 from scripts.lib.compare.document import Comparison, parts_of, sections
 from scripts.lib.compare.wording import percent, protocol_words, with_interval
 
@@ -27,6 +28,14 @@ def results(document: Comparison, name: str) -> Iterator[str]:
     for section, part in parts_of("publish", found).items():
         if tables := list(part.tables(found[section], name)):
             yield from (part.OPENING, *tables)
+    contamination = document["contamination"]
+    told = [
+        f"- {benchmark}: {words}"
+        for benchmark, _, words in told_of(name, contamination, document["benchmarks"])
+    ]
+    if told:
+        method = f"\n\n{contamination['method']}." if contamination["method"] else ""
+        yield "## Questions in the training rows\n\n" + "\n".join(told) + method
 
 
 def _scores(document: Comparison, name: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypedDict
 
-from scripts.lib.compare.contamination import DECIMALS, OF_MEASURES, sentences
+from scripts.lib.compare.contamination_words import DECIMALS, OF_MEASURES, sentences
 from scripts.lib.compare.document import Comparison, Contaminated
 from scripts.lib.compare.wording import percent, signed, with_interval
 from scripts.lib.questions.categories import AVERAGE

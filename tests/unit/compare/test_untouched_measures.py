@@ -11,6 +11,7 @@ from scripts.lib.benchmarks.judged_pairs.scores import JudgedPrompt, part_figure
 from scripts.lib.compare.comparison import compare_runs
 from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.contamination.finding import ContaminationSpec, find_contamination
+from scripts.lib.report.card_results import results
 from scripts.lib.report.contamination import contamination_view
 from tests.comparison_file import read_comparison
 from tests.unit.benchmarks.held_out.test_held_out_comparison import (
@@ -23,6 +24,7 @@ from tests.unit.benchmarks.held_out.test_held_out_comparison import (
 from tests.unit.benchmarks.judged_pairs.test_comparison_judged import BETTER, Judged
 from tests.unit.contamination.test_finding import chat_of, lines, row
 
+ASKED_SO = {"shots": 0, "backend": "hf", "on_long_prompt": "error"}
 SPEC = {"candidates": [], "benchmarks": [], "held_out": [], "judged": []}
 
 
@@ -58,7 +60,7 @@ class HeldOut:
         artifacts = {}
         for name, kept in (("base", BEFORE), ("run", AFTER)):
             place = artifacts[f"categories/{name}"] = folder / name
-            document = dict(score(name, kept).document) | {"protocol": PROTOCOL}
+            document = dict(score(name, kept).document) | {"protocol": PROTOCOL | ASKED_SO}
             lines(place / "own.held_out.jsonl", kept)
             (place / "own.held_out.json").write_text(json.dumps(document))
         candidates = [
@@ -97,7 +99,9 @@ def test_the_loss_of_the_other_conversations_is_what_the_benchmark_says_without_
     words = "run, own: 3 of 30 questions stand in the training rows; without them"
     assert words in (tmp_path / "out/comparison.md").read_text()
     assert "nats per token" in contamination_view(document)["rows"][0]["change"]
-    assert "own,Average of untouched questions,run," in (tmp_path / "out/comparison.csv").read_text()
+    assert (
+        "own,Average of untouched questions,run," in (tmp_path / "out/comparison.csv").read_text()
+    )
 
 
 @pytest.mark.parametrize("planted", [(), range(COUNT)])
@@ -142,3 +146,6 @@ def test_the_win_rate_of_the_other_prompts_is_told_beside_that_of_all(tmp_path):
     everywhere = document["judged"]["duel"]["candidates"]["gentle"]["win_rate"]
     assert measure["everywhere"] == pytest.approx(100 * everywhere - 50)
     assert "points of the win rate (better" in (out / "comparison.md").read_text()
+    *_, card = results(document, "gentle")
+    assert "- duel: 2 of 20 questions stand in the training rows; without them +50.00" in card
+    assert "gentle" not in card

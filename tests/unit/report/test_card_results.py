@@ -13,6 +13,7 @@ from tests.unit.report_data import comparison, said
 
 ASKED = pairs(20, lambda n: f"short {n}", lambda n: f"short {n}" if n < 5 else f"long answer {n}")
 EMPTY = {"benchmarks": {}, "held_out": {}, "judged": {}}
+EMPTY |= {"contamination": {"method": None, "candidates": {}}}
 
 
 def card(document, name="gentle"):

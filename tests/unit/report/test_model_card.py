@@ -11,6 +11,7 @@ from scripts.lib.report.card import CardSpec, base_licence, card_text, write_car
 from tests.identity.worlds import (
     make_blend_world,
     make_hub_world,
+    make_left_out_world,
     make_local_world,
     make_mixture_world,
 )
@@ -138,3 +139,11 @@ def test_a_card_lists_each_dataset_of_a_mixture_with_what_was_taken(tmp_path):
     assert talks.endswith("(0.2 of the trained tokens, at most 6 rows)")
     (orders,) = [line for line in lines if "train.jsonl" in line]
     assert orders.endswith("(0.8 of the trained tokens)")
+
+
+def test_a_card_says_that_conversations_with_questions_were_left_out(tmp_path, cards):
+    world = make_left_out_world(tmp_path / "world")
+    _, body = front_matter(card_text(CardSpec(**specs(world)["gentle"]), {}))
+    words = "Conversations that hold a question of a benchmark it is compared by were left out."
+    assert words in body
+    assert all(words not in card_text(card, {}) for card in cards.values())

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from scripts.lib.benchmarks.judged_pairs.document import (
     Example,
