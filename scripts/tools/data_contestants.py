@@ -74,10 +74,10 @@ def format_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
 
 def render_rows(clock: Clock, work: Path, model: Path, processes: int) -> int:
     """Render as the program does; return the conversations that were read."""
-    import transformers.models.auto.tokenization_auto  # noqa: F401  imported before the clock runs
-
     from scripts.lib.data.rendering import RenderSpec, render_shards
+    from scripts.lib.data.templates import load_fast_tokenizer
 
+    load_fast_tokenizer(model)  # imports most of Transformers, and PyTorch
     spec = RenderSpec(
         template={"name": "bench", "text": TEMPLATE},
         train_on="assistant",
