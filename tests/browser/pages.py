@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from scripts.lib.compare.tables import write_tables
 from scripts.lib.examples.page import render_page as render_examples
-from scripts.lib.report.page import ReportSpec, write_report
+from scripts.lib.report.page import ReportSpec
+from scripts.lib.report.page import render_page as render_report
 from tests.unit.report_data import comparison, evidence
 
 HOSTILE = (
@@ -27,7 +27,7 @@ def make_pages(folder: Path) -> None:
 
 
 def make_report(folder: Path, *, hostile: bool) -> None:
-    """Write the made-up report into a folder, with its tables."""
+    """Write the made-up report into a folder."""
     folder.mkdir()
     names = {"base": "base", "gentle": "gentle", "eager": "eager"}
     reason, title = "empty_assistant", "What did the fine-tunes do?"
@@ -42,9 +42,9 @@ def make_report(folder: Path, *, hostile: bool) -> None:
     for manifest in manifests.values() if hostile else ():
         for answer in manifest["facts"].get("answers", ()):
             answer |= dict.fromkeys(("prompt", "reference", "answer"), HOSTILE)
-    write_tables(document, folder, title)
     report = ReportSpec(title=title, legacy=spec.legacy, candidates=spec.candidates)
-    write_report(report, folder, manifests, folder, scores={}, examples={})
+    page = render_report(report, document, manifests)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def examples() -> dict:

@@ -87,6 +87,11 @@ def unfold(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
 
 
+def draw_all(page: Page) -> None:
+    """Give its true size to what is only drawn when somebody scrolls to it."""
+    page.add_style_tag(content="* { content-visibility: visible !important }")
+
+
 def accessibility_faults(page: Page, *rules: str) -> list[str]:
     """Return axe's serious and critical faults, of all its rules or of some: rule, where, why."""
     page.evaluate(AXE)
