@@ -6,6 +6,8 @@ options and words.
 
 import contextlib
 import json
+import shlex
+import shutil
 import sys
 import time
 from collections import Counter
@@ -107,8 +109,17 @@ def init(
             _graph(yaml.safe_load(text))
         except ConfigError as error:
             raise ConfigError(f"{out} is written, but will not do yet: {error}") from error
-    print(f"{out} is written. What would run: tunesmith plan --configfile {out}")
-    print(f"To run it: snakemake --profile local --configfile {out}")
+    print(f"{out} is written. What would run: {_called('tunesmith')} plan --configfile {out}")
+    print(f"To run it: {_called('snakemake')} --profile local --configfile {out}")
+
+
+def _called(program: str) -> str:
+    """Return how a program of this environment is called from here."""
+    place = Path(sys.executable).parent / program
+    if shutil.which(program) == str(place):
+        return program
+    here = Path.cwd()
+    return str(place.relative_to(here) if place.is_relative_to(here) else place)
 
 
 def _commit_of(repository: str, revision: str | None, kind: Any) -> str:
@@ -163,6 +174,10 @@ def plan(configfile: ConfigFiles = None) -> None:
                 f"{stage:<18}{made[stage]:>8}{here[stage]:>8}{cached[stage]:>12}"
                 f"   {_time_words([times.get(id) for id in ids])}".rstrip()
             )
+    print(
+        f"{'all':<18}{made.total():>8}{here.total():>8}{cached.total():>12}"
+        f"   {_time_words([times.get(id) for id in planned.missing])}".rstrip()
+    )
     print("\nWhy:")
     for line in told(reasons, most=10_000):
         print(f"  {line}")
@@ -235,7 +250,10 @@ def verify(
         + (f", {evicted} without files" if evicted else "")
     )
     if bad:
-        print("Remove what is damaged, folder and .json, and run again: it is made anew.")
+        print("Remove what is damaged and run the workflow again, it is made anew:")
+        for one in bad:
+            place = shlex.quote(str(one.manifest.with_suffix("")))
+            print(f"  rm -rf {place} {place}.json")
         raise typer.Exit(1)
 
 

@@ -119,8 +119,10 @@ def test_that_nothing_was_made_before_is_said_once(local: World) -> None:
     shutil.rmtree(local.results)
     found = reasons(local)
     assert {one.words for one in found.values()} == {("nothing like it was made before",)}
-    (line,) = told(found, most=99)
-    assert all(f"of {id.split('/')[0]}" in line for id in found)
+    assert told(found, most=99) == ["nothing of this was made before"]
+    old = dict.fromkeys(found, Reason("reports/a", ("its code",), ()))
+    (first, *others) = told({**old, **dict([*found.items()][:2])}, most=99)
+    assert all(f"1 in {id.split('/')[0]}/" in first for id in [*found][:2]) and others
 
 
 def test_removed_files_that_are_read_again_are_named(local: World) -> None:
@@ -159,10 +161,12 @@ def test_lines_name_each_reason_once_and_count_the_rest(local: World) -> None:
     put("runs/strong/training/learning_rate", 1e-3)(local)
     lines = told(reasons(local), most=1)
     assert (
-        lines[0].startswith("adapters/") and "learning_rate" in lines[0] and "(beside " in lines[0]
+        lines[0].startswith("adapters/")
+        and "learning_rate" in lines[0]
+        and "(compared with " in lines[0]
     )
     assert lines[1].startswith("and 1 more reason")
-    assert "of scores" in lines[-1] and lines[-1].startswith("what follows from these")
+    assert "in scores/" in lines[-1] and lines[-1].startswith("what follows from these")
 
 
 def test_a_file_of_other_bytes_is_not_told_by_its_hash(local: World) -> None:

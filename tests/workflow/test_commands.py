@@ -76,9 +76,11 @@ def test_verify_finds_a_flipped_byte_and_only_that(workspace: Path) -> None:
     done = tunesmith(workspace, "verify")
     assert done.returncode == 1
     said = done.stdout.splitlines()
-    assert len(said) == 3, done.stdout
+    assert len(said) == 4, done.stdout
     assert "adapter_model.safetensors has other bytes" in said[0]
     assert "1 damaged" in said[1]
+    subprocess.run(said[3], cwd=workspace, shell=True, check=True)
+    assert tunesmith(workspace, "verify").returncode == 0 and not weights.exists()
 
 
 @pytest.mark.parametrize("fault", ["missing", "more", "longer", "manifest"])
@@ -131,6 +133,9 @@ def test_a_first_config_is_planned_when_it_is_written(workspace: Path) -> None:
 
     done = init("data/say.jsonl")
     assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():  # what is said to be next can be pasted
+        program = line.partition(": ")[2].split()[0]
+        assert shutil.which(program, path=os.environ["PATH"]) or Path(program).is_file()
     assert tunesmith(workspace, "plan", "--configfile", "mine.yaml").returncode == 0
     again = init("data/say.jsonl")
     assert again.returncode == 1 and "is there already" in again.stderr
@@ -167,6 +172,9 @@ def test_pin_asks_the_hub_and_writes_into_the_file(tmp_path: Path) -> None:
         pinned = config.read_text()
         assert yaml.safe_load(pinned)["datasets"]["a"]["revision"] == "2" * 40
         assert pinned.splitlines()[:3] == text.splitlines()[:3]
+        config.write_text(text.replace("revision: main", "revision: v1.0"))
+        tag = tunesmith(tmp_path, "pin", "mine.yaml", env=env)
+        assert tag.returncode == 1 and "no branch, tag or commit 'v1.0'" in tag.stderr
         config.write_text(text.replace("acme/rows", "acme/nothing"))
         wrong = tunesmith(tmp_path, "pin", "mine.yaml", env=env)
     assert wrong.returncode == 1 and "acme/nothing" in wrong.stderr

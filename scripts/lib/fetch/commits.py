@@ -1,6 +1,7 @@
 """Asks the hub which commit a branch or tag is at now."""
 
 import huggingface_hub
+from huggingface_hub.errors import RevisionNotFoundError
 
 from scripts.lib.errors import ConfigError
 from scripts.lib.fetch.hub import SECONDS, RepositoryKind, access_fault
@@ -20,6 +21,11 @@ def commit_of(repository: str, revision: str | None, kind: RepositoryKind) -> st
     api = huggingface_hub.HfApi()
     try:
         info = api.repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS)
+    except RevisionNotFoundError as error:
+        raise ConfigError(
+            f"the {kind} {repository} has no branch, tag or commit {revision!r}; leave `revision`"
+            " out for the newest commit"
+        ) from error
     # Whatever the client, a proxy or a certificate does: the hub is asked again for the reason.
     except Exception as error:
         why = access_fault(repository, revision, kind, "write the commit yourself")

@@ -103,14 +103,17 @@ def told(reasons: Mapping[str, Reason], most: int) -> list[str]:
         if one.words:
             groups.setdefault((_stage(one), one.words), []).append(one)
     first_time = Counter(_stage(one) for one in reasons.values() if one.words == _NEW)
+    if reasons and first_time.total() == len(reasons):
+        return ["nothing of this was made before"]
     lines = [f"nothing like it was made before: {_counted(first_time)}"] if first_time else []
     for (stage, words), group in groups.items():
         if words == _NEW:
             continue
         first = group[0]
-        name = first.id if len(group) == 1 else f"{len(group)} of {stage}, such as {first.id}"
-        beside = f" (beside {first.beside})" if first.beside and first.beside != first.id else ""
-        lines.append(f"{name}: {'; '.join(words)}{beside}")
+        name = first.id if len(group) == 1 else f"{len(group)} in {stage}/, such as {first.id}"
+        other = first.beside if first.beside != first.id else None
+        compared = f" (compared with {other})" if other else ""
+        lines.append(f"{name}: {'; '.join(words)}{compared}")
     if len(lines) > most:
         lines[most:] = [f"and {len(lines) - most} more reasons (`tunesmith plan` lists all)"]
     if following := Counter(_stage(one) for one in reasons.values() if not one.words):
@@ -123,7 +126,7 @@ def _stage(reason: Reason) -> str:
 
 
 def _counted(stages: Counter[str]) -> str:
-    return ", ".join(f"{count} of {stage}" for stage, count in stages.items())
+    return ", ".join(f"{count} in {stage}/" for stage, count in stages.items())
 
 
 class _Before:

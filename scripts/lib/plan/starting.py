@@ -17,7 +17,7 @@ DEMO = "demo"
 MMLU = "mmlu"
 """The word for MMLU as it lies on the hub."""
 
-FIRST_ROWS = 256
+FIRST_ROWS = 128
 """Rows that the packaged model is trained on at first: a processor takes minutes for these."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -58,8 +58,9 @@ def first_config(start: Start, place: Path) -> str:
             name += "-2"
         taken.add(name)
         parts.append(_section(name, body))
-    limit = ""
+    limit, batch, asked = "", 8, 0.05
     if start.model == PACKAGED:
+        batch, asked = 4, 0.1
         limit = (
             f"\n    limit: {FIRST_ROWS} # the first rows only, so that a processor takes minutes"
         )
@@ -78,7 +79,7 @@ models:
 datasets:
 {_section("rows", _rows(start.data))}
     valid_fraction: 0.05 # held out of training, to watch the loss on
-    test_fraction: 0.05 # no run sees these: the benchmark `domain` asks them{limit}
+    test_fraction: {asked} # no run sees these: the benchmark `domain` asks them{limit}
 
 runs:
   tuned:
@@ -88,7 +89,7 @@ runs:
     training:
       epochs: 1
       learning_rate: 2.0e-4
-      batch_size: 8
+      batch_size: {batch}
       max_length_tokens: 1024 # longer rows are dropped, and counted
 
 benchmarks:
