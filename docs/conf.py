@@ -5,6 +5,7 @@ needs is fetched by it: it opens without a network, also from a file system.
 """
 
 import re
+from collections.abc import Iterable
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
@@ -21,23 +22,37 @@ source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4
 
 
-def navigation(text: str) -> str:
-    """Return the text of the front page with what the site's navigation is made of.
+def groups(text: str, pages: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the navigation: caption -> titles and pages.
 
-    Each section that lists pages becomes a group, in the order in which they stand there.
+    Each section of the front page that lists pages is a group, in the order in which they stand
+    there; pages that none lists come last.
+
+    Args:
+        text: The front page.
+        pages: Names of all pages but the front page.
     """
-    groups = []
+    found = {}
     for section in re.split(r"(?m)^## ", text)[1:]:
-        caption = section.partition("\n")[0]
-        pages = re.findall(r"(?m)^- \[([^\]]+)\]\((\w+)\.md\)", section)
-        listed = "\n".join(f"{title} <{page}>" for title, page in pages)
-        groups.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n")
-    return "\n".join([text, *groups])
+        found[section.partition("\n")[0]] = re.findall(r"(?m)^- \[([^\]]+)\]\((\w+)\.md\)", section)
+    listed = {page for group in found.values() for _, page in group}
+    if more := [("", page) for page in sorted(set(pages) - listed)]:
+        found["More"] = more
+    return found
+
+
+def navigation(text: str, pages: Iterable[str]) -> str:
+    """Return the text of the front page with what the site's navigation is made of."""
+    parts = [text]
+    for caption, group in groups(text, pages).items():
+        lines = "\n".join(f"{title} <{page}>" if title else page for title, page in group)
+        parts.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n")
+    return "\n".join(parts)
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
     if page == "index":
-        source[0] = navigation(source[0])
+        source[0] = navigation(source[0], set(app.env.found_docs) - {"index"})
 
 
 def setup(app: Sphinx) -> None:

@@ -1,6 +1,7 @@
 """The pages lead somewhere: every link to a file or a heading finds it, and no page is left out."""
 
 import re
+import runpy
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,6 +65,10 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     assert leads_nowhere(written) == ["#other", "none.md", f"{one.as_posix()}#nothing"]
 
 
-def test_the_front_page_lists_every_page_once() -> None:
-    listed = re.findall(r"^- \[[^\]]+\]\((\w+)\.md\)", (DOCS / "index.md").read_text(), re.M)
-    assert sorted(listed) == sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")
+def test_the_navigation_has_every_page_once() -> None:
+    groups = runpy.run_path(str(DOCS / "conf.py"))["groups"]
+    pages = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")
+    text = (DOCS / "index.md").read_text()
+    assert sorted(page for group in groups(text, pages).values() for _, page in group) == pages
+    *_, (caption, last) = groups(text, [*pages, "forgotten"]).items()
+    assert caption == "More" and ("", "forgotten") in last
