@@ -150,6 +150,11 @@ bench-data: env ## rows to tokens, beside the bare tokenizer and datasets.map (R
 	$(BIN)/python -m scripts.tools.bench_data --rows $(or $(ROWS),1000000) \
 	  $(if $(MODEL),--model $(MODEL))
 
+.PHONY: bench-report
+bench-report: env ## compare and report many candidates on MMLU: time, memory, sizes (CANDIDATES=200, SUBJECTS=57, 2 GB of disk)
+	$(BIN)/python -m scripts.tools.bench_report --candidates $(or $(CANDIDATES),200) \
+	  --subjects $(or $(SUBJECTS),57)
+
 .PHONY: bench-merge
 bench-merge: env ## merging: ours, PEFT's, a plain copy (ROUNDS=3, 10 GB of disk)
 	$(BIN)/python -m scripts.tools.bench_merge --rounds $(or $(ROUNDS),3)

@@ -1,8 +1,11 @@
-"""Write the report: one self-contained HTML page.
+"""Write the report: a self-contained HTML page, and pages and files of single questions beside it.
 
-Reads   comparisons/<comparison>; the manifests of everything behind it; examples/<...>
-        and, where the old layout is asked for, the scores of MMLU
+Reads   comparisons/<comparison>; the manifests of everything behind it; examples/<...>;
+        benchmarks/, scores/, categories/ and contamination/ of what is right or wrong
 Writes  <artifact>/index.html
+        <artifact>/flips/<benchmark>/<run>.html                       questions that flipped
+        <artifact>/rows/<benchmark>/<run>.{parquet,csv}               all questions
+        <artifact>/rows/<benchmark>.questions.{parquet,csv}           what they say
         <artifact>/legacy/<benchmark>/<candidate>/results.{json,log}  if asked for
 
 Try it  python -m scripts.write_report --help
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.jobs.job import Job, run_job
+from scripts.lib.report.drill_down import RowFolders
 from scripts.lib.report.page import ReportSpec, write_report
 
 
@@ -22,9 +26,15 @@ def work(job: Job) -> dict[str, Any]:
         job.folder("comparison"),
         job.manifests("facts"),
         job.out,
-        scores=job.named("scores") if "scores" in job.inputs else {},
+        scores=job.named("scores"),
         examples=job.named("examples"),
         plan=job.options.plan.stem,
+        rows=RowFolders(
+            scores=job.named("scores"),
+            categories=job.named("categories"),
+            questions={**job.named("questions"), **job.named("tasks")},
+            searches=job.named("searches"),
+        ),
     )
 
 

@@ -77,6 +77,11 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("reports", "edge", "comparison"),
     ),
     ("reports", "edge", "examples"): (("reports", "spec", "candidates"),),
+    ("reports", "edge", "scores"): (("reports", "spec", "candidates"),),
+    ("reports", "edge", "categories"): (("reports", "spec", "candidates"),),
+    ("reports", "edge", "searches"): (("reports", "spec", "candidates"),),
+    ("reports", "edge", "questions"): (("reports", "spec", "questions"),),
+    ("reports", "edge", "tasks"): (("reports", "spec", "questions"),),
     # The names of the sets that a run is measured on go with their shards.
     ("adapters", "spec", "training.evaluate_on"): (("adapters", "edge", "evaluation"),),
     **{
@@ -90,8 +95,6 @@ WITH: dict[Part, tuple[Part, ...]] = {
     ("adapters", "spec", "training.loraplus_lr_embedding"): (
         ("adapters", "spec", "training.loraplus_lr_ratio"),
     ),
-    # What is written in the old layout is read from its scores.
-    ("reports", "spec", "legacy"): (("reports", "edge", "scores"),),
     # What was searched was formatted, and what was found stands in what is left.
     ("decontaminated", "edge", "chat"): (("decontaminated", "edge", "searches"),),
     ("decontaminated", "pins", ""): (("chat", "pins", ""), ("contamination", "pins", "")),

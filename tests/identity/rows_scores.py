@@ -102,6 +102,7 @@ SCORE_ROWS = [
         scored("tiny", *RUNS, on=["short"]) | END,
     ),
     Row("results in the old layout", put("report/legacy_results", True), frozenset({"reports"})),
+    Row("rows may not be shown", put("report/texts", False), END),
     Row("the noise of scoring", put("report/noise_nats", {"bfloat16": 0.1}), END),
     Row("a budget", put("report/budget", {"mmlu": {"average": -1.0}}), END | {"budgets"}),
     Row("report title", put("report/title", "Another title"), frozenset({"reports"})),

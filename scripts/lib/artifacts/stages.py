@@ -145,6 +145,7 @@ STAGES = {
             "write_report",
             ("jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy"),
             publishing="no",
+            edge_libraries={"tasks": ("datasets", "lm-eval")},
         ),
         Stage("budgets", "check_budget", (), publishing="no"),
     )

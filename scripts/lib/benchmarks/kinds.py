@@ -33,9 +33,9 @@ _CHOICES = {"aggregate_scores": f"{_HERE}.multiple_choice.scores"}
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "mmlu": _of("mmlu", "fetch texts questions report") | _CHOICES,
-    "multiple_choice": _of("multiple_choice", "fetch texts questions scores"),
-    "exact_match": _of("exact_match", "fetch texts questions scores"),
-    "lm_eval": _of("lm_eval", "fetch texts questions scores"),
+    "multiple_choice": _of("multiple_choice", "fetch texts questions scores report"),
+    "exact_match": _of("exact_match", "fetch texts questions scores report"),
+    "lm_eval": _of("lm_eval", "fetch texts questions scores report"),
     "held_out": _of("held_out", "texts questions scores comparison report card"),
     "judged_pairs": _of("judged_pairs", "fetch texts questions scores comparison report card"),
 }

@@ -39,6 +39,7 @@ from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_resul
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
 from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
 from scripts.lib.compare.thoughts import thought_notes, thoughts_of
+from scripts.lib.compare.without_texts import without_texts
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
 from scripts.lib.score.aggregation import ScoredAnswer, prompt_set, read_answers, tally
@@ -175,6 +176,8 @@ def compare_runs(
         "budget": None,
     }
     changes = changes_of(document, parts)
+    if not spec.texts:
+        document = without_texts(document)
     budget = decide_budget(spec.budget, spec.on_undecided, changes) if spec.budget else None
     document["budget"] = budget
     rows = write_tables(document, out, headline(document, changes))

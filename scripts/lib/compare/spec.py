@@ -81,6 +81,7 @@ class CompareSpec:
             between two choices, where it is not as measured here.
         budget: Benchmark -> measure -> margin, in the unit of its differences; empty without one.
         on_undecided: What becomes of a workflow whose budget is undecided.
+        texts: Whether examples may quote rows, prompts and answers.
     """
 
     candidates: tuple[ComparedCandidate, ...]
@@ -90,6 +91,7 @@ class CompareSpec:
     noise_nats: Mapping[str, float] = field(default_factory=dict)
     budget: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_undecided: Literal["fail", "pass"] = "fail"
+    texts: bool = True
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "CompareSpec":
@@ -118,6 +120,7 @@ class CompareSpec:
             noise_nats=mapping.get("noise_nats", {}),
             budget=mapping.get("budget", {}),
             on_undecided=mapping.get("on_undecided", "fail"),
+            texts=mapping.get("texts", True),
         )
 
 

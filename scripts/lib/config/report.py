@@ -70,6 +70,13 @@ class Report(Settings):
         "report",
         False,
     )
+    texts: Flag = setting(
+        "Whether the report may quote rows of datasets and benchmarks, and what models said; false"
+        " for rows that may not be shared: pages and files of single questions (docs/report.md)"
+        " then hold ids, scores and the letters of choices, and examples are left out.",
+        "report",
+        True,
+    )
     noise_nats: NoiseNats = group(
         "How far rounding moves a margin between two choices: what lies within it is said to.",
         NoiseNats,

@@ -1,7 +1,7 @@
 """What Tunesmith makes of a config: every artifact with its spec, its edges and its gates.
 
-This and its parts (sources, adapters, scores) are the one place that knows both the config's words
-and the stages' specs. Nothing here runs or looks at results.
+This and its parts (sources, adapters, scores, report) are the one place that knows both the
+config's words and the stages' specs. Nothing here runs or looks at results.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.control_tokens import impossible_rows
 from scripts.lib.plan.given_adapters import add_adapter, check_adapter, start_problems
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.scores import Candidates, add_report, only_judges
+from scripts.lib.plan.report import add_report
+from scripts.lib.plan.scores import Candidates, only_judges
 from scripts.lib.plan.sources import add_checkpoint, add_model, add_questions, add_raw
 from scripts.lib.plan.templates import (
     checkpoint_gates,

@@ -1,23 +1,17 @@
-"""The end of the graph: scores, judgements and sums of each candidate, and the report of all."""
+"""What is asked of each candidate: scores, judgements and sums."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from scripts.lib.artifacts.graph import Candidate, CandidateKind, Gate, Graph, slugify
-from scripts.lib.artifacts.stages import STAGES
-from scripts.lib.benchmarks.held_out.options import HeldOut
 from scripts.lib.benchmarks.judged_pairs.options import JudgedPairs
-from scripts.lib.benchmarks.mmlu.options import MmluOptions
-from scripts.lib.canonical import canonical_json
 from scripts.lib.config.candidates import Combination
 from scripts.lib.config.existing import GivenAdapter
 from scripts.lib.config.load import Config
 from scripts.lib.config.runs import Run
 from scripts.lib.data.templates import OWN, TemplateSpec, given
 from scripts.lib.plan.adapters import Adapter, TunedModel, merge
-from scripts.lib.plan.budget import budget_spec
-from scripts.lib.plan.contamination import Contamination
 from scripts.lib.plan.sources import Place, subjects_of
 
 
@@ -279,113 +273,3 @@ def _add_judgements(
         {"criteria": benchmark.criteria, "dtype": benchmark.dtype, **template},
         reads={**reads, "judge": models[judge.model].id},
     )
-
-
-def add_report(graph: Graph, config: Config, contamination: Contamination) -> str:
-    """Add the comparison and the report of all candidates; return the report's id."""
-    searches = {c.name: dict(contamination.searches(c.trained_on)) for c in graph.candidates}
-    named = [
-        {"name": c.name, "kind": c.kind, "base": c.base, "unmerged": c.unmerged}
-        for c in graph.candidates
-    ]
-    scored = [
-        {
-            **words,
-            "scores": dict(c.scores),
-            "categories": dict(c.categories),
-            "judgements": dict(c.judgements),
-            "group": c.group,
-            "trained_on": _trained_on(graph, c),
-            "searches": searches[c.name],
-            "data_known": c.data_known,
-        }
-        for words, c in zip(named, graph.candidates, strict=True)
-    ]
-    shown = [
-        {
-            **words,
-            "artifacts": dict(c.artifacts),
-            **({"datasets": [dict(one) for one in c.datasets]} if c.datasets else {}),
-            "scores": dict(c.scores),
-            "judgements": dict(c.judgements),
-        }
-        for words, c in zip(named, graph.candidates, strict=True)
-    ]
-    held_out = [name for name, b in config.benchmarks.items() if isinstance(b, HeldOut)]
-    judged = [name for name, b in config.benchmarks.items() if isinstance(b, JudgedPairs)]
-    counted = [name for name in config.benchmarks if name not in (*held_out, *judged)]
-    categories = _unique(id for c in graph.candidates for id in c.categories.values())
-    kinds = [benchmark.kind for benchmark in config.benchmarks.values()]
-    comparison = graph.add(
-        "comparisons",
-        "all",
-        {
-            "candidates": scored,
-            "benchmarks": counted,
-            "held_out": held_out,
-            "judged": judged,
-            **({"noise_nats": noise} if (noise := config.report.noise()) else {}),
-            **budget_spec(config),
-        },
-        reads={
-            "categories": categories,
-            "searches": _unique(i for f in searches.values() for ids in f.values() for i in ids),
-        },
-        knows={"chain": _chain(graph)},
-        kinds=kinds,
-    )
-    legacy = {
-        name: benchmark.subjects
-        for name, benchmark in config.benchmarks.items()
-        if config.report.legacy_results and isinstance(benchmark, MmluOptions)
-    }
-    written = [{"benchmark": name, "subjects": subjects} for name, subjects in legacy.items()]
-    predictions = _unique(id for c in graph.candidates for name in legacy for id in c.scores[name])
-    examples = _unique(id for c in graph.candidates for id in c.made_in("examples"))
-    return graph.add(
-        "reports",
-        "all",
-        {"title": config.report.title, "candidates": shown, "legacy": written},
-        reads={"comparison": comparison, "examples": examples}
-        | ({"scores": predictions} if legacy else {}),
-        knows={"facts": _chain(graph)},
-        kinds=kinds,
-    )
-
-
-def _trained_on(graph: Graph, candidate: Candidate) -> str | None:
-    """Return what tells the conversations that a run was trained on from those of other runs.
-
-    It is their artifact; of a mixture all of them, and what was taken of each.
-    """
-    chats = candidate.made_in("chat")
-    if len(chats) < 2:
-        return next(iter(chats), None)
-    trained = (*candidate.made_in("adapters"), *candidate.made_in("trained"))
-    return canonical_json([chats, graph.artifacts[trained[0]].spec["mixture"]])
-
-
-def _chain(graph: Graph) -> tuple[str, ...]:
-    """Return the artifacts whose manifests the comparison joins and the report shows.
-
-    Examples are none of them: nothing is made of these but the page.
-    """
-    return _unique(
-        id
-        for candidate in graph.candidates
-        for id in (
-            *(id for stage in STAGES if stage != "examples" for id in candidate.made_in(stage)),
-            *(score for ids in candidate.scores.values() for score in ids),
-            *candidate.judgements.values(),
-            *(
-                judge
-                for judged in candidate.judgements.values()
-                for judge in graph.artifacts[judged].reads.get("judge", ())
-            ),
-        )
-    )
-
-
-def _unique(ids: Any) -> tuple[str, ...]:
-    """Return *ids* without repetitions, in order."""
-    return tuple(dict.fromkeys(ids))

@@ -1,7 +1,7 @@
 """What the report reads: candidates with their artifacts, and the manifests of these."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
 
 from scripts.lib.report.charts import TrainingEvent
@@ -26,6 +26,10 @@ class ReportedCandidate:
             read them: its `name`, and stage -> artifact id, which `artifacts` then lacks.
         scores: Benchmark -> artifact ids of its scoring jobs.
         judgements: Benchmark -> artifact id of the judgements beside its base.
+        categories: Benchmark -> artifact id of its category scores, of those whose questions are
+            right or wrong.
+        searches: Benchmark -> artifact ids of the searches for its questions in all that it was
+            trained on.
     """
 
     name: str
@@ -36,6 +40,8 @@ class ReportedCandidate:
     scores: Mapping[str, tuple[str, ...]]
     judgements: Mapping[str, str]
     datasets: Sequence[Mapping[str, str]] = ()
+    categories: Mapping[str, str] = field(default_factory=dict)
+    searches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def made_in(self, stage: str) -> tuple[str, ...]:
         """Return the artifacts of a stage: one, none, or one for each dataset."""

@@ -1,8 +1,8 @@
 """Write the report: one page that works offline and shows the comparison and all its evidence."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from scripts.lib.examples.page import token_style
 from scripts.lib.report.budget import budget_view
 from scripts.lib.report.contamination import contamination_template, contamination_view
 from scripts.lib.report.costs import costs
+from scripts.lib.report.drill_down import FlipsLink, RowFolders, write_drill_down
 from scripts.lib.report.evidence import contracts, existing, merge_proofs, provenance
 from scripts.lib.report.folded import Folded
 from scripts.lib.report.ledgers import ledgers
@@ -54,11 +55,15 @@ class ReportSpec:
         title: Heading of the page.
         candidates: All of them.
         legacy: Benchmarks to write in the old layout too.
+        questions: Benchmark -> artifact id of its questions, of those that are shown one by one.
+        texts: Whether rows of datasets and benchmarks, and what models said, may be shown.
     """
 
     title: str
     legacy: tuple[Legacy, ...]
     candidates: tuple[ReportedCandidate, ...]
+    questions: Mapping[str, str] = field(default_factory=dict)
+    texts: bool = True
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> "ReportSpec":
@@ -73,6 +78,8 @@ class ReportSpec:
                 scores={benchmark: tuple(ids) for benchmark, ids in item["scores"].items()},
                 judgements=item["judgements"],
                 datasets=item.get("datasets", ()),
+                categories=item.get("categories", {}),
+                searches={name: tuple(ids) for name, ids in item.get("searches", {}).items()},
             )
             for item in mapping["candidates"]
         )
@@ -80,6 +87,10 @@ class ReportSpec:
             title=mapping["title"],
             legacy=tuple(Legacy(**entry) for entry in mapping["legacy"]),
             candidates=candidates,
+            questions={
+                item["benchmark"]: item["questions"] for item in mapping.get("questions", ())
+            },
+            texts=mapping.get("texts", True),
         )
 
 
@@ -92,8 +103,12 @@ def write_report(
     scores: Mapping[str, Path],
     examples: Mapping[str, Path],
     plan: str | None = None,
+    rows: RowFolders | None = None,
 ) -> dict[str, int]:
-    """Write `index.html`, and `legacy/{benchmark}/{candidate}/` where that is asked for.
+    """Write `index.html` and what lies beside it.
+
+    That is `flips/` and `rows/` with single questions (drill_down.py), and
+    `legacy/{benchmark}/{candidate}/` where that is asked for.
 
     Args:
         spec: Title and candidates.
@@ -104,6 +119,7 @@ def write_report(
         scores: Folders of the scoring jobs of the benchmarks in `spec.legacy`, by artifact id.
         examples: Folders of `show_examples`, by artifact id.
         plan: The plan that this is made under; it tells what was found from what was made.
+        rows: Folders of questions and answers; None for the first page alone.
 
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
@@ -114,7 +130,10 @@ def write_report(
         id_: json.loads((folder / "examples.json").read_text(encoding="utf-8"))
         for id_, folder in examples.items()
     }
-    page = render_page(spec, document, manifests, shown_examples, plan)
+    pages = write_drill_down(
+        document, spec.candidates, spec.questions, rows or RowFolders(), out, texts=spec.texts
+    )
+    page = render_page(spec, document, manifests, shown_examples, plan, pages)
     (out / "index.html").write_text(page, encoding="utf-8")
     for legacy in spec.legacy:
         own = load("write_report", "mmlu")
@@ -135,6 +154,7 @@ def render_page(
     manifests: Mapping[str, Manifest],
     examples: Mapping[str, Examples] = MappingProxyType({}),
     plan: str | None = None,
+    pages: Mapping[str, Sequence[FlipsLink]] = MappingProxyType({}),
 ) -> str:
     """Return the page as HTML.
 
@@ -144,6 +164,7 @@ def render_page(
         manifests: Manifests by artifact id.
         examples: Documents of `show_examples` by artifact id.
         plan: The plan that the page is made under.
+        pages: Benchmark -> pages of the questions that flipped.
     """
     found = sections(document)
     parts = parts_of("write_report", found)
@@ -186,9 +207,10 @@ def render_page(
         "budget": budget_view(document),
         "contamination": contamination_view(document),
         "most_charts": MOST_CHARTS,
-        "trainings": trainings(spec.candidates, manifests),
+        "pages": pages,
+        "trainings": trainings(spec.candidates, manifests, texts=spec.texts),
         "ledgers": ledgers(spec.candidates, manifests),
-        "trained_on": trained_on(spec.candidates, examples),
+        "trained_on": trained_on(spec.candidates, examples) if spec.texts else [],
         "contracts": contracts(spec.candidates, manifests),
         "proofs": merge_proofs(spec.candidates, manifests),
         "existing": existing(spec.candidates, manifests),

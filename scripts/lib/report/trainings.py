@@ -60,8 +60,16 @@ class TrainingView(TypedDict):
     datasets: list[dict[str, str]]
 
 
-def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> list[TrainingView]:
-    """Return loss curve, verdict and settings of each adapter, and of each model as a whole."""
+def trainings(
+    candidates: Sequence[ReportedCandidate], manifests: Manifests, *, texts: bool = True
+) -> list[TrainingView]:
+    """Return loss curve, verdict and settings of each adapter, and of each model as a whole.
+
+    Args:
+        candidates: All of them.
+        manifests: Manifests by artifact id.
+        texts: Whether answers to held-out rows may be shown.
+    """
     views: list[TrainingView] = []
     stages = ("adapters", "trained")
     for id_, who in (user for stage in stages for user in users_of(candidates, stage)):
@@ -85,7 +93,7 @@ def trainings(candidates: Sequence[ReportedCandidate], manifests: Manifests) -> 
                 # Finished markup: matplotlib has escaped what is in it.
                 "chart": Markup(chart) if chart else None,
                 "losses": _loss_table(facts["history"]) if chart or not drawn else None,
-                "answers": _answers_view(facts.get("answers", [])),
+                "answers": _answers_view(facts.get("answers", []) if texts else []),
                 "datasets": list(_datasets(candidates, id_, facts.get("mixture", []))),
             }
         )

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypedDict, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.data.parquet import read_table_rows, table_of
+from scripts.lib.data.parquet import read_table, read_table_rows, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
@@ -174,7 +174,12 @@ def read_answers(folder: Path, benchmark: str) -> list[ScoredAnswer]:
         folder: Where `aggregate_scores` wrote them.
         benchmark: The benchmark's name.
     """
-    return cast(list[ScoredAnswer], read_table_rows(folder / _answers_file(benchmark)))
+    return cast(list[ScoredAnswer], answers_table(folder, benchmark).to_pylist())
+
+
+def answers_table(folder: Path, benchmark: str) -> pa.Table:
+    """Return what `read_answers` does as a table, of which most readers need a few columns only."""
+    return read_table(folder / _answers_file(benchmark))
 
 
 def _answers_file(benchmark: str) -> str:

@@ -1,6 +1,7 @@
 """The code of a kind of benchmark counts for artifacts of that kind, and for no other."""
 
 import ast
+import inspect
 import re
 import shutil
 from collections.abc import Iterator
@@ -257,3 +258,10 @@ def test_the_metric_of_lm_eval_s_tasks_and_that_of_exact_match_are_apart(project
         ("benchmarks.exact_match.scores", "exact_match"),
     ):
         assert changed_by(f"scripts.lib.{module}", project) == {("aggregate_scores", (kind,))}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_questions_that_are_right_or_wrong_can_be_shown_one_by_one(kind):
+    module = load("write_report", kind)
+    assert list(inspect.signature(module.asked).parameters) == ["benchmark", "shots"]
+    assert isinstance(module.ANSWERS_ARE_LETTERS, bool)

@@ -171,6 +171,7 @@ TABLE: dict[str, list[Reason]] = {
     "MergeError _paged": [MACHINE],
     "MergeError load_tuned": [WEIGHTS] * 2,
     "MergeError _read_prompts": [CHANGED],
+    "ScoreError _in_order": [NEVER],
     "ScoreError put_on": [WEIGHTS],
     # Asking.
     "ScoreError load_tokenizer": [hub("lacking")],

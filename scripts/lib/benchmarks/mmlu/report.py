@@ -1,4 +1,4 @@
-"""MMLU results in the two files that LLaMA-Factory's `eval` wrote, for scripts that read those.
+"""What MMLU's questions say; and its results in the files that LLaMA-Factory's `eval` wrote.
 
 `results.json` holds subject -> index of the question -> predicted letter; `results.log` one line
 for each category, as right-aligned name and score in percent, without an end of line at its end.
@@ -11,10 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.data.parquet import read_table_rows
+from scripts.lib.report.asked import Asked, asked_choices
 from scripts.lib.score.files import QUESTIONS_TABLE
+
+ANSWERS_ARE_LETTERS = True
 
 RESULTS = "results.json"
 LOG = "results.log"
+
+
+def asked(benchmark: Path, shots: int | None) -> Asked:
+    """Return what was asked.
+
+    Args:
+        benchmark: Folder with `test/` and `dev/`.
+        shots: Few-shot examples before each question.
+    """
+    return asked_choices(benchmark, shots, lambda stem, row: stem)
 
 
 def write_legacy(
