@@ -27,7 +27,7 @@ from scripts.lib.report.page import ReportSpec, write_report
 from scripts.tools.bench import FOLDER, Figure, publish
 from scripts.tools.made_texts import MMLU
 from scripts.tools.peers import ROOT
-from scripts.tools.report_world import make_world, read_world
+from scripts.tools.report_world import QUESTIONS_ID, make_world, read_world
 
 STAGES = ("compare", "report")
 
@@ -69,9 +69,7 @@ def work(stage: str, folder: Path, out: Path) -> None:
     world = read_world(folder)
     compared, reported = world.specs()
     places = {
-        id_: folder / id_
-        for id_ in (*world.manifests, *reported["questions"].values())
-        if (folder / id_).is_dir()
+        id_: folder / id_ for id_ in (*world.manifests, QUESTIONS_ID) if (folder / id_).is_dir()
     }
     comparison = out / "comparison"
     began, clock = time.monotonic(), time.process_time()

@@ -84,7 +84,7 @@ class World:
             "title": "Many fine-tunes",
             "candidates": self.candidates,
             "legacy": [],
-            "questions": {BENCHMARK: QUESTIONS_ID},
+            "questions": [{"benchmark": BENCHMARK, "questions": QUESTIONS_ID}],
         }
         return compared, report
 

@@ -2,6 +2,18 @@
 
 from tests.identity.mutants import Part
 
+SINGLE_QUESTIONS: tuple[Part, ...] = (
+    ("reports", "spec", "candidates"),
+    ("reports", "edge", "comparison"),
+    ("reports", "edge", "facts"),
+    ("reports", "spec", "questions"),
+    *(
+        ("reports", "edge", edge)
+        for edge in ("scores", "categories", "searches", "questions", "tasks")
+    ),
+)
+"""What of a report follows from the scores that its comparison sums up."""
+
 WITH: dict[Part, tuple[Part, ...]] = {
     # The same value stands in the shards' key, which is an input.
     ("adapters", "spec", "training.max_length_tokens"): (("shards", "spec", "max_length_tokens"),),
@@ -77,11 +89,10 @@ WITH: dict[Part, tuple[Part, ...]] = {
         ("reports", "edge", "comparison"),
     ),
     ("reports", "edge", "examples"): (("reports", "spec", "candidates"),),
-    ("reports", "edge", "scores"): (("reports", "spec", "candidates"),),
-    ("reports", "edge", "categories"): (("reports", "spec", "candidates"),),
-    ("reports", "edge", "searches"): (("reports", "spec", "candidates"),),
-    ("reports", "edge", "questions"): (("reports", "spec", "questions"),),
-    ("reports", "edge", "tasks"): (("reports", "spec", "questions"),),
+    # So do the keys of what single questions are read from, which the comparison sums up.
+    **{
+        part: tuple(one for one in SINGLE_QUESTIONS if one != part) for part in SINGLE_QUESTIONS[3:]
+    },
     # The names of the sets that a run is measured on go with their shards.
     ("adapters", "spec", "training.evaluate_on"): (("adapters", "edge", "evaluation"),),
     **{

@@ -47,7 +47,7 @@ def make_rows(folder):
         candidate["searches"] = {"mmlu": ["contamination/made"]}
     compared, reported = world.specs()
     compared["benchmarks"] = ["mmlu", "orders"]
-    reported["questions"]["orders"] = "benchmarks/orders"
+    reported["questions"].append({"benchmark": "orders", "questions": "benchmarks/orders"})
     for texts in (True, False):
         write(folder, world, compared | {"texts": texts}, reported | {"texts": texts})
     return world

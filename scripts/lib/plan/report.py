@@ -84,9 +84,10 @@ def add_report(graph: Graph, config: Config, contamination: Contamination) -> st
             "title": config.report.title,
             "candidates": shown,
             "legacy": written,
-            **(
-                {"questions": questions} if (questions := _questions(config, contamination)) else {}
-            ),
+            "questions": [
+                {"benchmark": name, "questions": id}
+                for name, id in _questions(config, contamination).items()
+            ],
             **_texts(config),
         },
         reads={
