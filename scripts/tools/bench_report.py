@@ -83,6 +83,7 @@ def work(stage: str, folder: Path, out: Path) -> None:
             comparison,
             world.manifests,  # type: ignore[arg-type]
             out / "report",
+            scores={},
             examples={},
             rows=RowFolders(scores=places, categories=places, questions=places),
         )

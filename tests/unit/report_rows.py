@@ -65,7 +65,7 @@ def write(folder, world, compared, reported, name=None):
     questions = {} if not reported["texts"] else places
     rows = RowFolders(scores=places, categories=places, questions=questions, searches=searches)
     spec = ReportSpec.from_json(reported)
-    write_report(spec, comparison, world.manifests, out, examples={}, rows=rows)
+    write_report(spec, comparison, world.manifests, out, scores=places, examples={}, rows=rows)
     return out
 
 

@@ -130,9 +130,10 @@ def write_report(
         id_: json.loads((folder / "examples.json").read_text(encoding="utf-8"))
         for id_, folder in examples.items()
     }
-    pages = write_drill_down(
-        document, spec.candidates, spec.questions, rows or RowFolders(), out, texts=spec.texts
-    )
+    pages: Mapping[str, Sequence[FlipsLink]] = {}
+    if rows:
+        named = spec.questions
+        pages = write_drill_down(document, spec.candidates, named, rows, out, texts=spec.texts)
     page = render_page(spec, document, manifests, shown_examples, plan, pages)
     (out / "index.html").write_text(page, encoding="utf-8")
     for legacy in spec.legacy:
