@@ -62,12 +62,12 @@ class _Scored:
     categories: Mapping[str, tuple[str, ...]]
     category_map: str
 
-    @property
+    @functools.cached_property
     def asked(self) -> dict[str, str]:
         """Prompt hash of every question."""
         return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
 
-    @property
+    @functools.cached_property
     def tokens(self) -> dict[str, str]:
         """Hash of the tokens of every question."""
         return {answer["question_id"]: answer["token_hash"] for answer in self.answers}
