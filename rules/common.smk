@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT))
 from scripts.lib.artifacts import in_use, links, upkeep
 from scripts.lib.artifacts.batches import BATCHES, Batching
 from scripts.lib.artifacts.code_digest import ProjectCode
+from scripts.lib.artifacts.stages import FETCHED, STAGES
 from scripts.lib.errors import PipelineError
-from scripts.lib.jobs import gpu_fit, killed_workflows, remarks
+from scripts.lib.jobs import gpu_fit, killed_workflows, prefetching, remarks
 from scripts.lib.jobs.launch import launcher
 from scripts.lib.jobs.progress import Repeater
 from scripts.lib.machine import cuda_driver
@@ -39,8 +40,9 @@ LOCKS = Path(".snakemake") / "locks"
 
 # Programs import `scripts` and run under this Python, wherever the job lands. Threads that wait for
 # each other sleep: spinning, as OpenMP's default is, costs a shared machine several times the work.
-# What is submitted may land on a node without a network: only the fetch rules, which are local, use
-# one. A program that fails fails its job also where what it says goes through a pipe.
+# What is submitted may land on a node without a network: only the fetch rules use one, which are
+# local or go to a partition that has one, and take back what is said here. A program that fails
+# fails its job also where what it says goes through a pipe.
 OFFLINE = "" if workflow.is_main_process else " HF_HUB_OFFLINE=1"
 shell.prefix(
     f"set -o pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} OMP_WAIT_POLICY=passive{OFFLINE}"
@@ -80,6 +82,16 @@ def publishes():
     return "publish" in sys.argv
 
 
+def prefetches():
+    """Tell whether the command line asks for the target that only fetches."""
+    return "prefetch" in sys.argv
+
+
+def reports():
+    """Tell whether the command line asks for more than that."""
+    return not prefetches() or bool({"all", "publish"} & set(sys.argv))
+
+
 def set_resources(rule):
     """Return the resources of a rule as profile or command line set them, each as its text.
 
@@ -88,6 +100,15 @@ def set_resources(rule):
     rules = workflow.resource_settings.overwrite_resources
     given = rules[rule] if rule in rules else {}
     return {name: str(getattr(one, "raw", one)) for name, one in given.items()}
+
+
+def is_local(rule):
+    """Tell whether a rule that fetches runs beside Snakemake: unless its jobs have a partition."""
+    return "slurm_partition" not in set_resources(rule)
+
+
+# How the user set it, who may have no network at all.
+NETWORK = f"HF_HUB_OFFLINE={os.environ.get('HF_HUB_OFFLINE', '')}"
 
 
 def batching():
@@ -124,7 +145,9 @@ def plan_now():
         invocation = plan_invocation(
             read_configs(config, files, ROOT),
             ROOT,
+            reported=reports(),
             publish=publishes(),
+            prefetch=prefetches(),
             batching=batching(),
         )
     except PipelineError as error:
@@ -172,6 +195,16 @@ def trainings():
     }
 
 
+def to_fetch():
+    """Return what is about to be fetched."""
+    rules = {STAGES[stage].rule: stage for stage in FETCHED}
+    return [
+        f"{rules[job.rule.name]}/{job.wildcards.artifact}"
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in rules
+    ]
+
+
 def start_workflow():
     """Refuse what cannot be done; leave a note; show what is there and in use."""
     global NOTE
@@ -199,6 +232,8 @@ def start_workflow():
     }
     if idle := remarks.idle_gpus(plan, asked):  # by what was an expression before
         raise WorkflowError("\n".join(idle))
+    if refused := prefetching.refused(plan.graph.artifacts[id] for id in to_fetch()):
+        raise WorkflowError("\n".join(refused))
     notes = [*remarks.to_train(plan), *gpu_fit.tight(plan, wanted)]
     for line in [*notes, *remarks.before(store)]:
         print(f"note: {line}", file=sys.stderr)
@@ -228,7 +263,7 @@ def end_workflow():
     links.refresh(plan.graph, store)
     for line in remarks.after(plan, store):
         print(f"warning: {line}", file=sys.stderr)
-    if report_stands():
+    if reports() and report_stands():
         print("The report: results/report/index.html", file=sys.stderr)
 
 
@@ -250,6 +285,11 @@ def published():
     """Return what publishing waits for: the targets, and each model with what it rests on."""
     places = [place for item in PLAN["publish"] for place in item["places"].values()]
     return [*targets(), *(f"{spot(*place)}.json" for place in places)]
+
+
+def prefetched():
+    """Return what prefetching waits for: manifests of all that comes from outside."""
+    return [f"{spot(*at)}.json" for at in PLAN["prefetch"]]
 
 
 def inputs(stage, *edges):

@@ -2,6 +2,8 @@
 
 in   hub repositories at a commit, local files and folders
 out  results/{models,given_adapters,raw,benchmarks}/
+
+snakemake --profile local prefetch   all that the config names, and nothing else
 """
 
 
@@ -14,11 +16,12 @@ rule fetch_model:
         manifest="results/models/{artifact}.json",
     log:
         "logs/fetch_model/{artifact}.log",
-    localrule: True
+    localrule: is_local("fetch_model")
     params:
         plan=PLAN_FILE,
+        network=NETWORK,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {params.plan}"
+        "{params.network} OMP_NUM_THREADS={threads} python -m scripts.fetch_model --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -32,11 +35,12 @@ rule fetch_adapter:
         manifest="results/given_adapters/{artifact}.json",
     log:
         "logs/fetch_adapter/{artifact}.log",
-    localrule: True
+    localrule: is_local("fetch_adapter")
     params:
         plan=PLAN_FILE,
+        network=NETWORK,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_adapter --plan {params.plan}"
+        "{params.network} OMP_NUM_THREADS={threads} python -m scripts.fetch_adapter --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " --model {input.model}"
         " >{log} 2>&1"
@@ -51,11 +55,12 @@ rule fetch_dataset:
         manifest="results/raw/{artifact}.json",
     log:
         "logs/fetch_dataset/{artifact}.log",
-    localrule: True
+    localrule: is_local("fetch_dataset")
     params:
         plan=PLAN_FILE,
+        network=NETWORK,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {params.plan}"
+        "{params.network} OMP_NUM_THREADS={threads} python -m scripts.fetch_dataset --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
         " >{log} 2>&1"
 
@@ -69,10 +74,24 @@ rule fetch_benchmark:
         manifest="results/benchmarks/{artifact}.json",
     log:
         "logs/fetch_benchmark/{artifact}.log",
+    localrule: is_local("fetch_benchmark")
+    params:
+        plan=PLAN_FILE,
+        network=NETWORK,
+    shell:
+        "{params.network} OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {params.plan}"
+        " --artifact {output.artifact} --manifest {output.manifest}"
+        " >{log} 2>&1"
+
+
+rule prefetch:
+    """Fetch all that the config names, and print sizes and pins. Never part of `all`."""
+    input:
+        prefetched(),
+    log:
+        "logs/prefetch.log",
     localrule: True
     params:
         plan=PLAN_FILE,
     shell:
-        "OMP_NUM_THREADS={threads} python -m scripts.fetch_benchmark --plan {params.plan}"
-        " --artifact {output.artifact} --manifest {output.manifest}"
-        " >{log} 2>&1"
+        "python -m scripts.prefetch --plan {params.plan} 2>&1 | tee {log}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib import files
+from scripts.lib.clones import clone_or_copy
 
 # Linux's renameat2: relative to the working directory, and only to a name that is free.
 _HERE, _NOREPLACE = -100, 1
@@ -105,9 +106,13 @@ def write_text(path: Path, text: str, root: Path) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """Make *target* hold the bytes of *source*: one inode on one file system, else a copy.
 
-    Linked files are made read-only, since a change in one place would be a change in all.
+    Linked files are made read-only, since a change in one place would be a change in all. Behind a
+    symbolic link is a file of another program: it is copied, and keeps its mode.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        clone_or_copy(source, target)
+        return
     try:
         os.link(source, target)
         with contextlib.suppress(PermissionError):  # another owner's file keeps its mode

@@ -153,6 +153,10 @@ STAGES = {
 """Every stage by name, in the order of the pipeline."""
 
 
+FETCHED = tuple(stage.name for stage in STAGES.values() if stage.rule.startswith("fetch_"))
+"""Stages that bring something in from outside."""
+
+
 def libraries_of(stage: str, spec: Mapping[str, Any], edges: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the libraries whose versions decide the bytes of an artifact.
 

@@ -33,6 +33,7 @@ from scripts.lib.data.templates import (
 )
 from scripts.lib.data.tokenizer_files import copy_tokenizer
 from scripts.lib.errors import ConfigError
+from scripts.lib.fetch.access import access_fault, reason_of
 from scripts.lib.fetch.datasets import copy_planned
 from scripts.lib.files import copy_files, files_below
 from scripts.lib.model_files import TEMPLATE_FILE
@@ -95,9 +96,6 @@ def _download(hub: str, revision: str, out: Path) -> None:
         folder = snapshot_download(hub, revision=revision, allow_patterns=wanted)
     # Whatever the network or the hub does: the text tells which repository it befell.
     except Exception as error:
-        # It imports `datasets`, which takes seconds.
-        from scripts.lib.fetch.hub import access_fault, reason_of
-
         why = access_fault(hub, revision, "model") or f"{reason_of(error)}; start again"
         raise ConfigError(f"{hub} cannot be downloaded at {revision}: {why}") from error
     copy_files(files_below(Path(folder)), out)

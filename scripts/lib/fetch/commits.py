@@ -4,7 +4,7 @@ import huggingface_hub
 from huggingface_hub.errors import RevisionNotFoundError
 
 from scripts.lib.errors import ConfigError
-from scripts.lib.fetch.hub import SECONDS, RepositoryKind, access_fault
+from scripts.lib.fetch.access import SECONDS, RepositoryKind, access_fault
 
 
 def commit_of(repository: str, revision: str | None, kind: RepositoryKind) -> str:

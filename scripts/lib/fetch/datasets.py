@@ -4,11 +4,11 @@ Everything is pinned: a hub repository by commit, a local file by its hash. What
 as it is.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.clones import clone_or_copy
 from scripts.lib.errors import ConfigError
 from scripts.lib.files import sha256_of
 
@@ -47,7 +47,7 @@ def copy_planned(planned: Mapping[str, str], places: Mapping[str, Path], out: Pa
     for name, sha256 in planned.items():
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(places[name], target)
+        clone_or_copy(places[name], target)
         _check(target, sha256, places[name])
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import ConfigError
+from scripts.lib.fetch.access import access_fault, reason_of
+from scripts.lib.fetch.cached_files import take_files
 from scripts.lib.fetch.datasets import copy_planned
-from scripts.lib.files import copy_files, files_below, sha256_of
-from scripts.lib.model_files import VOCABULARY_FILES, WEIGHT_SUFFIXES
+from scripts.lib.files import files_below, sha256_of
+from scripts.lib.model_files import VOCABULARY_FILES, WEIGHT_SUFFIXES, WEIGHTS_INDEX
 
 NEVER_FETCHED = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES] + ["*.gguf", "*.onnx", "original/*"]
 """Files of a hub model that are not downloaded: pickles, and copies in other formats."""
@@ -39,7 +41,7 @@ def fetch_model(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> 
         if sha256_of(file) != spec["sha256"]:
             raise ConfigError(f"{file} changed while it was planned: start the workflow again")
         _dequantise(file, out)
-    _check_complete({file.name for file in out.iterdir()}, spec)
+    _check_complete(out, spec)
     config = json.loads((out / "config.json").read_text())
     return {
         "model_type": config.get("model_type"),
@@ -48,8 +50,9 @@ def fetch_model(spec: Mapping[str, Any], sources: Sequence[Path], out: Path) -> 
     }
 
 
-def _check_complete(names: set[str], spec: Mapping[str, Any]) -> None:
+def _check_complete(out: Path, spec: Mapping[str, Any]) -> None:
     """Refuse a model that lacks something, with what its owner can do."""
+    names = {file.name for file in out.iterdir()}
     remedy = "download it, mend the folder, and name that by `path`"
     model = f"{spec['hub']} at {spec['revision']}" if spec["source"] == "hub" else "the model"
     if "config.json" not in names:
@@ -64,24 +67,47 @@ def _check_complete(names: set[str], spec: Mapping[str, Any]) -> None:
             f"{model} has no *.safetensors, and pickled weights are not loaded: {remedy} after"
             " saving it with safetensors"
         )
+    if WEIGHTS_INDEX in names:
+        listed = set(json.loads((out / WEIGHTS_INDEX).read_text())["weight_map"].values())
+        if lacking := sorted(listed - names):
+            raise ConfigError(
+                f"{model} lacks {', '.join(lacking)}, which its {WEIGHTS_INDEX} names: {remedy}"
+            )
+
+
+def is_downloaded(spec: Mapping[str, Any]) -> bool:
+    """Tell whether the hub's client has all of a model already."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(**_asked(spec), local_files_only=True)
+    except (OSError, ValueError):  # none of it, or a part
+        return False
+    return True
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the client is asked for: one revision, safetensors only."""
+    ignored = list(NEVER_FETCHED) if spec["trust_remote_code"] else [*NEVER_FETCHED, "*.py"]
+    return {
+        "repo_id": spec["hub"],
+        "revision": spec["revision"],
+        "ignore_patterns": ignored,
+    }
 
 
 def _download_model(spec: Mapping[str, Any], out: Path) -> None:
-    """Download one revision of a model repository, safetensors only."""
+    """Take a model from what the hub's client keeps, and have it download the rest."""
     from huggingface_hub import snapshot_download
 
-    ignored = list(NEVER_FETCHED) if spec["trust_remote_code"] else [*NEVER_FETCHED, "*.py"]
     hub, revision = spec["hub"], spec["revision"]
     try:
-        folder = Path(snapshot_download(hub, revision=revision, ignore_patterns=ignored))
+        folder = Path(snapshot_download(**_asked(spec)))
     # Whatever the network or the hub does: the text tells which repository it befell.
     except Exception as error:
-        # It imports `datasets`, which takes seconds.
-        from scripts.lib.fetch.hub import access_fault, reason_of
-
         why = access_fault(hub, revision, "model") or f"{reason_of(error)}; start again"
         raise ConfigError(f"{hub} cannot be downloaded at {revision}: {why}") from error
-    copy_files(files_below(folder), out)
+    take_files(files_below(folder), out)
 
 
 def _dequantise(file: Path, out: Path) -> None:

@@ -31,6 +31,9 @@ class Site(BaseModel):
 
     partition: str | None = Field(default=None, description="partition of jobs without a GPU")
     gpu_partition: str | None = Field(default=None, description="partition of jobs with a GPU")
+    transfer_partition: str | None = Field(
+        default=None, description="partition of jobs that fetch; none: where Snakemake runs"
+    )
     account: str | None = Field(default=None, description="account that is charged")
     qos: str | None = Field(default=None, description="quality of service")
     gpu_model: str | None = Field(default=None, description="GPU type, as in gres/gpu:<type>")
@@ -160,7 +163,7 @@ def check_partitions(site: Site, partitions: Sequence[Partition]) -> list[Findin
     by_name = {partition.name: partition for partition in partitions}
     names = ", ".join(by_name) or "none"
     findings = []
-    for key in ("partition", "gpu_partition"):
+    for key in ("partition", "gpu_partition", "transfer_partition"):
         value = getattr(site, key)
         if value is not None and value not in by_name:
             text = f"{value} is no partition that is up; there are {names}"

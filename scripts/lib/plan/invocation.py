@@ -16,7 +16,7 @@ from scripts.lib.canonical import digest
 from scripts.lib.config.load import Config, load_config, read_config_file
 from scripts.lib.plan.build_graph import build_graph
 from scripts.lib.plan.local_files import LocalSources
-from scripts.lib.plan.missing import Plan, freeze, make_plan, publish_targets
+from scripts.lib.plan.missing import Plan, fetch_targets, freeze, make_plan, publish_targets
 from scripts.lib.plan.remembered import CheckMemory, CodeMemory, HashMemory
 
 CACHE_VARIABLE = "TUNESMITH_CACHE"
@@ -132,7 +132,9 @@ def plan_invocation(
     config: Mapping[str, Any],
     root: Path,
     *,
+    reported: bool = True,
     publish: bool = False,
+    prefetch: bool = False,
     batching: Batching = DEFAULT,
 ) -> Invocation:
     """Plan, freeze the plan, and return both.
@@ -140,7 +142,9 @@ def plan_invocation(
     Args:
         config: The merged mapping, not yet checked.
         root: The project's folder.
+        reported: Plan what the report needs.
         publish: Plan what publishing needs, too.
+        prefetch: Plan all that comes from outside.
         batching: How many artifacts one job makes, where it makes several.
 
     Raises:
@@ -149,7 +153,9 @@ def plan_invocation(
     checked = load_config(config)
     graph = _graph(checked, root)
     store = open_store()
-    targets = [*graph.targets, *(publish_targets(graph) if publish else [])]
+    targets = list(graph.targets) if reported else []
+    targets += publish_targets(graph) if publish else []
+    targets += fetch_targets(graph) if prefetch else []
     plan = make_plan(graph, store, targets=targets, redo=checked.redo)
     full = checked.plan == "full"
     file = freeze(
@@ -159,6 +165,7 @@ def plan_invocation(
         root=root,
         full=full,
         publish=publish,
+        prefetch=prefetch,
         batching=batching,
     )
     return Invocation(plan, file, store, full)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from scripts.lib.artifacts.batches import DEFAULT, Batching, batches_of
 from scripts.lib.artifacts.graph import Artifact, Candidate, Graph
-from scripts.lib.artifacts.stages import STAGES
+from scripts.lib.artifacts.stages import FETCHED, STAGES
 from scripts.lib.artifacts.store import Found
 from scripts.lib.canonical import digest_of_text
 from scripts.lib.errors import ConfigError
@@ -160,6 +160,7 @@ def freeze(
     root: Path,
     full: bool = False,
     publish: bool = False,
+    prefetch: bool = False,
     batching: Batching = DEFAULT,
 ) -> Path:
     """Write *plan* to a file named after its content and return the file's path.
@@ -171,6 +172,7 @@ def freeze(
         root: The project's folder, where the programs are.
         full: List every artifact of the graph, made or not (for pictures of the graph).
         publish: List what is to be pushed to the hub.
+        prefetch: List what comes from outside, there or not.
         batching: How many artifacts one job makes, where it makes several.
     """
     ids = tuple(plan.graph.artifacts) if full else plan.missing
@@ -188,6 +190,10 @@ def freeze(
         "batches": grouped,
         "caches": [str(cache.absolute()) for cache in caches],
         "full": full,
+        "prefetch": [
+            [id, _place(plan, id, made, str(results))]
+            for id in (fetch_targets(plan.graph) if prefetch else ())
+        ],
         "publish": _publications(plan, made, str(results)) if publish else [],
         "results": str(results),
         "root": str(root),
@@ -203,6 +209,11 @@ def freeze(
     if not path.exists():
         write_text(path, text + "\n")
     return path
+
+
+def fetch_targets(graph: Graph) -> list[str]:
+    """Return all that a config brings in from outside."""
+    return [id for id, artifact in graph.artifacts.items() if artifact.stage in FETCHED]
 
 
 def publish_targets(graph: Graph) -> list[str]:

@@ -20,7 +20,8 @@ from datasets.table import InMemoryTable
 
 from scripts.lib.canonical import digest
 from scripts.lib.errors import ConfigError, ScoreError
-from scripts.lib.fetch.hub import Wanted, commit_fault, commits_of, load_fault, reason_of
+from scripts.lib.fetch.access import reason_of
+from scripts.lib.fetch.hub import Wanted, commit_fault, commits_of, load_fault
 from scripts.lib.questions import rows as question_rows
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
