@@ -29,17 +29,46 @@ BACKEND := $(if $(filter-out lock,$(BUILT)),--torch-backend $(BUILT))
 LOCK := requirements$(if $(BACKEND),.$(BUILT)).lock
 
 .PHONY: env
-env: $(LOCK) ## make .venv, or bring it to the lock (BUILD=cpu, cu126... for another build of PyTorch)
+env: whole $(LOCK) ## make .venv, mend it, or bring it to the lock (BUILD=cpu, cu126... for another build)
 	@cmp -s $(LOCK) .venv/installed.lock || { \
 	  echo "Installing $(LOCK) into .venv"; \
 	  $(NEED_UV); \
-	  $(BIN)/uv pip sync --quiet --python $(BIN)/python $(BACKEND) $(LOCK); \
+	  $(call SYNC); \
 	  echo "$(BUILT)" > .venv/build; \
 	  cp $(LOCK) .venv/installed.lock; \
 	}
+	@test -e .venv/made.json || $(ENVIRONMENT) record .venv
 	@test -x $(BIN)/tunesmith || { printf '%s\n' '#!$(CURDIR)/$(BIN)/python' 'import sys' \
 	  'sys.path.insert(0, "$(CURDIR)")' 'from scripts.tools.tunesmith import main' 'main()' \
 	  > $(BIN)/tunesmith && chmod +x $(BIN)/tunesmith; }
+
+# A .venv that was moved, whose Python is gone, or whose install was killed, is made anew; packages of
+# which files are lost are installed again.
+.PHONY: whole
+whole:
+	@test -L .venv || test -e .venv || exit 0; \
+	code=0; lost=; \
+	if test -e .venv/unfinished; then \
+	  echo "The install of .venv was ended before it was done: .venv is made anew"; code=3; \
+	elif ! $(BIN)/python -c '' 2> /dev/null; then \
+	  echo "The Python of .venv is gone or does not start: .venv is made anew"; code=3; \
+	else \
+	  lost=$$($(ENVIRONMENT) check .venv) || code=$$?; \
+	fi; \
+	case $$code in \
+	  0) ;; \
+	  3) rm -rf .venv;; \
+	  4) for one in $$lost; do rm -rf .venv/lib/python*/site-packages/$$one; done; \
+	    rm -f .venv/installed.lock;; \
+	  *) exit $$code;; \
+	esac
+
+ENVIRONMENT = $(BIN)/python -IS scripts/tools/environment.py
+
+# What is killed between these leaves the mark; an error, as without a network, changes nothing.
+SYNC = touch .venv/unfinished; \
+  $(BIN)/uv pip sync --quiet --python $(BIN)/python $(BACKEND) $(LOCK) || { rm .venv/unfinished; exit 1; }; \
+  rm -f .venv/unfinished .venv/made.json
 
 .PHONY: trackers
 trackers: env ## add TensorBoard and Weights & Biases to .venv (config: tracking)
@@ -47,7 +76,11 @@ trackers: env ## add TensorBoard and Weights & Biases to .venv (config: tracking
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group trackers
 
 define NEED_UV
-test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+test -x $(BIN)/python || { \
+  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+    echo "$(PYTHON) is older than Python 3.11: name a newer one, make env PYTHON=python3.13"; exit 1; }; \
+  $(PYTHON) -m venv .venv; \
+}; \
 test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 endef
 

@@ -27,7 +27,8 @@ sed "s/^torch==[0-9.]*/&+$build/" requirements.lock > "$2"
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A clone whose environment has the lock installed."""
-    for name in ("Makefile", "requirements.lock"):
+    (tmp_path / "scripts/tools").mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "scripts/tools/environment.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
