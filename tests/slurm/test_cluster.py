@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.lib.files import read_json
 from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import STEPS, add_profile, leave_one_run
+from tests.slurm.conftest import SITE, STEPS, add_profile, leave_one_run
 from tests.slurm.watching import Workflow, check, is_whole, planned
 from tests.workspace import ROOT, copy_workspace, make_workspace, read_config, write_config
 
@@ -22,6 +22,7 @@ def test_a_fresh_clone_reaches_its_report_though_its_training_is_cancelled(
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     make_workspace(clone)
     add_profile(clone)
+    (clone / "slurm/site.yaml").write_text(f"{SITE}transfer_partition: urgent\n")
     leave_one_run(clone, STEPS)
     flow = Workflow(cluster, clone).start()
     before = flow.snapshot()
@@ -35,10 +36,12 @@ def test_a_fresh_clone_reaches_its_report_though_its_training_is_cancelled(
     assert list((clone / "logs" / "efficiency").iterdir())
     left = {log.stem for log in (clone / "logs" / "slurm").rglob("*.log")}
     assert left <= {cancelled}, "logs of good jobs stayed"
-    fields = ("JobID", "WorkDir", "Comment", "AllocTRES", "State", "Start", "End")
+    fields = ("JobID", "WorkDir", "Comment", "AllocTRES", "State", "Start", "End", "Partition")
     jobs = [job for job in cluster.sacct(*fields) if job["WorkDir"] == str(clone)]
     rules = {re.match("rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in jobs}
     assert set(GPU_RULES) < rules
+    transferred = {job["Partition"] == "urgent" for job in jobs if "rule_fetch_" in job["Comment"]}
+    assert transferred == {True}, "fetching has a partition of its own"
     for job in jobs:
         asks = any(rule in job["Comment"] for rule in GPU_RULES)
         assert ("gres/gpu=1" in job["AllocTRES"]) == asks, job
