@@ -75,7 +75,7 @@ def rules_page() -> str:
         f"What the embedded default runs:\n{rule_graph()}",
         f"{ABOUT_RULES}{stage_table()}",
     ]
-    for rule in (*folders, "publish"):
+    for rule in (*folders, "prefetch", "publish"):
         text = _docstring(rule)
         if not re.search(r"^Reads .*^Writes .*^Try it ", text, re.MULTILINE | re.DOTALL):
             raise ValueError(f"scripts/{rule}.py does not say what it reads and writes")
