@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser.pages import make_pages
 from tests.browser.watched import find_chromium
 from tests.conftest import MakeOnce
+from tests.unit.report_rows import make_rows
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +26,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pages(make_once: MakeOnce) -> Path:
-    """Return a folder with the reports of `make_pages`."""
-    return make_once("pages", make_pages)
+    """Return a folder with the reports of `make_pages`, and in `rows` what `make_rows` makes."""
+    rows = make_once("report-rows", make_rows)
+
+    def make(folder: Path) -> None:
+        make_pages(folder)
+        (folder / "rows").symlink_to(rows)
+
+    return make_once("pages", make)
