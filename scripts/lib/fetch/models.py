@@ -67,7 +67,7 @@ def _check_complete(out: Path, spec: Mapping[str, Any]) -> None:
             f"{model} has no *.safetensors, and pickled weights are not loaded: {remedy} after"
             " saving it with safetensors"
         )
-    if WEIGHTS_INDEX in names:
+    if WEIGHTS_INDEX in names and "model.safetensors" not in names:
         listed = set(json.loads((out / WEIGHTS_INDEX).read_text())["weight_map"].values())
         if lacking := sorted(listed - names):
             raise ConfigError(

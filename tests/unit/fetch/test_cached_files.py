@@ -70,7 +70,8 @@ def test_whatever_the_disk_can_a_change_of_the_artifact_is_none_of_the_original(
 
 def test_a_model_that_lacks_a_part_of_its_weights_is_refused(tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "model")
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
+    (model / "model.safetensors").rename(model / "model-00001.safetensors")
+    index = {"weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}}
     (model / WEIGHTS_INDEX).write_text(json.dumps(index))
     files = sorted(model.iterdir())
     spec = {"source": "path", "files": {file.name: sha256_of(file) for file in files}}

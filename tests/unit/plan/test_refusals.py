@@ -68,11 +68,11 @@ NEVER, HUB, DEEP, TOKENIZER, WEIGHTS, MODEL, CODE, SERVICE, MACHINE, CHANGED = (
 # name in the order of their modules' paths.
 TABLE: dict[str, list[Reason]] = {
     # Fetching.
-    "ConfigError _check_complete": [hub("model_faults")] * 3,
+    "ConfigError _check_complete": [hub("model_faults")] * 4,
     "ConfigError _download": [HUB] * 3,
     "ConfigError _download_model": [HUB],
     "ConfigError load_split": [HUB] * 2,
-    "ConfigError commit_of": [HUB] * 2,
+    "ConfigError commit_of": [HUB] * 3,
     "ConfigError _check": [CHANGED],
     "ConfigError fetch_model": [CHANGED],
     "ConfigError fetch": [CODE, CHANGED],
