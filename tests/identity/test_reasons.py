@@ -169,6 +169,12 @@ def test_lines_name_each_reason_once_and_count_the_rest(local: World) -> None:
     assert "in scores/" in lines[-1] and lines[-1].startswith("what follows from these")
 
 
+def test_what_a_comparison_sets_side_by_side_as_before_is_no_reason(local: World) -> None:
+    put("report/noise_nats", {"float32": 0.1})(local)
+    words = stated(local)["comparisons"]
+    assert words and all(word.startswith("noise") for word in words), words
+
+
 def test_a_file_of_other_bytes_is_not_told_by_its_hash(local: World) -> None:
     rows(local)
     (words,) = stated(local).values()

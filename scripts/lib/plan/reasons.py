@@ -260,12 +260,21 @@ def _changed_inputs(
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     """Return path -> value of all that a spec says; lists are values."""
     if not isinstance(value, Mapping) or not value:
-        return {name: list(value) if isinstance(value, tuple) else value}
+        return {name: _as_read(value)}
     return {
         path: one
         for key, inner in value.items()
         for path, one in _flat(inner, f"{name}.{key}" if name else str(key)).items()
     }
+
+
+def _as_read(value: Any) -> Any:
+    """Return a value as it comes back from JSON, where tuples are lists at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _as_read(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_read(one) for one in value]
+    return value
 
 
 def _changed(name: str, then: Any, now: Any) -> str:
