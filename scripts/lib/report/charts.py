@@ -241,7 +241,8 @@ def _differences(axes: Axes, changes: Sequence[Measured]) -> None:
 def _reach(change: Measured) -> tuple[float, float]:
     """Return how far the interval reaches to the left and to the right; no width without one."""
     low, high = change["interval"] or (change["difference"],) * 2
-    return change["difference"] - low, high - change["difference"]
+    # Ends are found to a tolerance, and may miss a difference of -100 or 100 by a rounding.
+    return max(0.0, change["difference"] - low), max(0.0, high - change["difference"])
 
 
 def _points(

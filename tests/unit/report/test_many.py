@@ -6,6 +6,7 @@ import re
 import pytest
 
 from scripts.lib.compare.wording import with_interval
+from scripts.lib.report.charts import ranking_chart
 from scripts.lib.report.costs import costs
 from scripts.lib.report.page import render_page
 from scripts.lib.report.pictures import MOST_RANKED
@@ -109,3 +110,11 @@ def test_only_whole_tuned_models_are_served_and_from_their_own_folder():
     assert "-m gentle.gguf " in found["models"][0]["llama"]
     unmerged = {id_: one for id_, one in manifests.items() if not id_.startswith("merged/")}
     assert serving(spec.candidates, unmerged) is None
+
+
+def test_an_interval_that_misses_its_difference_by_a_rounding_is_drawn():
+    changes = {
+        "all lost": {"difference": -100.0, "interval": [-99.99999999999999, -90.0]},
+        "all gained": {"difference": 100.0, "interval": [90.0, 99.99999999999999]},
+    }
+    assert {"all lost", "all gained"} <= set(words_of(ranking_chart(changes, label="x")))
