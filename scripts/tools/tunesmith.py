@@ -6,6 +6,7 @@ options and words.
 
 import contextlib
 import json
+import secrets
 import shlex
 import shutil
 import sys
@@ -26,7 +27,7 @@ from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.verification import checked
 from scripts.lib.config.load import load_config
 from scripts.lib.errors import ConfigError, PipelineError
-from scripts.lib.files import read_json, write_text
+from scripts.lib.files import read_json, write_json, write_text
 from scripts.lib.jobs.progress import running
 from scripts.lib.plan import invocation
 from scripts.lib.plan.missing import make_plan
@@ -303,6 +304,52 @@ def watch(
             if once:
                 return
             time.sleep(seconds)
+
+
+pairs = typer.Typer(help="Judged pairs for people: blind sheets, and what was chosen on them.")
+app.add_typer(pairs, name="pairs")
+
+
+@pairs.command("export")
+def export_pairs(
+    run: Annotated[str, typer.Argument(help="A run that was judged beside its base.")],
+    benchmark: Annotated[str, typer.Argument(help="A benchmark of kind judged_pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the sheet.")] = Path("sheets"),
+    keys: Annotated[Path, typer.Option(help="Folder for its key.")] = Path("keys"),
+) -> None:
+    """Write a sheet that does not say which answer is whose, as HTML and CSV; its key apart."""
+    from scripts.lib.benchmarks.judged_pairs.scores import prompts_file
+    from scripts.lib.benchmarks.judged_pairs.sheets import blind, sheet_csv, sheet_html
+
+    judged = invocation.RESULTS / "runs" / run / "scores" / prompts_file(benchmark)
+    with _in_words("pairs export"):
+        shown, key = blind(judged, run, benchmark, secrets.token_bytes(32))
+        sheet = key["sheet"]
+        if out.resolve() == keys.resolve():
+            raise ConfigError("the key would lie beside the sheet: name another --keys")
+        for folder in (out, keys):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text(out / f"sheet-{sheet}.html", sheet_html(shown, sheet))
+        write_text(out / f"sheet-{sheet}.csv", sheet_csv(shown, sheet))
+        write_json(keys / f"key-{sheet}.json", key)
+    print(f"{len(shown):,} pairs: {out / f'sheet-{sheet}.html'}, or the .csv beside it")
+    print(f"Keep apart: {keys / f'key-{sheet}.json'} says which answer is whose.")
+
+
+@pairs.command("read")
+def read_pairs(
+    key: Annotated[Path, typer.Argument(help="The key of the sheet.")],
+    answers: Annotated[list[Path], typer.Argument(help="Filled-in CSV, one for each person.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Say what people chose: win rate, interval, p, how often left, how often as the judge."""
+    from scripts.lib.benchmarks.judged_pairs.people import in_words, people_figures, read_choices
+    from scripts.lib.benchmarks.judged_pairs.sheets import read_key
+
+    with _in_words("pairs read"):
+        known = read_key(key)
+        found = people_figures(known, [read_choices(path, known) for path in answers])
+    print(json.dumps(found, indent=1) if as_json else "\n".join(in_words(found, known)))
 
 
 def _pass_on(name: str, main: Callable[[Sequence[str]], None], words: str, *first: str) -> None:
