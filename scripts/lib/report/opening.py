@@ -1,11 +1,13 @@
 """The report's first paragraph, for someone who did not run it, and how to read its figures."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from scripts.lib.compare.document import Comparison
 from scripts.lib.compare.wording import UNDECIDED
 from scripts.lib.questions.categories import AVERAGE
+from scripts.lib.report.folded import Folded
 from scripts.lib.score.statistics import SIGNIFICANCE
 
 _NAMED = 4  # models that a sentence names; more are counted
@@ -45,7 +47,22 @@ def opening(document: Comparison) -> str:
         for name, view in document["benchmarks"].items()
         if view["candidates"]
     ]
-    return f"{words}{f': {_joined(asked)}' if asked else ''}."
+    words = f"{words}{f': {_joined(asked)}' if asked else ''}."
+    lines = {name for names in tuned.values() for name in names}
+    return " ".join([words, *(_tallied(document) if len(lines) > _NAMED else ())])
+
+
+def _tallied(document: Comparison) -> Iterator[str]:
+    """Yield for each benchmark how many models came out how, where they are too many to read."""
+    folded = Folded.of(document)
+    for name, view in document["benchmarks"].items():
+        single = view["differences"].items()
+        means = {run: changes[AVERAGE]["verdict"] for run, changes in folded.on(name).items()}
+        alone = {run: c[AVERAGE]["verdict"] for run, c in single if run not in folded.members(name)}
+        counts = Counter({**alone, **means}.values())
+        if counts:
+            told = [f"{count:,} {word}" for word, count in sorted(counts.items())]
+            yield f"On {name}, on average: {_joined(told)}."
 
 
 def _names(names: Sequence[str]) -> str:

@@ -36,6 +36,8 @@ def test_two_hundred_runs_on_57_subjects_are_one_page_of_less_than_3_mb():
     assert "The subjects of all 200 fine-tunes stand in comparison.csv." in html
     assert f"of 200 fine-tunes the {MOST_RANKED} that differ most" in html
     assert "188 more" in html
+    verdict = document["benchmarks"]["mmlu"]["differences"]["grid-r8-lr1e-05-0"]["Average"]
+    assert f"On mmlu, on average: 200 {verdict['verdict']}." in html
     for candidate in spec.candidates:
         assert candidate.name in html
 
