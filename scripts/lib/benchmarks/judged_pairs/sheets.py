@@ -27,7 +27,6 @@ COLUMNS = ("sheet", "pair", "choice")
 
 CHOICES = ("left", "right", "tie")
 
-_TEMPLATE = "people.html.jinja"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -146,7 +145,7 @@ def sheet_html(pairs: Sequence[ShownPair], sheet: str) -> str:
         pairs: In the order of the sheet.
         sheet: Its name.
     """
-    text = Path(__file__).with_name(_TEMPLATE).read_text(encoding="utf-8")
+    text = Path(__file__).with_name("people.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(text)
     return template.render(pairs=pairs, sheet=sheet, question=QUESTION, columns=COLUMNS) + "\n"
