@@ -1,7 +1,7 @@
 """Made-up artifacts of many candidates on MMLU, as the stages write them, for `bench_report`.
 
 Questions have MMLU's subjects, numbers and lengths; a fine-tune's answers are its base's with some
-noise, so that about one in nine flips. Category scores come from the stage's own function, and
+noise, so that about one in twelve flips. Category scores come from the stage's own function, and
 every step of every candidate has a manifest. Only the first fine-tunes are made; the files of later
 ones are theirs over again, which costs a report as much and is made in less time.
 """

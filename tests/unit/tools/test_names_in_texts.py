@@ -20,6 +20,7 @@ OF_OTHERS = (
     "torch/",
     "chat_template_utils.py",
     "tokenization_utils_base.py",
+    "convert_hf_to_gguf.py",
 )
 """Files of other projects, as the texts name them."""
 
