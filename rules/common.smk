@@ -103,7 +103,7 @@ def set_resources(rule):
 
 
 def is_local(rule):
-    """Tell whether a rule that fetches runs beside Snakemake: unless its jobs have a partition."""
+    """Tell whether a rule that fetches runs beside Snakemake, as it does without a partition."""
     return "slurm_partition" not in set_resources(rule)
 
 

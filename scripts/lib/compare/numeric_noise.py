@@ -33,6 +33,9 @@ spacing of its numbers: 1/16 between 8 and 16, where logits lie, makes 0.036 for
 scorings, more with the layers below.
 """
 
+# Of a margin of so many s the probability is 0 in double precision: nothing is left to be added up.
+_REACH = 40.0
+
 # Answers that turn in one of so many scorings do not count: their steps only take time.
 _NEVER = 1e-9
 
@@ -50,14 +53,17 @@ def numeric_noise(
     Returns:
         None where answers have no margins: nobody weighed choices.
     """
-    if any(answer["margin"] is None for answer in (*base, *run)):
+    if None in [answer["margin"] for answer in (*base, *run)]:
         return None
     difference = round(sum(a["score"] for a in run) - sum(a["score"] for a in base))
     # A right answer of the run that turns takes one off, a wrong one adds one; of the base likewise
     # with the signs changed.
-    down = _turning(a for a in run if a["score"]) + _turning(a for a in base if not a["score"])
-    up = _turning(a for a in run if not a["score"]) + _turning(a for a in base if a["score"])
-    chances = {"down": [turns(m, nats) for m in down], "up": [turns(m, nats) for m in up]}
+    chances: dict[str, list[float]] = {"down": [], "up": []}
+    for answers, right, wrong in ((run, "down", "up"), (base, "up", "down")):
+        for answer in answers:
+            margin = abs(answer["margin"] or 0.0)
+            if margin < _REACH * nats:
+                chances[right if answer["score"] else wrong].append(turns(margin, nats))
     every = [*chances["down"], *chances["up"]]
     lost = _sign_lost(difference, chances["up"], chances["down"])
     return {
@@ -93,10 +99,6 @@ def noise_note(differences: Mapping[str, Mapping[str, Difference]], dtype: str) 
 
 def _within(difference: Difference) -> bool:
     return difference["noise"] is not None and difference["noise"]["within"]
-
-
-def _turning(answers: Iterable[ScoredAnswer]) -> list[float]:
-    return [abs(answer["margin"] or 0.0) for answer in answers]
 
 
 def turns(margin: float, nats: float) -> float:
