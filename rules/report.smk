@@ -44,12 +44,14 @@ rule write_report:
         manifest="results/reports/{artifact}.json",
     log:
         "logs/write_report/{artifact}.log",
+    threads: 2
     localrule: True
     params:
         plan=PLAN_FILE,
     shell:
         "OMP_NUM_THREADS={threads} python -m scripts.write_report --plan {params.plan}"
         " --artifact {output.artifact} --manifest {output.manifest}"
+        " --threads {threads}"
         " >{log} 2>&1"
 
 

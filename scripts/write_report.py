@@ -35,12 +35,13 @@ def work(job: Job) -> dict[str, Any]:
             questions={**job.named("questions"), **job.named("tasks")},
             searches=job.named("searches"),
         ),
+        processes=job.options.threads,
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse *argv* and make the artifact."""
-    run_job("write_report", work, argv)
+    run_job("write_report", work, argv, options={"threads": 1})
 
 
 if __name__ == "__main__":

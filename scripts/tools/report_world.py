@@ -43,7 +43,7 @@ _STEPS = 60
 _DISTINCT = 16
 """Fine-tunes with answers of their own."""
 
-_SCHEMA = pa.schema(
+SCORES_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("question_id", "subject", "prediction", "answer")),
         ("correct", pa.bool_()),
@@ -221,7 +221,7 @@ def _write_scores(
                 "shots": SHOTS,
             }
         )
-    pq.write_table(table_of(rows, _SCHEMA), folder / QUESTIONS_TABLE)
+    pq.write_table(table_of(rows, SCORES_SCHEMA), folder / QUESTIONS_TABLE)
     protocol = {"kind": BENCHMARK, "shots": SHOTS, "chat_template": False, "limit": None}
     protocol |= {"dtype": "bfloat16", "max_new_tokens": None, "on_long_prompt": "error"}
     protocol |= {"backend": "shared-prefix", "fewer_shots": 0}

@@ -14,7 +14,7 @@ from scripts.lib.compare.spec import CompareSpec
 from scripts.lib.data.parquet import table_of
 from scripts.lib.report.drill_down import RowFolders
 from scripts.lib.report.page import ReportSpec, write_report
-from scripts.tools.report_world import _SCHEMA, make_world
+from scripts.tools.report_world import SCORES_SCHEMA, make_world
 
 HOSTILE = "</script></td><img src=x onerror=alert(1)>'\"{{ 7*7 }} =1+1"
 SUBJECTS = ("global_facts", "management")
@@ -34,7 +34,7 @@ _FOUND = pa.schema(
 )
 
 
-def make_rows(folder):
+def make_rows(folder, processes=1):
     """Make artifacts below *folder*, their comparison, and the report with and without texts."""
     world = make_world(folder, 3, SUBJECTS)
     for row in (folder / "benchmarks").glob("*/test/*.jsonl"):
@@ -49,11 +49,12 @@ def make_rows(folder):
     compared["benchmarks"] = ["mmlu", "orders"]
     reported["questions"].append({"benchmark": "orders", "questions": "benchmarks/orders"})
     for texts in (True, False):
-        write(folder, world, compared | {"texts": texts}, reported | {"texts": texts})
+        told = ({**one, "texts": texts} for one in (compared, reported))
+        write(folder, world, *told, processes=processes)
     return world
 
 
-def write(folder, world, compared, reported, name=None):
+def write(folder, world, compared, reported, name=None, processes=1):
     """Write a comparison and its report to folders that are named by whether they have texts."""
     stem = name or ("whole" if compared["texts"] else "bare")
     places = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*")}
@@ -65,7 +66,16 @@ def write(folder, world, compared, reported, name=None):
     questions = {} if not reported["texts"] else places
     rows = RowFolders(scores=places, categories=places, questions=questions, searches=searches)
     spec = ReportSpec.from_json(reported)
-    write_report(spec, comparison, world.manifests, out, scores=places, examples={}, rows=rows)
+    write_report(
+        spec,
+        comparison,
+        world.manifests,
+        out,
+        scores=places,
+        examples={},
+        rows=rows,
+        processes=processes,
+    )
     return out
 
 
@@ -92,7 +102,7 @@ def _orders(folder, candidate, place):
                 "shots": 0,
             }
         )
-    pq.write_table(table_of(rows, _SCHEMA), folder / score / "questions.parquet")
+    pq.write_table(table_of(rows, SCORES_SCHEMA), folder / score / "questions.parquet")
     (mmlu,) = [id_ for id_ in candidate["scores"]["mmlu"] if "global" in id_]
     for file in ("protocol.json", "provenance.json"):
         text = json.loads((folder / mmlu / file).read_text())

@@ -4,20 +4,23 @@
     rows/<benchmark>/<run>.{parquet,csv}     every question, with both answers
     rows/<benchmark>.questions.{parquet,csv} what they say
 
-One benchmark and run is in memory at a time, beside the base's answers and what was asked. Held-out
-conversations and judged pairs have no page: they are not right or wrong, and have examples in their
-own sections.
+Each process has one benchmark and run in memory at a time, beside the bases' answers and what was
+asked. Held-out conversations and judged pairs have no page: they are not right or wrong, and have
+examples in their own sections.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from scripts.lib.compare.document import BenchmarkResult, Comparison
 from scripts.lib.compare.wording import protocol_words
 from scripts.lib.contamination.document import FoundQuestion, found_in
+from scripts.lib.data.processes import in_processes
 from scripts.lib.questions.categories import AVERAGE, group_subjects
 from scripts.lib.report import rows_export
 from scripts.lib.report.asked import Asked, AskedQuestion, showing
@@ -83,6 +86,7 @@ def write_drill_down(
     out: Path,
     *,
     texts: bool,
+    processes: int = 1,
 ) -> dict[str, list[FlipsLink]]:
     """Write pages and files of all benchmarks whose answers are at hand.
 
@@ -93,6 +97,7 @@ def write_drill_down(
         folders: Where what is read lies.
         out: The report's folder.
         texts: Whether prompts, choices and what models said may be shown.
+        processes: How many write pages; what they write is the same for any number.
 
     Returns:
         Benchmark -> its pages, for those that have any.
@@ -107,53 +112,61 @@ def write_drill_down(
         if texts and benchmark in questions:
             place = folders.questions[questions[benchmark]]
             asked = showing(view["protocol"]["kind"]).asked(place, view["protocol"]["shots"])
-        written = _Benchmark(benchmark, view, asked, folders, out, texts)
         (out / FOLDER / benchmark).mkdir(parents=True)
-        links[benchmark] = [
-            written.write(named[run], named[view["differences"][run][AVERAGE]["base"]], document)
-            for run in runs
-        ]
+        pairs = [(named[run], named[view["differences"][run][AVERAGE]["base"]]) for run in runs]
+        start = partial(
+            _Benchmark,
+            benchmark,
+            view,
+            document["contamination"]["candidates"],
+            asked,
+            folders,
+            out,
+            texts,
+        )
+        links[benchmark] = list(in_processes(start, pairs, processes))
         if texts:
-            rows_export.write_questions(written.in_order(), out, benchmark)
+            rows_export.write_questions(start().in_order(pairs[0][1]), out, benchmark)
     return links
 
 
 class _Benchmark:
-    """One benchmark, with the answers of its bases."""
+    """One benchmark, with the answers of its bases; each process that writes pages has its own."""
 
     def __init__(
         self,
         name: str,
         view: BenchmarkResult,
+        contamination: Mapping[str, Any],
         asked: Asked,
         folders: RowFolders,
         out: Path,
         texts: bool,
     ) -> None:
         self._name = name
-        self._view = view
+        self._protocol = view["protocol"]
+        self._category_map = view["category_map"]
+        self._contamination = contamination
         self._asked = asked
         self._folders = folders
         self._out = out
         self._texts = texts
-        self._letters = showing(view["protocol"]["kind"]).ANSWERS_ARE_LETTERS
+        self._letters = showing(self._protocol["kind"]).ANSWERS_ARE_LETTERS
         self._bases: dict[str, pa.Table] = {}
 
-    def in_order(self) -> Iterator[AskedQuestion]:
-        """Yield what was asked of anybody."""
-        answers = next(iter(self._bases.values()))
-        for id_ in answers.column("question_id").to_pylist():
+    def in_order(self, base: ReportedCandidate) -> Iterator[AskedQuestion]:
+        """Yield what was asked of a base."""
+        for id_ in self._answers(base).column("question_id").to_pylist():
             if id_ in self._asked.questions:
                 yield self._asked.questions[id_]
 
-    def write(
-        self, run: ReportedCandidate, base: ReportedCandidate, document: Comparison
-    ) -> FlipsLink:
-        """Write the page and the files of a run; return where they are."""
+    def __call__(self, pair: tuple[ReportedCandidate, ReportedCandidate]) -> FlipsLink:
+        """Write the page and the files of a run and its base; return where they are."""
+        run, base = pair
         if base.name not in self._bases:
             self._bases[base.name] = self._answers(base)
         before = self._bases[base.name]
-        found = document["contamination"]["candidates"].get(run.name, {}).get(self._name)
+        found = self._contamination.get(run.name, {}).get(self._name)
         searches = run.searches.get(self._name, ())
         pairing = Pairing(
             categories=self._categories(before),
@@ -170,7 +183,7 @@ class _Benchmark:
             benchmark=self._name,
             base=base.name,
             run=run.name,
-            protocol=protocol_words(self._view["protocol"]),
+            protocol=protocol_words(self._protocol),
             outcomes=counts,
             files={
                 f"{name}.{form}": f"../../{rows_export.FOLDER}/{name}.{form}"
@@ -191,7 +204,7 @@ class _Benchmark:
 
     def _categories(self, answers: pa.Table) -> dict[str, str]:
         subjects = set(answers.column("subject").to_pylist())
-        grouped = group_subjects(subjects, self._view["category_map"])
+        grouped = group_subjects(subjects, self._category_map)
         return {
             subject: category
             for category, members in grouped.items()

@@ -104,6 +104,7 @@ def write_report(
     examples: Mapping[str, Path],
     plan: str | None = None,
     rows: RowFolders | None = None,
+    processes: int = 1,
 ) -> dict[str, int]:
     """Write `index.html` and what lies beside it.
 
@@ -120,6 +121,7 @@ def write_report(
         examples: Folders of `show_examples`, by artifact id.
         plan: The plan that this is made under; it tells what was found from what was made.
         rows: Folders of questions and answers; None for the first page alone.
+        processes: How many write pages of single questions.
 
     Returns:
         `{"runs", "benchmarks"}`, how many the page shows.
@@ -132,8 +134,15 @@ def write_report(
     }
     pages: Mapping[str, Sequence[FlipsLink]] = {}
     if rows:
-        named = spec.questions
-        pages = write_drill_down(document, spec.candidates, named, rows, out, texts=spec.texts)
+        pages = write_drill_down(
+            document,
+            spec.candidates,
+            spec.questions,
+            rows,
+            out,
+            texts=spec.texts,
+            processes=processes,
+        )
     page = render_page(spec, document, manifests, shown_examples, plan, pages)
     (out / "index.html").write_text(page, encoding="utf-8")
     for legacy in spec.legacy:

@@ -4,11 +4,14 @@ import csv
 import dataclasses
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 
 import pyarrow.parquet as pq
 import pytest
 
+from scripts.lib.data.processes import in_processes
+from scripts.lib.report import drill_down
 from scripts.lib.report.flips import outcome
 from scripts.lib.report.flips_page import MOST_CHARACTERS, _beside_each_other
 from tests.unit.report_rows import CATEGORIES, FOUND, HOSTILE, SECRET, make_rows
@@ -198,8 +201,11 @@ def test_without_texts_there_is_none_anywhere_and_all_rows_are_there(made):
     assert "%" in Page(bare / "flips/mmlu/run-001.html").articles[0].text
 
 
-def test_ids_and_bytes_are_the_same_in_another_report(made, tmp_path):
-    make_rows(tmp_path)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ids_and_bytes_are_the_same_in_another_report(made, tmp_path, monkeypatch, processes):
+    # Small reports start no process unless they are told to.
+    monkeypatch.setattr(drill_down, "in_processes", partial(in_processes, at_home=0))
+    make_rows(tmp_path, processes)
     for path in (made / "whole-report").rglob("*.*"):
         twin = tmp_path / "whole-report" / path.relative_to(made / "whole-report")
         assert path.read_bytes() == twin.read_bytes()
