@@ -174,6 +174,10 @@ bench-demo: env ## seconds of the demo from nothing, and of doing nothing
 bench-dag: env ## seconds of planning 100, 1,000 and 3,000 runs, beside bare Snakemake
 	$(BIN)/python -m scripts.tools.bench_dag
 
+.PHONY: bench-slurm
+bench-slurm: env ## how fast short jobs get to this Slurm, singly, in groups, as arrays (JOBS=500)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scripts.tools.bench_slurm --jobs $(or $(JOBS),500)
+
 .PHONY: bench-start
 bench-start: env ## processor seconds that each program takes to start, beside PyTorch's own (ROUNDS=3)
 	$(BIN)/python -m scripts.tools.bench_start --rounds $(or $(ROUNDS),3)
