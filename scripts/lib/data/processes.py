@@ -100,6 +100,8 @@ def _begin(start: Callable[[], Callable[[Any], Any]]) -> None:
     """Prepare a process of the pool."""
     global _start
     _start = start
+    # One of the job's threads: a tokenizer is not to start as many of its own as there are cores.
+    os.environ["RAYON_NUM_THREADS"] = "1"
     # Whoever interrupts a job interrupts its first process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -46,6 +46,12 @@ def test_many_blocks_go_to_others(tmp_path):
     assert len(list(tmp_path.iterdir())) <= 3
 
 
+def test_each_process_lets_tokenizers_have_one_thread(monkeypatch):
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    told = in_processes(partial(partial, os.getenv), ["RAYON_NUM_THREADS"] * 2, 2, at_home=0)
+    assert list(told) == ["1", "1"]
+
+
 def test_blocks_are_read_a_few_ahead():
     read = []
 
