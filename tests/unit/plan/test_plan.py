@@ -163,7 +163,8 @@ def test_a_plan_has_no_place_for_threads_batches_or_devices(graph, tmp_path):
     """Execution belongs to the rules and profiles; what is not in the plan changes no identity."""
     _, content = frozen(make_plan(graph, Shelf(graph)), tmp_path)
     assert set(content) == {
-        "artifacts", "batches", "caches", "full", "publish", "results", "root", "stamp", "targets",
+        "artifacts", "batches", "caches", "full", "prefetch", "publish", "results", "root", "stamp",
+        "targets",
     }  # fmt: skip
     for entry in content["artifacts"].values():
         assert set(entry) == {
