@@ -44,8 +44,8 @@ rule write_report:
         manifest="results/reports/{artifact}.json",
     log:
         "logs/write_report/{artifact}.log",
-    threads: 2
     localrule: True
+    threads: 2
     params:
         plan=PLAN_FILE,
     shell:
