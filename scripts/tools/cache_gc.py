@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from scripts.lib.amounts import bytes_in_words
 from scripts.lib.artifacts import cache_upkeep
 from scripts.lib.artifacts.cache_upkeep import Item
 from scripts.lib.plan import invocation
@@ -80,15 +81,15 @@ def table(cache: Path, found: Sequence[Item], marked: set[Path], now: float) -> 
     result.add_column("")
     for item in found:
         name = item.path.relative_to(cache).as_posix()
-        sizes = (in_words(item.bytes), in_words(item.freed_bytes))
+        sizes = (bytes_in_words(item.bytes), bytes_in_words(item.freed_bytes))
         word = "to remove" if item.path in marked else ""
         result.add_row(name, item.kind, _ago(now - item.used), *sizes, word)
     result.add_section()
     for kind in ("entry", "trash", "quarantine", "leftover"):
         some = [item for item in found if item.kind == kind]
         if some or kind == "entry":
-            total = in_words(sum(item.bytes for item in some))
-            freed = in_words(sum(item.freed_bytes for item in some))
+            total = bytes_in_words(sum(item.bytes for item in some))
+            freed = bytes_in_words(sum(item.freed_bytes for item in some))
             result.add_row(f"{len(some)} in all", kind, "", total, freed, "")
     return result
 
@@ -107,14 +108,6 @@ def size(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: write a size such as 1G, 500M or 2T")
     return int(float(match[1]) * SIZES[match[2]])
-
-
-def in_words(count: int) -> str:
-    """Return a number of bytes with its unit, such as `1.5 GiB`."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value, units = value / 1024, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def _cache(given: Path | None) -> Path:
@@ -146,7 +139,7 @@ def _remove(chosen: Sequence[Item], passing: Sequence[Item], now: float, grace: 
 def _sum(found: Sequence[Item]) -> str:
     """Return how many and how much in words."""
     total, freed = sum(i.bytes for i in found), sum(i.freed_bytes for i in found)
-    return f"{len(found)} ({in_words(total)}, which frees {in_words(freed)})"
+    return f"{len(found)} ({bytes_in_words(total)}, which frees {bytes_in_words(freed)})"
 
 
 def _ago(seconds: float) -> str:

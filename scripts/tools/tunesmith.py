@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from scripts.lib.amounts import duration
 from scripts.lib.artifacts.code_digest import ProjectCode
 from scripts.lib.artifacts.explaining import explained, led_to_by, read_manifest
 from scripts.lib.artifacts.graph import Graph
@@ -195,17 +196,10 @@ def _time_words(times: Sequence[Any]) -> str:
         if one:
             seconds[one.device] += one.seconds
     unknown = sum(one is None for one in times)
-    words = [f"{_duration(total)} on {device}" for device, total in seconds.items()]
+    words = [f"{duration(total)} on {device}" for device, total in seconds.items()]
     if unknown and times:
         words.append("unknown" if not words else f"{unknown} unknown")
     return ", ".join(words)
-
-
-def _duration(seconds: float) -> str:
-    for size, word in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {word}"
-    return f"{seconds:.0f} s"
 
 
 @app.command()

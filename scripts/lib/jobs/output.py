@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.lib import files
+from scripts.lib.amounts import bytes_in_words
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.artifacts.stages import STAGES
 from scripts.lib.artifacts.store import Found, Store
@@ -268,9 +269,4 @@ def _free(places: Sequence[Path]) -> str:
             there = there.parent
         by_device.setdefault(there.stat().st_dev, there)
     found = sorted((shutil.disk_usage(place).free, str(place)) for place in by_device.values())
-    return ", ".join(f"{_size(free)} at {place}" for free, place in found)
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes in a unit that shows it."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    return ", ".join(f"{bytes_in_words(free)} at {place}" for free, place in found)

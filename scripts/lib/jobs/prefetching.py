@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from scripts.lib.amounts import bytes_in_words
 from scripts.lib.artifacts.graph import Artifact
 from scripts.lib.artifacts.stages import FETCHED
 from scripts.lib.artifacts.store import Store
@@ -68,15 +69,19 @@ def table(frozen: Mapping[str, Any], store: Store) -> Iterator[str]:
         linked = sum(file.stat().st_size for file in files if file.is_symlink())
         stage = id.partition("/")[0]
         words, unpinned = _pins(stage, found.manifest)
-        rows.append((stage, _size(size), ", ".join(words), str(found.folder)))
+        rows.append((stage, bytes_in_words(size), ", ".join(words), str(found.folder)))
         open_pins |= unpinned
         total, shared = total + size, shared + linked
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     for stage, size_words, words_of, folder in rows:
         first = f"{stage:<{widths[0]}}  {size_words:>{widths[1]}}"
         yield f"{first}  {words_of:<{widths[2]}}  {folder}"
-    also = f", of which {_size(shared)} lie in the hub's cache and are linked" if shared else ""
-    yield f"{len(rows)} sources, {_size(total)}{also}"
+    also = (
+        f", of which {bytes_in_words(shared)} lie in the hub's cache and are linked"
+        if shared
+        else ""
+    )
+    yield f"{len(rows)} sources, {bytes_in_words(total)}{also}"
     if open_pins:
         yield "The config leaves these at their newest commit; to pin what was fetched, write:"
         pins = ", ".join(f"{name}: {commit}" for name, commit in open_pins.items())
@@ -101,11 +106,3 @@ def _pins(stage: str, manifest: Mapping[str, Any]) -> tuple[list[str], dict[str,
 
 def _is_commit(origin: str) -> bool:
     return len(origin) == 40 and not set(origin) - set("0123456789abcdef")
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes in a unit that shows it."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if count >= 1024**power:
-            return f"{count / 1024**power:.1f} {unit}"
-    return f"{count} B"

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TypedDict
 
+from scripts.lib.amounts import duration
 from scripts.lib.report.manifests import Execution, Manifest, Manifests, ReportedCandidate
 from scripts.lib.report.steps import STAGES, steps_of, words_of
 
@@ -112,13 +113,3 @@ def _found_words(made: Sequence[Manifest], plan: str | None) -> str:
     if not found:
         return "no"
     return "yes" if found == len(made) else f"{found:,} of {len(made):,}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, such as `1 h 02 min`, `3 min 05 s` or `4.2 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

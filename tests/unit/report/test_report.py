@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from scripts.lib.amounts import duration
 from scripts.lib.compare.wording import plus_minus, protocol_words, signed
 from scripts.lib.report.charts import difference_chart, loss_chart
-from scripts.lib.report.costs import duration
 from scripts.lib.report.page import ReportSpec, render_page, write_report
 from scripts.lib.report.trainings import trainings
 from tests.unit.report_data import comparison, evidence, said
