@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
@@ -97,7 +98,7 @@ def figures(
     squares = [change**2 for one in found for change in one.margins]
     nats = math.sqrt(math.fsum(squares) / len(squares))
     margins = [abs(margin(row, place)) for row, place in zip(first, right, strict=True)]
-    expected = math.fsum(turns(one, nats) for one in margins) if nats else 0.0
+    expected = math.fsum(turns(np.array(margins), nats)) if nats else 0.0
     turned = sum(one.turned for one in found) / len(found)
     points = 100 * max(abs(one.net) for one in found) / len(right)
     return [

@@ -5,10 +5,8 @@ smaller standard error (of the per-question differences) and its own test (exact
 questions that flipped). Treating the two scores as unrelated hides real changes.
 """
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
@@ -36,71 +34,21 @@ from scripts.lib.compare.notes import (
 )
 from scripts.lib.compare.numeric_noise import USUAL_NATS, noise_note, numeric_noise
 from scripts.lib.compare.replicates import beside_seeds, seed_groups, seed_result
+from scripts.lib.compare.scored import Scored, load_scored
 from scripts.lib.compare.spec import ComparedCandidate, CompareSpec, JoinedManifest, beside_base
-from scripts.lib.compare.tables import read_categories, read_protocol, write_tables
+from scripts.lib.compare.tables import write_tables
 from scripts.lib.compare.thoughts import thought_notes, thoughts_of
 from scripts.lib.compare.without_texts import without_texts
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.score.aggregation import ScoredAnswer, prompt_set, read_answers, tally
+from scripts.lib.score.aggregation import tally
+from scripts.lib.score.answers import Scores
 from scripts.lib.score.corrections import decide_together
-from scripts.lib.score.documents import Note, OwnProtocol, ScoreProtocol, Tally, shared_protocol
+from scripts.lib.score.documents import Note, Tally
 from scripts.lib.score.statistics import paired_difference
-from scripts.lib.score.token_hashes import other_tokens
 
 # Guessing among four choices.
 _CHANCE = {"mmlu": 0.25}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scored:
-    """A candidate's answers to one benchmark."""
-
-    candidate: ComparedCandidate
-    answers: Sequence[ScoredAnswer]
-    protocol: OwnProtocol
-    categories: Mapping[str, tuple[str, ...]]
-    category_map: str
-
-    @functools.cached_property
-    def asked(self) -> dict[str, str]:
-        """Prompt hash of every question."""
-        return {answer["question_id"]: answer["prompt_hash"] for answer in self.answers}
-
-    @functools.cached_property
-    def tokens(self) -> dict[str, str]:
-        """Hash of the tokens of every question."""
-        return {answer["question_id"]: answer["token_hash"] for answer in self.answers}
-
-    @property
-    def shared(self) -> ScoreProtocol:
-        """What of the protocol is the same for all that stand side by side."""
-        return shared_protocol(self.protocol)
-
-    @property
-    def shortened(self) -> int:
-        """How many questions were asked with fewer few-shot examples, being too long."""
-        return self.protocol["fewer_shots"]
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Its subjects where there are several and these are no categories themselves."""
-        subjects = self.categories[AVERAGE]
-        return () if len(subjects) == 1 or {*subjects} & {*self.categories} else subjects
-
-    @functools.cached_property
-    def by_subject(self) -> dict[str, list[ScoredAnswer]]:
-        """The answers of each subject, in the order of question ids."""
-        found: dict[str, list[ScoredAnswer]] = {name: [] for name in self.categories[AVERAGE]}
-        for answer in sorted(self.answers, key=lambda answer: answer["question_id"]):
-            found[answer["subject"]].append(answer)
-        return found
-
-    def of(self, category: str) -> list[ScoredAnswer]:
-        """The answers of a category, in the order of question ids."""
-        subjects = set(self.categories[category])
-        part = (answer for answer in self.answers if answer["subject"] in subjects)
-        return sorted(part, key=lambda answer: answer["question_id"])
 
 
 def compare_runs(
@@ -193,7 +141,7 @@ def _compare_benchmark(
 ) -> tuple[BenchmarkResult, dict[str, Measure]]:
     """Return the result of a benchmark, and the answers of those that seeds tell something of."""
     scored = {
-        candidate.name: _load(candidate, benchmark, artifacts)
+        candidate.name: load_scored(candidate, benchmark, artifacts)
         for candidate in beside_base(candidates)
         if benchmark in candidate.categories
     }
@@ -212,11 +160,11 @@ def _compare_benchmark(
         _check_same_prompts(base, run, benchmark)
     differences = {name: _differences(*pair, nats) for name, pair in pairs.items()}
     tallies = {
-        name: {category: tally(candidate.of(category)) for category in categories}
+        name: {category: _tally(candidate.by_category[category]) for category in categories}
         for name, candidate in scored.items()
     }
     by_subject = {
-        name: {subject: tally(answers) for subject, answers in candidate.by_subject.items()}
+        name: {subject: _tally(part) for subject, part in candidate.by_subject.items()}
         for name, candidate in scored.items()
     }
     result: BenchmarkResult = {
@@ -246,45 +194,30 @@ def _compare_benchmark(
     return result, measures
 
 
-def _measure(scored: Mapping[str, _Scored], category: str) -> Measure:
+def _measure(scored: Mapping[str, Scored], category: str) -> Measure:
     """Return the scores of a category's questions, in percentage points."""
     values = {
-        name: [100 * score for score in _scores(one.of(category))] for name, one in scored.items()
+        name: (100 * one.by_category[category].values).tolist() for name, one in scored.items()
     }
     return Measure(unit="points", values=values)
 
 
-def _load(candidate: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]) -> _Scored:
-    folder = artifacts[candidate.categories[benchmark]]
-    protocol = read_protocol(folder, benchmark)
-    answers = read_answers(folder, benchmark)
-    categories, category_map = read_categories(folder, benchmark, answers)
-    subjects = set(categories[AVERAGE])
-    return _Scored(
-        candidate=candidate,
-        answers=[answer for answer in answers if answer["subject"] in subjects],
-        protocol=protocol,
-        categories=categories,
-        category_map=category_map,
-    )
-
-
-def _check_same_prompts(base: _Scored, run: _Scored, benchmark: str) -> None:
-    other = _other_prompts(base, run)
+def _check_same_prompts(base: Scored, run: Scored, benchmark: str) -> None:
+    other = run.other_prompts(base)
     if other and not run.candidate.brings_template:
         raise ScoreError(
             f"{run.candidate.name!r} and its base {base.candidate.name!r} were not asked the same "
-            f"prompts of {benchmark!r} ({len(other):,} of {len(run.asked):,} differ, the first is "
+            f"prompts of {benchmark!r} ({len(other):,} of {len(run.ids):,} differ, the first is "
             f"{other[0]}), so their scores cannot be set side by side. Use one chat template and "
             "one protocol for both."
         )
 
 
-def _differences(base: _Scored, run: _Scored, nats: Mapping[str, float]) -> dict[str, Difference]:
+def _differences(base: Scored, run: Scored, nats: Mapping[str, float]) -> dict[str, Difference]:
     """Return the difference in each category; the average, named in advance, is decided alone."""
     found = {
         category: _difference(
-            base, base.of(category), run.of(category), nats[run.protocol["dtype"]]
+            base, base.by_category[category], run.by_category[category], nats[run.protocol["dtype"]]
         )
         for category in run.categories
     }
@@ -293,7 +226,7 @@ def _differences(base: _Scored, run: _Scored, nats: Mapping[str, float]) -> dict
 
 
 def _subject_differences(
-    base: _Scored, run: _Scored, nats: Mapping[str, float]
+    base: Scored, run: Scored, nats: Mapping[str, float]
 ) -> dict[str, Difference]:
     before, after = base.by_subject, run.by_subject
     found = {
@@ -304,26 +237,19 @@ def _subject_differences(
     return found
 
 
-def _difference(
-    base: _Scored, before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer], nats: float
-) -> Difference:
+def _difference(base: Scored, before: Scores, after: Scores, nats: float) -> Difference:
     return {
         "base": base.candidate.name,
         "noise": numeric_noise(before, after, nats),
-        **paired_difference(_scores(before), _scores(after)),
+        **paired_difference(before.values, after.values),
     }
 
 
-def _other_prompts(base: _Scored, run: _Scored) -> list[str]:
-    """Return the questions that a candidate was asked in other words than its base."""
-    return sorted(id_ for id_, prompt in run.asked.items() if base.asked[id_] != prompt)
+def _tally(scores: Scores) -> Tally:
+    return tally(scores.values.tolist())
 
 
-def _scores(answers: Sequence[ScoredAnswer]) -> list[float]:
-    return [answer["score"] for answer in answers]
-
-
-def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> None:
+def _check_same_questions(first: Scored, other: Scored, benchmark: str) -> None:
     """Columns of one table share questions and categories, also across several bases.
 
     How many questions are too long for all their examples is a matter of the base, and so is how
@@ -332,7 +258,7 @@ def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> Non
     same = (
         first.shared == other.shared
         and first.category_map == other.category_map
-        and first.asked.keys() == other.asked.keys()
+        and first.ids.equals(other.ids)
     )
     if not same:
         raise ScoreError(
@@ -343,7 +269,7 @@ def _check_same_questions(first: _Scored, other: _Scored, benchmark: str) -> Non
 
 
 def _notes(
-    scored: Mapping[str, _Scored], tallies: Mapping[str, Mapping[str, Tally]]
+    scored: Mapping[str, Scored], tallies: Mapping[str, Mapping[str, Tally]]
 ) -> Iterator[Note]:
     """Yield in words what the numbers alone would hide."""
     first = next(iter(scored.values()))
@@ -364,18 +290,16 @@ def _notes(
     yield from thought_notes({name: found.protocol for name, found in scored.items()})
     for name, run in scored.items():
         if base := scored.get(run.candidate.base or ""):
-            other = _other_prompts(base, run)
-            same = {id_: read for id_, read in run.tokens.items() if id_ not in set(other)}
-            differing = other_tokens(base.tokens, same)
-            yield from differing_note(base.candidate.name, name, differing, len(run.tokens))
-            yield from other_prompts_note(base.candidate.name, name, len(other), len(run.tokens))
+            differing, other = run.other_tokens(base), run.other_prompts(base)
+            yield from differing_note(base.candidate.name, name, differing, len(run.ids))
+            yield from other_prompts_note(base.candidate.name, name, len(other), len(run.ids))
     yield from unmerged_note([name for name, found in scored.items() if found.candidate.unmerged])
     if len({found.shortened for found in scored.values()}) > 1:
         counts = ", ".join(f"{name} {found.shortened:,}" for name, found in scored.items())
         text = f"Questions asked with fewer examples, being too long for the model: {counts}."
         yield {"code": "fewer_shots_differ", "text": text}
-    of_bases = [one.answers for one in scored.values() if not one.candidate.brings_template]
-    if len({prompt_set(answers) for answers in of_bases}) > 1:
+    of_bases = [one.prompts for one in scored.values() if not one.candidate.brings_template]
+    if any(not prompts.equals(of_bases[0]) for prompts in of_bases):
         text = (
             "The prompts of the base models differ, as their chat templates or the lengths of "
             "their contexts do: compare a run with its own base only."

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
+import numpy as np
+
 from scripts.lib.compare.contamination_words import sentences
 from scripts.lib.compare.document import (
     BenchmarkResult,
@@ -16,7 +18,8 @@ from scripts.lib.compare.document import (
 from scripts.lib.compare.spec import ComparedCandidate, beside_base
 from scripts.lib.contamination.document import FoundQuestion, Searched, found_in, method_words
 from scripts.lib.questions.categories import AVERAGE
-from scripts.lib.score.aggregation import ScoredAnswer, read_answers, tally
+from scripts.lib.score.aggregation import tally
+from scripts.lib.score.answers import Answers, read_answers
 from scripts.lib.score.statistics import paired_difference
 
 _EXAMPLES = 3
@@ -89,10 +92,10 @@ def _contaminated(
         ids, measure = measured.untouched(benchmark, base, run, artifacts, found.keys())
         found = {id_: question for id_, question in found.items() if id_ in ids}
         n = len(ids)
-    answers: Sequence[ScoredAnswer] = ()
+    answers: Answers | None = None
     if result and found:
         answers = _asked(run, benchmark, artifacts)
-        asked = {answer["question_id"] for answer in answers}
+        asked = {*answers.ids}
         found = {id_: question for id_, question in found.items() if id_ in asked}
     if result:
         n = result["candidates"][run.name][AVERAGE]["n"]
@@ -113,30 +116,26 @@ def _contaminated(
     }
 
 
-def _asked(
-    one: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]
-) -> list[ScoredAnswer]:
+def _asked(one: ComparedCandidate, benchmark: str, artifacts: Mapping[str, Path]) -> Answers:
     return read_answers(artifacts[one.categories[benchmark]], benchmark)
 
 
 def _untouched(
-    answers: Sequence[ScoredAnswer],
-    of_base: Sequence[ScoredAnswer],
+    answers: Answers,
+    of_base: Answers,
     base: str,
     found: Mapping[str, FoundQuestion],
 ) -> Untouched | None:
     """Return scores and difference on the questions that were not found; None without any."""
-    after = {one["question_id"]: one for one in answers if one["question_id"] not in found}
-    before = {one["question_id"]: one for one in of_base if one["question_id"] in after}
     # Both were asked the same questions: compare_runs refuses others.
-    ids = sorted(after.keys() & before.keys())
-    if not ids:
+    kept = np.array([id_ not in found for id_ in answers.ids])
+    before, after = of_base.all.values[kept], answers.all.values[kept]
+    if not len(after):
         return None
-    scores = [[found[id_]["score"] for id_ in ids] for found in (before, after)]
     return {
-        "base": tally([before[id_] for id_ in ids]),
-        "run": tally([after[id_] for id_ in ids]),
-        "difference": {**paired_difference(*scores), "base": base, "noise": None},
+        "base": tally(before.tolist()),
+        "run": tally(after.tolist()),
+        "difference": {**paired_difference(before, after), "base": base, "noise": None},
     }
 
 

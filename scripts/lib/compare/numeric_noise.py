@@ -16,12 +16,12 @@ it says nothing of the models, whatever its p-value, which is about other questi
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from scripts.lib.compare.document import Difference, NumericNoise
-from scripts.lib.score.aggregation import ScoredAnswer
+from scripts.lib.score.answers import Scores
 from scripts.lib.score.documents import Note
 from scripts.lib.score.statistics import SIGNIFICANCE
 
@@ -39,10 +39,11 @@ _REACH = 40.0
 # Answers that turn in one of so many scorings do not count: their steps only take time.
 _NEVER = 1e-9
 
+# What is behind these digits of a probability is the rounding of its own computation.
+_DIGITS = 12
 
-def numeric_noise(
-    base: Sequence[ScoredAnswer], run: Sequence[ScoredAnswer], nats: float
-) -> NumericNoise | None:
+
+def numeric_noise(base: Scores, run: Scores, nats: float) -> NumericNoise | None:
     """Return what another scoring of both would do to the difference of their scores.
 
     Args:
@@ -53,26 +54,31 @@ def numeric_noise(
     Returns:
         None where answers have no margins: nobody weighed choices.
     """
-    if None in [answer["margin"] for answer in (*base, *run)]:
+    if base.margins is None or run.margins is None:
         return None
-    difference = round(sum(a["score"] for a in run) - sum(a["score"] for a in base))
+    difference = round(float(run.values.sum() - base.values.sum()))
     # A right answer of the run that turns takes one off, a wrong one adds one; of the base likewise
     # with the signs changed.
-    chances: dict[str, list[float]] = {"down": [], "up": []}
-    for answers, right, wrong in ((run, "down", "up"), (base, "up", "down")):
-        for answer in answers:
-            margin = abs(answer["margin"] or 0.0)
-            if margin < _REACH * nats:
-                chances[right if answer["score"] else wrong].append(turns(margin, nats))
-    every = [*chances["down"], *chances["up"]]
-    lost = _sign_lost(difference, chances["up"], chances["down"])
+    (lost, won), (won_by_base, lost_by_base) = (_turning(one, nats) for one in (run, base))
+    down, up = np.concatenate((lost, lost_by_base)), np.concatenate((won, won_by_base))
+    every = np.concatenate((down, up))
+    sign_lost = _sign_lost(difference, up, down)
     return {
         "nats": nats,
         "turning": math.fsum(every),
-        "points": 100 * math.sqrt(math.fsum(p * (1 - p) for p in every)) / len(run),
-        "sign_lost": lost,
-        "within": bool(difference) and lost >= SIGNIFICANCE,
+        "points": 100 * math.sqrt(math.fsum(every * (1 - every))) / len(run.values),
+        "sign_lost": sign_lost,
+        "within": bool(difference) and sign_lost >= SIGNIFICANCE,
     }
+
+
+def _turning(scores: Scores, nats: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return how likely right answers turn, and wrong ones, of those that can."""
+    assert scores.margins is not None
+    margins = np.abs(scores.margins)
+    near = margins < _REACH * nats
+    chances, right = turns(margins[near], nats), scores.values[near] != 0
+    return chances[right], chances[~right]
 
 
 def noise_note(differences: Mapping[str, Mapping[str, Difference]], dtype: str) -> Iterator[Note]:
@@ -101,27 +107,40 @@ def _within(difference: Difference) -> bool:
     return difference["noise"] is not None and difference["noise"]["within"]
 
 
-def turns(margin: float, nats: float) -> float:
-    """Return Phi(-margin / nats): how likely the sign of a margin is another one next time."""
-    return math.erfc(margin / nats / math.sqrt(2)) / 2
+def turns(margins: np.ndarray, nats: float) -> np.ndarray:
+    """Return Phi(-margin / nats): how likely the sign of each margin is another one next time."""
+    from scipy.special import ndtr  # takes as long to import as all else here
+
+    chances: np.ndarray = ndtr(-margins / nats)
+    return chances
 
 
-def _sign_lost(difference: int, up: Sequence[float], down: Sequence[float]) -> float:
+def _sign_lost(difference: int, up: np.ndarray, down: np.ndarray) -> float:
     """Return how likely a difference is gone or turned round, where single answers turn."""
     if not difference:
         return 1.0
     if difference < 0:
         difference, up, down = -difference, down, up
-    # Place k holds the probability of k - len(down) answers more.
-    steps = np.convolve(_count(up), _count(down)[::-1])
-    fewest = len(_count(down)) - 1
-    return float(steps[: max(0, fewest - difference + 1)].sum())
+    up, down = (chances[chances > _NEVER] for chances in (up, down))
+    # An answer is taken off or it is not: counted are those that are added and those that stay,
+    # of which len(down) leave the difference as it is.
+    counted = _count(np.concatenate((up, 1 - down)))
+    lost = float(counted[: max(0, len(down) - difference + 1)].sum())
+    return min(max(round(lost, _DIGITS), 0.0), 1.0)
 
 
-def _count(chances: Iterable[float]) -> np.ndarray:
-    """Return the probabilities of 0, 1, 2, ... events that are independent (Poisson binomial)."""
-    found = np.ones(1)
-    for chance in chances:
-        if chance > _NEVER:
-            found = np.convolve(found, (1 - chance, chance))
-    return found
+def _count(chances: np.ndarray) -> np.ndarray:
+    """Return the probabilities of 0, 1, 2, ... events that are independent (Poisson binomial).
+
+    Halves are joined by pairs, all pairs at once: the counts of two groups of events add up by a
+    convolution.
+    """
+    found = np.stack((1 - chances, chances), axis=1) if len(chances) else np.ones((1, 1))
+    while len(found) > 1:
+        if len(found) % 2:
+            found = np.concatenate((found, np.eye(1, found.shape[1])))  # no event
+        length = 2 * found.shape[1] - 1
+        one, other = (np.fft.rfft(half, length) for half in (found[::2], found[1::2]))
+        found = np.fft.irfft(one * other, length)
+    counted: np.ndarray = found[0]
+    return counted

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scripts.lib.compare.budget_tables import budget_markdown, with_margins
@@ -22,7 +22,8 @@ from scripts.lib.compare.wording import (
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.categories import CATEGORY_ORDER
 from scripts.lib.questions.category_names import file_name
-from scripts.lib.score.aggregation import ScoredAnswer, tally
+from scripts.lib.score.aggregation import tally
+from scripts.lib.score.answers import Answers
 from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally
 
 _COLUMNS = (
@@ -65,7 +66,7 @@ _COLUMNS = (
 
 
 def read_categories(
-    folder: Path, benchmark: str, answers: Sequence[ScoredAnswer]
+    folder: Path, benchmark: str, answers: Answers
 ) -> tuple[dict[str, tuple[str, ...]], str]:
     """Read which subjects each category holds, and hold the files against the answers.
 
@@ -89,7 +90,7 @@ def read_categories(
         document = _read(path)
         categories[category] = tuple(document["subjects"])
         category_map = document["category_map"]
-        here = tally([answer for answer in answers if answer["subject"] in document["subjects"]])
+        here = tally(answers.of(document["subjects"]).values.tolist())
         counted: Tally = {
             "n": document["n"],
             "correct": document["correct"],

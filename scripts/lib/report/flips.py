@@ -4,17 +4,19 @@ Pure but for reading: tables of scores in, one table out, a row for each questio
 those that flipped, and the files beside them hold all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scripts.lib.contamination.document import FoundQuestion
 from scripts.lib.data.parquet import array_of, read_table
 from scripts.lib.errors import ScoreError
-from scripts.lib.score.aggregation import answers_table
+from scripts.lib.score.answers import answers_table
 from scripts.lib.score.files import QUESTIONS_TABLE
 
 Outcome = Literal[
@@ -128,18 +130,12 @@ def paired(base: pa.Table, run: pa.Table, pairing: Pairing) -> pa.Table:
     """
     ids = base.column("question_id").to_pylist()
     run = _in_order(run, ids)
-    subjects = base.column("subject").to_pylist()
     rows: dict[str, pa.ChunkedArray | pa.Array] = {
         "question_id": base.column("question_id"),
         "subject": base.column("subject"),
-        "category": _texts(pairing.categories.get(subject, subject) for subject in subjects),
-        "outcome": _texts(
-            outcome(*scores)
-            for scores in zip(
-                base.column("score").to_pylist(), run.column("score").to_pylist(), strict=True
-            )
-        ),
-        "in_training_rows": _texts(_in_training(id_, pairing) for id_ in ids),
+        "category": _categories(base.column("subject"), pairing.categories),
+        "outcome": outcome_of_each(base.column("score").to_numpy(), run.column("score").to_numpy()),
+        "in_training_rows": _in_training(base.column("question_id"), pairing),
     }
     hidden = set() if pairing.texts else {"response"}
     if not pairing.texts and not pairing.letters:
@@ -153,15 +149,27 @@ def paired(base: pa.Table, run: pa.Table, pairing: Pairing) -> pa.Table:
     return pa.table(rows)
 
 
-def outcome(base: float, run: float) -> Outcome:
-    """Say what became of a question with these scores (0 to 1) of base and run."""
-    if {base, run} <= {0.0, 1.0}:
-        if base == run:
-            return "stayed right" if run else "stayed wrong"
-        return "wrong to right" if run else "right to wrong"
-    if base == run:
-        return "as good"
-    return "higher" if run > base else "lower"
+def _categories(subjects: pa.ChunkedArray, categories: Mapping[str, str]) -> pa.Array:
+    named = subjects.combine_chunks().dictionary_encode()
+    found = [categories.get(subject, subject) for subject in named.dictionary.to_pylist()]
+    return array_of(found, pa.string()).take(named.indices)
+
+
+def outcome_of_each(base: np.ndarray, run: np.ndarray) -> pa.Array:
+    """Return what became of each question, with these scores (0 to 1) of base and run."""
+    judged = np.isin(base, (0, 1)) & np.isin(run, (0, 1))
+    which: list[tuple[np.ndarray, Outcome]] = [
+        (judged & (base == 1) & (run == 1), "stayed right"),
+        (judged & (base == 0) & (run == 0), "stayed wrong"),
+        (judged & (base == 1), "right to wrong"),
+        (judged, "wrong to right"),
+        (base == run, "as good"),
+        (run > base, "higher"),
+    ]
+    lower: Outcome = "lower"
+    found = np.select([where for where, _ in which], range(len(which)), len(which))
+    names = [*(name for _, name in which), lower]
+    return array_of(names, pa.string()).take(array_of(found.tolist(), pa.int64()))
 
 
 def flipped(rows: pa.Table) -> list[FlippedRow]:
@@ -182,11 +190,8 @@ def outcomes(rows: pa.Table) -> dict[Outcome, int]:
     return {one: count for one in get_args(Outcome) if (count := found.count(one))}
 
 
-def _in_training(id_: str, pairing: Pairing) -> InTraining:
-    if id_ in pairing.found:
-        return "yes"
-    return "no" if pairing.searched else "not searched"
-
-
-def _texts(values: Iterable[str]) -> pa.Array:
-    return array_of(list(values), pa.string())
+def _in_training(ids: pa.ChunkedArray, pairing: Pairing) -> pa.ChunkedArray:
+    found = pc.is_in(ids, array_of(list(pairing.found), pa.string()))
+    yes: InTraining = "yes"
+    other: InTraining = "no" if pairing.searched else "not searched"
+    return pc.if_else(found, yes, other)

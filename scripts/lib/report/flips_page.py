@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -35,7 +35,7 @@ class Said(NamedTuple):
     after: str
 
 
-class OptionView(TypedDict):
+class OptionView(NamedTuple):
     """A choice, and how likely it was to base and run."""
 
     letter: str
@@ -47,7 +47,7 @@ class OptionView(TypedDict):
     run_chosen: bool
 
 
-class RowView(TypedDict):
+class RowView(NamedTuple):
     """A question that flipped."""
 
     id: str
@@ -124,7 +124,7 @@ def write_page(page: FlipsPage, rows: Sequence[FlippedRow], asked: Asked, path: 
         "shown": shown,
         "examples": [{"subject": name, "rows": found} for name, found in examples.items()],
     }
-    _template().stream(context).dump(str(path), encoding="utf-8")
+    path.write_text(_template().render(context), encoding="utf-8")
 
 
 def _sentences(page: FlipsPage) -> Iterator[str]:
@@ -152,24 +152,24 @@ def _view(place: int, row: FlippedRow, question: AskedQuestion | None) -> RowVie
     if not options and row["base_prediction"] is not None:
         expected = _cut(row["answer"] or "")
         base_said, run_said = _beside_each_other(_generated(row, "base"), _generated(row, "run"))
-    return {
-        "id": row["question_id"],
-        "place": place,
-        "outcome": row["outcome"],
-        "css": "worse" if lost else "better",
-        "sign": "▼" if lost else "▲",
-        "category": row["category"],
-        "subject": row["subject"],
-        "training": row["in_training_rows"],
-        "about": ", ".join(_about(row)),
-        "change": None if change is None else f"{change:.4f}",
-        "sure": None if change is None else f"{row['base_margin']:.4f}",
-        "text": _cut(question.text, 2 * MOST_CHARACTERS) if question else "",
-        "options": options,
-        "expected": expected,
-        "base_said": base_said,
-        "run_said": run_said,
-    }
+    return RowView(
+        id=row["question_id"],
+        place=place,
+        outcome=row["outcome"],
+        css="worse" if lost else "better",
+        sign="▼" if lost else "▲",
+        category=row["category"],
+        subject=row["subject"],
+        training=row["in_training_rows"],
+        about=", ".join(_about(row)),
+        change=None if change is None else f"{change:.4f}",
+        sure=None if change is None else f"{row['base_margin']:.4f}",
+        text=_cut(question.text, 2 * MOST_CHARACTERS) if question else "",
+        options=options,
+        expected=expected,
+        base_said=base_said,
+        run_said=run_said,
+    )
 
 
 def _about(row: FlippedRow) -> Iterator[str]:
@@ -205,15 +205,15 @@ def _options(row: FlippedRow, question: AskedQuestion | None) -> list[OptionView
             letter = chr(ord("A") + place) if count <= 26 else str(place + 1)
         names = {letter, text} - {""}
         views.append(
-            {
-                "letter": letter,
-                "text": _cut(text),
-                "right": row["answer"] in names,
-                "base": shares[0][place],
-                "run": shares[1][place],
-                "base_chosen": row["base_prediction"] in names,
-                "run_chosen": row["run_prediction"] in names,
-            }
+            OptionView(
+                letter=letter,
+                text=_cut(text),
+                right=row["answer"] in names,
+                base=shares[0][place],
+                run=shares[1][place],
+                base_chosen=row["base_prediction"] in names,
+                run_chosen=row["run_prediction"] in names,
+            )
         )
     return views
 

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, Protocol, TypedDict
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts.lib.data.parquet import read_table, read_table_rows, table_of
+from scripts.lib.data.parquet import read_table_rows, table_of
 from scripts.lib.errors import ScoreError
 from scripts.lib.questions.bad_rows import add_counts
 from scripts.lib.questions.categories import CategoryMap, group_subjects
 from scripts.lib.questions.category_names import file_name
+from scripts.lib.score.answers import SCHEMA, answers_file
 from scripts.lib.score.documents import CategoryScore, OwnProtocol, Tally, Thoughts
 from scripts.lib.score.files import (
     BAD_ROWS,
@@ -34,17 +34,6 @@ from scripts.lib.score.files import (
     THOUGHTS,
 )
 from scripts.lib.score.standard_error import standard_error
-
-_ANSWERS = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("subject", pa.string()),
-        ("score", pa.float64()),
-        ("prompt_hash", pa.string()),
-        ("token_hash", pa.string()),
-        ("margin", pa.float64()),
-    ]
-)
 
 
 class ScoredAnswer(TypedDict):
@@ -140,17 +129,18 @@ def aggregate_scores(
             "Score them, or leave them out of `subjects`."
         )
     wanted = spec.subjects or scored
-    _write_answers([answer for answer in answers if answer["subject"] in wanted], spec, out)
+    counted = [answer for answer in answers if answer["subject"] in wanted]
+    pq.write_table(table_of(counted, SCHEMA), out / answers_file(spec.benchmark))
     tallies: dict[str, Tally] = {}
     for category, subjects in group_subjects(wanted, spec.categories).items():
         by_subject = {name: [a for a in answers if a["subject"] == name] for name in subjects}
         part = [answer for rows in by_subject.values() for answer in rows]
-        tallies[category] = tally(part)
+        tallies[category] = tally(_values(part))
         document: CategoryScore = {
             "benchmark": spec.benchmark,
             "category": category,
             **tallies[category],
-            "subjects": {name: tally(rows) for name, rows in by_subject.items()},
+            "subjects": {name: tally(_values(rows)) for name, rows in by_subject.items()},
             "protocol": protocol,
             "prompt_set": prompt_set(part),
             "category_map": spec.categories,
@@ -162,28 +152,8 @@ def aggregate_scores(
     return tallies
 
 
-def _write_answers(answers: Sequence[ScoredAnswer], spec: AggregateSpec, out: Path) -> None:
-    table = table_of(answers, _ANSWERS)
-    pq.write_table(table, out / _answers_file(spec.benchmark))
-
-
-def read_answers(folder: Path, benchmark: str) -> list[ScoredAnswer]:
-    """Return the answers that count behind category scores, in the order of the scoring jobs.
-
-    Args:
-        folder: Where `aggregate_scores` wrote them.
-        benchmark: The benchmark's name.
-    """
-    return cast(list[ScoredAnswer], answers_table(folder, benchmark).to_pylist())
-
-
-def answers_table(folder: Path, benchmark: str) -> pa.Table:
-    """Return what `read_answers` does as a table, of which most readers need a few columns only."""
-    return read_table(folder / _answers_file(benchmark))
-
-
-def _answers_file(benchmark: str) -> str:
-    return f"{benchmark}.answers.parquet"
+def _values(answers: Sequence[ScoredAnswer]) -> list[float]:
+    return [answer["score"] for answer in answers]
 
 
 def load_answers(
@@ -295,23 +265,22 @@ def read_provenance(scores: Sequence[Path]) -> dict[str, Any]:
     return found[0]
 
 
-def tally(answers: Sequence[ScoredAnswer]) -> Tally:
-    """Average the scores of answers.
+def tally(scores: Sequence[float]) -> Tally:
+    """Average scores of answers.
 
-    Example: one right answer of two has accuracy 0.5 and standard error 0.5.
+    Example: of 1 and 0 the accuracy is 0.5 and the standard error 0.5.
 
     Raises:
         ScoreError: There is no answer at all.
     """
-    scores = [answer["score"] for answer in answers]
-    if not scores:
+    n = len(scores)
+    if not n:
         raise ScoreError("There is no answer to count. Check the benchmark and its subjects.")
-    n, mean = len(scores), math.fsum(scores) / len(scores)
-    graded = any(score not in (0.0, 1.0) for score in scores)
+    total = math.fsum(scores)
     return {
         "n": n,
-        "correct": None if graded else round(math.fsum(scores)),
-        "accuracy": mean,
+        "correct": round(total) if {*scores} <= {0.0, 1.0} else None,
+        "accuracy": total / n,
         "stderr": standard_error(scores),
     }
 

@@ -1,9 +1,9 @@
 """What two candidates' answers to the same questions tell apart."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scripts.lib.score.documents import ChangeVerdict
 from scripts.lib.score.intervals import (
@@ -23,7 +23,7 @@ SIGNIFICANCE = 0.05
 RESAMPLES = 9999
 
 
-def paired_difference(base: Sequence[float], run: Sequence[float]) -> DecidedDifference:
+def paired_difference(base: ArrayLike, run: ArrayLike) -> DecidedDifference:
     """Compare two candidates' answers to the same questions.
 
     Args:

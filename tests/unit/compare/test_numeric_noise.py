@@ -4,36 +4,40 @@ import itertools
 import math
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.lib.compare.numeric_noise import USUAL_NATS, numeric_noise
+from scripts.lib.score.answers import Scores
 
 NATS = 0.05
 
 
 def answers(*margins):
     """Return answers of which each is right where its margin is above 0."""
-    return [{"score": float(margin > 0), "margin": margin} for margin in margins]
+    found = np.array(margins, dtype=float)
+    return Scores((found > 0).astype(float), found)
 
 
 def by_enumeration(base, run, nats):
     """Return how likely the sign is lost, the mean and the deviation, from all that can turn."""
     normal = statistics.NormalDist()
-    every = [(a, 1) for a in run] + [(a, -1) for a in base]
-    now = sum(side * a["score"] for a, side in every)
+    every = [(*a, 1) for a in zip(*run, strict=True)]
+    every += [(*a, -1) for a in zip(*base, strict=True)]
+    now = sum(side * score for score, _, side in every)
     lost, moments = 0.0, [0.0, 0.0]
     for turned in itertools.product((False, True), repeat=len(every)):
         chance, then = 1.0, 0.0
-        for (answer, side), turns in zip(every, turned, strict=True):
-            p = normal.cdf(-abs(answer["margin"]) / nats)
+        for (score, margin, side), turns in zip(every, turned, strict=True):
+            p = normal.cdf(-abs(margin) / nats)
             chance *= p if turns else 1 - p
-            then += side * (1 - answer["score"] if turns else answer["score"])
+            then += side * (1 - score if turns else score)
         lost += chance * (then * now <= 0)
         moments[0] += chance * then
         moments[1] += chance * then**2
-    return lost, 100 * math.sqrt(max(0.0, moments[1] - moments[0] ** 2)) / len(run)
+    return lost, 100 * math.sqrt(max(0.0, moments[1] - moments[0] ** 2)) / len(run.values)
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,7 +92,7 @@ def test_no_difference_is_not_within_anything():
 
 
 def test_answers_that_nobody_weighed_have_no_noise_that_could_be_told():
-    generated = [{"score": 1.0, "margin": None}]
+    generated = Scores(np.ones(1), None)
     assert numeric_noise(generated, answers(1.0), NATS) is None
     assert numeric_noise(answers(1.0), generated, NATS) is None
 
@@ -97,6 +101,21 @@ def test_thousands_of_answers_are_counted_in_no_time():
     close = [0.001 * n * (-1) ** n for n in range(1, 3000)]
     found = numeric_noise(answers(*close), answers(*close[::-1]), NATS)
     assert 0 <= found["sign_lost"] <= 1
+
+
+def test_hundreds_of_close_answers_are_counted_as_one_by_one():
+    margins = [0.03 * math.sin(n) for n in range(500)]
+    base, run = answers(*margins), answers(*(margin + 0.01 for margin in margins))
+    normal = statistics.NormalDist()
+    # Place k of the counts: how likely the run is ahead by k - 1000.
+    counts, gap = np.zeros(2001), int(run.values.sum() - base.values.sum())
+    counts[1000 + gap] = 1
+    for scores, side in ((run, 1), (base, -1)):
+        for score, margin in zip(*scores, strict=True):
+            p = normal.cdf(-abs(margin) / NATS)
+            counts = (1 - p) * counts + p * np.roll(counts, side if score == 0 else -side)
+    assert gap > 0
+    assert numeric_noise(base, run, NATS)["sign_lost"] == pytest.approx(counts[:1001].sum())
 
 
 def test_bfloat16_rounds_more_coarsely_than_float32():

@@ -3,17 +3,21 @@
 import csv
 import dataclasses
 import json
+import math
 import re
 from functools import partial
 from html.parser import HTMLParser
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from scripts.lib.data.processes import in_processes
 from scripts.lib.report import drill_down
-from scripts.lib.report.flips import outcome
+from scripts.lib.report.flips import outcome_of_each
 from scripts.lib.report.flips_page import MOST_CHARACTERS, _beside_each_other
+from scripts.lib.report.rows_export import write_rows
 from tests.unit.report_rows import CATEGORIES, FOUND, HOSTILE, SECRET, make_rows
 
 RUNS = ("run-001", "run-002")
@@ -211,11 +215,38 @@ def test_ids_and_bytes_are_the_same_in_another_report(made, tmp_path, monkeypatc
         assert path.read_bytes() == twin.read_bytes()
 
 
-def test_partly_right_answers_rise_and_fall():
-    assert outcome(0.5, 0.25) == "lower"
-    assert outcome(0.0, 0.5) == "higher"
-    assert outcome(0.5, 0.5) == "as good"
-    assert outcome(1.0, 1.0) == "stayed right"
+def test_partly_right_answers_rise_and_fall_and_others_turn():
+    pairs = {
+        (1.0, 1.0): "stayed right",
+        (0.0, 0.0): "stayed wrong",
+        (1.0, 0.0): "right to wrong",
+        (0.0, 1.0): "wrong to right",
+        (0.5, 0.25): "lower",
+        (1.0, 0.5): "lower",
+        (0.0, 0.5): "higher",
+        (0.5, 0.5): "as good",
+    }
+    found = outcome_of_each(*(np.array(side) for side in zip(*pairs, strict=True)))
+    assert found.to_pylist() == list(pairs.values())
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [[-0.5, -1e-05, 0.0, -123456789.125], [], None, [1e-300]],
+        [[-0.5, -math.inf], None, [math.nan]],
+        [[-0.5, None], [None]],
+    ],
+)
+def test_lists_of_numbers_in_a_csv_are_json_of_the_very_same_numbers(tmp_path, lists):
+    found = pa.array(lists, pa.list_(pa.float64()))
+    table = pa.table({"id": [str(place) for place in range(len(lists))], "logprobs": found})
+    write_rows(table, tmp_path, "mmlu", "run")
+    with (tmp_path / "rows/mmlu/run.csv").open(newline="") as stream:
+        cells = [row["logprobs"] for row in csv.DictReader(stream)]
+    found = [json.loads(cell, parse_int=float) if cell else None for cell in cells]
+    # Not a number equals nothing, itself included; its text does.
+    assert repr(found) == repr(lists)
 
 
 def test_of_two_texts_what_differs_is_apart_and_long_ones_keep_their_ends():

@@ -14,9 +14,9 @@ from scripts.lib.score.aggregation import (
     ScoredAnswer,
     aggregate_scores,
     prompt_set,
-    read_answers,
     tally,
 )
+from scripts.lib.score.answers import answers_table
 from scripts.lib.score.scoring import write_provenance
 
 PROTOCOL = {"kind": "mmlu", "shots": 5, "dtype": "float32"}
@@ -163,7 +163,7 @@ def test_subjects_can_be_restricted_but_not_invented(scores, out):
 
 def test_the_answers_that_count_are_kept_in_the_order_of_the_jobs(scores, out):
     aggregate_scores(spec(), scores[::-1], out, AsScored())
-    answers = read_answers(out, "mmlu")
+    answers = answers_table(out, "mmlu").to_pylist()
     assert [answer["subject"] for answer in answers] == [
         *["sociology"] * 3,
         *["anatomy"] * 2,
@@ -178,16 +178,14 @@ def test_the_answers_that_count_are_kept_in_the_order_of_the_jobs(scores, out):
         "margin": 2.5,
     }
     average = json.loads((out / "mmlu.average.json").read_text())
-    assert tally(answers)["accuracy"] == average["accuracy"]
+    assert tally([answer["score"] for answer in answers])["accuracy"] == average["accuracy"]
     assert prompt_set(answers) == average["prompt_set"]
 
 
 def test_answers_of_subjects_that_are_not_asked_for_are_not_kept(scores, out):
     aggregate_scores(spec(subjects=("anatomy",)), scores, out, AsScored())
-    assert [answer["question_id"] for answer in read_answers(out, "mmlu")] == [
-        "anatomy:0",
-        "anatomy:1",
-    ]
+    kept = answers_table(out, "mmlu")["question_id"].to_pylist()
+    assert kept == ["anatomy:0", "anatomy:1"]
 
 
 def test_a_question_scored_twice_is_refused(scores, out):
@@ -217,12 +215,12 @@ def test_no_scores_and_no_answers_are_errors(out):
 
 
 def test_one_question_has_no_standard_error():
-    assert tally([judged("a:0", "11")]) == {"n": 1, "correct": 1, "accuracy": 1.0, "stderr": None}
+    assert tally([1.0]) == {"n": 1, "correct": 1, "accuracy": 1.0, "stderr": None}
 
 
 def test_scores_between_right_and_wrong_have_a_mean_and_no_count():
     scores = [0.25, 1.0, 0.5]
-    found = tally([{**judged(f"a:{n}", "11"), "score": s} for n, s in enumerate(scores)])
+    found = tally(scores)
     spread = sum((s - sum(scores) / 3) ** 2 for s in scores) / 2
     assert found["correct"] is None
     assert found["accuracy"] == pytest.approx(sum(scores) / 3)
