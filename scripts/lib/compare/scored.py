@@ -88,7 +88,8 @@ class Scored:
         return int(pc.sum(pc.and_(same, self._differs(base, "token_hash"))).as_py() or 0)
 
     def _differs(self, base: "Scored", column: str) -> pa.ChunkedArray:
-        return pc.not_equal(self.answers.table[column], base.answers.table[column])
+        differs = pc.not_equal(self.answers.table[column], base.answers.table[column])
+        return pc.fill_null(differs, True)
 
 
 def load_scored(

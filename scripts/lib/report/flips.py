@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scripts.lib.contamination.document import FoundQuestion
-from scripts.lib.data.parquet import array_of, read_table
+from scripts.lib.data.parquet import array_of, numbers_of, read_table
 from scripts.lib.errors import ScoreError
 from scripts.lib.score.answers import answers_table
 from scripts.lib.score.files import QUESTIONS_TABLE
@@ -134,7 +134,7 @@ def paired(base: pa.Table, run: pa.Table, pairing: Pairing) -> pa.Table:
         "question_id": base.column("question_id"),
         "subject": base.column("subject"),
         "category": _categories(base.column("subject"), pairing.categories),
-        "outcome": outcome_of_each(base.column("score").to_numpy(), run.column("score").to_numpy()),
+        "outcome": outcome_of_each(*(numbers_of(one.column("score")) for one in (base, run))),
         "in_training_rows": _in_training(base.column("question_id"), pairing),
     }
     hidden = set() if pairing.texts else {"response"}

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scripts.lib.data.parquet import read_table
+from scripts.lib.data.parquet import array_of, numbers_of, read_table
 
 SCHEMA = pa.schema(
     [
@@ -58,31 +58,37 @@ class Answers:
         return ids
 
     @functools.cached_property
+    def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Score and margin of every answer; NaN is no margin."""
+        return numbers_of(self.table["score"]), numbers_of(self.table["margin"])
+
+    @property
     def all(self) -> Scores:
         """All of them."""
-        margins = self.table["margin"]
-        return Scores(
-            self.table["score"].to_numpy(), None if margins.null_count else margins.to_numpy()
-        )
+        return _scores(*self._numbers)
 
     @functools.cached_property
     def _subjects(self) -> tuple[dict[str, int], np.ndarray]:
         """Number of each subject, and that of every answer's."""
         encoded = self.table["subject"].combine_chunks().dictionary_encode()
         names = {name: number for number, name in enumerate(encoded.dictionary.to_pylist())}
-        return names, encoded.indices.to_numpy(zero_copy_only=False)
+        return names, numbers_of(encoded.indices)
 
     def of(self, subjects: Collection[str]) -> Scores:
         """Return the scores of some subjects' answers."""
         numbers, own = self._subjects
-        values, margins = self.all
+        values, margins = self._numbers
         kept = np.isin(own, [numbers[name] for name in subjects if name in numbers])
-        return Scores(values[kept], None if margins is None else margins[kept])
+        return _scores(values[kept], margins[kept])
 
     def in_subjects(self, subjects: Collection[str]) -> "Answers":
         """Return the answers of some subjects alone."""
-        wanted = pa.array(sorted(subjects), pa.string())
+        wanted = array_of(sorted(subjects), pa.string())
         return Answers(self.table.filter(pc.is_in(self.table["subject"], wanted)))
+
+
+def _scores(values: np.ndarray, margins: np.ndarray) -> Scores:
+    return Scores(values, None if np.isnan(margins).any() else margins)
 
 
 def answers_file(benchmark: str) -> str:

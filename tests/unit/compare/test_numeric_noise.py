@@ -103,6 +103,17 @@ def test_thousands_of_answers_are_counted_in_no_time():
     assert 0 <= found["sign_lost"] <= 1
 
 
+@given(st.integers(200, 900), st.integers(0, 400))
+@settings(max_examples=25, deadline=None)
+def test_what_cannot_be_is_told_as_zero_whatever_rounding_leaves(ahead, seed):
+    """A minus sign before 0 would be noise of the arithmetic itself."""
+    margins = np.random.default_rng(seed).normal(0, 0.1, 4000)
+    lead = margins.copy()
+    lead[np.flatnonzero(margins < 0)[:ahead]] = 1.0
+    lost = numeric_noise(answers(*margins), answers(*lead), 0.01)["sign_lost"]
+    assert math.copysign(1, lost) == 1 and lost < 1e-9
+
+
 def test_hundreds_of_close_answers_are_counted_as_one_by_one():
     margins = [0.03 * math.sin(n) for n in range(500)]
     base, run = answers(*margins), answers(*(margin + 0.01 for margin in margins))

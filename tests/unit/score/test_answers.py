@@ -33,7 +33,8 @@ def test_the_scores_of_subjects_are_those_of_their_own_answers():
     assert answers.in_subjects({"anatomy"}).ids == ["anatomy:10", "anatomy:9"]
 
 
-def test_one_answer_without_a_margin_leaves_none_with_one():
+def test_one_answer_without_a_margin_leaves_none_of_its_own_subjects_with_one():
     answers = Answers(table_of([*ROWS, {**ROWS[0], "margin": None}], SCHEMA))
     assert answers.all.margins is None
-    assert answers.of(("virology",)).margins is None
+    assert answers.of(("virology",)).margins is answers.of(("anatomy", "virology")).margins is None
+    assert answers.of(("anatomy",)).margins.tolist() == [-2.0, 3.0]
