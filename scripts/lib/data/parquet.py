@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -39,26 +38,19 @@ def read_table_rows(path: Path, columns: Sequence[str] | None = None) -> list[di
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Return rows of plain values as a table; a column that a row lacks is null there."""
-    _spare_pandas()
+    spare_pandas()
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Return plain values as an array; None is null."""
-    _spare_pandas()
+    spare_pandas()
     return pa.array(values, type=kind)
 
 
-def numbers_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers; null is NaN."""
-    _spare_pandas()
-    numbers: np.ndarray = column.to_numpy(zero_copy_only=False)
-    return numbers
-
-
 @functools.cache
-def _spare_pandas() -> None:
-    """Let pyarrow find no pandas where it asks whether a list is a pandas array.
+def spare_pandas() -> None:
+    """Let pyarrow find no pandas where it asks whether a list is a pandas array, or makes NumPy's.
 
     It asks once and works as in an environment without pandas then, until something needs pandas
     (`to_pandas`, `from_pandas`), which imports it after all; before that, `pa.array` takes a series

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scripts.lib.contamination.document import FoundQuestion
-from scripts.lib.data.parquet import array_of, numbers_of, read_table
+from scripts.lib.data.parquet import array_of, read_table
 from scripts.lib.errors import ScoreError
-from scripts.lib.score.answers import answers_table
+from scripts.lib.score.answers import answers_table, numbers_of
 from scripts.lib.score.files import QUESTIONS_TABLE
 
 Outcome = Literal[

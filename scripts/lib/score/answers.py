@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scripts.lib.data.parquet import array_of, numbers_of, read_table
+from scripts.lib.data.parquet import array_of, read_table, spare_pandas
 
 SCHEMA = pa.schema(
     [
@@ -89,6 +89,13 @@ class Answers:
 
 def _scores(values: np.ndarray, margins: np.ndarray) -> Scores:
     return Scores(values, None if np.isnan(margins).any() else margins)
+
+
+def numbers_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers; null is NaN."""
+    spare_pandas()
+    numbers: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def answers_file(benchmark: str) -> str:
