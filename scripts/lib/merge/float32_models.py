@@ -181,7 +181,7 @@ def load_tuned(
     hint = f"The adapter {adapter} was trained on another base than {model}; give the one it names."
     try:
         tuned, left = attach(base, adapter)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError) as error:
         raise MergeError(f"PEFT cannot put the adapter on its base: {error} {hint}") from error
     if odd := [name for name in left if not _is_tied_copy(name, adapter)]:
         names = ", ".join(odd[:3])

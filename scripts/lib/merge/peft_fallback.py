@@ -42,7 +42,7 @@ def merge_with_peft(
     tied = tuned.config.tie_word_embeddings
     try:
         merged = tuned.merge_and_unload()
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError) as error:
         raise MergeError(f"PEFT cannot merge {adapter.folder}: {error}") from error
     rows = merged.get_input_embeddings().weight.shape[0]
     untied = bool(tied) and not merged.config.tie_word_embeddings

@@ -40,7 +40,7 @@ def attach(model: PreTrainedModel, adapter: Path) -> tuple[PeftModel, list[str]]
         PEFT's model, and the names of the adapter's tensors that have no place or are missing.
 
     Raises:
-        RuntimeError, ValueError, NotImplementedError: PEFT cannot do it.
+        RuntimeError, ValueError: PEFT cannot do it.
     """
     config = PeftConfig.from_pretrained(adapter)
     _grow(model, trained_rows(config.trainable_token_indices))

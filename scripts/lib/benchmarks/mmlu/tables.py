@@ -102,7 +102,7 @@ def _contents(places: Mapping[str, Path]) -> Iterator[tuple[Path, PurePosixPath,
                             file = tar.extractfile(member)
                             assert file is not None  # of a directory or a link only
                             yield place / member.name, PurePosixPath(member.name), file.read()
-        # An encrypted archive is a RuntimeError, an unknown compression a NotImplementedError.
+        # An encrypted archive and an unknown compression are RuntimeErrors.
         except (
             *(OSError, EOFError, RuntimeError, zlib.error),
             *(zipfile.BadZipFile, tarfile.TarError),
