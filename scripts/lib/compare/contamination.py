@@ -128,7 +128,7 @@ def _untouched(
 ) -> Untouched | None:
     """Return scores and difference on the questions that were not found; None without any."""
     # Both were asked the same questions: compare_runs refuses others.
-    kept = np.array([id_ not in found for id_ in answers.ids])
+    kept = np.array([id_ not in found for id_ in answers.ids], bool)
     before, after = of_base.all.values[kept], answers.all.values[kept]
     if not len(after):
         return None

@@ -31,9 +31,6 @@ USUAL_NATS: Mapping[str, float] = {"float32": 4.1e-6, "bfloat16": 0.086}
 As `make score-noise` printed it for the embedded model.
 """
 
-# Of a margin of so many s the probability is 0 in double precision: nothing is left to be added up.
-_REACH = 40.0
-
 # Answers that turn in one of so many scorings do not count: their steps only take time.
 _NEVER = 1e-9
 
@@ -71,11 +68,9 @@ def numeric_noise(base: Scores, run: Scores, nats: float) -> NumericNoise | None
 
 
 def _turning(scores: Scores, nats: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return how likely right answers turn, and wrong ones, of those that can."""
+    """Return how likely each right answer turns, and each wrong one."""
     assert scores.margins is not None
-    margins = np.abs(scores.margins)
-    near = margins < _REACH * nats
-    chances, right = turns(margins[near], nats), scores.values[near] != 0
+    chances, right = turns(np.abs(scores.margins), nats), scores.values != 0
     return chances[right], chances[~right]
 
 

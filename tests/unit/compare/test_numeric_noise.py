@@ -97,10 +97,18 @@ def test_answers_that_nobody_weighed_have_no_noise_that_could_be_told():
     assert numeric_noise(answers(1.0), generated, NATS) is None
 
 
-def test_thousands_of_answers_are_counted_in_no_time():
-    close = [0.001 * n * (-1) ** n for n in range(1, 3000)]
-    found = numeric_noise(answers(*close), answers(*close[::-1]), NATS)
-    assert 0 <= found["sign_lost"] <= 1
+def test_of_thousands_of_answers_the_sum_is_as_good_as_normal():
+    margins = np.random.default_rng(0).normal(0, 0.1, 3000)
+    base, run = answers(*margins), answers(*(margins + 0.001))
+    lead = run.values.sum() - base.values.sum()
+    mean, variance = lead, 0.0
+    for scores, side in ((run, 1), (base, -1)):
+        p = np.array([statistics.NormalDist().cdf(-abs(m) / NATS) for m in scores.margins])
+        mean += side * (p * (1 - 2 * scores.values)).sum()
+        variance += (p * (1 - p)).sum()
+    expected = statistics.NormalDist(mean, math.sqrt(variance)).cdf(0.5)
+    assert lead > 0 and 0.01 < expected < 0.99
+    assert numeric_noise(base, run, NATS)["sign_lost"] == pytest.approx(expected, abs=1e-3)
 
 
 @given(st.integers(200, 900), st.integers(0, 400))
